@@ -1,0 +1,103 @@
+"""satchel: an asyncio-first key-value library.
+
+One protocol, `AsyncKeyValue`, and stores that keep it:
+
+```python
+from satchel import MemoryStore
+
+store = MemoryStore()
+await store.put("users", "ada", {"name": "Ada Lovelace"}, ttl=3600)
+await store.get("users", "ada")
+```
+"""
+
+from __future__ import annotations
+
+from .base import BaseStore
+from .capability import Capability, require
+from .clock import TTL, Clock
+from .codec import Codec, JsonCodec, MessagePackCodec, SignedPickleCodec
+from .entry import Entry
+from .errors import (
+    BatchError,
+    CircuitOpenError,
+    ConfigurationError,
+    DecryptionError,
+    IntegrityError,
+    InvalidKeyError,
+    InvalidTTLError,
+    KeyMissingError,
+    LockLostError,
+    MissingExtraError,
+    ModelMismatchError,
+    QueueFullError,
+    ReadOnlyError,
+    SatchelError,
+    SerializationError,
+    StoreClosedError,
+    StoreError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+    UnsupportedOperationError,
+    ValueTooLargeError,
+)
+from .keyed import KeyedStore
+from .protocol import (
+    AsyncKeyValue,
+    SupportsConditional,
+    SupportsCull,
+    SupportsDestroyCollection,
+    SupportsDestroyStore,
+    SupportsEnumerateCollections,
+    SupportsEnumerateKeys,
+    SupportsEverything,
+)
+from .stores.memory import MemoryStore
+from .stores.null import NullStore
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "TTL",
+    "AsyncKeyValue",
+    "BaseStore",
+    "BatchError",
+    "Capability",
+    "CircuitOpenError",
+    "Clock",
+    "Codec",
+    "ConfigurationError",
+    "DecryptionError",
+    "Entry",
+    "IntegrityError",
+    "InvalidKeyError",
+    "InvalidTTLError",
+    "JsonCodec",
+    "KeyMissingError",
+    "KeyedStore",
+    "LockLostError",
+    "MemoryStore",
+    "MessagePackCodec",
+    "MissingExtraError",
+    "ModelMismatchError",
+    "NullStore",
+    "QueueFullError",
+    "ReadOnlyError",
+    "SatchelError",
+    "SerializationError",
+    "SignedPickleCodec",
+    "StoreClosedError",
+    "StoreError",
+    "StoreTimeoutError",
+    "StoreUnavailableError",
+    "SupportsConditional",
+    "SupportsCull",
+    "SupportsDestroyCollection",
+    "SupportsDestroyStore",
+    "SupportsEnumerateCollections",
+    "SupportsEnumerateKeys",
+    "SupportsEverything",
+    "UnsupportedOperationError",
+    "ValueTooLargeError",
+    "require",
+]

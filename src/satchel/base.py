@@ -1,0 +1,350 @@
+"""`BaseStore`: everything that backends share, so that a backend is a few short hooks.
+
+A backend sees only legal names, records, and times as plain numbers. The base checks arguments before any I/O, opens
+the store at the first call, turns a ttl into a deadline, encodes and decodes, coalesces, hides what has expired, splits
+batches, and turns what drivers raise into satchel's errors. `KeyedStore` is the one for engines without a bulk form.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, ClassVar, Literal, Self, TypeVar, overload
+
+from .capability import Capability
+from .clock import TTL, Clock, deadline_after, system_clock
+from .coalesce import Operation, Request
+from .codec import Codec
+from .engine import Engine
+from .entry import Entry
+from .envelope import Record
+from .errors import ConfigurationError, SatchelError, UnsupportedOperationError
+from .names import MAX_NAME_BYTES, Ref, check_items, check_name, check_names, check_prefix
+from .sending import UNPROCESSED, Outcome, Unprocessed
+
+__all__ = ["ABSENT", "UNPROCESSED", "BaseStore", "Condition", "Done", "Outcome", "Wrote", "optional"]
+
+D = TypeVar("D")
+Hook = TypeVar("Hook", bound=Callable[..., Any])
+
+Done = bool | SatchelError | Literal[Unprocessed.UNPROCESSED]
+"""What a changing hook gives for each item: whether it was done, or the error of this item alone."""
+
+Wrote = None | SatchelError | Literal[Unprocessed.UNPROCESSED]
+"""What `_write` gives for each item: None for written, or the error of this item alone."""
+
+ABSENT = None
+"""As the condition of `_put_if`: write only where nothing is."""
+
+Condition = str | None
+"""The version that an entry must have for a conditional write, or `ABSENT`."""
+
+
+def optional(hook: Hook) -> Hook:
+    """Mark a hook that a backend need not have; without it the store lacks the capability."""
+    hook.is_absent = True  # type: ignore[attr-defined]
+    return hook
+
+
+class BaseStore(ABC):
+    """Is the base of stores whose engine takes many items in one request.
+
+    A subclass writes `_read`, `_write` and `_delete`, and those optional hooks that its engine can honour; each adds
+    its capability. A hook set to None is not there. The items of one hook call have distinct names. A hook returns one
+    outcome an item, in order; what it raises fails all of them. `now` is the store's clock: to the deleting,
+    conditional and listing hooks, what has a deadline at or before it is absent. `docs/writing-a-store.md` shows a
+    whole store.
+
+    Args:
+        codec: Encodes values; JSON by default.
+        clock: Gives the present as seconds since the Unix epoch.
+    """
+
+    _max_inflight: ClassVar[int] = 1
+    """So many requests of each kind, reading and writing, are under way at once."""
+    _max_items: ClassVar[int] = 500
+    """The most items in one call of a hook."""
+    _max_bytes: ClassVar[int] = 4 * 1024 * 1024
+    """The most payload bytes in one call of a hook, but for a single item."""
+    _shield_writes: ClassVar[bool] = True
+    """Finish a write that was sent though its caller was cancelled. False only for an engine that carries out what it
+    was sent in order, cut off or not: then a lone write needs no task."""
+    _sealed: ClassVar[bool] = True
+    """Give records a checksum, and check it when they are read."""
+    _culls_itself: ClassVar[bool] = False
+    """The engine reclaims expired entries without `cull`."""
+    _max_value_bytes: int | None = None
+    """The largest encoded value."""
+
+    _hooks: ClassVar[dict[Capability, tuple[str, ...]]] = {
+        Capability.ENUMERATE_KEYS: ("_keys",),
+        Capability.ENUMERATE_COLLECTIONS: ("_collections",),
+        Capability.DESTROY_COLLECTION: ("_destroy_collection",),
+        Capability.DESTROY_STORE: ("_destroy",),
+        Capability.CULL: ("_cull",),
+        Capability.CONDITIONAL: ("_put_if", "_delete_if", "_touch"),
+    }
+    _class_capabilities: ClassVar[Capability] = Capability.NONE
+    _lacking = Capability.NONE
+    """Capabilities that this instance turned out not to have; a hook may add to them in `_open`."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._class_capabilities = Capability.NONE
+        for capability, names in cls._hooks.items():
+            hooks = [getattr(cls, name, None) for name in names]
+            if all(hook is not None and not hasattr(hook, "is_absent") for hook in hooks):
+                cls._class_capabilities |= capability
+
+    def __init__(self, *, codec: Codec | None = None, clock: Clock = system_clock) -> None:
+        if not callable(clock):
+            raise ConfigurationError(f"clock must be a function that gives seconds, got {type(clock).__name__}")
+        self.clock = clock
+        self._engine = Engine(self, codec)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    # What a backend writes.
+
+    @abstractmethod
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+        """Return the records, expired ones as they are."""
+
+    @abstractmethod
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+        """Store records, replacing what is there, deadline included."""
+
+    @abstractmethod
+    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
+        """Remove entries; say of each whether it was there and alive."""
+
+    @optional
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
+        """Store each record where the condition holds; say whether it did. Each is one atomic step."""
+        raise self._unsupported("put_if_absent")
+
+    @optional
+    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
+        """Remove each entry that has the version; say whether it had. Each is one atomic step."""
+        raise self._unsupported("compare_and_delete")
+
+    @optional
+    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
+        """Give each living entry a new deadline, and nothing else; say whether there was one."""
+        raise self._unsupported("touch")
+
+    @optional
+    def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
+        """Give the keys of living entries in pages of bounded size."""
+        raise self._unsupported("keys")
+
+    @optional
+    def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
+        """Give the collections with living entries, each once, in pages of bounded size."""
+        raise self._unsupported("collections")
+
+    @optional
+    async def _destroy_collection(self, collection: str, now: float) -> bool:
+        """Remove a collection; say whether it had a living entry."""
+        raise self._unsupported("destroy_collection")
+
+    @optional
+    async def _destroy(self, now: float) -> bool:
+        """Remove all that this store wrote and nothing else; say whether there was a living entry."""
+        raise self._unsupported("destroy")
+
+    @optional
+    async def _cull(self, now: float) -> int:
+        """Remove entries that have expired, never one put meanwhile; return how many."""
+        raise self._unsupported("cull")
+
+    async def _open(self) -> None:
+        """Acquire connections and the like. Is called before the first hook, again after `_close` or `_abandon`."""
+
+    async def _close(self) -> None:
+        """Release what `_open` acquired."""
+
+    def _abandon(self) -> None:
+        """Let go of what `_open` acquired on an event loop that has been closed, without awaiting anything."""
+
+    async def _ping(self) -> None:
+        """Ask the backend for a sign of life."""
+
+    def _translate(self, error: Exception) -> SatchelError | None:
+        """Return the satchel error for a driver's own; None for the default, by `OSError` and `TimeoutError`.
+
+        The message must hold no value and no secret.
+        """
+        return None
+
+    def _hidden_names(self, ref: Ref) -> Ref | None:
+        """Return the names where the backend cannot give them back, because it hashes them: the record keeps them."""
+        return None
+
+    # What callers use; `satchel.protocol` says what each does.
+
+    @property
+    def capabilities(self) -> Capability:
+        """What this store can do beyond the core."""
+        return self._class_capabilities & ~self._lacking
+
+    @property
+    def max_key_bytes(self) -> int:
+        """The longest key, in UTF-8 bytes."""
+        return MAX_NAME_BYTES
+
+    @overload
+    async def get(self, collection: str, key: str, default: None = None) -> Any | None: ...
+    @overload
+    async def get(self, collection: str, key: str, default: D) -> Any | D: ...
+    async def get(self, collection: str, key: str, default: Any = None) -> Any:
+        """Return the value under a key, or the default when it is absent."""
+        found = await self._engine.find("get", self._ref(collection, key), self._engine.values.value)
+        return default if found is None else found[0]
+
+    async def get_entry(self, collection: str, key: str) -> Entry | None:
+        """Return the entry under a key: the value with version, times and size."""
+        found = await self._engine.find("get_entry", self._ref(collection, key), self._engine.entry)
+        return None if found is None else found[0]
+
+    async def exists(self, collection: str, key: str) -> bool:
+        """Say whether there is an entry under a key."""
+        return await self._engine.find("exists", self._ref(collection, key), self._engine.presence) is not None
+
+    async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
+        """Store a value under a key, replacing what was there, its deadline included."""
+        request = await self._engine.put_request("put", self._ref(collection, key), value, ttl)
+        await self._engine.change("put", request)
+
+    async def delete(self, collection: str, key: str) -> bool:
+        """Remove the entry under a key, and say whether it was there."""
+        done: bool = await self._engine.change("delete", Request(Operation.DELETE, self._ref(collection, key)))
+        return done
+
+    async def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
+        """Return the values of those keys that are there, in the order asked."""
+        refs = self._refs(collection, keys)
+        return await self._engine.find_many("get_many", refs, self._engine.values.value)
+
+    async def get_entries(self, collection: str, keys: Iterable[str]) -> dict[str, Entry]:
+        """Return the entries of those keys that are there, in the order asked."""
+        return await self._engine.find_many("get_entries", self._refs(collection, keys), self._engine.entry)
+
+    async def put_many(self, collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> None:
+        """Store many values. Everything is checked first; the writes are not one atomic step."""
+        collection = check_name(collection, "collection")
+        deadline_after(ttl, 0)
+        pairs = check_items(items, self.max_key_bytes)
+        requests = [await self._engine.put_request("put_many", (collection, key), value, ttl) for key, value in pairs]
+        await self._engine.change_many("put_many", requests)
+
+    async def delete_many(self, collection: str, keys: Iterable[str]) -> int:
+        """Remove many entries, and return how many of them were there."""
+        requests = [Request(Operation.DELETE, ref) for ref in self._refs(collection, keys)]
+        return sum(outcome is True for outcome in await self._engine.change_many("delete_many", requests))
+
+    async def ping(self) -> None:
+        """Return when the backend answers."""
+        await self._engine.administer("ping", self._ping)
+
+    async def put_if_absent(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> str | None:
+        """Store a value if the key is absent, and return its version; None when something was there."""
+        return await self._put_on_condition("put_if_absent", collection, key, value, ABSENT, ttl)
+
+    async def compare_and_put(
+        self, collection: str, key: str, value: object, *, version: str, ttl: TTL | None = None
+    ) -> str | None:
+        """Replace the entry if it still has the version, and return the new version; None when it has not."""
+        return await self._put_on_condition("compare_and_put", collection, key, value, _check_version(version), ttl)
+
+    async def compare_and_delete(self, collection: str, key: str, *, version: str) -> bool:
+        """Remove the entry if it still has the version, and say whether it was removed."""
+        self._need(Capability.CONDITIONAL, "compare_and_delete")
+        request = Request(Operation.DELETE_IF, self._ref(collection, key), _check_version(version))
+        done: bool = await self._engine.change("compare_and_delete", request)
+        return done
+
+    async def touch(self, collection: str, key: str, *, ttl: TTL | None) -> bool:
+        """Give the entry a new deadline, None for no deadline, and say whether it was there."""
+        self._need(Capability.CONDITIONAL, "touch")
+        deadline = deadline_after(ttl, self.clock())
+        done: bool = await self._engine.change("touch", Request(Operation.TOUCH, self._ref(collection, key), deadline))
+        return done
+
+    def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
+        """Iterate over the keys of a collection, in no particular order, in constant memory."""
+        self._need(Capability.ENUMERATE_KEYS, "keys")
+        name, start = check_name(collection, "collection"), check_prefix(prefix)
+        if limit is not None and (type(limit) is not int or limit < 0):
+            raise ValueError(f"limit must be None or an int of at least 0, got {limit!r}")
+        return self._engine.listing("keys", lambda: self._keys(name, start, self.clock()), limit)
+
+    def collections(self) -> AsyncIterator[str]:
+        """Iterate over the collections that hold at least one entry, in no particular order."""
+        self._need(Capability.ENUMERATE_COLLECTIONS, "collections")
+        return self._engine.listing("collections", lambda: self._collections(self.clock()), None)
+
+    async def destroy_collection(self, collection: str) -> bool:
+        """Remove every entry of a collection, and say whether there was any."""
+        self._need(Capability.DESTROY_COLLECTION, "destroy_collection")
+        name = check_name(collection, "collection")
+        return await self._engine.administer("destroy_collection", lambda: self._destroy_collection(name, self.clock()))
+
+    async def destroy(self) -> bool:
+        """Remove everything that this store wrote and nothing else, and say whether there was any entry."""
+        self._need(Capability.DESTROY_STORE, "destroy")
+        return await self._engine.administer("destroy", lambda: self._destroy(self.clock()))
+
+    async def cull(self) -> int:
+        """Reclaim the space of expired entries now, and return how many there were."""
+        self._need(Capability.CULL, "cull")
+        return await self._engine.administer("cull", lambda: self._cull(self.clock()))
+
+    async def aclose(self) -> None:
+        """Refuse new calls, wait for those under way, and release what the store opened.
+
+        Raises:
+            StoreClosedError: The store has been closed before. Leaving `async with` after that raises nothing.
+        """
+        await self._engine.lifecycle.aclose()
+
+    async def __aenter__(self) -> Self:
+        self._engine.lifecycle.check("__aenter__")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._engine.lifecycle.closed:
+            await self.aclose()
+
+    async def _put_on_condition(
+        self, operation: str, collection: str, key: str, value: object, condition: Condition, ttl: TTL | None
+    ) -> str | None:
+        self._need(Capability.CONDITIONAL, operation)
+        request = await self._engine.put_request(operation, self._ref(collection, key), value, ttl)
+        record: Record = request.argument
+        request.operation, request.argument = Operation.PUT_IF, (record, condition)
+        return record.version if await self._engine.change(operation, request) else None
+
+    def _ref(self, collection: object, key: object) -> Ref:
+        return check_name(collection, "collection"), check_name(key, "key", self.max_key_bytes)
+
+    def _refs(self, collection: object, keys: object) -> list[Ref]:
+        name = check_name(collection, "collection")
+        return [(name, key) for key in check_names(keys, self.max_key_bytes)]
+
+    def _need(self, capability: Capability, operation: str) -> None:
+        if capability not in self.capabilities:
+            raise self._unsupported(operation)
+
+    def _unsupported(self, operation: str) -> UnsupportedOperationError:
+        return UnsupportedOperationError(f"{self!r} does not have {operation}; see its .capabilities")
+
+
+def _check_version(version: object) -> str:
+    if not isinstance(version, str):
+        raise TypeError(f"version must be the str that an entry or an earlier write gave, got {type(version).__name__}")
+    return version

@@ -1,0 +1,84 @@
+"""What a store can do beyond the core, as values."""
+
+# mypy: disable-error-code="overload-overlap"
+# One flag gives a narrower type than several, on purpose.
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from .errors import UnsupportedOperationError
+
+if TYPE_CHECKING:
+    from . import protocol
+
+
+class Capability(enum.Flag):
+    """Names the optional groups of methods of a store.
+
+    `store.capabilities` holds those that the store has. Calling a method of a group that it does not have raises
+    `UnsupportedOperationError`.
+    """
+
+    NONE = 0
+    ENUMERATE_KEYS = enum.auto()
+    ENUMERATE_COLLECTIONS = enum.auto()
+    DESTROY_COLLECTION = enum.auto()
+    DESTROY_STORE = enum.auto()
+    CULL = enum.auto()
+    CONDITIONAL = enum.auto()
+    WATCH = enum.auto()
+
+
+METHODS: dict[Capability, tuple[str, ...]] = {
+    Capability.ENUMERATE_KEYS: ("keys",),
+    Capability.ENUMERATE_COLLECTIONS: ("collections",),
+    Capability.DESTROY_COLLECTION: ("destroy_collection",),
+    Capability.DESTROY_STORE: ("destroy",),
+    Capability.CULL: ("cull",),
+    Capability.CONDITIONAL: ("put_if_absent", "compare_and_put", "compare_and_delete", "touch"),
+}
+"""The public methods that each capability stands for."""
+
+
+@overload
+def require(
+    store: protocol.AsyncKeyValue, capability: Literal[Capability.ENUMERATE_KEYS]
+) -> protocol.SupportsEnumerateKeys: ...
+@overload
+def require(
+    store: protocol.AsyncKeyValue, capability: Literal[Capability.ENUMERATE_COLLECTIONS]
+) -> protocol.SupportsEnumerateCollections: ...
+@overload
+def require(
+    store: protocol.AsyncKeyValue, capability: Literal[Capability.DESTROY_COLLECTION]
+) -> protocol.SupportsDestroyCollection: ...
+@overload
+def require(
+    store: protocol.AsyncKeyValue, capability: Literal[Capability.DESTROY_STORE]
+) -> protocol.SupportsDestroyStore: ...
+@overload
+def require(store: protocol.AsyncKeyValue, capability: Literal[Capability.CULL]) -> protocol.SupportsCull: ...
+@overload
+def require(
+    store: protocol.AsyncKeyValue, capability: Literal[Capability.CONDITIONAL]
+) -> protocol.SupportsConditional: ...
+@overload
+def require(store: protocol.AsyncKeyValue, capability: Capability) -> protocol.SupportsEverything: ...
+def require(store: protocol.AsyncKeyValue, capability: Capability) -> Any:
+    """Return the store, typed as having a capability, or refuse it.
+
+    Args:
+        store: Any store.
+        capability: One flag, or several joined by `|`. With several, the result is typed as having every method;
+            only the flags named were checked.
+
+    Raises:
+        UnsupportedOperationError: The store lacks a flag; the message names the store and each flag.
+    """
+    missing = capability & ~store.capabilities
+    if missing:
+        names = ", ".join(str(flag.name) for flag in Capability if flag in missing)
+        raise UnsupportedOperationError(f"{store!r} does not have {names}")
+    return store

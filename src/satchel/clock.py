@@ -1,0 +1,55 @@
+"""Time: where it comes from, and how a time to live becomes a deadline."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from .errors import InvalidTTLError
+
+Clock = Callable[[], float]
+"""Gives the present as seconds since the Unix epoch."""
+
+TTL = float | timedelta
+"""A time to live: seconds, or a `timedelta`."""
+
+NEVER = math.inf
+"""The deadline of an entry that does not expire."""
+
+MAX_TTL = 100 * 365.25 * 86_400
+"""The longest time to live, 100 years in seconds: anything past it is a mistake in units."""
+
+system_clock: Clock = time.time
+
+
+def seconds(ttl: TTL) -> float:
+    """Return a time to live in seconds.
+
+    Raises:
+        InvalidTTLError: It is not a number or `timedelta`, or not above 0 and at most 100 years.
+    """
+    kind = type(ttl)
+    if kind is float or kind is int:
+        length: float = ttl  # type: ignore[assignment]  # the exact types were just compared
+    elif isinstance(ttl, timedelta):
+        length = ttl.total_seconds()
+    elif isinstance(ttl, (int, float)) and not isinstance(ttl, bool):
+        length = float(ttl)
+    else:
+        raise InvalidTTLError(f"ttl must be seconds or a timedelta, got {type(ttl).__name__}")
+    if 0 < length <= MAX_TTL:
+        return length
+    hint = "omit ttl to keep an entry for ever" if length > 0 else "use delete to remove an entry"
+    raise InvalidTTLError(f"ttl must be above 0 and at most 100 years ({MAX_TTL:.0f} s), got {length!r} s; {hint}")
+
+
+def deadline_after(ttl: TTL | None, now: float) -> float:
+    """Return the absolute time at which an entry written now expires, `NEVER` without a ttl."""
+    return NEVER if ttl is None else now + seconds(ttl)
+
+
+def as_datetime(moment: float) -> datetime:
+    """Return seconds since the Unix epoch as an aware UTC datetime."""
+    return datetime.fromtimestamp(moment, UTC)

@@ -1,0 +1,288 @@
+"""Codecs: values to bytes and back, refusing what would not come back the same.
+
+The accepted values are the same for every store and codec: `None`, `bool`, 64-bit `int`, finite `float`, valid-Unicode
+`str`, and `list` and `dict` of these, with `str` keys, at most 100 deep. `bytes` are accepted at the top level and
+stored as they are. The check looks at exact types, so that an enum, a tuple or a subclass is refused rather than changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+import pickle
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import msgspec
+
+from .errors import ConfigurationError, IntegrityError, SerializationError
+
+RAW_BYTES = 0
+"""The codec number of `bytes`, which every store keeps as they are."""
+
+LARGE = 64 * 1024
+"""From about this many bytes on, a value is encoded and decoded in a worker thread."""
+
+MAX_DEPTH = 100
+_MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
+_NODE_SIZE = 8  # a rough number of bytes for each item of a container
+
+_only_str = frozenset({str}).issuperset
+
+
+class Codec(ABC):
+    """Turns values into bytes and back. Numbers 128 to 255 are free for codecs of your own.
+
+    Attributes:
+        number: Is written into every entry, so that a store knows what it reads.
+        name: Names the codec in messages.
+    """
+
+    number: ClassVar[int]
+    name: ClassVar[str]
+
+    @abstractmethod
+    def encode(self, value: object) -> bytes:
+        """Return a value as bytes.
+
+        Raises:
+            SerializationError: The value would not come back the same.
+        """
+
+    @abstractmethod
+    def decode(self, payload: bytes) -> Any:
+        """Return the value that `encode` was given; what it raises becomes an `IntegrityError`."""
+
+    def encode_if_small(self, value: object) -> bytes | None:
+        """Encode a value that is quickly done; None for one that belongs in a worker thread."""
+        return self.encode(value) if rough_size(value) < LARGE else None
+
+
+class StrictCodec(Codec):
+    """Is the base of codecs that keep the accepted values exactly, whatever bytes they make of them."""
+
+    _encode: Any
+    _decode: Any
+
+    def encode(self, value: object) -> bytes:
+        return self._encode_measured(value, math.inf)  # type: ignore[return-value]  # nothing reaches infinity
+
+    def encode_if_small(self, value: object) -> bytes | None:
+        return self._encode_measured(value, LARGE)
+
+    def _encode_measured(self, value: object, enough: float) -> bytes | None:
+        size = measure((value,), MAX_DEPTH, enough)
+        if size >= enough:
+            return None
+        if size >= 0:
+            try:
+                encoded: bytes = self._encode(value)
+            except UnicodeEncodeError:
+                pass
+            else:
+                return encoded
+        raise explain(value)
+
+    def decode(self, payload: bytes) -> Any:
+        return self._decode(payload)
+
+
+class JsonCodec(StrictCodec):
+    """Writes JSON, readable with any tool. This is the default.
+
+    Args:
+        strict: Refuse what would come back different. With False, what JSON has no form for is converted as msgspec
+            does: tuples and sets to lists, datetimes and UUIDs to strings, NaN to null.
+    """
+
+    number = 1
+    name = "json"
+
+    def __init__(self, *, strict: bool = True) -> None:
+        self.strict = strict
+        self._encode = msgspec.json.Encoder().encode
+        self._decode = msgspec.json.Decoder().decode
+
+    def __repr__(self) -> str:
+        return f"JsonCodec(strict={self.strict})"
+
+    def encode(self, value: object) -> bytes:
+        if self.strict:
+            return super().encode(value)
+        try:
+            encoded: bytes = self._encode(value)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise SerializationError(f"JSON has no form for this {type(value).__name__}: {error}") from None
+        return encoded
+
+    def encode_if_small(self, value: object) -> bytes | None:
+        return super().encode_if_small(value) if self.strict else Codec.encode_if_small(self, value)
+
+
+class MessagePackCodec(StrictCodec):
+    """Writes MessagePack: smaller than JSON, and faster to read."""
+
+    number = 2
+    name = "msgpack"
+
+    def __init__(self) -> None:
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder().decode
+
+    def __repr__(self) -> str:
+        return "MessagePackCodec()"
+
+
+class SignedPickleCodec(Codec):
+    """Writes any picklable object, signed with HMAC-SHA256, so that nothing is unpickled that the key did not sign.
+
+    Whoever has the key can run code in every process that reads the store. Prefer the JSON codec with models.
+
+    Args:
+        signing_key: At least 32 secret bytes.
+    """
+
+    number = 3
+    name = "signed-pickle"
+
+    def __init__(self, *, signing_key: bytes) -> None:
+        if not isinstance(signing_key, bytes) or len(signing_key) < 32:
+            raise ConfigurationError("signing_key must be at least 32 bytes; make one with secrets.token_bytes(32)")
+        self._key = signing_key
+
+    def __repr__(self) -> str:
+        return "SignedPickleCodec(signing_key=***)"
+
+    def encode(self, value: object) -> bytes:
+        try:
+            pickled = pickle.dumps(value, protocol=5)
+        except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
+            raise SerializationError(f"this {type(value).__name__} cannot be pickled") from error
+        return self._sign(pickled) + pickled
+
+    def decode(self, payload: bytes) -> Any:
+        signature, pickled = payload[:32], payload[32:]
+        if not hmac.compare_digest(signature, self._sign(pickled)):
+            raise IntegrityError("the signature of a pickled value does not match signing_key; it was not unpickled")
+        return pickle.loads(pickled)  # noqa: S301  # the signature was checked, and the user chose pickle
+
+    def _sign(self, pickled: bytes) -> bytes:
+        return hmac.digest(self._key, b"satchel signed pickle 1\0" + pickled, hashlib.sha256)
+
+
+def measure(container: Any, depth: int, enough: float = math.inf) -> int:
+    """Return the rough size of a container's encoded items; -1 when there is something that JSON does not keep.
+
+    Lone surrogates are left to the encoder, which refuses them. The walk stops once the size is `enough`.
+    This is the hottest Python code of a put: keep an edit only if `benchmarks/memory.py` says so.
+    """
+    size = _NODE_SIZE * len(container)
+    if size >= enough:
+        return size
+    if type(container) is dict:
+        if not _only_str(map(type, container)):
+            return -1
+        container = container.values()
+    for item in container:
+        kind = type(item)
+        if kind is str:
+            size += len(item)
+        elif kind is bool or item is None:
+            pass
+        elif kind is int:
+            if not _MIN_INT <= item <= _MAX_INT:
+                return -1
+        elif kind is dict or kind is list:
+            if not depth:
+                return -1
+            inner = measure(item, depth - 1, enough - size)
+            if inner < 0:
+                return -1
+            size += inner
+            if size >= enough:
+                return size
+        elif kind is float:
+            if item - item != 0.0:
+                return -1
+        else:
+            return -1
+    return size
+
+
+def rough_size(value: object) -> int:
+    """Return the rough encoded size of any object, unknown ones counted as one node; at least `LARGE` is large."""
+    size, stack = 0, [value]
+    while stack and size < LARGE:
+        item = stack.pop()
+        size += _NODE_SIZE
+        if isinstance(item, (str, bytes, bytearray)):
+            size += len(item)
+        elif isinstance(item, (list, tuple, set, frozenset)):
+            size += _NODE_SIZE * len(item)
+            stack.extend(item if size < LARGE else ())
+        elif isinstance(item, dict):
+            size += _NODE_SIZE * len(item)
+            stack.extend([*item, *item.values()] if size < LARGE else ())
+    return size
+
+
+def explain(value: object) -> SerializationError:
+    """Find what in a value is not accepted, and say where and what to do about it."""
+    stack: list[tuple[object, str, int]] = [(value, "$", MAX_DEPTH)]
+    while stack:
+        item, path, depth = stack.pop()
+        complaint = _complaint(item, depth)
+        if complaint:
+            return SerializationError(f"{path}: {complaint}")
+        if type(item) is list:
+            stack.extend((inner, f"{path}[{index}]", depth - 1) for index, inner in reversed([*enumerate(item)]))
+        elif type(item) is dict:
+            for key in item:
+                if type(key) is not str or not _is_text(key):
+                    return SerializationError(
+                        f"{path}: a key is {_describe(key)}; keys must be plain str, convert them first"
+                    )
+            stack.extend((inner, f"{path}.{key}", depth - 1) for key, inner in reversed(item.items()))
+    return SerializationError("$: this value changed while it was being encoded")
+
+
+def _complaint(item: object, depth: int) -> str:
+    kind = type(item)
+    if kind is list or kind is dict:
+        return "" if depth else f"nested deeper than {MAX_DEPTH}; flatten it"
+    if kind is bool or item is None:
+        return ""
+    if kind is str:
+        return "" if _is_text(item) else "a str with a lone surrogate; decode it properly, or put bytes"
+    if kind is int:
+        return "" if _MIN_INT <= item <= _MAX_INT else "an int beyond 64 bits; put it as a str"  # type: ignore[operator]
+    if kind is float:
+        return "" if math.isfinite(item) else "a float that is NaN or infinite; put None or a str"  # type: ignore[arg-type]
+    return f"{_describe(item)} would not come back as it is; {_ADVICE.get(kind, 'convert it to plain JSON types')}"
+
+
+_ADVICE: dict[type, str] = {
+    tuple: "convert it to a list",
+    set: "convert it to a list",
+    frozenset: "convert it to a list",
+    bytes: "bytes are kept at the top level only; put them under a key of their own, or encode them as str",
+    bytearray: "convert it to bytes and put it at the top level",
+    memoryview: "convert it to bytes and put it at the top level",
+}
+
+
+def _is_text(text: object) -> bool:
+    try:
+        str.encode(text)  # type: ignore[arg-type]
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _describe(item: object) -> str:
+    kind = type(item)
+    for plain in (str, bytes, bool, int, float, list, dict):
+        if kind is not plain and isinstance(item, plain):
+            return f"{kind.__name__}, a subclass of {plain.__name__},"
+    return f"a {kind.__name__}" if kind is not str else "a str with a lone surrogate"

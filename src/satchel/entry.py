@@ -1,0 +1,31 @@
+"""`Entry`: a value with what the store knows about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """Holds a value together with its version, times and size.
+
+    Attributes:
+        value: What was put.
+        version: Identifies the write that made this entry. It is opaque: compare it, pass it to `compare_and_put`.
+        updated_at: When the entry was put, an aware UTC datetime.
+        expires_at: When it expires, an aware UTC datetime, or None.
+        ttl: Seconds left when it was read, or None.
+        size: Bytes of the encoded value in the backend, without header and names.
+    """
+
+    value: Any
+    version: str
+    updated_at: datetime
+    expires_at: datetime | None
+    ttl: float | None
+    size: int
+
+    def __repr__(self) -> str:
+        return f"Entry(version={self.version!r}, expires_at={self.expires_at}, size={self.size})"

@@ -1,0 +1,194 @@
+"""`Record`, an encoded value with its header, and the form it has on the wire of byte backends.
+
+Format 1, all numbers big-endian (`docs/format.md` has it with examples, `tests/golden` keeps it from changing):
+
+```
+offset size
+0      2    magic: 0x89 "S"
+2      1    format: 1
+3      1    codec: 0 bytes, 1 JSON, 2 MessagePack, 3 signed pickle, 128-255 custom
+4      1    flags: bit 0 set when the names follow the header
+5      1    reserved, 0
+6      16   version
+22     8    updated_at: IEEE 754 double, seconds since the Unix epoch
+30     8    deadline: the same; positive infinity for never
+38     4    CRC-32 of the deadline
+42     4    CRC-32 of bytes 0 to 29 and of everything from byte 46
+46     ..   names (if flagged): 2-byte length and UTF-8 of the collection, then of the key
+..     ..   payload
+```
+
+A touch replaces bytes 30 to 41 alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import struct
+import zlib
+from typing import NoReturn
+
+import msgspec
+
+from .clock import NEVER
+from .errors import IntegrityError, SatchelError
+from .names import Ref
+
+FORMAT = 1
+HEADER_SIZE = 46
+DEADLINE_OFFSET = 30
+
+_MAGIC = b"\x89S"
+_HAS_NAMES = 1
+_FIXED = struct.Struct(">2sBBBx16sd")
+_DEADLINE = struct.Struct(">d")
+_CRC = struct.Struct(">I")
+_LENGTH = struct.Struct(">H")
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """Holds an encoded value and its header as plain numbers. Backends see this; callers see `Entry`.
+
+    Attributes:
+        payload: The encoded value.
+        codec: The number of the codec that encoded it.
+        version: 32 hexadecimal digits that identify the write.
+        updated_at: Seconds since the Unix epoch.
+        deadline: Seconds since the Unix epoch, `NEVER` without one.
+        names: The collection and key, where the backend cannot give them back.
+        checksum: CRC-32 of all but the deadline; None where it was not made, and is not checked.
+    """
+
+    payload: bytes
+    codec: int
+    version: str
+    updated_at: float
+    deadline: float = NEVER
+    names: Ref | None = None
+    checksum: int | None = None
+
+    def sealed(self, names: Ref | None = None) -> Record:
+        """Return this record with names, if given, and with its checksum."""
+        record = msgspec.structs.replace(self, names=names)
+        return msgspec.structs.replace(record, checksum=_checksum(record))
+
+    def verify(self) -> None:
+        """Check the payload and the fixed part against the checksum, if there is one.
+
+        Raises:
+            IntegrityError: They do not match.
+        """
+        if self.checksum is not None and _checksum(self) != self.checksum:
+            _damaged("its checksum does not match")
+
+
+def pack(record: Record) -> bytes:
+    """Return a sealed record in its form on the wire."""
+    if record.checksum is None:
+        record = record.sealed(record.names)
+    return b"".join(
+        (
+            _fixed_part(record),
+            pack_deadline(record.deadline),
+            _CRC.pack(record.checksum),
+            _names_part(record.names),
+            record.payload,
+        )
+    )
+
+
+def pack_deadline(deadline: float) -> bytes:
+    """Return the 12 bytes that a touch puts at `DEADLINE_OFFSET`."""
+    packed = _DEADLINE.pack(deadline)
+    return packed + _CRC.pack(zlib.crc32(packed))
+
+
+def unpack(wire: bytes) -> Record:
+    """Return the record in bytes from a backend, its payload not yet verified: the base does that.
+
+    Raises:
+        IntegrityError: The bytes are not an entry of satchel's, or its header is damaged.
+    """
+    if len(wire) < HEADER_SIZE:
+        _damaged(f"{len(wire)} bytes are too few for an entry")
+    magic, number, codec, flags, version, updated_at = _FIXED.unpack_from(wire)
+    if magic != _MAGIC:
+        _damaged("it does not start as an entry of satchel's does; something else wrote it")
+    if number != FORMAT or flags & ~_HAS_NAMES:
+        _damaged(f"it has format {number} with flags {flags}, this release reads format {FORMAT}")
+    deadline_bytes = wire[DEADLINE_OFFSET : DEADLINE_OFFSET + 8]
+    (deadline_checksum,) = _CRC.unpack_from(wire, DEADLINE_OFFSET + 8)
+    if zlib.crc32(deadline_bytes) != deadline_checksum:
+        _damaged("the checksum of its deadline does not match")
+    names, start = _read_names(wire) if flags & _HAS_NAMES else (None, HEADER_SIZE)
+    return Record(
+        payload=wire[start:],
+        codec=codec,
+        version=version.hex(),
+        updated_at=updated_at,
+        deadline=_DEADLINE.unpack(deadline_bytes)[0],
+        names=names,
+        checksum=_CRC.unpack_from(wire, DEADLINE_OFFSET + 12)[0],
+    )
+
+
+def unpack_outcome(wire: bytes | None) -> Record | SatchelError | None:
+    """Return what `_read` gives for one item: the record, None for nothing there, an error for a damaged one."""
+    try:
+        return None if wire is None else unpack(wire)
+    except IntegrityError as error:
+        return error
+
+
+def _fixed_part(record: Record) -> bytes:
+    flags = 0 if record.names is None else _HAS_NAMES
+    return _FIXED.pack(_MAGIC, FORMAT, record.codec, flags, bytes.fromhex(record.version), record.updated_at)
+
+
+def _names_part(names: Ref | None) -> bytes:
+    if names is None:
+        return b""
+    collection, key = names[0].encode(), names[1].encode()
+    return b"".join((_LENGTH.pack(len(collection)), collection, _LENGTH.pack(len(key)), key))
+
+
+def _read_names(wire: bytes) -> tuple[Ref, int]:
+    position, names = HEADER_SIZE, []
+    try:
+        for _ in range(2):
+            (length,) = _LENGTH.unpack_from(wire, position)
+            position += _LENGTH.size + length
+            names.append(wire[position - length : position].decode())
+    except (struct.error, UnicodeDecodeError):
+        _damaged("its names cannot be read")
+    if position > len(wire):
+        _damaged("it ends within its names")
+    return (names[0], names[1]), position
+
+
+def _checksum(record: Record) -> int:
+    return zlib.crc32(record.payload, zlib.crc32(_names_part(record.names), zlib.crc32(_fixed_part(record))))
+
+
+def _damaged(what: str) -> NoReturn:
+    raise IntegrityError(f"a stored entry is damaged or not satchel's: {what}")
+
+
+class _Versions:
+    """Makes versions that no other process makes: 8 random bytes for each process, then a counter."""
+
+    def __init__(self) -> None:
+        self.renew()
+        os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        self._process = os.urandom(8).hex()
+        self._next = itertools.count().__next__
+
+    def __call__(self) -> str:
+        return "%s%016x" % (self._process, self._next())  # noqa: UP031  # faster than an f-string here
+
+
+new_version = _Versions()
+"""Returns a version that no other write has."""

@@ -1,0 +1,190 @@
+"""The errors that satchel raises, in one tree.
+
+```
+SatchelError
+├─ ConfigurationError
+│  └─ MissingExtraError             (also ImportError)
+├─ InvalidKeyError, InvalidTTLError (also ValueError)   raised before any I/O
+├─ SerializationError, ValueTooLargeError, ModelMismatchError
+├─ KeyMissingError                  (also KeyError)     only from require()
+├─ IntegrityError
+│  └─ DecryptionError
+├─ UnsupportedOperationError, ReadOnlyError
+├─ LockLostError, QueueFullError
+└─ StoreError                       .store .operation .collection .key .retryable
+   ├─ StoreUnavailableError         (retryable)
+   │  └─ CircuitOpenError
+   ├─ StoreTimeoutError             (also TimeoutError)
+   ├─ StoreClosedError
+   └─ BatchError                    .failed = {key: error}
+```
+
+No message, attribute or `repr` of an error holds a value or a secret. What a driver said is chained as `__cause__`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Self
+
+
+class SatchelError(Exception):
+    """Is the base of every error that satchel raises on purpose."""
+
+    def again(self) -> Self:
+        """Copy this error, with the original as the cause.
+
+        One failure can end many waiting calls. Each needs an error of its own: raising one exception object in many
+        tasks grows its traceback without bound.
+        """
+        twin = copy.copy(self)
+        twin.__cause__ = self.__cause__ or self
+        return twin
+
+    def __copy__(self) -> Self:
+        twin = type(self).__new__(type(self), *self.args)
+        twin.args = self.args
+        twin.__dict__.update({name: value for name, value in self.__dict__.items() if name != "__notes__"})
+        return twin
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.args), dict(self.__dict__)
+
+
+def _rebuild(kind: type[SatchelError], args: tuple[object, ...]) -> SatchelError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    return error
+
+
+class ConfigurationError(SatchelError):
+    """Says that a store, a wrapper, a URL or an option was set up wrongly."""
+
+
+class MissingExtraError(ConfigurationError, ImportError):
+    """Says that an optional driver is not installed, and the command that installs it."""
+
+
+class InvalidKeyError(SatchelError, ValueError):
+    """Says that a key or a collection name is not one that any store accepts."""
+
+
+class InvalidTTLError(SatchelError, ValueError):
+    """Says that a time to live is not a finite, positive number of seconds or `timedelta` within 100 years."""
+
+
+class SerializationError(SatchelError):
+    """Says that a value would not come back as it was put, naming the place in it (`$.tags[2]`)."""
+
+
+class ValueTooLargeError(SatchelError):
+    """Says that an encoded value is larger than the store can hold, naming the limit in bytes."""
+
+
+class ModelMismatchError(SatchelError):
+    """Says that a value does not fit the model of its collection, naming collection, key and field."""
+
+
+class KeyMissingError(SatchelError, KeyError):
+    """Says that `require` found no entry."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # KeyError would show the message in quotes
+
+
+class IntegrityError(SatchelError):
+    """Says that a stored entry is damaged, or is not one that satchel wrote."""
+
+
+class DecryptionError(IntegrityError):
+    """Says that an entry cannot be decrypted with the keys given."""
+
+
+class UnsupportedOperationError(SatchelError):
+    """Says that a store does not have an operation, naming both."""
+
+
+class ReadOnlyError(SatchelError):
+    """Says that a write was refused by a read-only wrapper."""
+
+
+class LockLostError(SatchelError):
+    """Says that a lock's lease ran out while it was thought to be held."""
+
+
+class QueueFullError(SatchelError):
+    """Says that a bounded queue of writes has no room left."""
+
+
+class StoreError(SatchelError):
+    """Says that a backend failed an operation; what the driver raised is the cause.
+
+    Attributes:
+        store: What the store calls itself, without secrets.
+        operation: The method that failed, such as `"put"`.
+        collection: The collection of the call, where there was one.
+        key: The key of the call, where there was one.
+        retryable: Whether the same call may succeed a little later.
+    """
+
+    retryable: bool = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        store: str = "",
+        operation: str = "",
+        collection: str | None = None,
+        key: str | None = None,
+        retryable: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.store = store
+        self.operation = operation
+        self.collection = collection
+        self.key = key
+        if retryable is not None:
+            self.retryable = retryable
+
+
+class StoreUnavailableError(StoreError):
+    """Says that the backend could not be reached, or could not serve now."""
+
+    retryable = True
+
+
+class CircuitOpenError(StoreUnavailableError):
+    """Says that a circuit breaker refused the call without asking the backend."""
+
+
+class StoreTimeoutError(StoreError, TimeoutError):
+    """Says that the backend did not answer in time; a write may or may not have happened."""
+
+    retryable = True
+
+
+class StoreClosedError(StoreError):
+    """Says that the store has been closed."""
+
+
+class BatchError(StoreError):
+    """Says that part of a batch failed; the rest of it was carried out.
+
+    Attributes:
+        failed: The error of each key that failed.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        failed: Mapping[str, SatchelError],
+        store: str = "",
+        operation: str = "",
+        collection: str | None = None,
+    ) -> None:
+        retryable = all(isinstance(error, StoreError) and error.retryable for error in failed.values())
+        super().__init__(message, store=store, operation=operation, collection=collection, retryable=retryable)
+        self.failed = dict(failed)

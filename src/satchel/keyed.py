@@ -1,0 +1,70 @@
+"""`KeyedStore`: the base of stores whose engine takes one item a request."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from .base import BaseStore, Condition, Done, Outcome, Wrote, optional
+from .capability import Capability
+from .envelope import Record
+from .names import Ref
+
+
+class KeyedStore(BaseStore):
+    """Is the base of stores whose engine takes one item a request; up to `_max_inflight` requests run at once.
+
+    A subclass writes `_read_one`, `_write_one`, `_delete_one`, and all three of `_put_if_one`, `_delete_if_one` and
+    `_touch_one` if its engine can honour them. What a hook raises fails its own item. The other hooks are those of
+    `BaseStore`.
+    """
+
+    _max_inflight: ClassVar[int] = 64
+    _max_items: ClassVar[int] = 1
+    _hooks = BaseStore._hooks | {Capability.CONDITIONAL: ("_put_if_one", "_delete_if_one", "_touch_one")}
+
+    @abstractmethod
+    async def _read_one(self, ref: Ref) -> Outcome:
+        """Return a record, None for nothing there."""
+
+    @abstractmethod
+    async def _write_one(self, ref: Ref, record: Record) -> Wrote:
+        """Store a record, replacing what is there, deadline included."""
+
+    @abstractmethod
+    async def _delete_one(self, ref: Ref, now: float) -> Done:
+        """Remove an entry; say whether it was there and alive."""
+
+    @optional
+    async def _put_if_one(self, ref: Ref, record: Record, condition: Condition, now: float) -> Done:
+        """Store a record where the condition holds; say whether it did, in one atomic step."""
+        raise self._unsupported("put_if_absent")
+
+    @optional
+    async def _delete_if_one(self, ref: Ref, version: str, now: float) -> Done:
+        """Remove an entry that has the version; say whether it had, in one atomic step."""
+        raise self._unsupported("compare_and_delete")
+
+    @optional
+    async def _touch_one(self, ref: Ref, deadline: float, now: float) -> Done:
+        """Give a living entry a new deadline, and nothing else; say whether there was one."""
+        raise self._unsupported("touch")
+
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+        return [await self._read_one(ref) for ref in refs]
+
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+        return [await self._write_one(ref, record) for ref, record in records]
+
+    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
+        return [await self._delete_one(ref, now) for ref in refs]
+
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
+        return [await self._put_if_one(ref, record, condition, now) for ref, record, condition in items]
+
+    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
+        return [await self._delete_if_one(ref, version, now) for ref, version in items]
+
+    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
+        return [await self._touch_one(ref, deadline, now) for ref, deadline in items]

@@ -1,0 +1,207 @@
+"""The protocol that every store and every wrapper satisfies.
+
+`AsyncKeyValue` is the core, which every store has. The `Supports...` protocols add the methods of one capability;
+`satchel.require` checks the capability and narrows the type. They are no runtime checks: every store has every
+method, and those that it cannot honour raise `UnsupportedOperationError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar, overload
+
+from .capability import Capability
+from .clock import TTL
+from .entry import Entry
+
+D = TypeVar("D")
+
+
+class AsyncKeyValue(Protocol):
+    """Keeps values under keys in collections.
+
+    * A value is a JSON value (`None`, `bool`, a 64-bit `int`, finite `float`, `str`, `list`, `dict` with `str` keys)
+      or, at the top level, `bytes`. What would come back different is refused by `put`.
+    * A key and a collection is any non-empty `str` of at most 4,096 UTF-8 bytes.
+    * A missing and an expired entry are alike: absent, which is not an error.
+    """
+
+    @property
+    def capabilities(self) -> Capability:
+        """What this store can do beyond the core."""
+        ...
+
+    @property
+    def max_key_bytes(self) -> int:
+        """The longest key, in UTF-8 bytes."""
+        ...
+
+    @overload
+    async def get(self, collection: str, key: str, default: None = None) -> Any | None: ...
+    @overload
+    async def get(self, collection: str, key: str, default: D) -> Any | D: ...
+    async def get(self, collection: str, key: str, default: Any = None) -> Any:
+        """Return the value under a key, or the default when it is absent. A stored `None` is returned as itself."""
+        ...
+
+    async def get_entry(self, collection: str, key: str) -> Entry | None:
+        """Return the entry under a key: the value with version, times and size."""
+        ...
+
+    async def exists(self, collection: str, key: str) -> bool:
+        """Say whether there is an entry under a key."""
+        ...
+
+    async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
+        """Store a value under a key, replacing what was there, its deadline included.
+
+        Args:
+            collection: The collection; it needs no creating.
+            key: The key.
+            value: What to keep.
+            ttl: After how many seconds, or what `timedelta`, the entry expires; None for never.
+
+        Raises:
+            InvalidKeyError: The collection or key is not a legal name.
+            InvalidTTLError: The ttl is not finite, above 0 and at most 100 years.
+            SerializationError: The value would not come back as it is.
+            ValueTooLargeError: The encoded value is larger than the backend takes.
+            StoreError: The backend failed.
+        """
+        ...
+
+    async def delete(self, collection: str, key: str) -> bool:
+        """Remove the entry under a key, and say whether it was there."""
+        ...
+
+    async def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
+        """Return the values of those keys that are there, in the order asked.
+
+        Raises:
+            InvalidKeyError: A key is not legal, or one bare `str` was given for the keys.
+            BatchError: Some keys could not be read; `.failed` names them.
+        """
+        ...
+
+    async def get_entries(self, collection: str, keys: Iterable[str]) -> dict[str, Entry]:
+        """Return the entries of those keys that are there, in the order asked."""
+        ...
+
+    async def put_many(self, collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> None:
+        """Store many values. Everything is checked first; the writes are not one atomic step.
+
+        Raises:
+            BatchError: Some keys were not written, or may not have been; `.failed` names them.
+        """
+        ...
+
+    async def delete_many(self, collection: str, keys: Iterable[str]) -> int:
+        """Remove many entries, and return how many of them were there."""
+        ...
+
+    async def ping(self) -> None:
+        """Return when the backend answers.
+
+        Raises:
+            StoreUnavailableError: It cannot be reached.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Refuse new calls, wait for those under way, and release what the store opened."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class SupportsEnumerateKeys(AsyncKeyValue, Protocol):
+    """Has `Capability.ENUMERATE_KEYS`."""
+
+    def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
+        """Iterate over the keys of a collection, in no particular order, in constant memory.
+
+        * An entry that is there throughout is listed exactly once; one put or removed meanwhile may be.
+        * Arguments are checked at the call, before the first step.
+
+        Args:
+            collection: The collection; a missing one is empty.
+            prefix: Only keys that start with exactly this.
+            limit: At most so many keys.
+        """
+        ...
+
+
+class SupportsEnumerateCollections(AsyncKeyValue, Protocol):
+    """Has `Capability.ENUMERATE_COLLECTIONS`."""
+
+    def collections(self) -> AsyncIterator[str]:
+        """Iterate over the collections that hold at least one entry, in no particular order."""
+        ...
+
+
+class SupportsDestroyCollection(AsyncKeyValue, Protocol):
+    """Has `Capability.DESTROY_COLLECTION`."""
+
+    async def destroy_collection(self, collection: str) -> bool:
+        """Remove every entry of a collection, and say whether there was any."""
+        ...
+
+
+class SupportsDestroyStore(AsyncKeyValue, Protocol):
+    """Has `Capability.DESTROY_STORE`."""
+
+    async def destroy(self) -> bool:
+        """Remove everything that this store wrote and nothing else, and say whether there was any entry.
+
+        The store is usable again at once.
+        """
+        ...
+
+
+class SupportsCull(AsyncKeyValue, Protocol):
+    """Has `Capability.CULL`."""
+
+    async def cull(self) -> int:
+        """Reclaim the space of expired entries now, and return how many there were."""
+        ...
+
+
+class SupportsConditional(AsyncKeyValue, Protocol):
+    """Has `Capability.CONDITIONAL`: writes that the engine makes only if a condition holds, in one atomic step."""
+
+    async def put_if_absent(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> str | None:
+        """Store a value if the key is absent, and return its version; None when something was there."""
+        ...
+
+    async def compare_and_put(
+        self, collection: str, key: str, value: object, *, version: str, ttl: TTL | None = None
+    ) -> str | None:
+        """Replace the entry if it still has the version, and return the new version; None when it has not."""
+        ...
+
+    async def compare_and_delete(self, collection: str, key: str, *, version: str) -> bool:
+        """Remove the entry if it still has the version, and say whether it was removed."""
+        ...
+
+    async def touch(self, collection: str, key: str, *, ttl: TTL | None) -> bool:
+        """Give the entry a new deadline, None for no deadline, and say whether it was there.
+
+        The version and `updated_at` stay.
+        """
+        ...
+
+
+class SupportsEverything(
+    SupportsEnumerateKeys,
+    SupportsEnumerateCollections,
+    SupportsDestroyCollection,
+    SupportsDestroyStore,
+    SupportsCull,
+    SupportsConditional,
+    Protocol,
+):
+    """Has every capability."""

@@ -1,0 +1,90 @@
+"""Between values and records: encoding and sealing on the way in, verifying and decoding on the way out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .codec import LARGE, RAW_BYTES, Codec, JsonCodec, MessagePackCodec
+from .envelope import Record, new_version
+from .errors import ConfigurationError, IntegrityError, SatchelError, SerializationError, ValueTooLargeError
+from .names import Ref
+from .threads import in_worker
+
+_BUILT_IN: tuple[Codec, ...] = (JsonCodec(), MessagePackCodec())
+
+
+class Values:
+    """Makes records of values and values of records, in a worker thread where they are large.
+
+    Args:
+        codec: Encodes what is put. What other built-in codecs wrote is read all the same.
+        sealed: Give records a checksum, for backends where data can be damaged.
+        max_bytes: The largest encoded value that the backend takes.
+    """
+
+    def __init__(self, codec: Codec | None, *, sealed: bool, max_bytes: int | None) -> None:
+        if codec is not None and not isinstance(codec, Codec):
+            raise ConfigurationError(f"codec must be a satchel Codec such as JsonCodec(), got {type(codec).__name__}")
+        self.codec = codec or _BUILT_IN[0]
+        self._decoders = {known.number: known.decode for known in (*_BUILT_IN, self.codec)}
+        self._sealed = sealed
+        self._max_bytes = max_bytes
+
+    def __repr__(self) -> str:
+        return f"Values({self.codec!r})"
+
+    async def record(self, value: object, now: float, deadline: float, names: Ref | None = None) -> Record:
+        """Return a new version's record of a value."""
+        record = self.small_record(value, now, deadline, names)
+        return await in_worker(self.any_record, value, now, deadline, names) if record is None else record
+
+    def small_record(self, value: object, now: float, deadline: float, names: Ref | None = None) -> Record | None:
+        """Return the record of a value that is quickly encoded; None for one that belongs in a worker thread."""
+        if type(value) is bytes:
+            if self._sealed and len(value) >= LARGE:
+                return None
+            return self._record(RAW_BYTES, value, now, deadline, names)
+        payload = self.codec.encode_if_small(value)
+        return None if payload is None else self._record(self.codec.number, payload, now, deadline, names)
+
+    def any_record(self, value: object, now: float, deadline: float, names: Ref | None = None) -> Record:
+        """Return the record of a value, whatever its size."""
+        if type(value) is bytes:
+            return self._record(RAW_BYTES, value, now, deadline, names)
+        return self._record(self.codec.number, self.codec.encode(value), now, deadline, names)
+
+    async def value(self, record: Record) -> Any:
+        """Return the value of a record.
+
+        Raises:
+            IntegrityError: The record is damaged.
+            SerializationError: It was written with a codec that this store was not given.
+        """
+        if len(record.payload) >= LARGE and (self._sealed or record.codec != RAW_BYTES):
+            return await in_worker(self.decode, record)
+        return self.decode(record)
+
+    def decode(self, record: Record) -> Any:
+        """Return the value of a record, whatever its size."""
+        record.verify()
+        if record.codec == RAW_BYTES:
+            return record.payload
+        decode = self._decoders.get(record.codec)
+        if decode is None:
+            raise SerializationError(
+                f"an entry was written with codec number {record.codec}; open the store with codec= set to that codec"
+            )
+        try:
+            return decode(record.payload)
+        except SatchelError:
+            raise
+        except Exception as error:
+            raise IntegrityError(f"a stored value cannot be decoded: {type(error).__name__}") from None
+
+    def _record(self, codec: int, payload: bytes, now: float, deadline: float, names: Ref | None) -> Record:
+        if self._max_bytes is not None and len(payload) > self._max_bytes:
+            raise ValueTooLargeError(
+                f"the encoded value has {len(payload)} bytes, this store takes at most {self._max_bytes}"
+            )
+        record = Record(payload, codec, new_version(), now, deadline)
+        return record.sealed(names) if self._sealed else record
