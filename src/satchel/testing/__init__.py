@@ -1,0 +1,56 @@
+"""Tests for stores and wrappers of your own, and doubles for testing what uses them.
+
+`FakeClock` and `FlakyStore` need nothing beyond satchel. The conformance suite needs `pip install "satchel[testing]"`
+and is imported at its first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MissingExtraError
+from .clock import FakeClock
+from .flaky import FlakyStore
+
+if TYPE_CHECKING:
+    from .conformance import ContractConformance, StoreConformance
+    from .machine import StoreMachine
+    from .model import DictModel
+    from .suite import needs
+    from .wrapper import WrapperConformance
+
+__all__ = [
+    "ContractConformance",
+    "DictModel",
+    "FakeClock",
+    "FlakyStore",
+    "StoreConformance",
+    "StoreMachine",
+    "WrapperConformance",
+    "needs",
+]
+
+_MODULES = {
+    "ContractConformance": "conformance",
+    "DictModel": "model",
+    "StoreConformance": "conformance",
+    "StoreMachine": "machine",
+    "WrapperConformance": "wrapper",
+    "needs": "suite",
+}
+_WITH_ASSERTIONS = ("cases", "conformance", "machine", "promises", "suite", "wrapper")
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        import pytest  # noqa: PLC0415  # the doubles are usable without it
+    except ImportError as error:
+        raise MissingExtraError(f'{name} needs pytest and more: pip install "satchel[testing]"') from error
+    unseen = [full for part in _WITH_ASSERTIONS if (full := f"{__name__}.{part}") not in sys.modules]
+    pytest.register_assert_rewrite(*unseen)
+    return getattr(importlib.import_module(f".{module}", __name__), name)
