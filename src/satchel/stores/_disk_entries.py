@@ -1,0 +1,248 @@
+"""The entries of a `DiskStore` in SQL. Everything here runs in the connection's thread."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import struct
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+from ..base import Condition
+from ..clock import NEVER, Clock
+from ..envelope import Record
+from ..errors import IntegrityError
+from ..names import Ref
+from ._disk_schema import INLINE, empty
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_OVERHEAD = 100
+_AT_ONCE = 500
+_MOST_NOTED = 1000
+
+_READ = """
+    SELECT deadline, deadline_checksum, codec, version, updated_at, checksum,
+        coalesce(payload, (SELECT payload FROM satchel_payloads WHERE id = large))
+    FROM satchel_entries WHERE collection = ? AND key = ?
+"""
+_STATE = "SELECT version, deadline FROM satchel_entries WHERE collection = ? AND key = ?"
+_PUT = """
+    INSERT INTO satchel_entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (collection, key) DO UPDATE SET
+        deadline = excluded.deadline, deadline_checksum = excluded.deadline_checksum, codec = excluded.codec,
+        version = excluded.version, updated_at = excluded.updated_at, checksum = excluded.checksum,
+        used = excluded.used, size = excluded.size, large = excluded.large, payload = excluded.payload
+"""
+_PUT_PAYLOAD = "INSERT INTO satchel_payloads (payload) VALUES (?)"
+_DELETE = "DELETE FROM satchel_entries WHERE collection = ? AND key = ?"
+_DELETE_SEEN = "DELETE FROM satchel_entries WHERE collection = ? AND key = ? RETURNING deadline"
+_TOUCH = """
+    UPDATE satchel_entries SET deadline = ?, deadline_checksum = ?
+    WHERE collection = ? AND key = ? AND (deadline IS NULL OR deadline > ?)
+"""
+_NOTE = "UPDATE satchel_entries SET used = max(used, ?) WHERE collection = ? AND key = ?"
+_CULL = """
+    DELETE FROM satchel_entries WHERE (collection, key) IN
+        (SELECT collection, key FROM satchel_entries WHERE deadline <= ? LIMIT ?)
+"""
+_BYTES = "SELECT value FROM satchel_meta WHERE name = 'bytes'"
+_OLDEST = "SELECT size FROM satchel_entries ORDER BY used, collection, key LIMIT ?"
+_EVICT = """
+    DELETE FROM satchel_entries WHERE (collection, key) IN
+        (SELECT collection, key FROM satchel_entries ORDER BY used, collection, key LIMIT ?)
+"""
+_KEYS = """
+    SELECT CAST(key AS BLOB) FROM satchel_entries
+    WHERE collection = ? AND key >= ? AND key < CAST(? AS TEXT) AND key > ? AND (deadline IS NULL OR deadline > ?)
+    ORDER BY key LIMIT ?
+"""
+_NEXT_COLLECTION = """
+    SELECT CAST(collection AS BLOB) FROM satchel_entries
+    WHERE collection > ? AND (deadline IS NULL OR deadline > ?) ORDER BY collection LIMIT 1
+"""
+_ANY = "SELECT 1 FROM satchel_entries WHERE (deadline IS NULL OR deadline > ?) LIMIT 1"
+_ANY_IN = "SELECT 1 FROM satchel_entries WHERE collection = ? AND (deadline IS NULL OR deadline > ?) LIMIT 1"
+
+_DOUBLE = struct.Struct(">d")
+
+
+class Entries:
+    """Reads and changes entries; each change is one transaction.
+
+    Args:
+        database: The connection.
+        max_size: Keep at most so many bytes of entries; None for no bound.
+        clock: Gives the present as seconds since the Unix epoch.
+        check: Is called before each piece of work, and raises when the database is not to be used any more.
+    """
+
+    def __init__(
+        self, database: sqlite3.Connection, *, max_size: int | None, clock: Clock, check: Callable[[], None]
+    ) -> None:
+        self._database = database
+        self._cursor = database.cursor()
+        self._cursor.row_factory = None
+        self._execute = self._cursor.execute
+        self._max_size = max_size
+        self._clock = clock
+        self._check = check
+        self._read_at: dict[Ref, int] = {}
+
+    def read(self, refs: Sequence[Ref]) -> list[Record | IntegrityError | None]:
+        """Return records, expired ones too; an error for a damaged one."""
+        self._check()
+        outcomes = [_record(ref, self._execute(_READ, ref).fetchone()) for ref in refs]
+        if self._max_size is not None:
+            self._read_at |= dict.fromkeys(refs, time.time_ns())
+            if len(self._read_at) > _MOST_NOTED:
+                self.change(self.note_reads)
+        return outcomes
+
+    def change(self, work: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+        """Do some of the work below as one transaction, with making room after it."""
+        self._check()
+        self._execute("BEGIN IMMEDIATE")
+        try:
+            result = work(*arguments, **named)
+            if self._max_size is not None:
+                self._make_room(self._max_size)
+            self._execute("COMMIT")
+        except BaseException:
+            if self._database.in_transaction:
+                self._execute("ROLLBACK")
+            raise
+        return result
+
+    def put(self, records: Sequence[tuple[Ref, Record]]) -> list[None]:
+        """Store records."""
+        used = time.time_ns()
+        self._cursor.executemany(_PUT, [self._row(ref, record, used + at) for at, (ref, record) in enumerate(records)])
+        return [None] * len(records)
+
+    def delete(self, refs: Sequence[Ref], now: float) -> list[bool]:
+        """Remove entries; say which lived."""
+        deleted = [self._execute(_DELETE_SEEN, ref).fetchall() for ref in refs]
+        return [bool(rows) and (rows[0][0] is None or rows[0][0] > now) for rows in deleted]
+
+    def put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> list[bool]:
+        """Store each record where the condition holds; say where."""
+        done = [self._living(ref, now) == condition for ref, _, condition in items]
+        self.put([(ref, record) for (ref, record, _), holds in zip(items, done, strict=True) if holds])
+        return done
+
+    def delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> list[bool]:
+        """Remove each entry that has the version; say which had."""
+        done = [self._living(ref, now) == version for ref, version in items]
+        self._cursor.executemany(_DELETE, [ref for (ref, _), holds in zip(items, done, strict=True) if holds])
+        return done
+
+    def touch(self, items: Sequence[tuple[Ref, float]], now: float) -> list[bool]:
+        """Give living entries new deadlines; say which lived."""
+        return [self._execute(_TOUCH, (*_deadline(deadline), *ref, now)).rowcount == 1 for ref, deadline in items]
+
+    def cull(self, now: float) -> int:
+        """Remove some expired entries; return how many, 0 when none are left."""
+        return self._execute(_CULL, (now, _AT_ONCE)).rowcount
+
+    def destroy_collection(self, collection: str, now: float) -> bool:
+        """Remove a collection; say whether anything in it lived."""
+        lived = self._execute(_ANY_IN, (collection, now)).fetchone() is not None
+        self._execute("DELETE FROM satchel_entries WHERE collection = ?", (collection,))
+        return lived
+
+    def destroy(self, now: float) -> bool:
+        """Remove all entries; say whether any lived."""
+        lived = self._execute(_ANY, (now,)).fetchone() is not None
+        empty(self._cursor)
+        return lived
+
+    def shrink(self) -> None:
+        """Give the space of removed entries back to the file system, unless another process is at work."""
+        with contextlib.suppress(sqlite3.OperationalError):
+            self._execute("VACUUM")
+            self._execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def keys(self, collection: str, prefix: str, after: str, now: float) -> list[str]:
+        """Return a page of keys of living entries, those after a key, in order."""
+        self._check()
+        # No byte of UTF-8 is 0xff, so what begins with the prefix sorts before it and that byte.
+        arguments = (collection, prefix, prefix.encode() + b"\xff", after, now, _AT_ONCE)
+        return [_text(key) for (key,) in self._execute(_KEYS, arguments).fetchall()]
+
+    def collections(self, after: str, now: float) -> list[str]:
+        """Return a page of collections with living entries, those after a name, in order."""
+        self._check()
+        page: list[str] = []
+        while len(page) < _AT_ONCE and (row := self._execute(_NEXT_COLLECTION, (after, now)).fetchone()):
+            after = _text(row[0])
+            page.append(after)
+        return page
+
+    def note_reads(self) -> None:
+        """Write down when entries were read, which until then is only remembered."""
+        self._cursor.executemany(_NOTE, [(used, *ref) for ref, used in self._read_at.items()])
+        self._read_at.clear()
+
+    def _living(self, ref: Ref, now: float) -> str | None:
+        """Return the version of a living entry."""
+        row = self._execute(_STATE, ref).fetchone()
+        return None if row is None or (row[1] is not None and row[1] <= now) else row[0].hex()
+
+    def _row(self, ref: Ref, record: Record, used: int) -> tuple[Any, ...]:
+        payload: bytes | None = record.payload
+        size = len(record.payload) + len(ref[0].encode()) + len(ref[1].encode()) + _OVERHEAD
+        large = None
+        if len(record.payload) > INLINE:
+            large, payload = self._execute(_PUT_PAYLOAD, (payload,)).lastrowid, None
+        version = bytes.fromhex(record.version)
+        kept = (record.codec, version, record.updated_at, record.checksum, used, size, large, payload)
+        return (*ref, *_deadline(record.deadline), *kept)
+
+    def _make_room(self, max_size: int) -> None:
+        """Remove expired entries, then the least recently used, until the rest fits."""
+        if self._read_at:
+            self.note_reads()
+        while self._bytes() > max_size and self.cull(self._clock()):
+            pass
+        while (excess := self._bytes() - max_size) > 0:
+            count = 0
+            for (size,) in self._execute(_OLDEST, (_AT_ONCE,)).fetchall():
+                excess, count = excess - size, count + (excess > 0)
+            self._execute(_EVICT, (count,))
+
+    def _bytes(self) -> int:
+        count: int = self._execute(_BYTES).fetchone()[0]
+        return count
+
+
+def _record(ref: Ref, row: tuple[Any, ...] | None) -> Record | IntegrityError | None:
+    if row is None:
+        return None
+    deadline, deadline_checksum, codec, version, updated_at, checksum, payload = row
+    try:
+        if deadline is None:
+            deadline, expected = NEVER, _NEVER[1]
+        else:
+            expected = zlib.crc32(_DOUBLE.pack(deadline))
+        if expected == deadline_checksum and type(payload) is type(version) is bytes and type(codec) is int:
+            return Record(payload, codec, version.hex(), float(updated_at), deadline, ref, int(checksum))
+    except (TypeError, ValueError, struct.error):
+        pass  # a column is not even of its type, which is as damaged as a wrong checksum
+    return IntegrityError("a stored entry is damaged: its columns do not fit together")
+
+
+def _deadline(deadline: float) -> tuple[float | None, int]:
+    return _NEVER if deadline == NEVER else (deadline, zlib.crc32(_DOUBLE.pack(deadline)))
+
+
+_NEVER = (None, zlib.crc32(_DOUBLE.pack(NEVER)))
+
+
+def _text(name: bytes) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        raise IntegrityError("the name of a stored entry is damaged: it is not UTF-8") from None

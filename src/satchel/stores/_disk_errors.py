@@ -1,0 +1,61 @@
+"""What can be wrong with the database under an open `DiskStore`, in satchel's errors."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import IntegrityError, SatchelError, StoreError, StoreUnavailableError, ValueTooLargeError
+from ._disk_schema import BUSY_SECONDS, FILE_NAME
+
+
+def translate(error: sqlite3.Error, where: str) -> SatchelError | None:
+    """Return the satchel error for one of SQLite's; None for those that say nothing to a user."""
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return StoreUnavailableError(
+                f"{where} was locked by another process for {BUSY_SECONDS:.0f} s; end its transaction or try again"
+            )
+        case sqlite3.SQLITE_FULL:
+            return StoreError(f"{where} is full: the write was not made and nothing else changed; free some space")
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            return StoreError(f"{where} cannot be written: let this user write the directory and the files in it")
+        case sqlite3.SQLITE_IOERR:
+            return StoreError(f"{where} cannot be read or written: the operating system reports an error of the disk")
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return IntegrityError(
+                f"the database in {where} is damaged, or not one of SQLite's: "
+                "restore it from a backup, or move it away to begin anew"
+            )
+        case sqlite3.SQLITE_TOOBIG:
+            return ValueTooLargeError("the encoded value is larger than this build of SQLite takes")
+    if isinstance(error, sqlite3.ProgrammingError):
+        return StoreError("the connection of the store has been closed; make a new store")
+    return None
+
+
+def check_of_file(directory: Path) -> Callable[[], None]:
+    """Return what raises when the database that is open now is no longer the one in the directory."""
+    file = directory / FILE_NAME
+    opened = file.stat()
+
+    def check() -> None:
+        try:
+            found = file.stat()
+        except FileNotFoundError:
+            found = None
+        if found is None or found.st_ino != opened.st_ino or found.st_dev != opened.st_dev:
+            raise StoreError(f"{file} was removed or replaced while it was open; close the store and make a new one")
+
+    return check
+
+
+def check_of_connection(database: sqlite3.Connection) -> Callable[[], None]:
+    """Return what raises while the caller's own transaction is open: what is stored in it might be rolled back."""
+
+    def check() -> None:
+        if database.in_transaction:
+            raise StoreUnavailableError("the connection has a transaction open; commit it before using the store")
+
+    return check

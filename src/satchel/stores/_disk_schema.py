@@ -1,0 +1,199 @@
+"""The database of a `DiskStore`: its file, its tables, and how older ones are brought up to date.
+
+Names in the database begin with `satchel_`, so that it can be one that holds other things. A value up to `INLINE` bytes
+lies beside its entry's header, a larger one in a table of its own: a touch rewrites the header alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from ..errors import ConfigurationError, IntegrityError, StoreError
+
+FILE_NAME = "satchel.sqlite3"
+INLINE = 1000
+BUSY_SECONDS = 10.0
+
+_APPLICATION_ID = 0x73617463  # "satc"
+_OLDEST_SQLITE = (3, 35, 0)
+_WAL_SIZE_LIMIT = 64 * 1024 * 1024
+_VERSION = 1
+
+_META = "CREATE TABLE satchel_meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID"
+
+ENTRIES = (
+    """
+    CREATE TABLE satchel_entries (
+        collection TEXT NOT NULL,
+        key TEXT NOT NULL,
+        deadline REAL,
+        deadline_checksum INTEGER NOT NULL,
+        codec INTEGER NOT NULL,
+        version BLOB NOT NULL,
+        updated_at REAL NOT NULL,
+        checksum INTEGER NOT NULL,
+        used INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        large INTEGER,
+        payload BLOB,
+        PRIMARY KEY (collection, key)
+    ) WITHOUT ROWID
+    """,
+    "CREATE TABLE satchel_payloads (id INTEGER PRIMARY KEY, payload BLOB NOT NULL)",
+    "CREATE INDEX satchel_expiring ON satchel_entries (deadline) WHERE deadline IS NOT NULL",
+    """
+    CREATE TRIGGER satchel_replaced AFTER UPDATE OF large ON satchel_entries WHEN old.large IS NOT NULL
+    BEGIN DELETE FROM satchel_payloads WHERE id = old.large; END
+    """,
+    """
+    CREATE TRIGGER satchel_deleted AFTER DELETE ON satchel_entries WHEN old.large IS NOT NULL
+    BEGIN DELETE FROM satchel_payloads WHERE id = old.large; END
+    """,
+)
+"""What `destroy` drops and makes anew."""
+
+BOUND = (
+    "CREATE INDEX satchel_recency ON satchel_entries (used)",
+    """
+    CREATE TRIGGER satchel_added AFTER INSERT ON satchel_entries
+    BEGIN UPDATE satchel_meta SET value = value + new.size WHERE name = 'bytes'; END
+    """,
+    """
+    CREATE TRIGGER satchel_resized AFTER UPDATE OF size ON satchel_entries WHEN new.size <> old.size
+    BEGIN UPDATE satchel_meta SET value = value + new.size - old.size WHERE name = 'bytes'; END
+    """,
+    """
+    CREATE TRIGGER satchel_removed AFTER DELETE ON satchel_entries
+    BEGIN UPDATE satchel_meta SET value = value - old.size WHERE name = 'bytes'; END
+    """,
+    """
+    INSERT INTO satchel_meta SELECT 'bytes', coalesce(sum(size), 0) FROM satchel_entries WHERE true
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value
+    """,
+)
+"""What only a database costs that was ever opened with a `max_size`; it keeps count for all processes from then on."""
+
+UPGRADES: dict[int, tuple[str, ...]] = {}
+"""The statements that bring a database of each older version to the next one."""
+
+
+def connect(directory: Path, durability: str) -> sqlite3.Connection:
+    """Open the database in a directory, making both if need be.
+
+    Raises:
+        ConfigurationError: The file is another program's, or of a later release.
+        IntegrityError: The file is damaged.
+    """
+    _make_private(directory)
+    database = sqlite3.connect(
+        directory / FILE_NAME, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    try:
+        database.text_factory = bytes
+        _refuse_foreign(database, directory / FILE_NAME)
+        _switch_to_wal(database)
+        database.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
+        database.execute(f"PRAGMA journal_size_limit = {_WAL_SIZE_LIMIT}")
+        database.execute("PRAGMA secure_delete = OFF")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def prepare(database: sqlite3.Connection, *, bound: bool, mine: bool) -> None:
+    """Make or bring up to date the tables, in one step for all processes that do it at the same moment."""
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise ConfigurationError(f"DiskStore needs SQLite 3.35 or later, this Python has {sqlite3.sqlite_version}")
+    if database.in_transaction or getattr(database, "autocommit", -1) is False:
+        raise ConfigurationError("connection must have no transaction open, and not be one with autocommit=False")
+    cursor = database.cursor()
+    cursor.row_factory = None
+    if cursor.execute("SELECT CAST('a' AS BLOB)").fetchone()[0] != b"a":
+        raise ConfigurationError("connection must be to a database in UTF-8, the default of SQLite")
+    wanted = {b"satchel_meta", b"satchel_recency"} if bound else {b"satchel_meta"}
+    if wanted <= _names(cursor) and _version(cursor) == _VERSION:
+        return
+    cursor.execute("BEGIN IMMEDIATE")
+    try:
+        if b"satchel_meta" not in _names(cursor):
+            _create(cursor, mine=mine)
+        for version in range(_version(cursor), _VERSION):
+            _run(cursor, UPGRADES[version])
+            cursor.execute("UPDATE satchel_meta SET value = ? WHERE name = 'version'", (version + 1,))
+        if bound and b"satchel_recency" not in _names(cursor):
+            _run(cursor, BOUND)
+        cursor.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            cursor.execute("ROLLBACK")
+        raise
+
+
+def empty(cursor: sqlite3.Cursor) -> None:
+    """Make the tables of entries anew, within the caller's transaction: it takes the same time for any number."""
+    bound = b"satchel_recency" in _names(cursor)
+    cursor.execute("DROP TABLE satchel_entries")
+    cursor.execute("DROP TABLE satchel_payloads")
+    _run(cursor, ENTRIES)
+    if bound:
+        _run(cursor, BOUND)
+
+
+def _make_private(directory: Path) -> None:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # SQLite would make it readable for all; its other files take on the mode of this one.
+    os.close(os.open(directory / FILE_NAME, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def _refuse_foreign(database: sqlite3.Connection, file: Path) -> None:
+    # In this order, or a database that another process makes in between would look like a foreign one.
+    used = database.execute("SELECT 1 FROM sqlite_master").fetchone() is not None
+    application = database.execute("PRAGMA application_id").fetchone()[0]
+    if application != _APPLICATION_ID and (used or application):
+        raise ConfigurationError(f"{file} is a database of another program; give DiskStore a directory of its own")
+
+
+def _switch_to_wal(database: sqlite3.Connection) -> None:
+    give_up = time.monotonic() + BUSY_SECONDS
+    while True:
+        # Switching ignores the busy timeout where another process is making the database.
+        with contextlib.suppress(sqlite3.OperationalError) if time.monotonic() < give_up else contextlib.nullcontext():
+            (mode,) = database.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode == b"wal":
+                return
+            raise StoreError("the file system does not support SQLite's write-ahead log; use a local directory")
+        time.sleep(0.005)
+
+
+def _create(cursor: sqlite3.Cursor, *, mine: bool) -> None:
+    if mine:
+        cursor.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    _run(cursor, (_META, *ENTRIES))
+    cursor.execute("INSERT INTO satchel_meta VALUES ('version', ?)", (_VERSION,))
+
+
+def _names(cursor: sqlite3.Cursor) -> set[bytes]:
+    """Return the names in the database, as bytes whatever the connection's way with text."""
+    return {name for (name,) in cursor.execute("SELECT CAST(name AS BLOB) FROM sqlite_master").fetchall()}
+
+
+def _version(cursor: sqlite3.Cursor) -> int:
+    row = cursor.execute("SELECT value FROM satchel_meta WHERE name = 'version'").fetchone()
+    if row is None or not isinstance(row[0], int) or row[0] < 1:
+        raise IntegrityError("the database does not say its version; restore it from a backup")
+    if row[0] > _VERSION:
+        raise ConfigurationError(
+            f"the database has version {row[0]}, this release knows up to {_VERSION}; install a later satchel"
+        )
+    version: int = row[0]
+    return version
+
+
+def _run(cursor: sqlite3.Cursor, statements: tuple[str, ...]) -> None:
+    for statement in statements:
+        cursor.execute(statement)

@@ -1,0 +1,199 @@
+"""`DiskStore`: entries in a SQLite database in a directory (`disk:///dir`)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+import weakref
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Literal, ParamSpec, TypeVar
+
+import aiosqlite
+
+from ..base import BaseStore, Condition, Done, Outcome, Wrote
+from ..clock import Clock, system_clock
+from ..codec import Codec
+from ..envelope import Record
+from ..errors import ConfigurationError, SatchelError, StoreError
+from ..names import Ref
+from ..threads import in_worker
+from ._disk_entries import Entries
+from ._disk_errors import check_of_connection, check_of_file, translate
+from ._disk_schema import connect, prepare
+from ._sqlite_thread import SQLiteThread
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_LARGEST_VALUE = 999_990_000  # SQLite's own limit is 1,000,000,000 bytes for a row
+
+
+class DiskStore(BaseStore):
+    """Keeps entries in a SQLite database, for any number of processes on one machine at once.
+
+    Concurrent writes share a transaction. With a `max_size`, expired entries go first when it is passed, then the least
+    recently used: the one longest not got and not put. Reads are remembered and written down with a later write.
+
+    Args:
+        directory: Where the database is, made if need be, readable for its owner alone. None for a temporary one, which
+            goes when the store is closed.
+        connection: An open aiosqlite connection to keep entries in instead. It stays open, and its settings stay.
+        max_size: Keep at most so many bytes of entries: names, encoded values and 100 bytes each. None for no bound.
+        durability: `"normal"` loses nothing when the process dies, but may lose the last writes when the machine does;
+            `"full"` loses none then either, and waits for the disk at each transaction.
+        codec: Encodes values; JSON by default.
+        clock: Gives the present as seconds since the Unix epoch.
+
+    Raises:
+        ConfigurationError: An option is wrong, or two exclude each other. At the first call: the database is another
+            program's, or of a later release.
+        IntegrityError: At the first call: the database is damaged.
+    """
+
+    _shield_writes: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str] | None = None,
+        *,
+        connection: aiosqlite.Connection | None = None,
+        max_size: int | None = None,
+        durability: Literal["normal", "full"] = "normal",
+        codec: Codec | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
+        if connection is not None and (directory is not None or durability != "normal"):
+            raise ConfigurationError("connection excludes directory and durability: both are its own matter")
+        if durability not in ("normal", "full"):
+            raise ConfigurationError(f'durability must be "normal" or "full", got {durability!r}')
+        if max_size is not None and (type(max_size) is not int or max_size < 1):
+            raise ConfigurationError(f"max_size must be an int of at least 1, or None for no bound; got {max_size!r}")
+        self._directory = None if directory is None else _absolute(directory)
+        self._connection = connection
+        self._max_size = max_size
+        self._max_value_bytes = min(max_size or _LARGEST_VALUE, _LARGEST_VALUE)
+        self._durability = durability
+        self._remove_directory: weakref.finalize[..., DiskStore] | None = None
+        super().__init__(codec=codec, clock=clock)
+
+    def __repr__(self) -> str:
+        if self._connection is not None:
+            return "DiskStore(connection=...)"
+        return "DiskStore()" if self._directory is None else f"DiskStore({str(self._directory)!r})"
+
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+        return await self._thread.run(self._entries.read, refs)
+
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+        return await self._change(self._entries.put, records)
+
+    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
+        return await self._change(self._entries.delete, refs, now)
+
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
+        return await self._change(self._entries.put_if, items, now)
+
+    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
+        return await self._change(self._entries.delete_if, items, now)
+
+    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
+        return await self._change(self._entries.touch, items, now)
+
+    async def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
+        after = ""
+        while page := await self._thread.run(self._entries.keys, collection, prefix, after, now):
+            yield page
+            after = page[-1]
+
+    async def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
+        after = ""
+        while page := await self._thread.run(self._entries.collections, after, now):
+            yield page
+            after = page[-1]
+
+    async def _destroy_collection(self, collection: str, now: float) -> bool:
+        return await self._change(self._entries.destroy_collection, collection, now)
+
+    async def _destroy(self, now: float) -> bool:
+        lived = await self._change(self._entries.destroy, now)
+        if self._connection is None:
+            await self._thread.run(self._entries.shrink)
+        return lived
+
+    async def _cull(self, now: float) -> int:
+        count = 0
+        while culled := await self._change(self._entries.cull, now):
+            count += culled
+        return count
+
+    async def _ping(self) -> None:
+        await self._thread.run(self._entries.read, [("ping", "ping")])
+
+    def _hidden_names(self, ref: Ref) -> Ref | None:
+        return ref  # so that the checksum covers them: an entry found under a damaged name is refused
+
+    async def _change(self, work: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+        return await self._thread.run(partial(self._entries.change, work, *arguments, **named))
+
+    # Opening and closing.
+
+    async def _open(self) -> None:
+        if self._connection is None:
+            self._thread = await SQLiteThread.start(self._connect)
+        else:
+            self._thread = SQLiteThread(self._connection)
+        try:
+            self._entries = await self._thread.run(self._prepare, self._thread.database)
+        except BaseException:
+            await self._thread.close()
+            raise
+
+    async def _close(self) -> None:
+        if self._max_size is not None:
+            with suppress(sqlite3.Error, SatchelError):  # when entries were read is not worth a failure to close
+                await self._change(self._entries.note_reads)
+        await self._thread.close()
+        if self._remove_directory is not None:
+            await in_worker(self._remove_directory)
+
+    def _abandon(self) -> None:
+        thread: SQLiteThread | None = vars(self).pop("_thread", None)
+        if thread is not None:
+            thread.drop()
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._directory is None:
+            self._directory = Path(tempfile.mkdtemp(prefix="satchel-"))
+            self._remove_directory = weakref.finalize(self, _remove, str(self._directory), os.getpid())
+        return connect(self._directory, self._durability)
+
+    def _prepare(self, database: sqlite3.Connection) -> Entries:
+        prepare(database, bound=self._max_size is not None, mine=self._connection is None)
+        check = check_of_file(self._directory) if self._directory else check_of_connection(database)
+        return Entries(database, max_size=self._max_size, clock=self.clock, check=check)
+
+    def _translate(self, error: Exception) -> SatchelError | None:
+        where = "the connection's database" if self._connection is not None else f"{self._directory}"
+        if isinstance(error, sqlite3.Error):
+            return translate(error, where)
+        if isinstance(error, ValueError):  # aiosqlite says so
+            return StoreError(f"the connection of {self!r} has been closed; make a new store")
+        if isinstance(error, OSError):
+            return StoreError(f"{where} cannot be used: {error.strerror}; make it a directory to write in")
+        return None
+
+
+def _absolute(directory: str | os.PathLike[str]) -> Path:
+    if not isinstance(directory, (str, os.PathLike)):
+        raise ConfigurationError(f"directory must be a str or a path, got {type(directory).__name__}")
+    return Path(directory).absolute()
+
+
+def _remove(directory: str, process: int) -> None:
+    if os.getpid() == process:  # not a child made by fork, whose exit comes first
+        shutil.rmtree(directory, ignore_errors=True)
