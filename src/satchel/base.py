@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self, TypeVar, overload
 
-from .capability import Capability
+from .capability import NEEDED, Capability
 from .clock import TTL, Clock, deadline_after, system_clock
 from .coalesce import Operation, Request
 from .codec import Codec
@@ -20,7 +20,7 @@ from .engine import Engine
 from .entry import Entry
 from .envelope import Record
 from .errors import ConfigurationError, SatchelError, UnsupportedOperationError
-from .names import MAX_NAME_BYTES, Ref, check_items, check_name, check_names, check_prefix
+from .names import MAX_NAME_BYTES, Ref, check_items, check_limit, check_name, check_names, check_prefix
 from .sending import UNPROCESSED, Outcome, Unprocessed
 
 __all__ = ["ABSENT", "UNPROCESSED", "BaseStore", "Condition", "Done", "Outcome", "Wrote", "optional"]
@@ -215,8 +215,7 @@ class BaseStore(ABC):
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
         """Store a value under a key, replacing what was there, its deadline included."""
-        request = await self._engine.put_request("put", self._ref(collection, key), value, ttl)
-        await self._engine.change("put", request)
+        await self._engine.put("put", self._ref(collection, key), value, ttl)
 
     async def delete(self, collection: str, key: str) -> bool:
         """Remove the entry under a key, and say whether it was there."""
@@ -234,16 +233,14 @@ class BaseStore(ABC):
 
     async def put_many(self, collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> None:
         """Store many values. Everything is checked first; the writes are not one atomic step."""
-        collection = check_name(collection, "collection")
-        deadline_after(ttl, 0)
-        pairs = check_items(items, self.max_key_bytes)
-        requests = [await self._engine.put_request("put_many", (collection, key), value, ttl) for key, value in pairs]
-        await self._engine.change_many("put_many", requests)
+        name = check_name(collection, "collection")
+        pairs = [((name, key), value) for key, value in check_items(items, self.max_key_bytes)]
+        deadline_after(ttl, 0)  # there may be no item to refuse it
+        await self._engine.put_many("put_many", pairs, ttl)
 
     async def delete_many(self, collection: str, keys: Iterable[str]) -> int:
         """Remove many entries, and return how many of them were there."""
-        requests = [Request(Operation.DELETE, ref) for ref in self._refs(collection, keys)]
-        return sum(outcome is True for outcome in await self._engine.change_many("delete_many", requests))
+        return await self._engine.delete_many("delete_many", self._refs(collection, keys))
 
     async def ping(self) -> None:
         """Return when the backend answers."""
@@ -251,55 +248,58 @@ class BaseStore(ABC):
 
     async def put_if_absent(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> str | None:
         """Store a value if the key is absent, and return its version; None when something was there."""
-        return await self._put_on_condition("put_if_absent", collection, key, value, ABSENT, ttl)
+        self._need("put_if_absent")
+        return await self._engine.put("put_if_absent", self._ref(collection, key), value, ttl, ABSENT)
 
     async def compare_and_put(
         self, collection: str, key: str, value: object, *, version: str, ttl: TTL | None = None
     ) -> str | None:
         """Replace the entry if it still has the version, and return the new version; None when it has not."""
-        return await self._put_on_condition("compare_and_put", collection, key, value, _check_version(version), ttl)
+        self._need("compare_and_put")
+        expected = _check_version(version)
+        return await self._engine.put("compare_and_put", self._ref(collection, key), value, ttl, expected)
 
     async def compare_and_delete(self, collection: str, key: str, *, version: str) -> bool:
         """Remove the entry if it still has the version, and say whether it was removed."""
-        self._need(Capability.CONDITIONAL, "compare_and_delete")
+        self._need("compare_and_delete")
         request = Request(Operation.DELETE_IF, self._ref(collection, key), _check_version(version))
         done: bool = await self._engine.change("compare_and_delete", request)
         return done
 
     async def touch(self, collection: str, key: str, *, ttl: TTL | None) -> bool:
         """Give the entry a new deadline, None for no deadline, and say whether it was there."""
-        self._need(Capability.CONDITIONAL, "touch")
+        self._need("touch")
         deadline = deadline_after(ttl, self.clock())
         done: bool = await self._engine.change("touch", Request(Operation.TOUCH, self._ref(collection, key), deadline))
         return done
 
     def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
         """Iterate over the keys of a collection, in no particular order, in constant memory."""
-        self._need(Capability.ENUMERATE_KEYS, "keys")
-        name, start = check_name(collection, "collection"), check_prefix(prefix)
-        if limit is not None and (type(limit) is not int or limit < 0):
-            raise ValueError(f"limit must be None or an int of at least 0, got {limit!r}")
-        return self._engine.listing("keys", lambda: self._keys(name, start, self.clock()), limit)
+        self._need("keys")
+        name, start, most = check_name(collection, "collection"), check_prefix(prefix), check_limit(limit)
+        return self._engine.listing("keys", lambda: self._keys(name, start, self.clock()), most)
 
     def collections(self) -> AsyncIterator[str]:
         """Iterate over the collections that hold at least one entry, in no particular order."""
-        self._need(Capability.ENUMERATE_COLLECTIONS, "collections")
+        self._need("collections")
         return self._engine.listing("collections", lambda: self._collections(self.clock()), None)
 
     async def destroy_collection(self, collection: str) -> bool:
         """Remove every entry of a collection, and say whether there was any."""
-        self._need(Capability.DESTROY_COLLECTION, "destroy_collection")
+        self._need("destroy_collection")
         name = check_name(collection, "collection")
-        return await self._engine.administer("destroy_collection", lambda: self._destroy_collection(name, self.clock()))
+        return await self._engine.administer(
+            "destroy_collection", lambda: self._destroy_collection(name, self.clock()), settle=True
+        )
 
     async def destroy(self) -> bool:
         """Remove everything that this store wrote and nothing else, and say whether there was any entry."""
-        self._need(Capability.DESTROY_STORE, "destroy")
-        return await self._engine.administer("destroy", lambda: self._destroy(self.clock()))
+        self._need("destroy")
+        return await self._engine.administer("destroy", lambda: self._destroy(self.clock()), settle=True)
 
     async def cull(self) -> int:
         """Reclaim the space of expired entries now, and return how many there were."""
-        self._need(Capability.CULL, "cull")
+        self._need("cull")
         return await self._engine.administer("cull", lambda: self._cull(self.clock()))
 
     async def aclose(self) -> None:
@@ -320,15 +320,6 @@ class BaseStore(ABC):
         if not self._engine.lifecycle.closed:
             await self.aclose()
 
-    async def _put_on_condition(
-        self, operation: str, collection: str, key: str, value: object, condition: Condition, ttl: TTL | None
-    ) -> str | None:
-        self._need(Capability.CONDITIONAL, operation)
-        request = await self._engine.put_request(operation, self._ref(collection, key), value, ttl)
-        record: Record = request.argument
-        request.operation, request.argument = Operation.PUT_IF, (record, condition)
-        return record.version if await self._engine.change(operation, request) else None
-
     def _ref(self, collection: object, key: object) -> Ref:
         return check_name(collection, "collection"), check_name(key, "key", self.max_key_bytes)
 
@@ -336,8 +327,8 @@ class BaseStore(ABC):
         name = check_name(collection, "collection")
         return [(name, key) for key in check_names(keys, self.max_key_bytes)]
 
-    def _need(self, capability: Capability, operation: str) -> None:
-        if capability not in self.capabilities:
+    def _need(self, operation: str) -> None:
+        if NEEDED.get(operation, Capability.NONE) not in self.capabilities:
             raise self._unsupported(operation)
 
     def _unsupported(self, operation: str) -> UnsupportedOperationError:

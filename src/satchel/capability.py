@@ -41,6 +41,9 @@ METHODS: dict[Capability, tuple[str, ...]] = {
 }
 """The public methods that each capability stands for."""
 
+NEEDED: dict[str, Capability] = {method: capability for capability, methods in METHODS.items() for method in methods}
+"""The capability that each method outside the core needs."""
+
 
 @overload
 def require(

@@ -8,7 +8,7 @@ lane's waiting requests those that are alike and adjacent become one:
 * of several deletes one is sent, and the first caller is told what was there,
 * of several reads one is sent, and all get its outcome.
 
-There is no timer: a call that finds a free slot is sent at once, in the caller's own task.
+There is no timer: a call that finds a free slot is sent at once, in the caller's own task unless it has to be shielded.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import enum
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
+from functools import partial
 from typing import Any
 
+from .errors import StoreError
 from .names import Ref
 
 
@@ -73,6 +75,33 @@ class _Call:
             self.future.set_result(self.outcomes)
 
 
+class _Batch:
+    """Is what one slot has under way: for each name the requests that one sent request answers."""
+
+    __slots__ = ("ended", "runs")
+
+    def __init__(self, runs: list[list[Request]]) -> None:
+        self.runs = runs
+        self.ended = False
+
+    def refs(self) -> list[Ref]:
+        return [run[0].ref for run in self.runs]
+
+    def deliver(self, outcomes: Sequence[Any]) -> None:
+        for run, outcome in zip(self.runs, outcomes, strict=True):
+            for position, request in enumerate(run):
+                deleted_before = position > 0 and outcome is True and request.operation is Operation.DELETE
+                if request.call is not None:
+                    request.call.set(request.index, False if deleted_before else outcome)
+        self.runs = []
+
+    def cancel(self) -> None:
+        for run in self.runs:
+            for request in run:
+                if request.call is not None:
+                    request.call.future.cancel()
+
+
 class Coalescer:
     """Sends requests in batches.
 
@@ -99,68 +128,35 @@ class Coalescer:
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._shield = shield
-        self._lanes: dict[Ref, list[Request]] = {}
+        self._lanes: dict[Ref, deque[Request]] = {}
         self._ready: deque[Ref] = deque()
         self._busy: set[Ref] = set()
         self._inflight = 0
-        self._starting = 0
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._settling: list[tuple[set[Ref], asyncio.Future[None]]] = []
 
     async def submit(self, requests: list[Request]) -> Sequence[Any]:
         """Carry out requests with distinct names, and return their outcomes in order."""
-        if self._inflight < self._max_inflight and not self._ready and self._fits(requests):
-            self._inflight += 1
-            self._busy.update([request.ref for request in requests])
-            sending = self._send_at_once(requests)
-            return await (asyncio.shield(self.spawn(sending)) if self._shield else sending)
+        if not self._shield and self._may_go_at_once(requests):
+            return await self._send_at_once(requests)
         call = _Call(len(requests))
         for index, request in enumerate(requests):
             request.call, request.index = call, index
             self._enqueue(request)
-        self._start_runners()
+        self._start_batches()
         return await call.future
 
+    async def settled(self) -> None:
+        """Wait until what has been sent by now has ended: a cancelled caller leaves its shielded write behind."""
+        if self._busy:
+            end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._settling.append((set(self._busy), end))
+            await end
+
     async def drained(self) -> None:
-        """Wait until nothing is under way: a cancelled caller leaves its shielded write behind."""
+        """Wait until nothing is under way and nothing follows."""
         while self._tasks:
             await asyncio.wait(self._tasks)
-
-    def _fits(self, requests: list[Request]) -> bool:
-        if len(requests) == 1:
-            return requests[0].ref not in self._busy
-        return (
-            len(requests) <= self._max_items
-            and sum([request.size for request in requests]) <= self._max_bytes
-            and self._busy.isdisjoint([request.ref for request in requests])
-        )
-
-    async def _send_at_once(self, requests: list[Request]) -> Sequence[Any]:
-        try:
-            return await self._send(requests)
-        finally:
-            self._free([request.ref for request in requests])
-            self._inflight -= 1
-            self._start_runners()
-
-    def _enqueue(self, request: Request) -> None:
-        lane = self._lanes.get(request.ref)
-        if lane is not None:
-            lane.append(request)
-            return
-        self._lanes[request.ref] = [request]
-        if request.ref not in self._busy:
-            self._ready.append(request.ref)
-
-    def _free(self, refs: list[Ref]) -> None:
-        self._busy.difference_update(refs)
-        if self._lanes:
-            self._ready.extend([ref for ref in refs if ref in self._lanes])
-
-    def _start_runners(self) -> None:
-        while self._inflight < self._max_inflight and len(self._ready) > self._starting * self._max_items:
-            self._inflight += 1
-            self._starting += 1
-            self.spawn(self._run())
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Start work that `drained` waits for."""
@@ -170,65 +166,124 @@ class Coalescer:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _run(self) -> None:
-        self._starting -= 1
+    def _may_go_at_once(self, requests: list[Request]) -> bool:
+        if self._inflight >= self._max_inflight or self._ready:
+            return False
+        if len(requests) == 1:
+            return requests[0].ref not in self._busy
+        return (
+            len(requests) <= self._max_items
+            and sum([request.size for request in requests]) <= self._max_bytes
+            and self._busy.isdisjoint([request.ref for request in requests])
+        )
+
+    async def _send_at_once(self, requests: list[Request]) -> Sequence[Any]:
+        refs = [request.ref for request in requests]
+        self._inflight += 1
+        self._busy.update(refs)
         try:
-            while batch := self._take():
-                await self._send_batch(batch)
-                # The callers just woken put their next requests into the next batch, before it is formed.
-                await asyncio.sleep(0)
+            return await self._send(requests)
         finally:
             self._inflight -= 1
-            self._start_runners()
+            self._free(refs)
+            self._start_batches()
 
-    async def _send_batch(self, batch: list[list[Request]]) -> None:
+    def _enqueue(self, request: Request) -> None:
+        lane = self._lanes.get(request.ref)
+        if lane is not None:
+            lane.append(request)
+            return
+        self._lanes[request.ref] = deque((request,))
+        if request.ref not in self._busy:
+            self._ready.append(request.ref)
+
+    def _free(self, refs: list[Ref]) -> None:
+        self._busy.difference_update(refs)
+        if self._lanes:
+            self._ready.extend([ref for ref in refs if ref in self._lanes])
+        if self._settling:
+            self._settle(refs)
+
+    def _settle(self, refs: list[Ref]) -> None:
+        for waiting, end in self._settling:
+            waiting.difference_update(refs)
+            if not waiting and not end.done():
+                end.set_result(None)
+        self._settling = [(waiting, end) for waiting, end in self._settling if not end.done()]
+
+    def _start_batches(self) -> None:
+        while self._ready and self._inflight < self._max_inflight:
+            batch = _Batch(self._take())
+            if batch.runs:
+                self._inflight += 1
+                # A task that is cancelled before its first step runs no `finally`.
+                self.spawn(self._run(batch)).add_done_callback(partial(self._end, batch))
+
+    async def _run(self, batch: _Batch) -> None:
         try:
-            outcomes = await self._send([_representative(run) for run in batch])
-        except BaseException:
-            # Only the end of the event loop cancels a batch; nobody may wait for it for ever.
-            for run in batch:
-                for request in run:
-                    if request.call is not None:
-                        request.call.future.cancel()
-            raise
+            while batch.runs:
+                alone = len(batch.runs) == 1
+                await self._send_batch(batch)
+                if alone and not self._ready:
+                    return  # so that a caller who is alone again finds the slot free
+                # The callers just woken put their next requests into the next batch, before it is formed.
+                await asyncio.sleep(0)
+                batch.runs = self._take()
         finally:
-            self._free([run[0].ref for run in batch])
-        for run, outcome in zip(batch, outcomes, strict=True):
-            for position, request in enumerate(run):
-                deleted_before = position > 0 and outcome is True and request.operation is Operation.DELETE
-                if request.call is not None:
-                    request.call.set(request.index, False if deleted_before else outcome)
+            self._end(batch)
+
+    async def _send_batch(self, batch: _Batch) -> None:
+        try:
+            outcomes = await self._send([_representative(run) for run in batch.runs])
+        except Exception as error:
+            failure = StoreError(f"a batch ended in an error that no hook is to raise: {type(error).__name__}")
+            failure.__cause__ = error
+            outcomes = [failure] * len(batch.runs)
+        self._free(batch.refs())
+        batch.deliver(outcomes)
+
+    def _end(self, batch: _Batch, _task: object = None) -> None:
+        """Give the slot back, once. Only a batch that was cancelled, as at the end of the event loop, is not empty."""
+        if batch.ended:
+            return
+        batch.ended = True
+        self._inflight -= 1
+        self._free(batch.refs())
+        batch.cancel()
+        self._start_batches()
 
     def _take(self) -> list[list[Request]]:
         """Return the next batch: for each name the requests that one sent request answers."""
-        batch: list[list[Request]] = []
+        runs: list[list[Request]] = []
         size = 0
-        while self._ready and len(batch) < self._max_items:
+        while self._ready and len(runs) < self._max_items:
             ref = self._ready[0]
-            run, rest = _next_run(self._lanes[ref])
+            lane = self._lanes[ref]
+            run = _next_run(lane)
             if run:
                 size += _representative(run).size
-                if batch and size > self._max_bytes:
+                if runs and size > self._max_bytes:
+                    lane.extendleft(reversed(run))
                     break
                 self._busy.add(ref)
-                batch.append(run)
+                runs.append(run)
             self._ready.popleft()
-            if rest:
-                self._lanes[ref] = rest
-            else:
+            if not lane:
                 del self._lanes[ref]
-        return batch
+        return runs
 
 
-def _next_run(lane: list[Request]) -> tuple[list[Request], list[Request]]:
-    waiting = [request for request in lane if not request.dropped]
-    if not waiting:
-        return [], []
-    end, operation = 1, waiting[0].operation
-    if operation in _MERGING:
-        while end < len(waiting) and waiting[end].operation is operation:
-            end += 1
-    return waiting[:end], waiting[end:]
+def _next_run(lane: deque[Request]) -> list[Request]:
+    """Take the requests off a lane that one sent request answers; none when all their callers have gone."""
+    run: list[Request] = []
+    while lane:
+        request = lane[0]
+        if not request.dropped:
+            if run and (request.operation is not run[0].operation or request.operation not in _MERGING):
+                break
+            run.append(request)
+        lane.popleft()
+    return run
 
 
 def _representative(run: list[Request]) -> Request:

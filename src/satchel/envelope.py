@@ -41,7 +41,7 @@ DEADLINE_OFFSET = 30
 
 _MAGIC = b"\x89S"
 _HAS_NAMES = 1
-_FIXED = struct.Struct(">2sBBBx16sd")
+_FIXED = struct.Struct(">2sBBBB16sd")
 _DEADLINE = struct.Struct(">d")
 _CRC = struct.Struct(">I")
 _LENGTH = struct.Struct(">H")
@@ -79,7 +79,13 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         Raises:
             IntegrityError: They do not match.
         """
-        if self.checksum is not None and _checksum(self) != self.checksum:
+        if self.checksum is None:
+            return
+        try:
+            checksum = _checksum(self)
+        except (struct.error, ValueError):
+            _damaged("its header has a value that none can have")
+        if checksum != self.checksum:
             _damaged("its checksum does not match")
 
 
@@ -112,11 +118,14 @@ def unpack(wire: bytes) -> Record:
     """
     if len(wire) < HEADER_SIZE:
         _damaged(f"{len(wire)} bytes are too few for an entry")
-    magic, number, codec, flags, version, updated_at = _FIXED.unpack_from(wire)
+    magic, number, codec, flags, reserved, version, updated_at = _FIXED.unpack_from(wire)
     if magic != _MAGIC:
         _damaged("it does not start as an entry of satchel's does; something else wrote it")
-    if number != FORMAT or flags & ~_HAS_NAMES:
-        _damaged(f"it has format {number} with flags {flags}, this release reads format {FORMAT}")
+    if number != FORMAT or flags & ~_HAS_NAMES or reserved:
+        _damaged(
+            f"it has format {number} with flags {flags}, this release reads format {FORMAT} with flags 0 and 1; "
+            "if a newer release wrote it, upgrade this one"
+        )
     deadline_bytes = wire[DEADLINE_OFFSET : DEADLINE_OFFSET + 8]
     (deadline_checksum,) = _CRC.unpack_from(wire, DEADLINE_OFFSET + 8)
     if zlib.crc32(deadline_bytes) != deadline_checksum:
@@ -143,7 +152,7 @@ def unpack_outcome(wire: bytes | None) -> Record | SatchelError | None:
 
 def _fixed_part(record: Record) -> bytes:
     flags = 0 if record.names is None else _HAS_NAMES
-    return _FIXED.pack(_MAGIC, FORMAT, record.codec, flags, bytes.fromhex(record.version), record.updated_at)
+    return _FIXED.pack(_MAGIC, FORMAT, record.codec, flags, 0, bytes.fromhex(record.version), record.updated_at)
 
 
 def _names_part(names: Ref | None) -> bytes:

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 
 class SatchelError(Exception):
@@ -39,22 +39,19 @@ class SatchelError(Exception):
         tasks grows its traceback without bound.
         """
         twin = copy.copy(self)
+        twin.__dict__.pop("__notes__", None)  # or a note added to one would be added to all
         twin.__cause__ = self.__cause__ or self
         return twin
 
-    def __copy__(self) -> Self:
-        twin = type(self).__new__(type(self), *self.args)
-        twin.args = self.args
-        twin.__dict__.update({name: value for name, value in self.__dict__.items() if name != "__notes__"})
-        return twin
-
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.args), dict(self.__dict__)
+        # Errors are made with keywords, which the default would lose. Built-in bases keep state of their own.
+        plain: Any = super().__reduce__()
+        return (_rebuild, (type(self), self.args), *plain[2:])
 
 
 def _rebuild(kind: type[SatchelError], args: tuple[object, ...]) -> SatchelError:
     error = kind.__new__(kind, *args)
-    error.args = args
+    super(SatchelError, error).__init__(*args)
     return error
 
 

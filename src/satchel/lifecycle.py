@@ -32,49 +32,67 @@ class Lifecycle:
         self._close = close
         self._abandon = abandon
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._opening: asyncio.Task[None] | None = None
+        self._opening: asyncio.Task[SatchelError | None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._idle: asyncio.Event | None = None
         self._calls = 0
-        self._opened = False
+        self.opened = False
         self.closed = False
         self.ready_on: asyncio.AbstractEventLoop | None = None
         """The loop on which the store is open now: a call there may begin at once."""
 
-    async def enter(self, operation: str) -> None:
-        """Begin a call: refuse it on a closed store or a second loop, open the store if nobody has."""
-        self.check(operation)
+    def begin(self, operation: str) -> asyncio.AbstractEventLoop:
+        """Begin a call: refuse it on a closed store or a second loop. Returns what `leave` wants back."""
+        loop = self.check(operation)
         self._calls += 1
-        try:
-            if not self._opened:
-                await self._open_once()
-        except BaseException:
-            self.leave()
-            raise
+        return loop
 
-    def leave(self) -> None:
-        """End a call."""
+    async def enter(self, operation: str) -> asyncio.AbstractEventLoop:
+        """Begin a call, and open the store if nobody has."""
+        loop = self.begin(operation)
+        try:
+            if not self.opened:
+                await self.open()
+        except BaseException:
+            self.leave(loop)
+            raise
+        return loop
+
+    def leave(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End a call. One that was cut off with its event loop ends too late to count."""
+        if loop is not self._loop:
+            return
         self._calls -= 1
         if not self._calls and self._idle is not None:
             self._idle.set()
 
-    def check(self, operation: str) -> None:
-        """Refuse a call on a closed store, or on a loop other than the store's own."""
+    def check(self, operation: str) -> asyncio.AbstractEventLoop:
+        """Refuse a call on a closed store, or on a loop other than the store's own; return the loop."""
         if self.closed:
             raise StoreClosedError(f"{self._name()} is closed", store=self._name(), operation=operation)
         loop = asyncio.get_running_loop()
         if loop is self._loop:
-            return
-        if self._loop is not None and not self._loop.is_closed():
-            raise StoreError(
-                f"{self._name()} is in use on another event loop; a store belongs to one loop at a time, "
-                "so make one for each loop, or use SyncStore from threads",
-                store=self._name(),
-                operation=operation,
-            )
+            return loop
         if self._loop is not None:
-            self._calls, self._opened, self._opening, self.ready_on = 0, False, None, None
+            if not self._loop.is_closed():
+                raise StoreError(
+                    f"{self._name()} is in use on another event loop; a store belongs to one loop at a time, until it "
+                    "is closed, so make one for each loop, or use SyncStore from threads",
+                    store=self._name(),
+                    operation=operation,
+                )
+            self._calls, self.opened, self._opening, self.ready_on = 0, False, None, None
             self._abandon()
         self._loop = loop
+        return loop
+
+    async def open(self) -> None:
+        """Open the store, once however many call."""
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.create_task(self._open_here(), context=Context())
+        failure = await asyncio.shield(self._opening)
+        if failure is not None:
+            raise failure.again() from failure
 
     async def aclose(self) -> None:
         """Refuse new calls, wait for those under way, then release what was opened.
@@ -83,7 +101,8 @@ class Lifecycle:
         """
         self.check("aclose")
         self.closed, self.ready_on = True, None
-        await asyncio.shield(asyncio.create_task(self._drain_and_close(), context=Context()))
+        self._closing = asyncio.create_task(self._drain_and_close(), context=Context())
+        await asyncio.shield(self._closing)
 
     async def _drain_and_close(self) -> None:
         if self._calls:
@@ -91,22 +110,15 @@ class Lifecycle:
             await self._idle.wait()
         if self._opening is not None:  # it goes on when all who asked for it were cancelled
             await asyncio.wait([self._opening])
-        if self._opened:
+        if self.opened:
             await self._close()
 
-    async def _open_once(self) -> None:
-        if self._opening is None:
-            self._opening = asyncio.create_task(self._open_here(), context=Context())
-        opening = self._opening
+    async def _open_here(self) -> SatchelError | None:
         try:
-            await asyncio.shield(opening)
+            await self._open()
         except SatchelError as error:
-            if self._opening is opening:
-                self._opening = None
-            raise error.again() from error
-
-    async def _open_here(self) -> None:
-        await self._open()
-        self._opened = True
+            return error  # raised anew in each caller: one object raised in many would grow with every one
+        self.opened = True
         if not self.closed:
             self.ready_on = self._loop
+        return None

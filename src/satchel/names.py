@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -80,6 +81,13 @@ def check_names(names: object, limit: int = MAX_NAME_BYTES) -> list[str]:
     return list(dict.fromkeys([check_name(name, "key", limit) for name in names]))
 
 
+def check_limit(limit: object) -> int | None:
+    """Return how many keys a listing gives at most; None for no limit."""
+    if limit is not None and (type(limit) is not int or limit < 0):
+        raise ValueError(f"limit must be None or an int of at least 0, got {limit!r}")
+    return limit
+
+
 def check_items(items: object, limit: int = MAX_NAME_BYTES) -> list[tuple[str, object]]:
     """Return the keys and values of a batch of writes, each key once."""
     if not isinstance(items, Mapping):
@@ -94,7 +102,8 @@ class Escaping:
     Args:
         safe: The ASCII characters that stay as they are. `%` never does; `-` must be among them.
         max_bytes: The longest result, in UTF-8 bytes; at least 80.
-        keep_unicode: Keep printable characters beyond ASCII as they are, for backends that neither normalise nor fold.
+        keep_unicode: Keep visible characters beyond ASCII as they are, for backends that neither normalise nor fold.
+            Those that Unicode 3.2 knew, that is: a name's form must not depend on the Unicode release of a Python.
         reserved: Results, in lower case and up to their first dot, that the backend does not take, such as `con`.
     """
 
@@ -115,8 +124,8 @@ class Escaping:
     def escape(self, name: str) -> str:
         """Return a legal name in the backend's form."""
         escaped = self._unsafe.sub(_percent, name)
-        if self.keep_unicode and not escaped.isprintable():
-            escaped = "".join(mark if mark.isprintable() else _percent_encode(mark) for mark in escaped)
+        if self.keep_unicode and not escaped.isascii():
+            escaped = "".join(mark if mark.isascii() or _is_visible(mark) else _percent_encode(mark) for mark in escaped)
         if escaped[0] == "." or escaped.partition(".")[0].lower() in self.reserved:
             escaped = _percent_encode(name[0]) + escaped[1:]
         if escaped[-1] == ".":
@@ -140,6 +149,10 @@ class Escaping:
         beginning = escaped.encode()[:room].decode(errors="ignore")
         cut = beginning.rfind("%", max(0, len(beginning) - 2))
         return beginning if cut < 0 else beginning[:cut]
+
+
+def _is_visible(mark: str) -> bool:
+    return unicodedata.ucd_3_2_0.category(mark)[0] in "LMNPS"
 
 
 def _percent_encode(text: str) -> str:

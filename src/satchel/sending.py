@@ -30,7 +30,8 @@ Outcome = Record | None | SatchelError | Literal[Unprocessed.UNPROCESSED]
 
 _RESENDS = 6
 _FIRST_PAUSE = 0.05
-_SAFE_TO_RESEND = frozenset({Operation.READ, Operation.PUT})
+# Of the others, a second one could be told that the first was not done.
+_SAFE_TO_RESEND = frozenset({Operation.READ, Operation.PUT, Operation.TOUCH})
 
 
 async def send(store: BaseStore, requests: list[Request]) -> Sequence[Any]:
@@ -71,10 +72,13 @@ async def _attempt(store: BaseStore, operation: Operation, requests: list[Reques
         failure = translated(store, error, operation.value)
         if len(requests) == 1 or operation not in _SAFE_TO_RESEND or getattr(failure, "retryable", False):
             return [failure] * len(requests)
-        # One bad item can fail a whole batch: alone, it fails only its own caller.
-        return [(await _attempt(store, operation, [request]))[0] for request in requests]
-    if len(outcomes) != len(requests):
-        flaw = f"{type(store).__name__}: the {operation.value} hook gave {len(outcomes)} outcomes for {len(requests)}"
+        # One bad item can fail a whole batch: halved until it is alone, it fails only its own caller.
+        half = len(requests) // 2
+        first = await _attempt(store, operation, requests[:half])
+        return [*first, *await _attempt(store, operation, requests[half:])]
+    if not isinstance(outcomes, Sequence) or len(outcomes) != len(requests):
+        given = f"{len(outcomes)} outcomes" if isinstance(outcomes, Sequence) else f"a {type(outcomes).__name__}"
+        flaw = f"{type(store).__name__}: the {operation.value} hook gave {given} for {len(requests)} items"
         return [StoreError(flaw)] * len(requests)
     return outcomes
 

@@ -1,4 +1,4 @@
-"""Work that would hold up the event loop, done in a worker thread, one piece at a time."""
+"""Work that would hold up the event loop: large pieces in a worker thread, many small ones with pauses for others."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
+
+from .codec import LARGE
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,3 +24,17 @@ async def in_worker(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
     turn = _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
     async with turn:
         return await asyncio.to_thread(function, *args, **kwargs)
+
+
+class Turns:
+    """Lets other tasks run now and then while many small values are encoded or decoded."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    async def after(self, size: int) -> None:
+        """Count the bytes of one value, and pause for one turn of the event loop after about `LARGE` of them."""
+        self._bytes += size
+        if self._bytes >= LARGE:
+            self._bytes = 0
+            await asyncio.sleep(0)

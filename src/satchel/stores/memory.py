@@ -119,8 +119,7 @@ class MemoryStore(BaseStore):
             self._set(ref, record)
 
     async def _begin(self, operation: str) -> None:
-        await self._lifecycle.enter(operation)
-        self._lifecycle.leave()
+        self._lifecycle.leave(await self._lifecycle.enter(operation))
 
     async def _read(self, refs: Sequence[Ref]) -> Sequence[Record | None]:
         records = [self._data.get(collection, {}).get(key) for collection, key in refs]
