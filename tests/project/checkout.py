@@ -1,0 +1,22 @@
+"""Finds the project's own files."""
+
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+NOT_OURS = {".git", ".venv", ".nox", "__pycache__", "_build"}
+
+
+def committed_files() -> list[Path]:
+    """Return the files under version control, or all files where the checkout is an unpacked archive."""
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S607  # git has no fixed place
+    if listing.returncode == 0 and listing.stdout:
+        files = [ROOT / name for name in listing.stdout.split("\0") if name]
+    else:
+        files = [path for path in ROOT.rglob("*") if not NOT_OURS & set(path.relative_to(ROOT).parts)]
+    return sorted(path for path in files if path.is_file())
+
+
+def short(path: Path) -> str:
+    """Return the path as seen from the checkout."""
+    return path.relative_to(ROOT).as_posix()

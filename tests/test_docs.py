@@ -1,0 +1,91 @@
+"""Everything that the documentation shows is run: a page, or a docstring, is one program told in blocks."""
+
+import ast
+import asyncio
+import inspect
+import json
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from urllib.parse import unquote
+
+import pytest
+
+from tests.project.checkout import ROOT, committed_files, short
+from tests.project.markdown import Block, Page
+
+# A fence that MyST reads as a directive starts with a brace.
+KNOWN = {"python", "console", "toml", "json", "text"}
+PAGES = [path for path in committed_files() if path.suffix == ".md"]
+SHOWN = [path for path in PAGES if path.name == "README.md" or path.is_relative_to(ROOT / "docs")]
+DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def docstrings() -> Iterator[tuple[str, Path, str, int]]:
+    """Give every public docstring with an example: its name, file, text, and the number of its first line."""
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        pending: list[tuple[str, DOCUMENTED]] = [(short(path), ast.parse(path.read_text("utf-8")))]
+        while pending:
+            name, node = pending.pop()
+            text = ast.get_docstring(node, clean=False)
+            if text is not None and "```" in text:
+                yield name, path, inspect.cleandoc(text), node.body[0].lineno
+            pending += [
+                (f"{name}:{inner.name}", inner)
+                for inner in node.body
+                if isinstance(inner, DOCUMENTED) and not inner.name.startswith("_")
+            ]
+
+
+DOCSTRINGS = list(docstrings())
+PROGRAMS = [
+    *(pytest.param(path, list(Page(path.read_text("utf-8")).blocks), 0, id=short(path)) for path in SHOWN),
+    *(pytest.param(path, list(Page(text).blocks), line - 1, id=name) for name, path, text, line in DOCSTRINGS),
+]
+
+
+def run_block(block: Block, path: Path, offset: int, page: ModuleType, runner: asyncio.Runner) -> None:
+    """Run one block in the page's namespace; its line numbers are those of the page."""
+    tree = ast.parse(block.code, str(path))
+    ast.increment_lineno(tree, block.line - 1 + offset)
+    code = compile(tree, str(path), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    if code.co_flags & inspect.CO_COROUTINE:
+        runner.run(eval(code, vars(page)))  # noqa: S307  # the code is the project's own documentation
+    else:
+        exec(code, vars(page))  # noqa: S102  # the code is the project's own documentation
+
+
+@pytest.mark.parametrize(("path", "blocks", "offset"), PROGRAMS)
+def test_a_page_runs_from_top_to_bottom(
+    path: Path, blocks: list[Block], offset: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = ModuleType("documentation_page")
+    monkeypatch.setitem(sys.modules, page.__name__, page)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SATCHEL_URL", raising=False)
+    with asyncio.Runner() as runner:
+        for block in blocks:
+            assert block.language.startswith("{") or block.language in KNOWN, f"line {block.line}: what is it?"
+            if block.language == "python":
+                run_block(block, path, offset, page, runner)
+            elif block.language == "toml":
+                tomllib.loads(block.code)
+            elif block.language == "json":
+                json.loads(block.code)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=short)
+def test_links_lead_somewhere(path: Path) -> None:
+    broken = []
+    for link in Page(path.read_text("utf-8")).links:
+        target, _, anchor = unquote(link).partition("#")
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        file = (path.parent / target).resolve() if target else path
+        if not file.exists() or not file.is_relative_to(ROOT):
+            broken.append(f"{link}: there is no such file")
+        elif anchor and anchor not in Page(file.read_text("utf-8")).anchors:
+            broken.append(f"{link}: there is no such heading")
+    assert not broken
