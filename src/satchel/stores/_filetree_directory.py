@@ -1,0 +1,214 @@
+"""The files of one collection: read, written and removed relative to its open directory, so that nothing leads outside.
+
+An entry is `{stem}.json`, or `{stem}.bin` for `bytes` and other codecs. Where a writer died between the two, both are
+there, and `.json` counts. So whoever changes one for the other puts the new file in place first and then removes the
+old one, whoever deletes removes `.bin` first, and whoever finds neither looks again.
+"""
+
+# Descriptors, and paths in the hottest calls: pathlib has no form for the former, and costs more.
+# ruff: noqa: PTH
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from typing import Self
+
+from ..codec import JsonCodec
+from ..envelope import Record, pack, unpack
+from ..errors import IntegrityError
+from ..names import MAX_NAME_BYTES, Ref
+from ._filetree_document import (
+    UNREADABLE,
+    Head,
+    head_of_document,
+    is_mistaken,
+    nanoseconds,
+    read_document,
+    read_head,
+    write_document,
+)
+
+JSON, BINARY = ".json", ".bin"
+TEMPORARY = ".satchel.tmp"
+"""The one temporary file of a collection: only the holder of its lock writes it."""
+
+_MARKED = b"\x89S"
+_PAGE = 4096
+_LONGEST_HEAD = 16 * MAX_NAME_BYTES  # two names, each byte escaped as \u0000
+_FOLDERS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# A named pipe must not hold up its reader, nor a symbolic link lead elsewhere.
+_READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WRITING = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Directory:
+    """Is an open directory of a collection; a missing one raises `FileNotFoundError`."""
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, _FOLDERS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def read(self, stem: str, ref: Ref) -> Record | None:
+        """Return the record of an entry, None for nothing there.
+
+        Raises:
+            IntegrityError: Its file is no entry, or a damaged one.
+        """
+        found = self._find(stem)
+        if found is None:
+            return None
+        suffix, data, modified_at = found
+        if suffix == JSON:
+            return read_document(ref, data, modified_at)
+        record = unpack(data)
+        return None if is_mistaken(ref, record.names or ref) else record
+
+    def head(self, name: str, limit: int = _PAGE) -> Head | None:
+        """Return what the beginning of a file tells, `UNREADABLE` if it tells nothing; None for no such file."""
+        try:
+            found = self._content(name, limit)
+            if found is None:
+                return None
+            if name.endswith(BINARY):
+                return _binary_head(found[0])
+            head = read_head(found[0])
+            if head is None and len(found[0]) == limit:
+                found = self._content(name)
+                return None if found is None else head_of_document(found[0])
+            return head or head_of_document(found[0])
+        except IntegrityError:
+            return UNREADABLE
+
+    def head_with_names(self, name: str) -> Head | None:
+        """Return the head of a file whose name does not say its key."""
+        return self.head(name, _LONGEST_HEAD)
+
+    def head_of(self, stem: str) -> Head | None:
+        """Return the head of an entry, None for nothing there."""
+        return self.head(stem + JSON) or self.head(stem + BINARY)
+
+    def write(self, stem: str, ref: Ref, record: Record, saved_at: float, *, durable: bool) -> None:
+        """Put a record in place of what is there, in one step, or leave everything as it was."""
+        is_json = record.codec == JsonCodec.number
+        try:
+            descriptor = os.open(TEMPORARY, _WRITING, 0o600, dir_fd=self._descriptor)
+            try:
+                if is_json:
+                    _fill_document(descriptor, ref, record, nanoseconds(saved_at))
+                else:
+                    _fill(descriptor, pack(record))
+                if durable:
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            new, old = (JSON, BINARY) if is_json else (BINARY, JSON)
+            os.replace(TEMPORARY, stem + new, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+        except BaseException:
+            self.unlink(TEMPORARY)
+            raise
+        self.unlink(stem + old)
+
+    def remove(self, stem: str) -> bool:
+        """Remove an entry, and say whether there was one."""
+        return self.unlink(stem + BINARY) | self.unlink(stem + JSON)
+
+    def discard(self, name: str) -> bool:
+        """Remove one of an entry's files, but not so that an older one beneath it comes to light."""
+        if name.endswith(JSON):
+            self.unlink(name.removesuffix(JSON) + BINARY)
+        return self.unlink(name)
+
+    def unlink(self, name: str) -> bool:
+        """Remove a file, and say whether there was one."""
+        try:
+            os.unlink(name, dir_fd=self._descriptor)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def has(self, name: str) -> bool:
+        """Say whether there is such a file."""
+        try:
+            os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def sync(self) -> None:
+        """Wait until what was put in place and removed here would survive a loss of power."""
+        os.fsync(self._descriptor)
+
+    def scan(self) -> Iterator[os.DirEntry[str]]:
+        """Iterate over everything in the directory; close what this returns."""
+        return os.scandir(self._descriptor)
+
+    def _find(self, stem: str) -> tuple[str, bytes, int] | None:
+        for _ in range(2):
+            for suffix in (JSON, BINARY):
+                found = self._content(stem + suffix)
+                if found is not None:
+                    return suffix, *found
+        return None
+
+    def _content(self, name: str, limit: int | None = None) -> tuple[bytes, int] | None:
+        """Return the first bytes of a file, or all of it, and when it was modified, in nanoseconds."""
+        try:
+            descriptor = os.open(name, _READING, dir_fd=self._descriptor)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            if error.errno in {errno.ELOOP, errno.ENXIO}:
+                raise IntegrityError("in place of its file there is a symbolic link or the like; remove it") from None
+            raise
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise IntegrityError("in place of its file there is a directory or the like; remove it")
+            return _read(descriptor, status.st_size if limit is None else limit), status.st_mtime_ns
+        finally:
+            os.close(descriptor)
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    data = os.read(descriptor, size)
+    if len(data) == size:
+        return data
+    parts = [data]
+    while parts[-1]:
+        size -= len(parts[-1])
+        parts.append(os.read(descriptor, size))
+    return b"".join(parts)
+
+
+def _fill(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _fill_document(descriptor: int, ref: Ref, record: Record, saved_at: int) -> None:
+    """Write a readable file and set its modification time to what it says, which tells an edit by hand later."""
+    _fill(descriptor, write_document(ref, record, saved_at))
+    os.utime(descriptor, ns=(saved_at, saved_at))
+    kept = os.fstat(descriptor).st_mtime_ns
+    if kept != saved_at:  # this file system keeps times less finely: say the one that it keeps
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        _fill(descriptor, write_document(ref, record, kept))
+        os.utime(descriptor, ns=(kept, kept))
+
+
+def _binary_head(data: bytes) -> Head:
+    try:
+        record = unpack(data)
+    except IntegrityError:
+        return Head(UNREADABLE.deadline, marked=data.startswith(_MARKED))
+    return Head(record.deadline, record.names)

@@ -1,0 +1,313 @@
+"""The blocking half of the file tree store: what its worker threads do with directories, locks and files."""
+
+# Descriptors, and paths in the hottest calls: pathlib has no form for the former, and costs more.
+# ruff: noqa: PTH
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import msgspec
+
+from ..base import ABSENT, Condition
+from ..envelope import Record
+from ..errors import SatchelError, StoreError, StoreUnavailableError
+from ..names import Ref
+from ._filetree_directory import BINARY, JSON, TEMPORARY, Directory
+from ._filetree_layout import UNWRITABLE, Layout, settle
+from ._filetree_lock import held, make_directory
+from ._filetree_scan import Scan
+
+METADATA = ".satchel"
+"""The directory of locks and of the layout; no collection's directory begins with a dot."""
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_FILES = {errno.EMFILE, errno.ENFILE}
+_WRONG_KIND = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP}
+
+Changed = list[bool | SatchelError]
+
+
+class Tree:
+    """Reads and changes the files of a store. Its changes belong in one thread, its reads in one other.
+
+    Args:
+        data: The directory of collections.
+        metadata: The directory that holds `METADATA`.
+        durable: Wait for the disk before a change is done.
+    """
+
+    def __init__(self, data: str, metadata: str, *, durable: bool) -> None:
+        self._data = data
+        self._metadata = os.path.join(metadata, METADATA)
+        self._locks = os.path.join(self._metadata, "locks")
+        self._durable = durable
+        self._safe = True
+        self._layout: Layout
+
+    def open(self) -> None:
+        """Make the directories, settle the layout, and remove temporary files of writers that died."""
+        try:
+            for path in (self._data, self._locks):
+                make_directory(path)
+        except OSError as error:
+            if error.errno not in UNWRITABLE or not os.path.isdir(self._data):
+                raise
+        self._layout, self._safe = settle(self._data, self._metadata)
+        self._escape = self._layout.escaping.escape
+        self._unescape = self._layout.escaping.unescape
+        try:
+            self._sweep()
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+
+    def ping(self) -> None:
+        """Look at the data directory."""
+        os.scandir(self._data).close()
+
+    def read(self, refs: Sequence[Ref]) -> list[Record | SatchelError | None]:
+        """Return the records, expired ones as they are."""
+        outcomes: list[Record | SatchelError | None] = [None] * len(refs)
+        for collection, indexes in _grouped(refs).items():
+            try:
+                with Directory(os.path.join(self._data, self._escape(collection))) as directory:
+                    for index in indexes:
+                        outcomes[index] = self._read_one(directory, refs[index])
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                for index in indexes:
+                    outcomes[index] = self.problem(error)
+        return outcomes
+
+    def write(self, items: Sequence[tuple[Ref, Record]]) -> list[SatchelError | None]:
+        """Store records."""
+        refs = [ref for ref, _ in items]
+
+        def put(directory: Directory, index: int) -> bool:
+            return self._put(directory, *items[index], items[index][1].updated_at)
+
+        return [outcome if isinstance(outcome, SatchelError) else None for outcome in self._change(refs, put, True)]
+
+    def delete(self, refs: Sequence[Ref], now: float) -> Changed:
+        """Remove entries, damaged ones too; say of each whether it was there and alive."""
+
+        def remove(directory: Directory, index: int) -> bool:
+            stem = self._escape(refs[index][1])
+            head = directory.head_of(stem)
+            return head is not None and directory.remove(stem) and head.deadline > now
+
+        return self._change(refs, remove, False)
+
+    def put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Changed:
+        """Store each record where the condition holds."""
+
+        def put(directory: Directory, index: int) -> bool:
+            ref, record, condition = items[index]
+            holds = self._holds(directory, ref, condition, now)
+            return holds and self._put(directory, ref, record, record.updated_at)
+
+        return self._change([item[0] for item in items], put, True)
+
+    def delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Changed:
+        """Remove each entry that has the version."""
+
+        def remove(directory: Directory, index: int) -> bool:
+            ref, version = items[index]
+            return self._holds(directory, ref, version, now) and directory.remove(self._escape(ref[1]))
+
+        return self._change([ref for ref, _ in items], remove, False)
+
+    def touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Changed:
+        """Give each living entry a new deadline."""
+
+        def renew(directory: Directory, index: int) -> bool:
+            ref, deadline = items[index]
+            record = directory.read(self._escape(ref[1]), ref)
+            if record is None or record.deadline <= now:
+                return False
+            return self._put(directory, ref, msgspec.structs.replace(record, deadline=deadline), now)
+
+        return self._change([ref for ref, _ in items], renew, False)
+
+    def scan(self, collection: str) -> Scan | None:
+        """Begin to list a collection; None when it has no directory."""
+        return self.scan_folder(self._escape(collection))
+
+    def scan_folder(self, folder: str) -> Scan | None:
+        """Begin to list a collection by the name of its directory."""
+        try:
+            return Scan(Directory(os.path.join(self._data, folder)), folder, self._layout.escaping)
+        except FileNotFoundError:
+            return None
+
+    def folders(self) -> list[str]:
+        """Return the names of the directories that may hold collections."""
+        with os.scandir(self._data) as found:
+            return [item.name for item in found if self._is_ours(item.name) and item.is_dir(follow_symlinks=False)]
+
+    def living_collections(self, folders: Sequence[str], now: float) -> list[str]:
+        """Return the collections in those directories that have a living entry."""
+        return [name for folder in folders if (name := self._living_collection(folder, now)) is not None]
+
+    def remove_expired(self, folder: str, names: Sequence[str], now: float) -> int:
+        """Remove those files of a directory that have still expired, and the directory if that was all."""
+        removed = 0
+        with self._locked(folder, create=False) as directory:
+            for name in names if directory is not None else ():
+                head = directory.head(name)  # type: ignore[union-attr]  # there are no names then
+                removed += head is not None and head.deadline <= now and directory.discard(name)  # type: ignore[union-attr]
+            if removed:
+                self._remove_folder(folder)
+        return removed
+
+    def destroy_collection(self, collection: str, now: float) -> bool:
+        """Remove what the store wrote in a collection; say whether there was a living entry."""
+        return self.destroy_folder(self._escape(collection), now)
+
+    def destroy_folder(self, folder: str, now: float) -> bool:
+        """Remove what the store wrote in a directory, and the directory if that was all."""
+        lived = False
+        with self._locked(folder, create=False) as directory:
+            if directory is None:
+                return False
+            with directory.scan() as found:  # type: ignore[attr-defined]  # scandir's iterator is a context manager
+                for item in found:
+                    head = directory.head(item.name) if item.name.endswith((JSON, BINARY)) else None
+                    if head is not None and head.marked and directory.discard(item.name):
+                        lived |= head.deadline > now
+            self._remove_folder(folder)
+        return lived
+
+    def destroy(self, now: float) -> bool:
+        """Remove all entries that the store wrote; say whether a living one was among them."""
+        lived = [self.destroy_folder(folder, now) for folder in self.folders()]
+        return any(lived)
+
+    def problem(self, error: OSError) -> SatchelError:
+        """Return the satchel error that says what is wrong with the file system."""
+        code, where = error.errno, self._data
+        if code in _NO_FILES:
+            failure: StoreError = StoreUnavailableError("this process has too many files open; raise its limit")
+        elif code in _NO_ROOM:
+            failure = StoreError(f"there is no room for this file in {where}; free some, nothing was changed")
+        elif code in UNWRITABLE:
+            failure = StoreError(f"{where} may not be read or written; look at its owner, mode and mount options")
+        elif code in _WRONG_KIND:
+            failure = StoreError(f"in {where} a file or link is where a directory should be, or the reverse; move it")
+        else:
+            failure = StoreUnavailableError(f"the file system of {where} failed: {os.strerror(code or 0)}")
+        failure.__cause__ = error
+        return failure
+
+    def _change(self, refs: Sequence[Ref], change: Callable[[Directory, int], bool], create: bool) -> Changed:
+        """Carry out a change for each name, under the lock of its collection; one failure is of its own name alone."""
+        outcomes: Changed = [False] * len(refs)
+        for collection, indexes in _grouped(refs).items():
+            try:
+                with self._locked(self._escape(collection), create=create) as directory:
+                    if directory is None:
+                        continue
+                    for index in indexes:
+                        try:
+                            outcomes[index] = change(directory, index)
+                        except SatchelError as error:
+                            outcomes[index] = error
+                        except OSError as error:
+                            outcomes[index] = self.problem(error)
+                    if self._durable:
+                        directory.sync()
+            except OSError as error:
+                for index in indexes:
+                    outcomes[index] = self.problem(error)
+        return outcomes
+
+    @contextmanager
+    def _locked(self, folder: str, *, create: bool) -> Iterator[Directory | None]:
+        """Hold a collection's lock, with its directory; None, and no lock, where it has none and needs none."""
+        if not self._safe:
+            raise StoreError(
+                f"{self._data} was copied to a file system that takes different names of its files for one; it can be "
+                "read here, not changed: put its entries into a new store"
+            )
+        path = os.path.join(self._data, folder)
+        if not create and not os.path.lexists(path):
+            yield None
+            return
+        with held(os.path.join(self._locks, folder + ".lock")):
+            try:
+                directory = Directory(path)
+            except FileNotFoundError:
+                if not create:
+                    yield None
+                    return
+                make_directory(path)
+                if self._durable:
+                    with Directory(self._data) as parent:
+                        parent.sync()
+                directory = Directory(path)
+            with directory:
+                yield directory
+
+    def _read_one(self, directory: Directory, ref: Ref) -> Record | SatchelError | None:
+        try:
+            return directory.read(self._escape(ref[1]), ref)
+        except SatchelError as error:
+            return error
+        except OSError as error:
+            return self.problem(error)
+
+    def _living_collection(self, folder: str, now: float) -> str | None:
+        scan = self.scan_folder(folder)
+        if scan is None:
+            return None
+        try:
+            while (page := scan.page("", now)) is not None:
+                if page.collection is not None and page.keys:
+                    return page.collection
+        finally:
+            scan.close()
+        return None
+
+    def _put(self, directory: Directory, ref: Ref, record: Record, saved_at: float) -> bool:
+        directory.write(self._escape(ref[1]), ref, record, saved_at, durable=self._durable)
+        return True
+
+    def _holds(self, directory: Directory, ref: Ref, condition: Condition, now: float) -> bool:
+        record = directory.read(self._escape(ref[1]), ref)
+        if record is None or record.deadline <= now:
+            return condition is ABSENT
+        return record.version == condition
+
+    def _remove_folder(self, folder: str) -> None:
+        """Remove a collection's directory and lock, with the lock held, unless something is left in there."""
+        try:
+            os.rmdir(os.path.join(self._data, folder))
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+        else:
+            os.unlink(os.path.join(self._locks, folder + ".lock"))
+
+    def _sweep(self) -> None:
+        for folder in self.folders():
+            if os.path.lexists(os.path.join(self._data, folder, TEMPORARY)):
+                with self._locked(folder, create=False) as directory:  # once we hold it, its writer has died
+                    if directory is not None:
+                        directory.unlink(TEMPORARY)
+
+    def _is_ours(self, folder: str) -> bool:
+        fits = len(os.fsencode(folder)) <= self._layout.max_name_bytes
+        return fits and ("%-" in folder or self._unescape(folder) is not None)
+
+
+def _grouped(refs: Sequence[Ref]) -> dict[str, list[int]]:
+    """Return the indexes of the names in each collection."""
+    groups: dict[str, list[int]] = {}
+    for index, (collection, _) in enumerate(refs):
+        groups.setdefault(collection, []).append(index)
+    return groups

@@ -1,0 +1,166 @@
+"""`FileTreeStore`: one readable file an entry, in a directory for each collection (`file:///directory`)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, ParamSpec, TypeVar
+
+from ..base import BaseStore, Condition, Done, Outcome, Wrote
+from ..clock import Clock, system_clock
+from ..codec import Codec
+from ..envelope import Record
+from ..errors import ConfigurationError, SatchelError
+from ..names import Ref
+from ._filetree_lock import SUPPORTED
+from ._filetree_scan import Scan
+from ._filetree_tree import Tree
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_FOLDERS = 50
+
+
+class FileTreeStore(BaseStore):
+    """Keeps each entry in a file of its own, made to be opened, compared and edited by a person.
+
+    `{collection}/{key}.json` holds an entry as indented JSON; `bytes`, and what codecs other than JSON make, are in
+    `{key}.bin`. Several processes may use one tree at once. An edit by hand counts as a write: it makes a new version.
+    `docs/stores/filetree.md` has the format.
+
+    Args:
+        data_directory: Where the collections are; it is made if it is not there.
+        metadata_directory: Where the directory `.satchel` with locks and the way of naming files is; the data directory
+            by default. Every store on one data directory needs the same.
+        durability: What a finished write survives: `"normal"` the death of the process, `"full"` also a loss of power.
+        codec: Encodes values; JSON by default.
+        clock: Gives the present as seconds since the Unix epoch.
+
+    Raises:
+        ConfigurationError: An argument is not usable, or this platform has no locks between processes.
+    """
+
+    _shield_writes = False  # one thread carries out all writes in order, cut off or not
+
+    def __init__(
+        self,
+        data_directory: str | os.PathLike[str],
+        *,
+        metadata_directory: str | os.PathLike[str] | None = None,
+        durability: Literal["normal", "full"] = "normal",
+        codec: Codec | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
+        if not SUPPORTED:
+            raise ConfigurationError("FileTreeStore needs the file locks of a POSIX system; use DiskStore here")
+        if durability not in {"normal", "full"}:
+            raise ConfigurationError(f'durability must be "normal" or "full", got {durability!r}')
+        self._data_directory = _directory("data_directory", data_directory)
+        metadata = data_directory if metadata_directory is None else metadata_directory
+        self._tree = Tree(
+            self._data_directory, _directory("metadata_directory", metadata), durable=durability == "full"
+        )
+        self._process = 0
+        super().__init__(codec=codec, clock=clock)
+
+    def __repr__(self) -> str:
+        return f"FileTreeStore({self._data_directory!r})"
+
+    async def _open(self) -> None:
+        if self._process != os.getpid():  # a forked child has none of its parent's threads
+            self._process = os.getpid()
+            self._reader, self._writer = (
+                ThreadPoolExecutor(1, f"satchel-filetree-{work}") for work in ("read", "write")
+            )
+        await self._in(self._writer, self._tree.open)
+
+    async def _close(self) -> None:
+        await self._in(self._writer, _nothing)  # what a cancelled caller left behind
+        self._reader.shutdown(wait=False)
+        self._writer.shutdown(wait=False)
+
+    async def _ping(self) -> None:
+        await self._in(self._reader, self._tree.ping)
+
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+        return await self._in(self._reader, self._tree.read, refs)
+
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+        return await self._in(self._writer, self._tree.write, records)
+
+    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
+        return await self._in(self._writer, self._tree.delete, refs, now)
+
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
+        return await self._in(self._writer, self._tree.put_if, items, now)
+
+    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
+        return await self._in(self._writer, self._tree.delete_if, items, now)
+
+    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
+        return await self._in(self._writer, self._tree.touch, items, now)
+
+    async def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
+        scan = await self._in(self._reader, self._tree.scan, collection)
+        if scan is None:
+            return
+        try:
+            while (page := await self._in(self._reader, scan.page, prefix, now)) is not None:
+                yield page.keys
+        finally:
+            scan.close()
+
+    async def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
+        folders = await self._in(self._reader, self._tree.folders)
+        for start in range(0, len(folders), _FOLDERS):
+            yield await self._in(self._reader, self._tree.living_collections, folders[start : start + _FOLDERS], now)
+
+    async def _destroy_collection(self, collection: str, now: float) -> bool:
+        return await self._in(self._writer, self._tree.destroy_collection, collection, now)
+
+    async def _destroy(self, now: float) -> bool:
+        return await self._in(self._writer, self._tree.destroy, now)
+
+    async def _cull(self, now: float) -> int:
+        removed = 0
+        for folder in await self._in(self._reader, self._tree.folders):
+            scan = await self._in(self._reader, self._tree.scan_folder, folder)
+            if scan is not None:
+                removed += await self._cull_folder(scan, folder, now)
+        return removed
+
+    async def _cull_folder(self, scan: Scan, folder: str, now: float) -> int:
+        removed = 0
+        try:
+            while (page := await self._in(self._reader, scan.page, "", now)) is not None:
+                if page.expired:
+                    removed += await self._in(self._writer, self._tree.remove_expired, folder, page.expired, now)
+        finally:
+            scan.close()
+        return removed
+
+    def _translate(self, error: Exception) -> SatchelError | None:
+        return self._tree.problem(error) if isinstance(error, OSError) else None
+
+    def _hidden_names(self, ref: Ref) -> Ref | None:
+        return ref
+
+    async def _in(self, thread: ThreadPoolExecutor, work: Callable[P, R], *args: P.args, **_: P.kwargs) -> R:
+        return await asyncio.get_running_loop().run_in_executor(thread, work, *args)
+
+
+def _directory(name: str, given: object) -> str:
+    try:
+        path = os.fspath(given)  # type: ignore[call-overload]  # what is no path raises TypeError
+    except TypeError:
+        path = None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise ConfigurationError(f"{name} must be the path of a directory, got {given!r}")
+    return os.path.abspath(path)  # noqa: PTH100  # Path.resolve would follow links, which is I/O
+
+
+def _nothing() -> None:
+    """Come last in a thread's queue."""
