@@ -16,7 +16,6 @@ release = version = satchel.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = "satchel"
-exclude_patterns = ["_build"]
 # Docstrings put code between single backticks, as the pages do.
 default_role = "code"
 myst_heading_anchors = 3

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_OURS = {".git", ".venv", ".nox", "__pycache__", "_build"}
+NOT_OURS = {".git", ".venv", ".nox", "__pycache__", "build"}
 
 
 def committed_files() -> list[Path]:

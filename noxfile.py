@@ -1,0 +1,79 @@
+"""Checks the project in environments of its own: `nox`, or `nox --session tests`.
+
+A Python that is not installed is reported as skipped; where CI is set, it is an error.
+"""
+
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests", "docs", "package"]
+nox.options.reuse_existing_virtualenvs = True
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PROJECT)
+SMOKE = Path("tests/project/smoke.py").resolve()
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install the project, from its checkout, with dependency groups."""
+    session.install("--editable", ".", *nox.project.dependency_groups(PROJECT, *groups))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check the style."""
+    session.install(*nox.project.dependency_groups(PROJECT, "lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types, of the package and of programs that use it."""
+    install(session, "types")
+    session.run("mypy")
+    if Path("tests/typing").is_dir():
+        session.run("basedpyright")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests; arguments behind -- are for pytest."""
+    install(session, "test")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning is an error."""
+    install(session, "docs")
+    session.run(
+        "sphinx-build", "--quiet", "--fail-on-warning", "--keep-going", "-b", "html", "docs", "docs/_build/html"
+    )
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build the archives, and try the wheel where there is nothing else, with no checkout in reach."""
+    place = Path(session.create_tmp()).resolve()
+    dist = place / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    session.install("build")
+    session.run("python", "-m", "build", "--outdir", str(dist))
+    (wheel,) = dist.glob("*.whl")
+    session.run("python", "-m", "venv", "--clear", str(place / "clean"))
+    python = str(place / "clean" / "bin" / "python")
+    session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)
+    with session.chdir(place):
+        session.run(python, "-I", "-W", "error", str(SMOKE), external=True)
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """Run the benchmarks; arguments behind -- name some."""
+    install(session, "benchmark")
+    for path in sorted(Path("benchmarks").glob("*.py")):
+        if "\ndef run(" in path.read_text("utf-8") and (not session.posargs or path.stem in session.posargs):
+            session.run("python", "-m", f"benchmarks.{path.stem}")
