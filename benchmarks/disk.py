@@ -26,7 +26,7 @@ MEGABYTE = 1_000_000
 
 
 class PlainStore:
-    """What a service writes for itself: one table, one commit a call, the settings that everybody recommends."""
+    """What a service writes for itself: one table, each statement committed, the settings that everybody recommends."""
 
     def __init__(self, directory: str) -> None:
         self._file = Path(directory, "plain.sqlite3")
@@ -34,7 +34,7 @@ class PlainStore:
         self._decode = msgspec.json.Decoder().decode
 
     async def __aenter__(self) -> PlainStore:
-        self._database = await aiosqlite.connect(self._file)
+        self._database = await aiosqlite.connect(self._file, isolation_level=None)
         await self._database.execute("PRAGMA journal_mode = WAL")
         await self._database.execute("PRAGMA synchronous = NORMAL")
         await self._database.execute(
@@ -56,7 +56,6 @@ class PlainStore:
     async def put(self, collection: str, key: str, value: object) -> None:
         row = (collection, key, self._encode(value))
         await self._database.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", row)
-        await self._database.commit()
 
 
 class Peer(PeerStore):

@@ -2,7 +2,7 @@
 
 The accepted values are the same for every store and codec: `None`, `bool`, 64-bit `int`, finite `float`, valid-Unicode
 `str`, and `list` and `dict` of these, with `str` keys, at most 100 deep. `bytes` are accepted at the top level and
-stored as they are. The check looks at exact types, so that an enum, a tuple or a subclass is refused rather than changed.
+stored as they are. The check looks at exact types, so that an enum, a tuple or a subclass is refused, not changed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import hmac
 import math
 import pickle
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import msgspec
@@ -27,8 +29,8 @@ LARGE = 64 * 1024
 MAX_DEPTH = 100
 _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
 _NODE_SIZE = 8  # a rough number of bytes for each item of a container
-
-_only_str = frozenset({str}).issuperset
+REFUSED = -math.inf
+"""What `room_left` gives for something that would not come back the same."""
 
 
 class Codec(ABC):
@@ -62,30 +64,25 @@ class Codec(ABC):
 class StrictCodec(Codec):
     """Is the base of codecs that keep the accepted values exactly, whatever bytes they make of them."""
 
-    _encode: Any
-    _decode: Any
+    _encode: Callable[[Any], bytes]
 
     def encode(self, value: object) -> bytes:
-        return self._encode_measured(value, math.inf)  # type: ignore[return-value]  # nothing reaches infinity
-
-    def encode_if_small(self, value: object) -> bytes | None:
-        return self._encode_measured(value, LARGE)
-
-    def _encode_measured(self, value: object, enough: float) -> bytes | None:
-        size = measure((value,), MAX_DEPTH, enough)
-        if size >= enough:
-            return None
-        if size >= 0:
-            try:
-                encoded: bytes = self._encode(value)
-            except UnicodeEncodeError:
-                pass
-            else:
-                return encoded
+        if room_left([value], math.inf, MAX_DEPTH) >= 0:
+            with suppress(UnicodeEncodeError):
+                return self._encode(value)
         raise explain(value)
 
-    def decode(self, payload: bytes) -> Any:
-        return self._decode(payload)
+    def encode_if_small(self, value: object) -> bytes | None:
+        plain_container = type(value) is dict or type(value) is list
+        room = room_left(value, LARGE, MAX_DEPTH - 1) if plain_container else room_left([value], LARGE, MAX_DEPTH)
+        if room >= 0:
+            try:
+                return self._encode(value)
+            except UnicodeEncodeError:
+                raise explain(value) from None
+        if room == REFUSED:
+            raise explain(value)
+        return None
 
 
 class JsonCodec(StrictCodec):
@@ -98,26 +95,23 @@ class JsonCodec(StrictCodec):
 
     number = 1
     name = "json"
+    _encode = staticmethod(msgspec.json.Encoder().encode)
+    decode = staticmethod(msgspec.json.Decoder().decode)  # type: ignore[assignment]  # spares every get a call
 
     def __init__(self, *, strict: bool = True) -> None:
         self.strict = strict
-        self._encode = msgspec.json.Encoder().encode
-        self._decode = msgspec.json.Decoder().decode
+        if not strict:
+            self.encode = self._convert  # type: ignore[method-assign]  # decided here, not at every put
+            self.encode_if_small = super(StrictCodec, self).encode_if_small  # type: ignore[method-assign]
 
     def __repr__(self) -> str:
         return f"JsonCodec(strict={self.strict})"
 
-    def encode(self, value: object) -> bytes:
-        if self.strict:
-            return super().encode(value)
+    def _convert(self, value: object) -> bytes:
         try:
-            encoded: bytes = self._encode(value)
+            return self._encode(value)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise SerializationError(f"JSON has no form for this {type(value).__name__}: {error}") from None
-        return encoded
-
-    def encode_if_small(self, value: object) -> bytes | None:
-        return super().encode_if_small(value) if self.strict else Codec.encode_if_small(self, value)
 
 
 class MessagePackCodec(StrictCodec):
@@ -125,10 +119,8 @@ class MessagePackCodec(StrictCodec):
 
     number = 2
     name = "msgpack"
-
-    def __init__(self) -> None:
-        self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder().decode
+    _encode = staticmethod(msgspec.msgpack.Encoder().encode)
+    decode = staticmethod(msgspec.msgpack.Decoder().decode)  # type: ignore[assignment]  # spares every get a call
 
     def __repr__(self) -> str:
         return "MessagePackCodec()"
@@ -171,43 +163,47 @@ class SignedPickleCodec(Codec):
         return hmac.digest(self._key, b"satchel signed pickle 1\0" + pickled, hashlib.sha256)
 
 
-def measure(container: Any, depth: int, enough: float = math.inf) -> int:
-    """Return the rough size of a container's encoded items; -1 when there is something that JSON does not keep.
+def room_left(container: Any, room: float, depth: int) -> float:
+    """Return how many bytes, roughly, the encoded items of a container would leave of some room.
 
-    Lone surrogates are left to the encoder, which refuses them. The walk stops once the size is `enough`.
+    The walk stops once there is none left: then the result is below 0. It is `REFUSED` when it met something that the
+    codecs do not keep; lone surrogates are left to the encoder, which refuses them.
     This is the hottest Python code of a put: keep an edit only if `benchmarks/memory.py` says so.
+
+    Args:
+        container: A list or a dict.
+        room: How many bytes there are.
+        depth: So many containers may be nested in this one.
     """
-    size = _NODE_SIZE * len(container)
-    if size >= enough:
-        return size
+    room -= _NODE_SIZE * len(container)
+    if room < 0:
+        return room
     if type(container) is dict:
-        if not _only_str(map(type, container)):
-            return -1
+        for key in container:
+            if type(key) is not str:
+                return REFUSED
         container = container.values()
     for item in container:
         kind = type(item)
         if kind is str:
-            size += len(item)
+            room -= len(item)
+        elif kind is dict or kind is list:
+            if not depth:
+                return REFUSED
+            room = room_left(item, room, depth - 1)
+            if room < 0:
+                return room
         elif kind is bool or item is None:
             pass
         elif kind is int:
             if not _MIN_INT <= item <= _MAX_INT:
-                return -1
-        elif kind is dict or kind is list:
-            if not depth:
-                return -1
-            inner = measure(item, depth - 1, enough - size)
-            if inner < 0:
-                return -1
-            size += inner
-            if size >= enough:
-                return size
+                return REFUSED
         elif kind is float:
             if item - item != 0.0:
-                return -1
+                return REFUSED
         else:
-            return -1
-    return size
+            return REFUSED
+    return room
 
 
 def rough_size(value: object) -> int:

@@ -41,9 +41,7 @@ class Values:
     def small_record(self, value: object, now: float, deadline: float, names: Ref | None = None) -> Record | None:
         """Return the record of a value that is quickly encoded; None for one that belongs in a worker thread."""
         if type(value) is bytes:
-            if self._sealed and len(value) >= LARGE:
-                return None
-            return self._record(RAW_BYTES, value, now, deadline, names)
+            return None if self._sealed and len(value) >= LARGE else self.any_record(value, now, deadline, names)
         payload = self.codec.encode_if_small(value)
         return None if payload is None else self._record(self.codec.number, payload, now, deadline, names)
 

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import weakref
-from asyncio import get_running_loop
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from threading import get_ident
 from typing import Any, TypeVar, overload
 
 import msgspec
 
 from ..base import ABSENT, BaseStore, Condition
 from ..clock import NEVER, TTL, Clock, deadline_after, system_clock
-from ..codec import LARGE, RAW_BYTES, Codec
+from ..codec import LARGE, Codec, StrictCodec
 from ..envelope import Record
 from ..errors import ConfigurationError, SatchelError
-from ..names import Ref, check_items, check_name
+from ..names import Ref, check_items
+from ._deadlines import Deadlines
+from ._listings import Listings
 
 D = TypeVar("D")
 
-_PAGE = 1000
 _SWEEP = 500
 _SHORTEST_WAIT, _LONGEST_WAIT = 1.0, 60.0
 
@@ -63,22 +62,24 @@ class MemoryStore(BaseStore):
         super().__init__(codec=codec, clock=clock)
         self._lifecycle = self._engine.lifecycle
         self._values = self._engine.values
-        self._decode = self._values.codec.decode
+        codec = self._values.codec
+        self._decode, self._quick = codec.decode, codec.number if isinstance(codec, StrictCodec) else None
         self._bounded = max_entries_per_collection is not None or max_bytes is not None
         self._new_entries: Callable[[], dict[str, Record]] = dict if max_entries_per_collection is None else OrderedDict
-        self._listings: weakref.WeakSet[_Listing] = weakref.WeakSet()
+        self._listings = Listings()
         self._timer: asyncio.TimerHandle | None = None
+        self._thread = 0
         self._clear()
-        for collection, items in (seed or {}).items():
-            name = check_name(collection, "collection")
+        for collection, items in check_items({} if seed is None else seed):
             for key, value in check_items(items):
-                self._set((name, key), self._values.any_record(value, clock(), NEVER))
+                self._set(collection, key, self._values.any_record(value, clock(), NEVER))
 
     def __repr__(self) -> str:
         bounds = {"max_entries_per_collection": self._max_entries, "max_bytes": self._max_total}
         return f"MemoryStore({', '.join(f'{name}={bound}' for name, bound in bounds.items() if bound is not None)})"
 
-    # get and put go past the base's queues: nothing here ever waits.
+    # get and put go past the base's queues: nothing here ever waits. That this thread is the store's and its loop runs
+    # says that it is the running loop, at a third of what asking for the running loop costs.
 
     @overload
     async def get(self, collection: str, key: str, default: None = None) -> Any | None: ...
@@ -86,37 +87,45 @@ class MemoryStore(BaseStore):
     async def get(self, collection: str, key: str, default: D) -> Any | D: ...
     async def get(self, collection: str, key: str, default: Any = None) -> Any:
         """Return the value under a key, or the default when it is absent."""
-        if self._lifecycle.ready_on is not get_running_loop():
+        loop = self._lifecycle.ready_on
+        if loop is None or get_ident() != self._thread or not loop.is_running():
             await self._begin("get")
         try:
             record = self._data[collection][key]
         except (KeyError, TypeError):
-            self._ref(collection, key)
-            return default
+            collection, key = self._ref(collection, key)
+            found = self._data.get(collection, {}).get(key)
+            if found is None:
+                return default
+            record = found
         if record.deadline != NEVER and record.deadline <= self.clock():
             return default
         if self._bounded:
-            self._mark_used((collection, key))
-        if record.codec == RAW_BYTES:
-            return record.payload
-        if len(record.payload) >= LARGE:
+            self._mark_used(collection, key)
+        if record.codec == self._quick and len(record.payload) < LARGE:
+            return self._decode(record.payload)
+        try:
             return await self._values.value(record)
-        return self._decode(record.payload)
+        except SatchelError as error:
+            raise self._engine.failure(error, "get", collection, key) from error.__cause__
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
         """Store a value under a key, replacing what was there, its deadline included."""
-        if self._lifecycle.ready_on is not get_running_loop():
+        loop = self._lifecycle.ready_on
+        if loop is None or get_ident() != self._thread or not loop.is_running():
             await self._begin("put")
-        ref = self._ref(collection, key)
+        if type(collection) is not str or type(key) is not str or key not in self._data.get(collection, ()):
+            collection, key = self._ref(collection, key)  # the names of what is there were checked when it was put
         now = self.clock()
+        deadline = NEVER if ttl is None else deadline_after(ttl, now)
         try:
-            record = self._values.small_record(value, now, deadline_after(ttl, now))
+            record = self._values.small_record(value, now, deadline)
         except SatchelError as error:
-            raise self._engine.failure(error, "put", *ref) from error.__cause__
+            raise self._engine.failure(error, "put", collection, key) from error.__cause__
         if record is None:
             await super().put(collection, key, value, ttl=ttl)
         else:
-            self._set(ref, record)
+            self._set(collection, key, record)
 
     async def _begin(self, operation: str) -> None:
         self._lifecycle.leave(await self._lifecycle.enter(operation))
@@ -126,52 +135,51 @@ class MemoryStore(BaseStore):
         if self._bounded:
             for ref, record in zip(refs, records, strict=True):
                 if record is not None:
-                    self._mark_used(ref)
+                    self._mark_used(*ref)
         return records
 
     async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[None]:
         for ref, record in records:
-            self._set(ref, record)
+            self._set(*ref, record)
         return [None] * len(records)
 
     async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[bool]:
-        return [(record := self._remove(ref)) is not None and record.deadline > now for ref in refs]
+        return [(record := self._remove(*ref)) is not None and record.deadline > now for ref in refs]
 
     async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[bool]:
-        return [self._holds(ref, condition, now) and self._set(ref, record) for ref, record, condition in items]
+        return [self._holds(ref, condition, now) and self._set(*ref, record) for ref, record, condition in items]
 
     async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[bool]:
-        return [self._holds(ref, version, now) and self._remove(ref) is not None for ref, version in items]
+        return [self._holds(ref, version, now) and self._remove(*ref) is not None for ref, version in items]
 
     async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[bool]:
         return [
-            (record := self._living(ref, now)) is not None
-            and self._set(ref, msgspec.structs.replace(record, deadline=deadline))
+            (record := self._living(*ref, now)) is not None
+            and self._set(*ref, msgspec.structs.replace(record, deadline=deadline))
             for ref, deadline in items
         ]
 
     async def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
-        listing = _Listing(collection, self._data.get(collection, ()))
-        self._listings.add(listing)
-        while page := listing.page():
-            yield [key for key in page if key.startswith(prefix) and self._living((collection, key), now)]
+        for page in self._listings.pages(self._data.get(collection, {})):
+            now = self.clock()
+            yield [key for key in page if key.startswith(prefix) and self._living(collection, key, now)]
             await asyncio.sleep(0)
 
     async def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
-        for collection in list(self._data):
-            entries = self._data.get(collection, {})
-            if any(record.deadline > now for record in entries.values()):
-                yield [collection]
+        for page in self._listings.pages(self._data):
+            now = self.clock()
+            yield [collection for collection in page if _any_living(self._data.get(collection, {}), now)]
+            await asyncio.sleep(0)
 
     async def _destroy_collection(self, collection: str, now: float) -> bool:
         entries = self._data.get(collection, {})
-        lived = any(record.deadline > now for record in entries.values())
+        lived = _any_living(entries, now)
         for key in list(entries):
-            self._remove((collection, key))
+            self._remove(collection, key)
         return lived
 
     async def _destroy(self, now: float) -> bool:
-        lived = any(record.deadline > now for entries in self._data.values() for record in entries.values())
+        lived = any(_any_living(entries, now) for entries in self._data.values())
         self._clear()
         return lived
 
@@ -179,6 +187,7 @@ class MemoryStore(BaseStore):
         return self._sweep(now)
 
     async def _open(self) -> None:
+        self._thread = get_ident()
         if self._deadlines.first != NEVER:
             self._set_timer()
 
@@ -194,56 +203,53 @@ class MemoryStore(BaseStore):
     # The data: what is below alone changes it.
 
     def _clear(self) -> None:
-        for listing in list(self._listings):
-            listing.detach()
-        self._data: dict[str, dict[str, Record]] = {}
+        self._data: dict[str, dict[str, Record]] = {}  # a listing under way goes on over the old one
         self._recency: OrderedDict[Ref, None] = OrderedDict()
-        self._deadlines = _Deadlines()
+        self._deadlines = Deadlines(self._deadline)
         self._bytes = 0
 
-    def _living(self, ref: Ref, now: float) -> Record | None:
-        record = self._data.get(ref[0], {}).get(ref[1])
+    def _living(self, collection: str, key: str, now: float) -> Record | None:
+        record = self._data.get(collection, {}).get(key)
         return record if record is not None and record.deadline > now else None
 
     def _holds(self, ref: Ref, condition: Condition, now: float) -> bool:
-        record = self._living(ref, now)
+        record = self._living(*ref, now)
         return record is None if condition is ABSENT else record is not None and record.version == condition
 
-    def _set(self, ref: Ref, record: Record) -> bool:
-        collection, key = ref
+    def _set(self, collection: str, key: str, record: Record) -> bool:
         entries = self._data.get(collection)
         if entries is None:
+            self._listings.detach(self._data)
             entries = self._data[collection] = self._new_entries()
-        if self._listings and key not in entries:
-            self._detach_listings(collection)
+        if key not in entries:
+            self._listings.detach(entries)
         if self._max_total is not None:
             replaced = entries.get(key)
             self._bytes += len(record.payload) - (0 if replaced is None else len(replaced.payload))
-            self._recency[ref] = None
+            self._recency[collection, key] = None
         entries[key] = record
         if record.deadline != NEVER:
-            self._deadlines.add(record.deadline, ref, self._deadline)
+            self._deadlines.add(record.deadline, (collection, key))
             if self._timer is None:
                 self._set_timer()
         if self._deadlines.first <= record.updated_at:
             self._sweep(record.updated_at, _SWEEP)
         if self._bounded:
-            self._mark_used(ref)
-            self._make_room(collection, record.updated_at)
+            self._mark_used(collection, key)
+            self._make_room(collection, entries, record.updated_at)
         return True
 
-    def _remove(self, ref: Ref) -> Record | None:
-        collection, key = ref
+    def _remove(self, collection: str, key: str) -> Record | None:
         entries = self._data.get(collection)
         if entries is None or key not in entries:
             return None
-        if self._listings:
-            self._detach_listings(collection)
+        self._listings.detach(entries)
         record = entries.pop(key)
         if self._max_total is not None:
             self._bytes -= len(record.payload)
-            del self._recency[ref]
+            del self._recency[collection, key]
         if not entries:
+            self._listings.detach(self._data)
             del self._data[collection]
         return record
 
@@ -251,36 +257,35 @@ class MemoryStore(BaseStore):
         record = self._data.get(ref[0], {}).get(ref[1])
         return NEVER if record is None else record.deadline
 
-    def _mark_used(self, ref: Ref) -> None:
-        if self._listings:
-            self._detach_listings(ref[0])
+    def _mark_used(self, collection: str, key: str) -> None:
         if self._max_entries is not None:
-            self._data[ref[0]].move_to_end(ref[1])  # type: ignore[attr-defined]  # it is an OrderedDict then
+            entries = self._data[collection]
+            self._listings.detach(entries)
+            entries.move_to_end(key)  # type: ignore[attr-defined]  # it is an OrderedDict then
         if self._max_total is not None:
-            self._recency.move_to_end(ref)
+            self._recency.move_to_end((collection, key))
 
-    def _make_room(self, collection: str, now: float) -> None:
-        entries = self._data[collection]
+    def _make_room(self, collection: str, entries: dict[str, Record], now: float) -> None:
         while self._max_entries is not None and len(entries) > self._max_entries:
             if not self._sweep(now, 1):
-                self._remove((collection, next(iter(entries))))
+                self._remove(collection, next(iter(entries)))
         while self._max_total is not None and self._bytes > self._max_total:
             if not self._sweep(now, 1):
-                self._remove(next(iter(self._recency)))
+                self._remove(*next(iter(self._recency)))
 
     def _sweep(self, now: float, limit: float = NEVER) -> int:
         """Remove up to so many expired entries; what is left is removed by the timer, soon."""
         swept = 0
         while swept < limit and (ref := self._deadlines.pop_due(now)) is not None:
             if self._deadline(ref) <= now:
-                self._remove(ref)
+                self._remove(*ref)
                 swept += 1
         return swept
 
     def _set_timer(self) -> None:
         wait = self._deadlines.first - self.clock()
         wait = 0.0 if wait <= 0 and self._timer is not None else min(max(wait, _SHORTEST_WAIT), _LONGEST_WAIT)
-        self._timer = get_running_loop().call_later(wait, _sweep_later, weakref.ref(self))
+        self._timer = asyncio.get_running_loop().call_later(wait, _sweep_later, weakref.ref(self))
 
     def _sweep_on_timer(self) -> None:
         self._sweep(self.clock(), _SWEEP)
@@ -289,53 +294,9 @@ class MemoryStore(BaseStore):
         else:
             self._set_timer()
 
-    def _detach_listings(self, collection: str) -> None:
-        for listing in [listing for listing in self._listings if listing.collection == collection]:
-            listing.detach()
-            self._listings.discard(listing)
 
-
-class _Deadlines:
-    """Gives the names of expired entries, earliest first. A name may come though its entry has a later deadline now."""
-
-    def __init__(self) -> None:
-        self.first = NEVER
-        self._heap: list[tuple[float, int, Ref]] = []
-        self._order = itertools.count()
-        self._compact_at = 2 * _PAGE
-
-    def add(self, deadline: float, ref: Ref, current: Callable[[Ref], float]) -> None:
-        """Add a name; forget those whose entry has another deadline now, when they may be half of all."""
-        heapq.heappush(self._heap, (deadline, next(self._order), ref))
-        if len(self._heap) > self._compact_at:
-            self._heap = [item for item in self._heap if current(item[2]) == item[0]]
-            heapq.heapify(self._heap)
-            self._compact_at = 2 * max(_PAGE, len(self._heap))
-        self.first = self._heap[0][0]
-
-    def pop_due(self, now: float) -> Ref | None:
-        """Take out the earliest name if its deadline has come."""
-        if self.first > now:
-            return None
-        _, _, ref = heapq.heappop(self._heap)
-        self.first = self._heap[0][0] if self._heap else NEVER
-        return ref
-
-
-class _Listing:
-    """Reads a collection's keys in pages, in constant memory as long as no key comes or goes meanwhile."""
-
-    def __init__(self, collection: str, keys: Iterable[str]) -> None:
-        self.collection = collection
-        self._keys = iter(keys)
-
-    def page(self) -> list[str]:
-        """Return the next keys, none at the end."""
-        return list(itertools.islice(self._keys, _PAGE))
-
-    def detach(self) -> None:
-        """Take the rest of the keys along, before the collection changes."""
-        self._keys = iter(list(self._keys))
+def _any_living(entries: dict[str, Record], now: float) -> bool:
+    return any(record.deadline > now for record in entries.values())
 
 
 def _sweep_later(reference: weakref.ref[MemoryStore]) -> None:
