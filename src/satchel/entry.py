@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
+
+if TYPE_CHECKING:
+    # Type checkers carry typing_extensions with them; at run time a default for the variable is not needed.
+    from typing_extensions import TypeVar
+
+    T_co = TypeVar("T_co", default=Any, covariant=True)
+else:
+    from typing import TypeVar
+
+    T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Generic[T_co]):
     """Holds a value together with its version, times and size.
+
+    A store gives an `Entry` of anything, a `Collection[User]` an `Entry[User]`.
 
     Attributes:
         value: What was put.
@@ -20,7 +32,7 @@ class Entry:
         size: Bytes of the encoded value in the backend, without header and names.
     """
 
-    value: Any
+    value: T_co
     version: str
     updated_at: datetime
     expires_at: datetime | None

@@ -16,6 +16,7 @@ SatchelError
    │  └─ CircuitOpenError
    ├─ StoreTimeoutError             (also TimeoutError)
    ├─ StoreClosedError
+   ├─ ConflictError                 (retryable)
    └─ BatchError                    .failed = {key: error}
 ```
 
@@ -164,6 +165,12 @@ class StoreTimeoutError(StoreError, TimeoutError):
 
 class StoreClosedError(StoreError):
     """Says that the store has been closed."""
+
+
+class ConflictError(StoreError):
+    """Says that an update was given up, because other writers were faster every time."""
+
+    retryable = True
 
 
 class BatchError(StoreError):

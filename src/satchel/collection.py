@@ -1,0 +1,322 @@
+"""`Collection`: one collection of a store, with values of one type."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+import random
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Generic, Self, TypeVar, cast, overload
+
+from msgspec import UNSET, UnsetType
+
+from .capability import Capability, require
+from .clock import TTL, seconds
+from .entry import Entry
+from .errors import BatchError, ConflictError, KeyMissingError, ModelMismatchError, SatchelError
+from .models import MISFITS, dump_checked, is_large, model_for, name_of
+from .names import check_items, check_name
+from .protocol import AsyncKeyValue
+from .threads import in_worker
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+_ATTEMPTS = 50
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.1
+
+
+class Collection(Generic[T]):
+    """Holds the values of one type in one collection of a store: the store's verbs, with the collection bound.
+
+    Values are validated when they are put, before any I/O, and when they are read. A value comes back equal to what
+    was put, or `put` refuses it. Without a model, the collection takes what the store takes.
+
+    `store.collection("users", model=User)` makes one; so does `Collection(store, "users", model=User)`, over anything
+    that satisfies `AsyncKeyValue`. Making one does no I/O.
+
+    Args:
+        store: The store.
+        name: The name of the collection.
+        model: What the values are: a pydantic model, msgspec Struct, dataclass, TypedDict, `bytes`, or any type, such
+            as `list[int]`, that msgspec or pydantic can validate.
+        ttl: When a value put here expires, in seconds or as a `timedelta`, unless the call says otherwise; None for
+            never.
+
+    Raises:
+        InvalidKeyError, InvalidTTLError: The name or the ttl is not legal.
+        ConfigurationError: The model is not a type that can be validated.
+        MissingExtraError: The model takes pydantic, which is not installed.
+    """
+
+    @overload
+    def __init__(self: Collection[Any], store: AsyncKeyValue, name: str, *, ttl: TTL | None = None) -> None: ...
+    @overload
+    def __init__(self, store: AsyncKeyValue, name: str, *, model: type[T], ttl: TTL | None = None) -> None: ...
+    @overload
+    def __init__(
+        self: Collection[Any], store: AsyncKeyValue, name: str, *, model: object, ttl: TTL | None = None
+    ) -> None: ...
+    def __init__(self, store: AsyncKeyValue, name: str, *, model: Any = None, ttl: TTL | None = None) -> None:
+        self._store = store
+        self._name = check_name(name, "collection")
+        self._kind = model
+        self._model = model_for(model)
+        self._ttl = ttl if ttl is None else seconds(ttl)
+
+    def __repr__(self) -> str:
+        model = "" if self._model is None else f", model={name_of(self._kind)}"
+        return f"Collection({self._store!r}, {self._name!r}{model})"
+
+    @property
+    def name(self) -> str:
+        """The name of the collection."""
+        return self._name
+
+    @overload
+    async def get(self, key: str, default: None = None) -> T | None: ...
+    @overload
+    async def get(self, key: str, default: D) -> T | D: ...
+    async def get(self, key: str, default: Any = None) -> Any:
+        """Return the value under a key, or the default when it is absent.
+
+        Raises:
+            ModelMismatchError: The stored value does not fit the model.
+        """
+        value = await self._store.get(self._name, key, UNSET)
+        if value is UNSET:
+            return default
+        if self._model is None:
+            return value
+        return await in_worker(self._load, key, value) if is_large(value, plain=True) else self._load(key, value)
+
+    async def require(self, key: str) -> T:
+        """Return the value under a key.
+
+        Raises:
+            KeyMissingError: The key is absent.
+            ModelMismatchError: The stored value does not fit the model.
+        """
+        value = await self.get(key, UNSET)
+        if value is UNSET:
+            raise self._missing(key)
+        return value
+
+    async def get_entry(self, key: str) -> Entry[T] | None:
+        """Return the entry under a key: the value with version, times and size."""
+        entry = await self._store.get_entry(self._name, key)
+        return None if entry is None else replace(entry, value=await self._loaded(key, entry.value))
+
+    async def exists(self, key: str) -> bool:
+        """Say whether there is an entry under a key, without validating its value."""
+        return await self._store.exists(self._name, key)
+
+    async def put(self, key: str, value: T, *, ttl: TTL | UnsetType | None = UNSET) -> None:
+        """Store a value under a key, replacing what was there, its deadline included.
+
+        Args:
+            key: The key.
+            value: A value of the model.
+            ttl: When it expires, None for never; the collection's ttl when it is not given.
+
+        Raises:
+            ModelMismatchError: The value does not fit the model.
+            SerializationError: It would not come back equal.
+        """
+        await self._store.put(self._name, key, await self._dumped(key, value), ttl=self._ttl_for(ttl))
+
+    async def delete(self, key: str) -> bool:
+        """Remove the entry under a key, and say whether it was there."""
+        return await self._store.delete(self._name, key)
+
+    async def get_many(self, keys: Iterable[str]) -> dict[str, T]:
+        """Return the values of those keys that are there, in the order asked.
+
+        Raises:
+            BatchError: Some could not be read, or do not fit the model; `.failed` names them.
+        """
+        return await self._all_loaded(await self._store.get_many(self._name, keys))
+
+    async def get_entries(self, keys: Iterable[str]) -> dict[str, Entry[T]]:
+        """Return the entries of those keys that are there, in the order asked."""
+        entries = await self._store.get_entries(self._name, keys)
+        values = await self._all_loaded({key: entry.value for key, entry in entries.items()})
+        return {key: replace(entry, value=values[key]) for key, entry in entries.items()}
+
+    async def put_many(self, items: Mapping[str, T], *, ttl: TTL | UnsetType | None = UNSET) -> None:
+        """Store many values. Everything is checked first; the writes are not one atomic step."""
+        plain = {key: await self._dumped(key, cast("T", value)) for key, value in check_items(items)}
+        await self._store.put_many(self._name, plain, ttl=self._ttl_for(ttl))
+
+    async def delete_many(self, keys: Iterable[str]) -> int:
+        """Remove many entries, and return how many of them were there."""
+        return await self._store.delete_many(self._name, keys)
+
+    def keys(self, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
+        """Iterate over the keys, in no particular order, in constant memory."""
+        return require(self._store, Capability.ENUMERATE_KEYS).keys(self._name, prefix=prefix, limit=limit)
+
+    async def destroy(self) -> bool:
+        """Remove every entry of the collection, and say whether there was any."""
+        return await require(self._store, Capability.DESTROY_COLLECTION).destroy_collection(self._name)
+
+    async def put_if_absent(self, key: str, value: T, *, ttl: TTL | UnsetType | None = UNSET) -> str | None:
+        """Store a value if the key is absent, and return its version; None when something was there."""
+        store = require(self._store, Capability.CONDITIONAL)
+        plain = await self._dumped(key, value)
+        return await store.put_if_absent(self._name, key, plain, ttl=self._ttl_for(ttl))
+
+    async def compare_and_put(
+        self, key: str, value: T, *, version: str, ttl: TTL | UnsetType | None = UNSET
+    ) -> str | None:
+        """Replace the entry if it still has the version, and return the new version; None when it has not."""
+        store = require(self._store, Capability.CONDITIONAL)
+        plain = await self._dumped(key, value)
+        return await store.compare_and_put(self._name, key, plain, version=version, ttl=self._ttl_for(ttl))
+
+    async def compare_and_delete(self, key: str, *, version: str) -> bool:
+        """Remove the entry if it still has the version, and say whether it was removed."""
+        return await require(self._store, Capability.CONDITIONAL).compare_and_delete(self._name, key, version=version)
+
+    async def touch(self, key: str, *, ttl: TTL | UnsetType | None = UNSET) -> bool:
+        """Give the entry a new deadline, counted from now, and say whether it was there."""
+        return await require(self._store, Capability.CONDITIONAL).touch(self._name, key, ttl=self._ttl_for(ttl))
+
+    async def update(
+        self,
+        key: str,
+        function: Callable[[T], T],
+        *,
+        initial: T | UnsetType = UNSET,
+        ttl: TTL | UnsetType | None = UNSET,
+    ) -> T:
+        """Replace a value by what a function makes of it, losing no other writer's update, and return the new value.
+
+        When another writer was faster, the function is called again with what that one wrote.
+
+        Args:
+            key: The key.
+            function: Takes the present value and returns the new one. It is a plain function, quick, and without
+                effects of its own, for it may be called many times.
+            initial: Stands in for the present value when the key is absent.
+            ttl: When the new value expires, None for never; the collection's ttl when it is not given.
+
+        Raises:
+            KeyMissingError: The key is absent, and there is no initial value.
+            ConflictError: Other writers were faster every time, about 50 times in some seconds.
+            ModelMismatchError: The present or the new value does not fit the model.
+        """
+        if inspect.iscoroutinefunction(function):
+            raise TypeError(
+                "update takes a plain function; await what it needs before, for it may be called many times"
+            )
+        store = require(self._store, Capability.CONDITIONAL)
+        expiry = self._ttl_for(ttl)
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(random.uniform(0, min(_SHORTEST_PAUSE * 2**attempt, _LONGEST_PAUSE)))  # noqa: S311  # no secret
+            entry = await self.get_entry(key)
+            if entry is not None:
+                value = function(entry.value)
+                plain = await self._dumped(key, value)
+                written = await store.compare_and_put(self._name, key, plain, version=entry.version, ttl=expiry)
+            elif initial is UNSET:
+                raise self._missing(key)
+            else:
+                value = function(copy.deepcopy(initial))  # a function may change its argument in place
+                written = await store.put_if_absent(self._name, key, await self._dumped(key, value), ttl=expiry)
+            if written is not None:
+                return value
+        raise ConflictError(
+            f"update of key {key!r} in collection {self._name!r}: others wrote it first, {_ATTEMPTS} times in a row",
+            store=repr(self._store),
+            operation="update",
+            collection=self._name,
+            key=key,
+        )
+
+    def _over(self, store: AsyncKeyValue) -> Self:
+        """Return this collection in another store, without preparing its model again."""
+        twin = copy.copy(self)
+        twin._store = store
+        return twin
+
+    def _ttl_for(self, ttl: TTL | UnsetType | None) -> TTL | None:
+        return self._ttl if ttl is UNSET else ttl
+
+    def _load(self, key: str, value: Any) -> T:
+        model = self._model
+        if model is None:
+            return cast("T", value)
+        try:
+            return cast("T", model.load(value))
+        except MISFITS as error:
+            problem = model.explain(error)
+        raise ModelMismatchError(f"the value of {self._place(key)} does not fit {name_of(self._kind)} at {problem}")
+
+    async def _loaded(self, key: str, value: Any) -> T:
+        if self._model is not None and is_large(value, plain=True):
+            return await in_worker(self._load, key, value)
+        return self._load(key, value)
+
+    async def _all_loaded(self, values: Mapping[str, Any]) -> dict[str, T]:
+        loaded: dict[str, T] = {}
+        failed: dict[str, SatchelError] = {}
+        for key, value in values.items():
+            try:
+                loaded[key] = await self._loaded(key, value)
+            except ModelMismatchError as error:
+                failed[key] = error
+        if failed:
+            first = next(iter(failed.values()))
+            raise BatchError(
+                f"{len(failed)} of {len(values)} values do not fit, the first: {first}",
+                failed=failed,
+                store=repr(self._store),
+                operation="get_many",
+                collection=self._name,
+            )
+        return loaded
+
+    async def _dumped(self, key: str, value: T) -> Any:
+        if self._model is None:
+            return value
+        try:
+            if is_large(value, plain=False):
+                return await in_worker(dump_checked, self._kind, self._model, value)
+            return dump_checked(self._kind, self._model, value)
+        except SatchelError as error:
+            error.args = (f"the value for {self._place(key)} {error}",)
+            raise
+
+    def _missing(self, key: str) -> KeyMissingError:
+        return KeyMissingError(f"{self._place(key)} is absent")
+
+    def _place(self, key: str) -> str:
+        return f"key {key!r} of collection {self._name!r}"
+
+
+class HasCollections:
+    """Gives a store its `collection` method."""
+
+    @overload
+    def collection(self: AsyncKeyValue, name: str, *, ttl: TTL | None = None) -> Collection[Any]: ...
+    @overload
+    def collection(self: AsyncKeyValue, name: str, *, model: type[T], ttl: TTL | None = None) -> Collection[T]: ...
+    @overload
+    def collection(self: AsyncKeyValue, name: str, *, model: object, ttl: TTL | None = None) -> Collection[Any]: ...
+    def collection(self: AsyncKeyValue, name: str, *, model: Any = None, ttl: TTL | None = None) -> Collection[Any]:
+        """Return one collection of this store, with values of one type.
+
+        Args:
+            name: The name of the collection.
+            model: What the values are, such as a pydantic model, a dataclass or `list[int]`; anything without it.
+            ttl: When a value put there expires, in seconds or as a `timedelta`, unless the call says otherwise.
+
+        Raises:
+            InvalidKeyError, InvalidTTLError: The name or the ttl is not legal.
+            ConfigurationError: The model is not a type that can be validated.
+        """
+        return Collection(self, name, model=model, ttl=ttl)

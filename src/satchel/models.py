@@ -1,0 +1,271 @@
+"""Models: what turns the values of a typed collection into what a store takes, and back, through msgspec or pydantic.
+
+pydantic validates what only it understands, msgspec everything else. Either way a value is stored as plain JSON, under
+the names that the fields have in Python. No message made here holds a value: a key of a `dict` is shown as `[...]`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from gc import get_referents
+from types import UnionType
+from typing import Annotated, Any, Literal, NewType, Protocol, get_args, get_origin, get_type_hints, is_typeddict
+
+import msgspec
+
+from .errors import ConfigurationError, MissingExtraError, ModelMismatchError, SatchelError, SerializationError
+
+MISFITS = (ValueError, TypeError, ArithmeticError, RecursionError)
+"""What msgspec, pydantic and the validators of a model raise for a value that does not fit."""
+
+_LARGE = 8192  # so many objects make a value that keeps the event loop waiting
+_SAFE_MESSAGE = re.compile(
+    r"Expected `[^`]+`(, got `[^`]+`| [<>]=? [-\d.]+| of length [<>=]* ?\d+(, got \d+)?)?"
+    r"|Object missing required field `[^`]+`"
+)
+
+
+class Model(Protocol):
+    """Validates the values of one type."""
+
+    @property
+    def load(self) -> Callable[[Any], Any]:
+        """Makes a value of the model from plain JSON, or raises one of `MISFITS`."""
+        ...
+
+    @property
+    def dump(self) -> Callable[[Any], Any]:
+        """Makes plain JSON from a value of the model, or raises one of `MISFITS`."""
+        ...
+
+    def explain(self, error: Exception) -> str:
+        """Say where a value does not fit and why, without anything of the value itself."""
+        ...
+
+
+def model_for(kind: Any) -> Model | None:
+    """Return the model that validates a type; None for `Any`, which takes what the store takes.
+
+    Raises:
+        ConfigurationError: It is not a type, or not one that msgspec or pydantic can validate.
+        MissingExtraError: It takes pydantic, which is not installed.
+    """
+    if kind is None or kind is Any:
+        return None
+    if kind is bytes:
+        return _Bytes()
+    if not (isinstance(kind, (type, NewType)) or get_origin(kind) or hasattr(kind, "__value__")):
+        raise ConfigurationError(
+            f"model must be a type, such as a class or list[int]; got an instance of {type(kind).__name__}"
+        )
+    try:
+        parts = list(_parts(kind))
+        if not any(_is_pydantic(part) for part in parts) and _fits_msgspec(kind, parts):
+            return _Msgspec(kind, parts)
+        return _Pydantic(kind, parts)
+    except SatchelError:
+        raise
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigurationError(
+            f"model {name_of(kind)} cannot be validated by msgspec or pydantic: {reason}"
+        ) from error
+
+
+def name_of(kind: Any) -> str:
+    """Return how messages call a type."""
+    if get_origin(kind) is Annotated:
+        kind = kind.__origin__
+    return kind.__qualname__ if isinstance(kind, type) and not get_args(kind) else repr(kind).replace("typing.", "")
+
+
+def dump_checked(kind: Any, model: Model, value: Any) -> Any:
+    """Return a value as plain JSON, having seen that it comes back equal.
+
+    The messages go on where the caller's began with "the value".
+
+    Raises:
+        ModelMismatchError: The value is not one of the model's.
+        SerializationError: It is, but would come back different.
+    """
+    is_class = isinstance(kind, type) and not is_typeddict(kind) and kind.__module__ != "builtins"
+    if is_class and not isinstance(value, kind):
+        raise ModelMismatchError(f"is of type {type(value).__name__}, not {name_of(kind)}")
+    try:
+        plain = model.dump(value)
+        loaded = model.load(plain)
+    except MISFITS as error:
+        problem = model.explain(error)
+    else:
+        if type(loaded) is not type(value) and not (type(value) is int and type(loaded) is float):
+            raise ModelMismatchError(f"is of type {type(value).__name__}, but comes back as {type(loaded).__name__}")
+        different = _difference(loaded, value)
+        if different is None:
+            return plain
+        raise SerializationError(f"would not come back from JSON as it is at {different}")
+    raise ModelMismatchError(
+        f"does not fit {name_of(kind)} at {problem}"
+    )  # outside of the handler: the error has the value in it
+
+
+def is_large(value: object, *, plain: bool) -> bool:
+    """Say whether a value is so large that it belongs in a worker thread.
+
+    It counts objects, layer by layer: the garbage collector's view of them is by far the fastest.
+
+    Args:
+        value: Any value.
+        plain: It is plain JSON. Other objects refer to their classes, which do not count.
+    """
+    count, layer = 0, [value]
+    while layer and count < _LARGE:
+        layer = get_referents(*layer)
+        if not plain:
+            layer = [item for item in layer if not isinstance(item, type)]
+        count += len(layer)
+    return count >= _LARGE
+
+
+class _Bytes:
+    """Takes `bytes` as they are, which stores keep without encoding."""
+
+    def load(self, value: Any) -> Any:
+        if type(value) is not bytes:
+            raise TypeError(f"expected bytes, got {type(value).__name__}")
+        return value
+
+    dump = load
+
+    def explain(self, error: Exception) -> str:
+        return f"$: {error}"
+
+
+class _Msgspec:
+    """Validates with msgspec."""
+
+    def __init__(self, kind: Any, parts: list[Any]) -> None:
+        convert = msgspec.convert
+        mappings = [get_args(part) for part in parts if _is_mapping(get_origin(part))]
+        if all(not args or args[0] in (str, Any) for args in mappings):
+            self.load = lambda value: convert(value, kind)
+        else:
+            self.load = partial(convert, type=kind, str_keys=True)
+        encode, decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
+        self.dump = lambda value: decode(encode(value))
+
+    def explain(self, error: Exception) -> str:
+        if not isinstance(error, msgspec.ValidationError):
+            return "$: it holds something that JSON has no form for"
+        message, _, path = str(error).rpartition(" - at `")
+        if not message:
+            message, path = path, "$`"
+        if not _SAFE_MESSAGE.fullmatch(message):
+            message = "the model refuses it"
+        return f"{path.replace('`', '')}: {message.replace('`', '')}"
+
+
+class _Pydantic:
+    """Validates with pydantic."""
+
+    def __init__(self, kind: Any, parts: list[Any]) -> None:
+        try:
+            import pydantic  # noqa: PLC0415  # it is optional
+        except ImportError as error:
+            raise MissingExtraError(
+                f'model {name_of(kind)} takes pydantic to validate: pip install "satchel[pydantic]"'
+            ) from error
+        adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(kind)
+        by_field_name: dict[str, Any] = {"by_alias": False, "by_name": True}
+        if _is_strict(adapter.core_schema):
+            encode, validate = msgspec.json.Encoder().encode, adapter.validator.validate_json
+            self.load: Callable[[Any], Any] = lambda value: validate(encode(value), **by_field_name)
+        else:
+            self.load = partial(adapter.validator.validate_python, **by_field_name)
+        self.dump = partial(adapter.dump_python, mode="json", by_alias=False, round_trip=True, warnings=False)
+        self._names = {name for part in parts for name in _fields(part)}
+
+    def explain(self, error: Exception) -> str:
+        details = getattr(error, "errors", None)
+        if details is None:
+            return "$: it holds something that the model cannot turn into JSON"
+        first = details(include_url=False, include_context=False, include_input=False)[0]
+        return f"${''.join(map(self._step, first['loc']))}: {first['type']}"
+
+    def _step(self, step: int | str) -> str:
+        if isinstance(step, int):
+            return f"[{step}]"
+        return f".{step}" if step in self._names else "[...]"
+
+
+def _parts(kind: Any) -> Iterator[Any]:
+    """Iterate over a type and all the types and annotations in it, each once."""
+    seen: dict[int, Any] = {}
+    todo = [kind]
+    while todo:
+        part = todo.pop()
+        if id(part) in seen:
+            continue
+        seen[id(part)] = part
+        yield part
+        origin = get_origin(part)
+        if isinstance(origin, type) and origin not in (Annotated, UnionType):
+            todo.append(origin)
+        if origin is not Literal:
+            todo.extend(get_args(part))
+        todo.extend(getattr(part, name) for name in ("__value__", "__supertype__") if hasattr(part, name))
+        todo.extend(_fields(part).values())
+
+
+def _fields(part: Any) -> Mapping[str, Any]:
+    """Return the fields of a class that declares any, with their types."""
+    if hasattr(part, "__pydantic_fields__"):
+        return {name: field.annotation for name, field in part.__pydantic_fields__.items()}
+    marks = ("__dataclass_fields__", "__struct_fields__", "__attrs_attrs__", "_fields")
+    if is_typeddict(part) or (isinstance(part, type) and any(hasattr(part, mark) for mark in marks)):
+        return get_type_hints(part, include_extras=True)
+    return {}
+
+
+def _is_pydantic(part: Any) -> bool:
+    """Say whether a part means something to pydantic that msgspec would pass over."""
+    return (
+        hasattr(part, "__get_pydantic_core_schema__")
+        or hasattr(part, "__pydantic_validator__")
+        or type(part).__module__.partition(".")[0] in ("pydantic", "annotated_types")
+    )
+
+
+def _fits_msgspec(kind: Any, parts: list[Any]) -> bool:
+    try:
+        msgspec.json.Decoder(kind)
+    except TypeError:
+        return False
+    classes = [part for part in parts if isinstance(part, type)]
+    return not any(isinstance(msgspec.inspect.type_info(part), msgspec.inspect.CustomType) for part in classes)
+
+
+def _is_mapping(origin: Any) -> bool:
+    return isinstance(origin, type) and issubclass(origin, Mapping)
+
+
+def _is_strict(schema: Any) -> bool:
+    """Say whether a pydantic schema is strict anywhere: then a date, say, comes from JSON text but not from a `str`."""
+    if isinstance(schema, dict):
+        return schema.get("strict") is True or any(map(_is_strict, schema.values()))
+    return isinstance(schema, (list, tuple)) and any(map(_is_strict, schema))
+
+
+def _difference(loaded: Any, value: Any) -> str | None:
+    """Return the path of the first field that differs, as far as it can be told; None for equal values."""
+    if loaded == value:
+        return None
+    for name in _fields(type(value)):
+        if getattr(loaded, name, None) != getattr(value, name, None):
+            return f"$.{name}"
+    return None if _compares_by_identity(type(value)) else "$"
+
+
+def _compares_by_identity(kind: Any) -> bool:
+    return kind.__eq__ is object.__eq__ or (issubclass(kind, msgspec.Struct) and not kind.__struct_config__.eq)
