@@ -94,7 +94,14 @@ class Entries:
     def read(self, refs: Sequence[Ref]) -> list[Record | IntegrityError | None]:
         """Return records, expired ones too; an error for a damaged one."""
         self._check()
-        outcomes = [_record(ref, self._execute(_READ, ref).fetchone()) for ref in refs]
+        if len(refs) == 1:
+            outcomes = [_record(refs[0], self._execute(_READ, refs[0]).fetchone())]
+        else:  # taking the lock to read once halves the time of a batch
+            self._execute("BEGIN")
+            try:
+                outcomes = [_record(ref, self._execute(_READ, ref).fetchone()) for ref in refs]
+            finally:
+                self._execute("ROLLBACK")
         if self._max_size is not None:
             self._read_at |= dict.fromkeys(refs, time.time_ns())
             if len(self._read_at) > _MOST_NOTED:
