@@ -6,6 +6,7 @@ import asyncio
 import weakref
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextvars import Context
 from threading import get_ident
 from typing import Any, TypeVar, overload
 
@@ -13,8 +14,8 @@ import msgspec
 
 from ..base import ABSENT, BaseStore, Condition
 from ..clock import NEVER, TTL, Clock, deadline_after, system_clock
-from ..codec import LARGE, Codec, StrictCodec
-from ..envelope import Record
+from ..codec import LARGE, RAW_BYTES, Codec, StrictCodec
+from ..envelope import Record, new_version
 from ..errors import ConfigurationError, SatchelError
 from ..names import Ref, check_items
 from ._deadlines import Deadlines
@@ -23,6 +24,7 @@ from ._listings import Listings
 D = TypeVar("D")
 
 _SWEEP = 500
+_NO_VERSION_YET = ""
 _SHORTEST_WAIT, _LONGEST_WAIT = 1.0, 60.0
 
 
@@ -62,8 +64,9 @@ class MemoryStore(BaseStore):
         super().__init__(codec=codec, clock=clock)
         self._lifecycle = self._engine.lifecycle
         self._values = self._engine.values
-        codec = self._values.codec
-        self._decode, self._quick = codec.decode, codec.number if isinstance(codec, StrictCodec) else None
+        kept = self._values.codec
+        self._encode, self._decode, self._number = kept.encode_if_small, kept.decode, kept.number
+        self._quick = kept.number if isinstance(kept, StrictCodec) else None
         self._bounded = max_entries_per_collection is not None or max_bytes is not None
         self._new_entries: Callable[[], dict[str, Record]] = dict if max_entries_per_collection is None else OrderedDict
         self._listings = Listings()
@@ -119,19 +122,19 @@ class MemoryStore(BaseStore):
         now = self.clock()
         deadline = NEVER if ttl is None else deadline_after(ttl, now)
         try:
-            record = self._values.small_record(value, now, deadline)
+            codec, payload = (RAW_BYTES, value) if type(value) is bytes else (self._number, self._encode(value))
         except SatchelError as error:
             raise self._engine.failure(error, "put", collection, key) from error.__cause__
-        if record is None:
+        if payload is None or (self._max_total is not None and len(payload) > self._max_total):
             await super().put(collection, key, value, ttl=ttl)
         else:
-            self._set(collection, key, record)
+            self._set(collection, key, Record(payload, codec, _NO_VERSION_YET, now, deadline))
 
     async def _begin(self, operation: str) -> None:
         self._lifecycle.leave(await self._lifecycle.enter(operation))
 
     async def _read(self, refs: Sequence[Ref]) -> Sequence[Record | None]:
-        records = [self._data.get(collection, {}).get(key) for collection, key in refs]
+        records = [self._named(*ref) for ref in refs]
         if self._bounded:
             for ref, record in zip(refs, records, strict=True):
                 if record is not None:
@@ -212,9 +215,19 @@ class MemoryStore(BaseStore):
         record = self._data.get(collection, {}).get(key)
         return record if record is not None and record.deadline > now else None
 
+    def _named(self, collection: str, key: str) -> Record | None:
+        """Return a record with its version, which is not made before somebody looks."""
+        entries = self._data.get(collection, {})
+        record = entries.get(key)
+        if record is not None and record.version == _NO_VERSION_YET:
+            record = entries[key] = msgspec.structs.replace(record, version=new_version())
+        return record
+
     def _holds(self, ref: Ref, condition: Condition, now: float) -> bool:
-        record = self._living(*ref, now)
-        return record is None if condition is ABSENT else record is not None and record.version == condition
+        record = self._named(*ref)
+        if record is None or record.deadline <= now:
+            return condition is ABSENT
+        return record.version == condition
 
     def _set(self, collection: str, key: str, record: Record) -> bool:
         entries = self._data.get(collection)
@@ -285,7 +298,9 @@ class MemoryStore(BaseStore):
     def _set_timer(self) -> None:
         wait = self._deadlines.first - self.clock()
         wait = 0.0 if wait <= 0 and self._timer is not None else min(max(wait, _SHORTEST_WAIT), _LONGEST_WAIT)
-        self._timer = asyncio.get_running_loop().call_later(wait, _sweep_later, weakref.ref(self))
+        # An empty context: the timer would keep alive what the caller's variables hold.
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(wait, _sweep_later, weakref.ref(self), context=Context())
 
     def _sweep_on_timer(self) -> None:
         self._sweep(self.clock(), _SWEEP)
