@@ -1,0 +1,55 @@
+"""`StoreConformance`: every promise of a store as a test, for a subclass to inherit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from .machine import check_random_operations
+from .promises.arguments import ArgumentPromises
+from .promises.concurrency import ConcurrencyPromises
+from .promises.conditional import ConditionalPromises
+from .promises.entries import EntryPromises
+from .promises.expiry import ExpiryPromises
+from .promises.lifecycle import LifecyclePromises
+from .promises.listing import ListingPromises
+from .promises.names import NamePromises
+from .promises.verbs import VerbPromises
+
+
+class ContractConformance(ArgumentPromises, LifecyclePromises):
+    """Tests what a store promises that holds nothing: arguments, lifecycle, refusals.
+
+    A subclass writes `make_store`. Use `StoreConformance` for any store that keeps what it is given.
+    """
+
+    holds: ClassVar[bool] = False
+
+    def test_random_operations_agree_with_a_dict(self, tmp_path: Path) -> None:
+        check_random_operations(self.make_store, tmp_path, persistent=self.persistent, holds=self.holds)
+
+
+class StoreConformance(
+    ContractConformance,
+    VerbPromises,
+    NamePromises,
+    ExpiryPromises,
+    EntryPromises,
+    ConditionalPromises,
+    ListingPromises,
+    ConcurrencyPromises,
+):
+    """Tests everything that a store promises.
+
+    ```python
+    class TestMyStore(StoreConformance):
+        persistent = True
+
+        def make_store(self, clock, place):
+            return MyStore(place, clock=clock)
+    ```
+
+    What the store has no capability for, the tests expect it to refuse; none is skipped.
+    """
+
+    holds: ClassVar[bool] = True

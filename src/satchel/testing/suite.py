@@ -1,0 +1,156 @@
+"""What the tests of the conformance suite share: fixtures, and what stands in where a store lacks a capability."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import pytest_asyncio
+from blockbuster import BlockBuster, blockbuster_ctx
+
+from ..capability import METHODS, Capability
+from ..errors import StoreClosedError, UnsupportedOperationError
+from ..protocol import AsyncKeyValue, SupportsEverything
+from .clock import FakeClock
+
+NewStore = Callable[[], SupportsEverything]
+
+_CALLS: dict[str, Callable[[Any], Any]] = {
+    "keys": lambda store: store.keys("c"),
+    "collections": lambda store: store.collections(),
+    "destroy_collection": lambda store: store.destroy_collection("c"),
+    "destroy": lambda store: store.destroy(),
+    "cull": lambda store: store.cull(),
+    "put_if_absent": lambda store: store.put_if_absent("c", "k", 1),
+    "compare_and_put": lambda store: store.compare_and_put("c", "k", 1, version="v"),
+    "compare_and_delete": lambda store: store.compare_and_delete("c", "k", version="v"),
+    "touch": lambda store: store.touch("c", "k", ttl=1),
+}
+
+
+class Suite(ABC):
+    """Gives a fresh store to each test. A subclass says how to make one.
+
+    Attributes:
+        persistent: A second store over the same place sees what the first one wrote.
+        holds: The store keeps what it is given.
+    """
+
+    persistent: ClassVar[bool] = False
+    holds: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, test in list(vars(cls).items()):
+            if name.startswith("test_") and inspect.iscoroutinefunction(test):
+                setattr(cls, name, pytest.mark.asyncio(test))  # so that it also runs where asyncio_mode is strict
+
+    @abstractmethod
+    def make_store(self, clock: FakeClock, place: Path) -> AsyncKeyValue:
+        """Return a new store.
+
+        Args:
+            clock: For the store's `clock=`.
+            place: An empty directory of the test's own. A store over a network uses `place.name`, which never comes
+                back, as its prefix.
+        """
+
+    @pytest.fixture(autouse=True)
+    def blocking_detector(self) -> Iterator[BlockBuster]:
+        """Let every call that blocks the event loop raise."""
+        with blockbuster_ctx("satchel") as detector:
+            yield detector
+
+    @pytest.fixture
+    def clock(self) -> FakeClock:
+        """Return the clock of the test's stores."""
+        # Not in the past: a backend with an expiry of its own would remove entries at once.
+        return FakeClock(float(int(time.time())))
+
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Path:
+        """Return the place of the test's stores."""
+        return new_place(tmp_path)
+
+    @pytest_asyncio.fixture
+    async def new_store(self, clock: FakeClock, place: Path) -> AsyncIterator[NewStore]:
+        """Return what makes one more store over the same place."""
+        made: list[AsyncKeyValue] = []
+
+        def make() -> Any:
+            made.append(self.make_store(clock, place))
+            return made[-1]
+
+        yield make
+        for store in made:
+            await close_if_open(store)
+
+    @pytest_asyncio.fixture
+    async def store(self, new_store: NewStore) -> SupportsEverything:
+        """Return the test's store."""
+        return new_store()
+
+
+def new_place(parent: Path) -> Path:
+    """Make an empty directory, whose name has not been used before."""
+    place = parent / f"satchel-{uuid.uuid4().hex[:12]}"
+    place.mkdir()
+    return place
+
+
+async def close_if_open(store: AsyncKeyValue) -> None:
+    """Close a store unless that has been done."""
+    try:
+        await store.aclose()
+    except StoreClosedError:
+        pass  # the test did it
+
+
+def needs(capability: Capability) -> Callable[[Callable[..., Coroutine[Any, Any, None]]], Callable[..., Any]]:
+    """Run a test where the store has the capability; where it has not, check that it refuses each method by name.
+
+    Args:
+        capability: One flag, or several joined by `|`. The test takes the fixture `store`.
+    """
+
+    def decorate(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Any]:
+        @functools.wraps(test)
+        async def run(self: Suite, **fixtures: Any) -> None:
+            lacking = capability & ~fixtures["store"].capabilities
+            if lacking:
+                await check_refused(fixtures["store"], lacking)
+            else:
+                await test(self, **fixtures)
+
+        return run
+
+    return decorate
+
+
+async def check_refused(store: AsyncKeyValue, lacking: Capability) -> None:
+    """Check that a store refuses every method of these capabilities, and says which."""
+    for flag in Capability:
+        for method in METHODS.get(flag, ()) if flag in lacking else ():
+            with pytest.raises(UnsupportedOperationError) as refusal:
+                called = _CALLS[method](store)
+                if isinstance(called, Awaitable):
+                    await called
+            assert method in str(refusal.value), f"the refusal does not name {method}"
+            assert type(store).__name__ in str(refusal.value), "the refusal does not name the store"
+
+
+async def listed(names: AsyncIterator[str]) -> list[str]:
+    """Return a listing, sorted; a name that comes twice stays twice."""
+    return sorted([name async for name in names])
+
+
+def absent() -> object:
+    """Return a default that no store can give back."""
+    return object()
