@@ -1,0 +1,168 @@
+"""A store in a FastAPI application: opened with it, injected into its endpoints, replaced in its tests.
+
+```python
+from typing import Annotated
+
+from fastapi import FastAPI, HTTPException
+from pydantic import BaseModel
+from satchel import Collection, MemoryStore
+from satchel.integrations.fastapi import collection, readiness_router, store_lifespan
+
+class User(BaseModel):
+    name: str
+
+Users = Annotated[Collection[User], collection("users", model=User, ttl=3600)]
+
+app = FastAPI(lifespan=store_lifespan(MemoryStore))
+app.include_router(readiness_router())
+
+@app.get("/users/{key}")
+async def read_user(key: str, users: Users) -> User:
+    user = await users.get(key)
+    if user is None:
+        raise HTTPException(404)
+    return user
+```
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Annotated, Any, TypeVar
+
+from ..clock import TTL
+from ..collection import Collection
+from ..errors import ConfigurationError, MissingExtraError, SatchelError
+from ..protocol import AsyncKeyValue
+from ..stores.null import NullStore
+
+try:
+    from fastapi import APIRouter, Depends, FastAPI, Response
+    from fastapi.requests import HTTPConnection
+except ImportError as error:
+    raise MissingExtraError('satchel.integrations.fastapi takes FastAPI: pip install "satchel[fastapi]"') from error
+
+__all__ = ["Store", "collection", "get_store", "override_store", "readiness_router", "store_lifespan"]
+
+StoreT = TypeVar("StoreT", bound=AsyncKeyValue)
+
+logger = logging.getLogger("satchel")
+
+
+def store_lifespan(make_store: Callable[[], AsyncKeyValue]) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Return a lifespan that makes a store, waits until it answers, and closes it when the application ends.
+
+    To have a lifespan of your own as well, enter this one in it: `async with store_lifespan(make_store)(app): ...`.
+    An application whose store `override_store` has replaced makes none.
+
+    Args:
+        make_store: Makes the store each time the application starts: a class such as `MemoryStore`, or a function
+            such as `open_store`.
+
+    Raises:
+        ConfigurationError: What was given is not a function.
+        StoreError: When the application starts: the store does not answer. The application then does not start.
+    """
+    if not callable(make_store):
+        raise ConfigurationError(
+            f"store_lifespan takes a function that makes a store, got a {type(make_store).__name__}; "
+            "give the class or a lambda, so that each start of the application has a store of its own"
+        )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if get_store in app.dependency_overrides:
+            yield
+            return
+        async with make_store() as store:
+            await store.ping()
+            app.state.satchel_store = store
+            try:
+                yield
+            finally:
+                del app.state.satchel_store
+
+    return lifespan
+
+
+async def get_store(connection: HTTPConnection) -> AsyncKeyValue:
+    """Return the application's store. `Store` is the annotation that injects it.
+
+    Raises:
+        ConfigurationError: The application has none: its lifespan has not run.
+    """
+    store: AsyncKeyValue | None = getattr(connection.app.state, "satchel_store", None)
+    if store is None:
+        raise ConfigurationError(
+            "this application has no store: give it FastAPI(lifespan=store_lifespan(...)) and let its lifespan run, "
+            "or use override_store in a test; an application mounted in another needs its own"
+        )
+    return store
+
+
+Store = Annotated[AsyncKeyValue, Depends(get_store)]
+"""Annotates a parameter of an endpoint that is to be the application's store."""
+
+
+def collection(name: str, *, model: Any = None, ttl: TTL | None = None) -> Any:
+    """Return the dependency that injects a collection of the application's store.
+
+    Write it as `Annotated[Collection[User], collection("users", model=User)]`. Arguments are those of
+    `satchel.Collection` and are checked now, not at the first request.
+    """
+    prepared: Collection[Any] = Collection(NullStore(), name, model=model, ttl=ttl)
+
+    async def get_collection(store: Store) -> Collection[Any]:
+        return prepared._over(store)
+
+    return Depends(get_collection)
+
+
+@contextmanager
+def override_store(app: FastAPI, store: StoreT) -> Iterator[StoreT]:
+    """Give an application another store for the length of a `with` block, as tests do, and give that store.
+
+    The store stays open: you made it, you close it. Within the block the application's lifespan makes no store.
+    """
+
+    async def get_other_store() -> AsyncKeyValue:
+        return store
+
+    before = app.dependency_overrides.get(get_store)
+    app.dependency_overrides[get_store] = get_other_store
+    try:
+        yield store
+    finally:
+        if before is None:
+            del app.dependency_overrides[get_store]
+        else:
+            app.dependency_overrides[get_store] = before
+
+
+def readiness_router(path: str = "/ready", *, timeout: float = 2.0) -> APIRouter:
+    """Return a router with one route, which says whether the store answers, for `app.include_router`.
+
+    It answers 200 and `{"status": "ready"}`, or 503 and `{"status": "unavailable"}`. Why goes to the log `satchel`.
+
+    Args:
+        path: The path of the route.
+        timeout: After so many seconds without an answer the store counts as unavailable.
+    """
+    router = APIRouter()
+
+    @router.get(path, include_in_schema=False)
+    async def ready(store: Store, response: Response) -> dict[str, str]:
+        try:
+            async with asyncio.timeout(timeout):
+                await store.ping()
+        except Exception as error:
+            reason = error if isinstance(error, SatchelError) else type(error).__name__
+            logger.warning("the store is not ready: %s", reason)
+            response.status_code = 503
+            return {"status": "unavailable"}
+        return {"status": "ready"}
+
+    return router

@@ -1,0 +1,241 @@
+"""A store in a FastAPI application, tried through requests."""
+
+import asyncio
+import logging
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+import httpx
+import pytest
+from fastapi import FastAPI, HTTPException
+from pydantic import BaseModel
+
+from satchel import (
+    Collection,
+    ConfigurationError,
+    InvalidKeyError,
+    MemoryStore,
+    NullStore,
+    StoreClosedError,
+    StoreUnavailableError,
+)
+from satchel.integrations.fastapi import Store, collection, override_store, readiness_router, store_lifespan
+
+
+class User(BaseModel):
+    name: str
+    age: int = 0
+
+
+Users = Annotated[Collection[User], collection("users", model=User, ttl=60)]
+
+
+def application(make_store=MemoryStore, **options):
+    app = FastAPI(lifespan=store_lifespan(make_store))
+    app.include_router(readiness_router(**options))
+
+    @app.put("/users/{key}", status_code=204)
+    async def write_user(key: str, user: User, users: Users) -> None:
+        await users.put(key, user)
+
+    @app.get("/users/{key}")
+    async def read_user(key: str, users: Users) -> User:
+        user = await users.get(key)
+        if user is None:
+            raise HTTPException(404)
+        return user
+
+    @app.put("/notes/{key}", status_code=204)
+    async def write_note(key: str, note: dict[str, str], store: Store) -> None:
+        await store.put("notes", key, note)
+
+    return app
+
+
+def client_of(app):
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+
+
+@asynccontextmanager
+async def running(app):
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        yield client
+
+
+class Kept:
+    """Makes stores, and keeps them to be looked at."""
+
+    def __init__(self, kind=MemoryStore):
+        self.kind = kind
+        self.made = []
+
+    def __call__(self):
+        self.made.append(self.kind())
+        return self.made[-1]
+
+
+class Unreachable(MemoryStore):
+    async def _ping(self):
+        raise StoreUnavailableError("no route to redis.internal")
+
+
+class Secretive(MemoryStore):
+    async def ping(self):
+        raise RuntimeError("redis://:hunter2@redis.internal")
+
+
+class Silent(MemoryStore):
+    async def _ping(self):
+        await asyncio.sleep(3600)
+
+
+async def test_an_endpoint_writes_and_reads_a_typed_collection_and_the_store():
+    stores = Kept()
+    async with running(application(stores)) as client:
+        assert (await client.put("/users/ada", json={"name": "Ada", "age": 36})).status_code == 204
+        assert (await client.get("/users/ada")).json() == {"name": "Ada", "age": 36}
+        assert (await client.get("/users/bob")).status_code == 404
+        assert (await client.put("/notes/a", json={"text": "x"})).status_code == 204
+        (store,) = stores.made
+        assert await store.get("notes", "a") == {"text": "x"}
+        entry = await store.get_entry("users", "ada")
+        assert entry is not None
+        assert 0 < entry.ttl <= 60
+
+
+async def test_the_lifespan_closes_what_it_made_and_makes_another_next_time():
+    stores = Kept()
+    app = application(stores)
+    for _ in range(2):
+        async with running(app) as client:
+            assert (await client.put("/users/ada", json={"name": "Ada"})).status_code == 204
+    assert len(stores.made) == 2
+    for store in stores.made:
+        with pytest.raises(StoreClosedError):
+            await store.get("users", "ada")
+
+
+async def test_the_application_does_not_start_without_an_answer_and_the_store_is_closed():
+    stores = Kept(Unreachable)
+    app = application(stores)
+    with pytest.raises(StoreUnavailableError, match="no route"):
+        async with running(app):
+            pytest.fail("it started")
+    with pytest.raises(StoreClosedError):
+        await stores.made[0].get("users", "ada")
+
+
+async def test_the_lifespan_composes_with_ones_own():
+    events = []
+
+    @asynccontextmanager
+    async def lifespan(app):
+        async with store_lifespan(MemoryStore)(app):
+            await app.state.satchel_store.put("users", "seeded", {"name": "Seed", "age": 1})
+            events.append("started")
+            yield {"mine": 1}
+        events.append("ended")
+
+    app = FastAPI(lifespan=lifespan)
+
+    @app.get("/users/{key}")
+    async def read_user(key: str, users: Users) -> User:
+        return await users.require(key)
+
+    async with running(app) as client:
+        assert (await client.get("/users/seeded")).json() == {"name": "Seed", "age": 1}
+    assert events == ["started", "ended"]
+
+
+async def test_override_store_gives_tests_a_store_of_their_own():
+    stores = Kept(Unreachable)
+    app = application(stores)
+    with override_store(app, MemoryStore()) as store:
+        async with running(app) as client:
+            await client.put("/users/ada", json={"name": "Ada"})
+            assert await store.get("users", "ada") == {"name": "Ada", "age": 0}
+            with override_store(app, NullStore()):
+                assert (await client.get("/users/ada")).status_code == 404
+            assert (await client.get("/users/ada")).status_code == 200
+        assert await store.exists("users", "ada")
+    assert stores.made == []
+    assert app.dependency_overrides == {}
+
+
+async def test_override_store_takes_no_lifespan():
+    app = application()
+    with override_store(app, MemoryStore(seed={"users": {"ada": {"name": "Ada"}}})):
+        async with client_of(app) as client:
+            assert (await client.get("/users/ada")).json() == {"name": "Ada", "age": 0}
+            assert (await client.get("/ready")).json() == {"status": "ready"}
+
+
+async def test_override_store_ends_after_an_exception_too():
+    app = application()
+    with pytest.raises(ZeroDivisionError), override_store(app, MemoryStore()):
+        raise ZeroDivisionError
+    assert app.dependency_overrides == {}
+
+
+async def test_without_a_lifespan_the_error_says_what_to_do():
+    async with client_of(application()) as client:
+        with pytest.raises(ConfigurationError, match="store_lifespan"):
+            await client.get("/users/ada")
+
+
+def test_what_makes_no_store_is_refused_at_once():
+    with pytest.raises(ConfigurationError, match="a function that makes a store, got a MemoryStore"):
+        store_lifespan(MemoryStore())
+    with pytest.raises(ConfigurationError, match="model must be a type"):
+        collection("users", model="User")
+    with pytest.raises(InvalidKeyError):
+        collection("")
+
+
+async def test_ready_says_so():
+    async with running(application()) as client:
+        response = await client.get("/ready")
+    assert (response.status_code, response.json()) == (200, {"status": "ready"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "logged"),
+    [(Unreachable, "no route to redis.internal"), (Secretive, "RuntimeError"), (Silent, "TimeoutError")],
+)
+async def test_not_ready_is_503_without_a_word_of_the_reason(kind, logged, caplog):
+    app = application(timeout=0.01)
+    with override_store(app, kind()), caplog.at_level(logging.WARNING, "satchel"):
+        async with client_of(app) as client:
+            response = await client.get("/ready")
+    assert (response.status_code, response.json()) == (503, {"status": "unavailable"})
+    assert logged in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+async def test_the_path_of_the_readiness_route_is_yours_and_not_in_the_schema():
+    app = application(path="/health/ready")
+    async with running(app) as client:
+        assert (await client.get("/health/ready")).status_code == 200
+        assert "/health/ready" not in (await client.get("/openapi.json")).json()["paths"]
+
+
+async def test_many_requests_at_once_share_the_store():
+    async with running(application()) as client:
+        await asyncio.gather(*(client.put(f"/users/{n}", json={"name": str(n)}) for n in range(50)))
+        found = await asyncio.gather(*(client.get(f"/users/{n}") for n in range(50)))
+    assert [response.json()["name"] for response in found] == [str(n) for n in range(50)]
+
+
+def test_without_fastapi_the_import_says_how_to_get_it():
+    code = (
+        "import sys; sys.modules['fastapi'] = None\n"
+        "from satchel import MissingExtraError\n"
+        "try:\n"
+        "    import satchel.integrations.fastapi\n"
+        "except MissingExtraError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 'pip install "satchel[fastapi]"' in done.stdout
