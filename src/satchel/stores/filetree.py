@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Literal, ParamSpec, TypeVar
 
 from ..base import BaseStore, Condition, Done, Outcome, Wrote
@@ -153,13 +154,9 @@ class FileTreeStore(BaseStore):
 
 
 def _directory(name: str, given: object) -> str:
-    try:
-        path = os.fspath(given)  # type: ignore[call-overload]  # what is no path raises TypeError
-    except TypeError:
-        path = None
-    if not isinstance(path, str) or not path or "\0" in path:
+    if not isinstance(given, (str, os.PathLike)) or not isinstance(os.fspath(given), str) or not os.fspath(given):
         raise ConfigurationError(f"{name} must be the path of a directory, got {given!r}")
-    return os.path.abspath(path)  # noqa: PTH100  # Path.resolve would follow links, which is I/O
+    return str(Path(given).absolute())
 
 
 def _nothing() -> None:
