@@ -5,9 +5,6 @@ there, and `.json` counts. So whoever changes one for the other puts the new fil
 old one, whoever deletes removes `.bin` first, and whoever finds neither looks again.
 """
 
-# Descriptors, and paths in the hottest calls: pathlib has no form for the former, and costs more.
-# ruff: noqa: PTH
-
 from __future__ import annotations
 
 import errno

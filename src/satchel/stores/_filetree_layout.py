@@ -1,7 +1,7 @@
 """How names become file names in one tree: found by a look at its file system once, then recorded for every opener."""
 
 # Descriptors, and paths in the hottest calls: pathlib has no form for the former, and costs more.
-# ruff: noqa: PTH
+# ruff: noqa: PTH102, PTH105, PTH108, PTH118, PTH123, PTH208
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The lock of a collection that every writer takes, of this and of other processes."""
 
 # Descriptors, and paths in the hottest calls: pathlib has no form for the former, and costs more.
-# ruff: noqa: PTH
+# ruff: noqa: PTH102, PTH112, PTH116, PTH120
 
 from __future__ import annotations
 

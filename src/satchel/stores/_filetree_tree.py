@@ -1,7 +1,7 @@
 """The blocking half of the file tree store: what its worker threads do with directories, locks and files."""
 
 # Descriptors, and paths in the hottest calls: pathlib has no form for the former, and costs more.
-# ruff: noqa: PTH
+# ruff: noqa: PTH106, PTH108, PTH112, PTH118
 
 from __future__ import annotations
 
