@@ -14,31 +14,37 @@ from typing import Any
 
 
 class Colour(enum.StrEnum):
+    """Is text, but no plain `str`."""
+
     RED = "red"
 
 
 class Level(enum.IntEnum):
+    """Is a number, but no plain `int`."""
+
     HIGH = 3
 
 
 class Text(str):
+    """Is a subclass of `str`, as names may be and values may not."""
+
     __slots__ = ()
 
 
 class Number(int):
-    pass
+    """Is a subclass of `int`."""
 
 
 class Items(list[object]):
-    pass
+    """Is a subclass of `list`."""
 
 
 class Fields(dict[str, object]):
-    pass
+    """Is a subclass of `dict`."""
 
 
 class Blob(bytes):
-    pass
+    """Is a subclass of `bytes`."""
 
 
 def nested(depth: int, kind: type[Any] = list) -> Any:
@@ -124,7 +130,7 @@ REFUSED_VALUES: dict[str, list[tuple[Any, str]]] = {
 
 
 def identical(left: object, right: object) -> bool:
-    """Say whether two values are the same with all their types: `1`, `1.0` and `True` differ, as do `0.0` and `-0.0`."""
+    """Say whether two values and all their types are the same: `1`, `1.0` and `True` differ, as do `0.0` and `-0.0`."""
     stack = [(left, right)]
     while stack:
         one, other = stack.pop()

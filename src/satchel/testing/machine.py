@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -255,7 +255,7 @@ def check_random_operations(
         def machine() -> StoreMachine:
             return StoreMachine(make_store, new_place(Path(directory)), persistent=persistent, holds=holds)
 
-        run_state_machine_as_test(machine, settings=chosen or _settings())
+        run_state_machine_as_test(cast("type[StoreMachine]", machine), settings=chosen or _settings())
 
 
 def _settings() -> settings:

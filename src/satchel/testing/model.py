@@ -80,4 +80,5 @@ class DictModel:
     def destroy(self, collection: str | None = None) -> bool:
         """Remove a collection, or everything, and say whether there was an entry."""
         doomed = [ref for ref in self._entries if collection is None or ref[0] == collection]
-        return any([self.delete(*ref) for ref in doomed])
+        found = [self.delete(*ref) for ref in doomed]
+        return any(found)

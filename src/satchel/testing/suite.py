@@ -8,6 +8,7 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -107,10 +108,8 @@ def new_place(parent: Path) -> Path:
 
 async def close_if_open(store: AsyncKeyValue) -> None:
     """Close a store unless that has been done."""
-    try:
+    with suppress(StoreClosedError):
         await store.aclose()
-    except StoreClosedError:
-        pass  # the test did it
 
 
 def needs(capability: Capability) -> Callable[[Callable[..., Coroutine[Any, Any, None]]], Callable[..., Any]]:
@@ -139,11 +138,15 @@ async def check_refused(store: AsyncKeyValue, lacking: Capability) -> None:
     for flag in Capability:
         for method in METHODS.get(flag, ()) if flag in lacking else ():
             with pytest.raises(UnsupportedOperationError) as refusal:
-                called = _CALLS[method](store)
-                if isinstance(called, Awaitable):
-                    await called
+                await _call(store, method)
             assert method in str(refusal.value), f"the refusal does not name {method}"
             assert type(store).__name__ in str(refusal.value), "the refusal does not name the store"
+
+
+async def _call(store: AsyncKeyValue, method: str) -> None:
+    called = _CALLS[method](store)
+    if isinstance(called, Awaitable):
+        await called
 
 
 async def listed(names: AsyncIterator[str]) -> list[str]:

@@ -70,10 +70,10 @@ class ArgumentPromises(Suite):
         for name in ILLEGAL_NAMES:
             for collection, key in (("c", name), (name, "k")):
                 for call in (
-                    lambda pair=(collection, key): store.put_if_absent(*pair, 1),
-                    lambda pair=(collection, key): store.compare_and_put(*pair, 1, version="v"),
-                    lambda pair=(collection, key): store.compare_and_delete(*pair, version="v"),
-                    lambda pair=(collection, key): store.touch(*pair, ttl=1),
+                    lambda pair=(collection, key): store.put_if_absent(pair[0], pair[1], 1),
+                    lambda pair=(collection, key): store.compare_and_put(pair[0], pair[1], 1, version="v"),
+                    lambda pair=(collection, key): store.compare_and_delete(pair[0], pair[1], version="v"),
+                    lambda pair=(collection, key): store.touch(pair[0], pair[1], ttl=1),
                 ):
                     with pytest.raises(InvalidKeyError):
                         await call()
@@ -106,8 +106,9 @@ class ArgumentPromises(Suite):
     @pytest.mark.parametrize("theme", ACCEPTED_VALUES)
     async def test_accepted_values_are_accepted(self, store: SupportsEverything, theme: str) -> None:
         for value in ACCEPTED_VALUES[theme]:
-            assert await store.put("c", "k", value) is None
+            await store.put("c", "k", value)
         await store.put_many("c", {str(index): value for index, value in enumerate(ACCEPTED_VALUES[theme])})
+        assert await store.exists("c", "k") is self.holds
 
     @pytest.mark.parametrize("theme", REFUSED_VALUES)
     async def test_values_that_would_change_are_refused_with_their_path(
@@ -117,9 +118,9 @@ class ArgumentPromises(Suite):
             with pytest.raises(SerializationError) as refusal:
                 await store.put("c", "k", value)
             assert path in str(refusal.value), f"the message does not name {path}"
-            with pytest.raises(SatchelError) as refusal:
+            with pytest.raises(SatchelError) as batch_refusal:
                 await store.put_many("c", {"k": 1, "wrong": value})
-            assert path in str(refusal.value), f"the message of put_many does not name {path}"
+            assert path in str(batch_refusal.value), f"the message of put_many does not name {path}"
             assert await store.get_many("c", ["k", "wrong"]) == {}, "part of a refused batch was written"
 
     @needs(CONDITIONAL)
@@ -197,5 +198,5 @@ class ArgumentPromises(Suite):
     async def test_an_empty_batch_is_no_error(self, store: SupportsEverything) -> None:
         assert await store.get_many("c", []) == {}
         assert await store.get_entries("c", iter(())) == {}
-        assert await store.put_many("c", {}) is None
+        await store.put_many("c", {})
         assert await store.delete_many("c", set()) == 0

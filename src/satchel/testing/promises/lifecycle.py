@@ -35,10 +35,11 @@ class LifecyclePromises(Suite):
         assert await store.delete_many("c", ["k", "l"]) == 0
 
     async def test_ping_answers(self, store: SupportsEverything) -> None:
-        assert await store.ping() is None
+        await store.ping()
+        assert not await store.exists("c", "k")
 
     async def test_a_store_is_never_falsy(self, store: SupportsEverything) -> None:
-        assert store
+        assert bool(store) is True
         assert not hasattr(store, "__len__")
         assert not hasattr(store, "__bool__")
 
@@ -70,7 +71,7 @@ class LifecyclePromises(Suite):
             lambda: store.get_entries("c", ["k"]),
             lambda: store.put_many("c", {"k": 1}),
             lambda: store.delete_many("c", ["k"]),
-            lambda: store.ping(),
+            store.ping,
         ):
             with pytest.raises(StoreClosedError) as refusal:
                 await call()
@@ -91,8 +92,8 @@ class LifecyclePromises(Suite):
             Capability.ENUMERATE_KEYS: [lambda: anext(store.keys("c"))],
             Capability.ENUMERATE_COLLECTIONS: [lambda: anext(store.collections())],
             Capability.DESTROY_COLLECTION: [lambda: store.destroy_collection("c")],
-            Capability.DESTROY_STORE: [lambda: store.destroy()],
-            Capability.CULL: [lambda: store.cull()],
+            Capability.DESTROY_STORE: [store.destroy],
+            Capability.CULL: [store.cull],
         }
         for capability, members in calls.items():
             for call in members if capability in capabilities else ():
