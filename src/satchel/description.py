@@ -1,0 +1,143 @@
+"""`Description`: a store and its wrappers as data and, with secrets hidden, as one line."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from os import PathLike, fspath
+from typing import Any, ClassVar, Self
+from urllib.parse import quote
+
+from . import registry
+
+HIDDEN = "***"
+"""Stands for a secret in a line."""
+
+_SECRET = re.compile(r"password|passphrase|secret|token|credential|access_key|(^|_)keys?$", re.IGNORECASE)
+_USER = re.compile(r"(?<=://)([^/?@:]*):[^/?]*@")
+_QUERY = re.compile(r"(?<=[?&])([^?&=]*)=([^&]*)")
+
+
+def is_secret(option: str) -> bool:
+    """Say whether an option holds a secret, by its name."""
+    return _SECRET.search(option) is not None and not option.endswith("_env")
+
+
+@dataclass(frozen=True, repr=False)
+class Layer:
+    """Is a store without wrappers, or one wrapper, as data.
+
+    Attributes:
+        name: How URLs call it; the name of its class when they cannot.
+        options: What it was given, but for an inner store. Secrets are among it.
+        kind: Its class; None to look the name up.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    kind: type[Described] | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        return f"{self.name}({','.join(_shown(self.options))})"
+
+
+@dataclass(frozen=True, repr=False)
+class Description:
+    """Is a store with its wrappers as data; `str()` gives it as one line, a URL with secrets hidden.
+
+    `open_store(description)` builds the same stack again. So does `open_store(str(description))`, as long as nothing
+    in it is hidden and no option is an object, such as a client.
+
+    Attributes:
+        store: The store itself.
+        wrappers: What is around it, the innermost first.
+    """
+
+    store: Layer
+    wrappers: tuple[Layer, ...] = ()
+
+    def __str__(self) -> str:
+        options = dict(self.store.options)
+        parts = {} if self.store.kind is None else self.store.kind.url_parts
+        taken = {part: options.pop(option) for part, option in parts.items() if options.get(option) is not None}
+        front = _without_secrets(taken["url"]) if "url" in taken else f"{self.store.name}:{_front(taken)}"
+        query = "&".join([*_shown(options), *(f"wrap={_short(layer)}" for layer in self.wrappers)])
+        return front + ("&" if "?" in front else "?") * bool(query) + query
+
+    def __repr__(self) -> str:
+        return f"Description({str(self)!r})"
+
+
+class Described:
+    """Is the base of what knows how it was made, and so can describe itself."""
+
+    url_parts: ClassVar[Mapping[str, str]] = {}
+    """Which option each part of a URL before the `?` gives.
+
+    The parts are `username`, `password`, `host`, `port` and `path`, or `url` alone for all of it as it is. Behind a
+    host the path comes without its first slash.
+    """
+    url_query: ClassVar[frozenset[str]] = frozenset()
+    """Options after the `?` that stay in the `url`, for the driver."""
+
+    _given: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *arguments: Any, **named: Any) -> Self:
+        """Make one, and remember of what."""
+        self = super().__new__(cls)
+        self._given = arguments, named
+        return self
+
+    def describe(self) -> Description:
+        """Return what this is made of, as data."""
+        return Description(self._layer())
+
+    def _layer(self) -> Layer:
+        arguments, named = self._given
+        given = dict(zip(inspect.signature(type(self)).parameters, arguments, strict=False)) | named
+        options = {name: value for name, value in given.items() if name != "inner"}
+        return Layer(registry.name_of(type(self)), options, type(self))
+
+
+def _shown(options: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={_text(name, value)}" for name, value in options.items() if value is not None]
+
+
+def _short(layer: Layer) -> str:
+    return repr(layer).removesuffix("()")
+
+
+def _text(name: str, value: object) -> str:
+    if is_secret(name):
+        return HIDDEN
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, (str, PathLike)):
+        return quote(_without_secrets(fspath(value)), safe="/:@*")
+    return f"<{type(value).__name__}>"
+
+
+def _front(parts: Mapping[str, Any]) -> str:
+    text = {part: _text(part, value) for part, value in parts.items()}
+    path = text.get("path", "")
+    if text.keys() <= {"path"}:
+        return path if path and not path.startswith("/") else "//" + path
+    user = text.get("username", "") + (f":{text['password']}" if "password" in text else "")
+    host = text.get("host", "")
+    host = f"[{host}]" if ":" in host else host
+    port = f":{text['port']}" if "port" in text else ""
+    return "//" + f"{user}@" * bool(user) + host + port + f"/{path}" * bool(path)
+
+
+def _without_secrets(url: str) -> str:
+    def hide(match: re.Match[str]) -> str:
+        return f"{match[1]}={HIDDEN}" if is_secret(match[1]) else match[0]
+
+    return _QUERY.sub(hide, _USER.sub(rf"\1:{HIDDEN}@", url))

@@ -1,0 +1,116 @@
+"""Options given as text, converted by the annotations of the constructor that takes them."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Union
+
+from .description import HIDDEN, is_secret
+from .errors import ConfigurationError
+from .registry import unknown
+
+_BOOLS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def convert(kind: type, what: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments for a constructor: texts converted, `NAME_env` replaced by the variable's value.
+
+    Args:
+        kind: The class.
+        what: How messages call it.
+        options: What was given; only a `str` is converted.
+
+    Raises:
+        ConfigurationError: An option is not known, has a wrong form, or is needed and missing.
+    """
+    parameters = _parameters(kind)
+    arguments: dict[str, Any] = {}
+    for given, value in options.items():
+        name = given
+        if name not in parameters:
+            name = given.removesuffix("_env")
+            if name == given or name not in parameters:
+                raise unknown(f"option of {what}", given, parameters)
+            value = _variable(f"{what}: {given}", value)  # noqa: PLW2901  # it stands for the value
+        if name in arguments:
+            raise ConfigurationError(f"{what}: option {name!r} is given twice")
+        arguments[name] = _converted(f"{what}: option {name!r}", parameters[name], value, secret=is_secret(name))
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in arguments:
+            raise ConfigurationError(f"{what} needs the option {name!r}")
+    return arguments
+
+
+def _parameters(kind: type) -> dict[str, inspect.Parameter]:
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    scope = vars(sys.modules[kind.__init__.__module__])  # type: ignore[misc]  # the class is known, its module holds the names
+    return {
+        name: parameter.replace(annotation=_evaluated(parameter.annotation, scope))
+        for name, parameter in inspect.signature(kind).parameters.items()
+        if parameter.kind in named and name != "inner"
+    }
+
+
+def _evaluated(annotation: object, scope: dict[str, Any]) -> Any:
+    holder = types.SimpleNamespace(__annotations__={"it": annotation})
+    try:
+        return typing.get_type_hints(holder, scope)["it"]
+    except (NameError, TypeError):
+        return None  # a type of the driver's, imported for checkers alone: it has no form as text
+
+
+def _variable(what: str, variable: object) -> str:
+    value = os.environ.get(str(variable))
+    if value is None:
+        raise ConfigurationError(f"{what} names the environment variable {variable!r}, which is not set")
+    return value
+
+
+def _converted(what: str, parameter: inspect.Parameter, value: Any, *, secret: bool) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value == HIDDEN and secret:
+        raise ConfigurationError(f"{what} was hidden when this was written down; give the secret itself")
+    expected = []
+    for form in _forms(parameter.annotation):
+        converted = _as(form, value)
+        if converted is not None:
+            return converted
+        expected.append(_described(form))
+    if not expected:
+        raise ConfigurationError(f"{what} cannot be given as text; make the store in code")
+    shown = "" if secret else f", got {value!r}"
+    raise ConfigurationError(f"{what} must be {' or '.join(expected)}{shown}")
+
+
+def _forms(annotation: Any) -> list[Any]:
+    members = typing.get_args(annotation) if typing.get_origin(annotation) in (Union, types.UnionType) else [annotation]
+    known = [member for member in members if typing.get_origin(member) is Literal or member in (bool, int, float)]
+    texts = [member for member in members if member in (str, Any, inspect.Parameter.empty)]
+    paths = [member for member in members if member is Path]
+    return [*known, *paths, *texts]
+
+
+def _as(form: Any, text: str) -> Any:
+    if typing.get_origin(form) is Literal:
+        return text if text in typing.get_args(form) else None
+    if form is bool:
+        return _BOOLS.get(text.lower())
+    if form in (int, float):
+        try:
+            return form(text)
+        except ValueError:
+            return None
+    return Path(text) if form is Path else text
+
+
+def _described(form: Any) -> str:
+    if typing.get_origin(form) is Literal:
+        return " or ".join(repr(choice) for choice in typing.get_args(form))
+    return {bool: "true or false", int: "a whole number", float: "a number"}[form]

@@ -1,0 +1,103 @@
+"""Which class each scheme and each wrapper name of a URL stands for.
+
+Others add theirs by the entry-point groups `satchel.stores` and `satchel.wrappers`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .errors import ConfigurationError, MissingExtraError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from .description import Described
+
+STORES = {
+    "memory": "satchel.stores.memory:MemoryStore",
+    "null": "satchel.stores.null:NullStore",
+    "disk": "satchel.stores.disk:DiskStore",
+    "file": "satchel.stores.filetree:FileTreeStore",
+}
+WRAPPERS = {
+    "sanitization": "satchel.wrappers.sanitization:SanitizationWrapper",
+    "statistics": "satchel.wrappers.statistics:StatisticsWrapper",
+    "ttl": "satchel.wrappers.ttl:TTLWrapper",
+}
+
+_found: dict[type, str] = {}
+
+
+def find_store(scheme: str) -> type[Described]:
+    """Return the class of stores with a scheme.
+
+    Raises:
+        ConfigurationError: There is none.
+        MissingExtraError: Its driver is not installed.
+    """
+    found: type[Described] = _find("scheme", scheme, STORES, "satchel.stores")
+    return found
+
+
+def find_wrapper(name: str) -> type[Described]:
+    """Return the class of wrappers with a name; raises what `find_store` does."""
+    found: type[Described] = _find("wrapper", name, WRAPPERS, "satchel.wrappers")
+    return found
+
+
+def name_of(kind: type) -> str:
+    """Return the scheme or wrapper name of a class, or the name of the class when it was not found by one."""
+    place = f"{kind.__module__}:{kind.__qualname__}"
+    names = (name for table in (STORES, WRAPPERS) for name, target in table.items() if target == place)
+    return _found.get(kind) or next(names, kind.__name__)
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> ConfigurationError:
+    """Return the error for a name that is not known, with those that are and the one that was probably meant."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, 1)
+    meant = f"; did you mean {close[0]!r}?" if close else ""
+    return ConfigurationError(f"unknown {what} {name!r}{meant} Known: {', '.join(names) or 'none'}")
+
+
+def _find(what: str, name: str, table: dict[str, str], group: str) -> Any:
+    if name in table:
+        kind = _import(table[name], name)
+    else:
+        from importlib.metadata import entry_points  # noqa: PLC0415  # it takes long to import, and few need it
+
+        others = {point.name: point for point in entry_points(group=group)}
+        if name not in others:
+            raise unknown(what, name, [*table, *others])
+        kind = _load(others[name])
+        _found[kind] = name
+    return kind
+
+
+def _import(target: str, name: str) -> Any:
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "satchel":
+            raise
+        extra = module.rpartition(".")[2]
+        raise MissingExtraError(
+            f'{name} needs {error.name}, which is not installed: pip install "satchel[{extra}]"', name=error.name
+        ) from error
+
+
+def _load(point: EntryPoint) -> Any:
+    from .description import Described  # noqa: PLC0415  # which imports this module
+
+    try:
+        kind = point.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"{point.name} stands for {point.value}, which cannot be imported: {error}") from error
+    if not (isinstance(kind, type) and issubclass(kind, Described)):
+        raise ConfigurationError(f"{point.name} stands for {point.value}, which is no BaseStore or BaseWrapper")
+    return kind

@@ -1,0 +1,94 @@
+"""How a call goes through a wrapper's `_around`."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from ..clock import TTL
+from ..names import check_items, check_names
+
+
+class Missing(enum.Enum):
+    """Is the type of `MISSING`."""
+
+    MISSING = "missing"
+
+
+MISSING: Final = Missing.MISSING
+"""What a `get` gives inside a wrapper when the entry is absent: a stored None is something else."""
+
+Around = Callable[[str, "Call"], Awaitable[Any]]
+
+
+class Call(msgspec.Struct):
+    """Is one call on its way through a wrapper. `await call()` carries it out, and each further one does so again.
+
+    Attributes:
+        function: The method that carries it out.
+        arguments: Its positional arguments, as the caller gave them: a name in them may turn out not to be legal.
+        named: Its keyword arguments.
+    """
+
+    function: Callable[..., Awaitable[Any]]
+    arguments: tuple[Any, ...]
+    named: dict[str, Any]
+
+    def __call__(self) -> Awaitable[Any]:
+        """Carry out the call."""
+        return self.function(*self.arguments, **self.named)
+
+    @property
+    def collection(self) -> Any:
+        """The collection; None for a call that is not about one."""
+        return self.arguments[0] if self.arguments else self.named.get("collection")
+
+    @property
+    def key(self) -> Any:
+        """The key of a call that is about one."""
+        return self.arguments[1] if len(self.arguments) > 1 else self.named.get("key")
+
+    @property
+    def value(self) -> Any:
+        """The value of a call that puts one."""
+        return self.arguments[2] if len(self.arguments) > 2 else self.named.get("value")
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of a batch of reads or deletes."""
+        keys: list[str] = self.arguments[1]
+        return keys
+
+    @property
+    def items(self) -> dict[str, object]:
+        """The items of a batch of writes."""
+        items: dict[str, object] = self.arguments[1]
+        return items
+
+
+def surrounded(operation: str, method: Callable[..., Awaitable[Any]], around: Around) -> Callable[..., Awaitable[Any]]:
+    """Return a method that goes through `_around`.
+
+    A `get` is asked to give `MISSING` for an absent entry. The keys and items of a batch are checked and made a list
+    or a dict first, so that they can be looked at and the call can be made again.
+    """
+
+    async def call(*arguments: Any, **named: Any) -> Any:
+        return await around(operation, Call(method, arguments, named))
+
+    async def get(collection: str, key: str, default: Any = None) -> Any:
+        found = await around(operation, Call(method, (collection, key, MISSING), {}))
+        return default if found is MISSING else found
+
+    async def batch(collection: str, keys: Any) -> Any:
+        return await around(operation, Call(method, (collection, check_names(keys)), {}))
+
+    async def put_many(collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> Any:
+        return await around(operation, Call(method, (collection, dict(check_items(items))), {"ttl": ttl}))
+
+    methods: dict[str, Callable[..., Awaitable[Any]]]
+    methods = {"get": get, "get_many": batch, "get_entries": batch, "delete_many": batch, "put_many": put_many}
+    return methods.get(operation, call)

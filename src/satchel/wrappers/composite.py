@@ -1,0 +1,93 @@
+"""`CompositeStore`: what stores over several inner stores share."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import operator
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from ..capability import METHODS, Capability
+from ..collection import HasCollections
+from ..description import Described
+from ..errors import ConfigurationError, UnsupportedOperationError
+from ..protocol import AsyncKeyValue
+
+
+class CompositeStore(HasCollections, Described):
+    """Is the base of stores over several inner stores.
+
+    A subclass writes the core verbs, and those of the capabilities that it can honour; it has a capability when it
+    writes all its methods and every inner store has it. What it does not write refuses by name. It owns the inner
+    stores: closing it closes them all.
+
+    Args:
+        inners: The inner stores; one that comes twice is pinged and closed once.
+
+    Raises:
+        ConfigurationError: There is none, or one of them is no store.
+    """
+
+    def __init__(self, *inners: AsyncKeyValue) -> None:
+        self.inners = tuple({id(inner): inner for inner in inners}.values())
+        kinds = [type(inner).__name__ for inner in inners if not hasattr(inner, "capabilities")]
+        if kinds or not inners:
+            raise ConfigurationError(f"{type(self).__name__} goes over stores, got {', '.join(kinds) or 'none'}")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.inners))})"
+
+    @property
+    def capabilities(self) -> Capability:
+        """What this store can do beyond the core: what every inner store can, and this one makes use of."""
+        written = [flag for flag, names in METHODS.items() if not any(_is_refusal(type(self), name) for name in names)]
+        own = functools.reduce(operator.or_, written, Capability.NONE)
+        return functools.reduce(operator.and_, [inner.capabilities for inner in self.inners], own)
+
+    @property
+    def max_key_bytes(self) -> int:
+        """The longest key, in UTF-8 bytes, that every inner store takes."""
+        return min(inner.max_key_bytes for inner in self.inners)
+
+    async def ping(self) -> None:
+        """Return when every inner store answers."""
+        await asyncio.gather(*[inner.ping() for inner in self.inners])
+
+    async def aclose(self) -> None:
+        """Close the inner stores, all of them also when one fails; the first failure is raised."""
+        outcomes = await asyncio.gather(*[inner.aclose() for inner in self.inners], return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+
+    async def __aenter__(self) -> Self:
+        for inner in self.inners:
+            await inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        exits = [inner.__aexit__(kind, error, trace) for inner in self.inners]
+        for outcome in await asyncio.gather(*exits, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
+
+
+def _refusal(operation: str) -> Callable[..., Any]:
+    def refuse(self: CompositeStore, *_: Any, **__: Any) -> Any:
+        raise UnsupportedOperationError(f"{self!r} does not have {operation}; see its .capabilities")
+
+    refuse.is_absent = True  # type: ignore[attr-defined]  # it marks what a subclass has not written
+    return refuse
+
+
+def _is_refusal(kind: type, operation: str) -> bool:
+    return hasattr(getattr(kind, operation), "is_absent")
+
+
+for _operations in METHODS.values():
+    for _operation in _operations:
+        setattr(CompositeStore, _operation, _refusal(_operation))

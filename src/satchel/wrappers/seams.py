@@ -1,0 +1,174 @@
+"""`Seams`: what a wrapper overrides, and how names, values and errors go through it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, ClassVar, TypeVar
+
+from ..clock import TTL
+from ..codec import LARGE, rough_size
+from ..entry import Entry
+from ..errors import BatchError, SatchelError, StoreError
+from ..names import MAX_NAME_BYTES, Ref, check_name
+from ..threads import in_worker
+from .call import Call
+
+T = TypeVar("T")
+
+
+class Seams:
+    """Is the inner face of `BaseWrapper`."""
+
+    _shares_collections: ClassVar[bool] = False
+    """An inner collection also holds keys that are not this wrapper's: it is listed and destroyed key by key."""
+
+    _limit: int
+
+    def _ref(self, collection: str, key: str) -> Ref:
+        """Return the inner store's names for an entry. The first must be `_collection(collection)`."""
+        return self._collection(collection), key
+
+    def _unref(self, collection: str, key: str) -> str | None:
+        """Return the key that `_ref` made an inner key of; None when it made it of none in this collection.
+
+        The collection is the caller's, the key is from the inner collection.
+        """
+        return key
+
+    def _collection(self, collection: str) -> str:
+        """Return the inner store's collection for a collection."""
+        return collection
+
+    def _uncollection(self, collection: str) -> str | None:
+        """Return the collection of which `_collection` made an inner one; None when of none."""
+        return collection
+
+    def _prefix(self, collection: str, prefix: str) -> str | None:
+        """Return the prefix of the inner keys of all keys with a prefix; None when they have none in common."""
+        return prefix if not self._overrides("_ref") else None
+
+    def _encode(self, ref: Ref, value: object) -> object:
+        """Return what the inner store keeps for a value; in a worker thread when the value is large."""
+        return value
+
+    def _decode(self, ref: Ref, value: Any) -> Any:
+        """Return the value of which `_encode` made an inner one; in a worker thread when that is large."""
+        return value
+
+    def _ttl(self, ttl: TTL | None) -> TTL | None:
+        """Return the time to live with which the inner store keeps an entry."""
+        return ttl
+
+    async def _around(self, operation: str, call: Call) -> Any:
+        """Carry out a call by `await call()`, once or several times or not at all, and return its outcome.
+
+        The outcome of a `get` of an absent entry is `MISSING`.
+        """
+        return await call()
+
+    # How the verbs go through them.
+
+    def _overrides(self, *seams: str) -> bool:
+        return any(getattr(type(self), seam) is not getattr(Seams, seam) for seam in seams)
+
+    def _checked(self, collection: str, key: str) -> Ref:
+        # Most names are plain, and further calls for them would cost more than their mapping.
+        plain = type(collection) is type(key) is str and collection.isascii() and key.isascii()
+        if plain and 0 < len(collection) <= MAX_NAME_BYTES and 0 < len(key) <= self._limit:
+            return collection, key
+        return check_name(collection, "collection"), check_name(key, "key", self._limit)
+
+    async def _call(self, function: Callable[..., Awaitable[T]], ref: Ref, *arguments: Any, **named: Any) -> T:
+        """Call a method of the inner store about one entry of the caller's."""
+        try:
+            return await function(*self._ref(*ref), *arguments, **named)
+        except StoreError as error:
+            raise renamed(error, *ref) from error
+
+    async def _call_many(
+        self,
+        function: Callable[..., Awaitable[T]],
+        collection: str,
+        keys: Mapping[str, str],
+        *arguments: Any,
+        **named: Any,
+    ) -> T:
+        """Call a method of the inner store about many entries; `keys` gives the caller's keys for the inner ones."""
+        try:
+            return await function(self._collection(collection), *arguments, **named)
+        except BatchError as error:
+            own = renamed(error, collection, None)
+            own.failed = {
+                keys[name]: renamed(failure, collection, keys[name]) for name, failure in error.failed.items()
+            }
+            raise own from error
+        except StoreError as error:
+            raise renamed(error, collection, None) from error
+
+    async def _encoded(self, operation: str, ref: Ref, value: object) -> object:
+        return await self._transformed(self._encode, operation, ref, value)
+
+    async def _decoded(self, operation: str, ref: Ref, value: Any) -> Any:
+        return await self._transformed(self._decode, operation, ref, value)
+
+    async def _decoded_entry(self, operation: str, ref: Ref, entry: Entry) -> Entry:
+        return dataclasses.replace(entry, value=await self._decoded(operation, ref, entry.value))
+
+    async def _decoded_many(
+        self, operation: str, collection: str, found: Mapping[str, Any], decode: Callable[[str, Ref, Any], Awaitable[T]]
+    ) -> dict[str, T]:
+        decoded: dict[str, T] = {}
+        failed: dict[str, SatchelError] = {}
+        for key, value in found.items():
+            try:
+                decoded[key] = await decode(operation, (collection, key), value)
+            except SatchelError as error:
+                failed[key] = error
+        if failed:
+            first = next(iter(failed.values()))
+            kind = type(first).__name__
+            raise BatchError(
+                f"{operation}: {len(failed)} of {len(found)} keys failed, the first with {kind}: {first}",
+                failed=failed,
+                store=repr(self),
+                operation=operation,
+                collection=collection,
+            ) from first
+        return decoded
+
+    async def _transformed(self, transform: Callable[[Ref, Any], T], operation: str, ref: Ref, value: Any) -> T:
+        try:
+            if rough_size(value) >= LARGE:
+                return await in_worker(transform, ref, value)
+            return transform(ref, value)
+        except StoreError:
+            raise
+        except SatchelError as error:
+            own = error.again()
+            own.args = (f"{operation} of key {ref[1]!r} in collection {ref[0]!r} of {self!r}: {error}",)
+            raise own from error.__cause__
+
+    async def _listing(
+        self, found: AsyncIterator[str], back: Callable[[str], str | None], prefix: str = "", limit: int | None = None
+    ) -> AsyncIterator[str]:
+        """Iterate over inner names as the caller's, those that are and that have the prefix."""
+        left = limit
+        if left == 0:
+            return
+        async for inner in found:
+            name = back(inner)
+            if name is None or not name.startswith(prefix):
+                continue
+            yield name
+            left = None if left is None else left - 1
+            if left == 0:
+                return
+
+
+def renamed(error: Any, collection: str, key: str | None) -> Any:
+    """Return an error of the inner store's that names the caller's own collection and key."""
+    own = error.again()
+    if isinstance(own, StoreError):
+        own.collection, own.key = collection, key
+    return own

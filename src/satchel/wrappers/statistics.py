@@ -1,0 +1,191 @@
+"""`StatisticsWrapper`: what is asked of a store, how often it is there, and how long it takes (`?wrap=statistics`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from ..codec import LARGE, MAX_DEPTH, room_left
+from ..entry import Entry
+from ..errors import ConfigurationError
+from ..protocol import AsyncKeyValue
+from ..threads import in_worker
+from .base import BaseWrapper
+from .call import MISSING, Call
+
+_BUCKETS = 28
+_WRITES = frozenset({"put", "put_if_absent", "compare_and_put"})
+_BATCHES = frozenset({"get_many", "get_entries", "put_many", "delete_many"})
+_LOOKUPS = frozenset({"get_entry", "exists"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationStatistics:
+    """Holds what was counted for one operation in one collection.
+
+    Attributes:
+        calls: All calls that have ended.
+        hits: Entries that were read and there, each key of a batch counted. A stored None is there.
+        misses: Entries that were read and absent.
+        errors: Calls that raised.
+        bytes: Of the values put or got: exact for `get_entry` and `get_entries`, else about what JSON takes.
+        seconds: All calls together.
+        latencies: How many calls took less than each number of seconds but not less than the one before.
+        batch_sizes: How many calls had fewer than each number of keys but not fewer than the one before.
+    """
+
+    calls: int
+    hits: int
+    misses: int
+    errors: int
+    bytes: int
+    seconds: float
+    latencies: dict[float, int]
+    batch_sizes: dict[int, int]
+
+
+class StatisticsWrapper(BaseWrapper):
+    """Counts calls, hits, misses, errors, bytes, latencies and batch sizes by collection and operation.
+
+    A listing is counted when it begins, with a latency of nothing; other calls when they end.
+
+    Args:
+        inner: The store around which this is.
+        max_collections: Count so many collections each on its own, the further ones together.
+
+    Raises:
+        ConfigurationError: The bound is not an int of at least 0.
+    """
+
+    def __init__(self, inner: AsyncKeyValue, *, max_collections: int = 100) -> None:
+        if type(max_collections) is not int or max_collections < 0:
+            raise ConfigurationError(f"max_collections must be an int of at least 0, got {max_collections!r}")
+        self._max_collections = max_collections
+        self.reset()
+        super().__init__(inner)
+
+    def snapshot(self) -> dict[str, dict[str, OperationStatistics]]:
+        """Return what was counted: collection, then operation.
+
+        Under the collection `""`, which no store has, are the operations that are about none, and those of further
+        collections.
+        """
+        return {
+            collection: {operation: counter.snapshot() for operation, counter in counters.items()}
+            for collection, counters in self._counters.items()
+        }
+
+    def reset(self) -> None:
+        """Count from zero again."""
+        self._counters: dict[str, dict[str, _Counter]] = {}
+
+    def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
+        """Iterate over the keys of a collection, in no particular order, in constant memory."""
+        self._counter(collection, "keys").add(0.0)
+        return self._inner.keys(collection, prefix=prefix, limit=limit)
+
+    def collections(self) -> AsyncIterator[str]:
+        """Iterate over the collections that hold at least one entry, in no particular order."""
+        self._counter("", "collections").add(0.0)
+        return self._inner.collections()
+
+    async def _around(self, operation: str, call: Call) -> Any:
+        counter = self._counter(call.collection, operation)
+        start = perf_counter()
+        try:
+            outcome = await call()
+        except Exception:
+            counter.errors += 1
+            raise
+        finally:
+            counter.add(perf_counter() - start)
+        values: tuple[Any, ...] = ()
+        if operation == "get":
+            if outcome is MISSING:
+                counter.misses += 1
+            else:
+                counter.hits += 1
+                values = (outcome,)
+        elif operation in _WRITES:
+            values = (call.value,)
+        elif operation in _BATCHES:
+            keys = call.arguments[1]
+            counter.batch_sizes[len(keys).bit_length()] += 1
+            if operation == "put_many":
+                values = tuple(keys.values())
+            elif operation != "delete_many":
+                counter.hits += len(outcome)
+                counter.misses += len(keys) - len(outcome)
+                values = tuple(outcome.values())
+        elif operation in _LOOKUPS:
+            counter.hits += bool(outcome)
+            counter.misses += not outcome
+            values = (outcome,) if operation == "get_entry" and outcome else ()
+        if values:
+            size = _size(values)
+            counter.bytes += size if size < LARGE else await in_worker(_size, values, math.inf)
+        return outcome
+
+    def _counter(self, collection: object, operation: str) -> _Counter:
+        name = collection if type(collection) is str else ""
+        counters = self._counters.get(name)
+        if counters is None:
+            if len(self._counters) >= self._max_collections:
+                name = ""
+            counters = self._counters.setdefault(name, {})
+        counter = counters.get(operation)
+        if counter is None:
+            counter = counters[operation] = _Counter()
+        return counter
+
+
+class _Counter:
+    """Counts what happens to one operation in one collection."""
+
+    __slots__ = ("batch_sizes", "bytes", "errors", "hits", "latencies", "misses", "seconds")
+
+    def __init__(self) -> None:
+        self.hits = self.misses = self.errors = self.bytes = 0
+        self.seconds = 0.0
+        # Bucket n counts what is below 2**n: microseconds, or keys.
+        self.latencies = [0] * _BUCKETS
+        self.batch_sizes = [0] * _BUCKETS
+
+    def add(self, elapsed: float) -> None:
+        """Count a call."""
+        self.seconds += elapsed
+        try:
+            self.latencies[int(elapsed * 1e6).bit_length()] += 1
+        except IndexError:
+            self.latencies[-1] += 1
+
+    def snapshot(self) -> OperationStatistics:
+        """Return what was counted until now."""
+        return OperationStatistics(
+            calls=sum(self.latencies),
+            hits=self.hits,
+            misses=self.misses,
+            errors=self.errors,
+            bytes=self.bytes,
+            seconds=self.seconds,
+            latencies={2**index / 1e6: count for index, count in enumerate(self.latencies) if count},
+            batch_sizes={2**index: count for index, count in enumerate(self.batch_sizes) if count},
+        )
+
+
+def _size(values: tuple[Any, ...], enough: float = LARGE) -> int:
+    size = 0
+    for value in values:
+        kind = type(value)
+        if kind is bytes or kind is str:
+            size += len(value)
+        elif kind is Entry:
+            size += value.size
+        else:
+            size += int(enough - max(0, room_left([value], enough, MAX_DEPTH)))
+        if size >= enough:
+            break
+    return size

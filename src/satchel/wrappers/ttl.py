@@ -1,0 +1,128 @@
+"""`TTLWrapper`: times to live that have a default and bounds, are spread, or slide (`?wrap=ttl(default=3600)`)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterable
+from typing import Any, TypeVar, overload
+
+from ..capability import Capability
+from ..clock import TTL, seconds
+from ..entry import Entry
+from ..errors import ConfigurationError, InvalidTTLError, StoreError
+from ..protocol import AsyncKeyValue
+from .base import BaseWrapper
+
+D = TypeVar("D")
+
+_LARGEST_SLIDING_JITTER = 0.5
+
+logger = logging.getLogger("satchel")
+
+
+class TTLWrapper(BaseWrapper):
+    """Decides how long entries live that are put or touched through it.
+
+    A time to live is the caller's or else the default, shortened at random by the jitter, then brought within the
+    bounds. Where there is a default or a maximum, a `touch` with None gives that too: nothing lives for ever.
+
+    Args:
+        inner: The store around which this is.
+        default: The time to live where the caller gives none, in seconds or as a `timedelta`; None for no end.
+        minimum: The shortest time to live: shorter ones become this.
+        maximum: The longest: longer ones, and none, become this.
+        jitter: Shorten each time to live by a random part, up to this much of it (0.1 is up to a tenth), so that what
+            was put together does not expire together. One `put_many` draws once.
+        seed: Makes the jitter the same in every run.
+        sliding: Let a `get`, `get_many`, `get_entry` or `get_entries` renew what it finds to the default, when less
+            than half of that is left. An entry without a deadline, or with a later one, keeps it. A renewal that the
+            backend fails is logged, and the read succeeds. A put of the same key between the read and the renewal
+            gets the renewed deadline. The entry that a read gives back has the times from before.
+
+    Raises:
+        ConfigurationError: An option is out of its range, contradicts another, or needs what the inner store lacks.
+    """
+
+    def __init__(
+        self,
+        inner: AsyncKeyValue,
+        *,
+        default: TTL | None = None,
+        minimum: TTL | None = None,
+        maximum: TTL | None = None,
+        jitter: float = 0.0,
+        seed: int | None = None,
+        sliding: bool = False,
+    ) -> None:
+        self._default = _seconds("default", default)
+        self._minimum, self._maximum = _seconds("minimum", minimum), _seconds("maximum", maximum)
+        if isinstance(jitter, bool) or not isinstance(jitter, (int, float)) or not 0 <= jitter < 1:
+            raise ConfigurationError(f"jitter must be a number from 0 to below 1, got {jitter!r}")
+        ordered = [length for length in (self._minimum, self._default, self._maximum) if length is not None]
+        if ordered != sorted(ordered):
+            raise ConfigurationError("minimum, default and maximum must be in this order, from the shortest on")
+        self._jitter, self._random = jitter, random.Random(seed)  # noqa: S311  # it spreads load, and hides nothing
+        super().__init__(inner)
+        if not sliding:
+            self._pass_through("get", "get_entry", "get_many", "get_entries")
+        elif self._default is None:
+            raise ConfigurationError("sliding renews entries to the default, so it needs one: give default=")
+        elif jitter > _LARGEST_SLIDING_JITTER:
+            raise ConfigurationError("jitter must be at most 0.5 with sliding, or a renewal could shorten a deadline")
+        elif Capability.CONDITIONAL not in inner.capabilities:
+            raise ConfigurationError(f"sliding renews entries by touch, which {inner!r} does not have")
+        self._half = (self._default or 0.0) / 2
+
+    def _ttl(self, ttl: TTL | None) -> TTL | None:
+        length = self._default if ttl is None else seconds(ttl)
+        if length is None:
+            return self._maximum
+        if self._jitter:
+            length *= 1 - self._random.uniform(0, self._jitter)
+        if self._minimum is not None:
+            length = max(length, self._minimum)
+        return length if self._maximum is None else min(length, self._maximum)
+
+    @overload
+    async def get(self, collection: str, key: str, default: None = None) -> Any | None: ...
+    @overload
+    async def get(self, collection: str, key: str, default: D) -> Any | D: ...
+    async def get(self, collection: str, key: str, default: Any = None) -> Any:
+        """Return the value under a key, or the default when it is absent; renew it if it is due."""
+        entry = await self.get_entry(collection, key)
+        return default if entry is None else entry.value
+
+    async def get_entry(self, collection: str, key: str) -> Entry | None:
+        """Return the entry under a key, and renew it if it is due."""
+        entry = await self._inner.get_entry(collection, key)
+        if entry is not None:
+            await self._renew(collection, {key: entry})
+        return entry
+
+    async def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
+        """Return the values of those keys that are there, and renew those that are due."""
+        return {key: entry.value for key, entry in (await self.get_entries(collection, keys)).items()}
+
+    async def get_entries(self, collection: str, keys: Iterable[str]) -> dict[str, Entry]:
+        """Return the entries of those keys that are there, and renew those that are due."""
+        entries = await self._inner.get_entries(collection, keys)
+        await self._renew(collection, entries)
+        return entries
+
+    async def _renew(self, collection: str, entries: dict[str, Entry]) -> None:
+        due = [key for key, entry in entries.items() if entry.ttl is not None and entry.ttl < self._half]
+        touches = [self._inner.touch(collection, key, ttl=self._ttl(None)) for key in due]
+        for outcome in await asyncio.gather(*touches, return_exceptions=True) if touches else ():
+            if isinstance(outcome, StoreError):
+                logger.warning("%r could not renew an entry: %s", self, outcome)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+
+
+def _seconds(option: str, ttl: TTL | None) -> float | None:
+    try:
+        return None if ttl is None else seconds(ttl)
+    except InvalidTTLError as error:
+        raise ConfigurationError(f"{option}: {error}") from None
