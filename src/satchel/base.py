@@ -16,6 +16,8 @@ from .capability import NEEDED, Capability
 from .clock import TTL, Clock, deadline_after, system_clock
 from .coalesce import Operation, Request
 from .codec import Codec
+from .collection import HasCollections
+from .description import Described
 from .engine import Engine
 from .entry import Entry
 from .envelope import Record
@@ -47,7 +49,7 @@ def optional(hook: Hook) -> Hook:
     return hook
 
 
-class BaseStore(ABC):
+class BaseStore(HasCollections, Described, ABC):
     """Is the base of stores whose engine takes many items in one request.
 
     A subclass writes `_read`, `_write` and `_delete`, and those optional hooks that its engine can honour; each adds
