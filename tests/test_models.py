@@ -7,8 +7,9 @@ import decimal
 import enum
 import subprocess
 import sys
+import threading
 import uuid
-from typing import Annotated, Any, Literal, NamedTuple, NewType, NotRequired, TypedDict
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, NewType, NotRequired, TypedDict
 
 import msgspec
 import pydantic
@@ -69,6 +70,7 @@ EVERYTHING = Everything(
 
 
 class Struct(msgspec.Struct):
+    shared: ClassVar[threading.Lock] = threading.Lock()
     name: str
     age: int = 0
     friends: "list[Struct]" = []

@@ -17,11 +17,13 @@ from .base import BaseStore
 from .capability import Capability, require
 from .clock import TTL, Clock
 from .codec import Codec, JsonCodec, MessagePackCodec, SignedPickleCodec
+from .collection import Collection
 from .entry import Entry
 from .errors import (
     BatchError,
     CircuitOpenError,
     ConfigurationError,
+    ConflictError,
     DecryptionError,
     IntegrityError,
     InvalidKeyError,
@@ -66,7 +68,9 @@ __all__ = [
     "CircuitOpenError",
     "Clock",
     "Codec",
+    "Collection",
     "ConfigurationError",
+    "ConflictError",
     "DecryptionError",
     "Entry",
     "IntegrityError",

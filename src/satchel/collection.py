@@ -8,7 +8,7 @@ import inspect
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Generic, Self, TypeVar, cast, overload
+from typing import Any, Generic, Protocol, Self, TypeVar, cast, overload
 
 from msgspec import UNSET, UnsetType
 
@@ -298,7 +298,7 @@ class Collection(Generic[T]):
         return f"key {key!r} of collection {self._name!r}"
 
 
-class HasCollections:
+class HasCollections(Protocol):
     """Gives a store its `collection` method."""
 
     @overload

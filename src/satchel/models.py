@@ -11,7 +11,18 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from gc import get_referents
 from types import UnionType
-from typing import Annotated, Any, Literal, NewType, Protocol, get_args, get_origin, get_type_hints, is_typeddict
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NewType,
+    Protocol,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 import msgspec
 
@@ -224,7 +235,8 @@ def _fields(part: Any) -> Mapping[str, Any]:
         return {name: field.annotation for name, field in part.__pydantic_fields__.items()}
     marks = ("__dataclass_fields__", "__struct_fields__", "__attrs_attrs__", "_fields")
     if is_typeddict(part) or (isinstance(part, type) and any(hasattr(part, mark) for mark in marks)):
-        return get_type_hints(part, include_extras=True)
+        hints = get_type_hints(part, include_extras=True)
+        return {name: hint for name, hint in hints.items() if ClassVar not in (hint, get_origin(hint))}
     return {}
 
 

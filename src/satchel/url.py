@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote
 
+from .collection import HasCollections
 from .description import Described, Description, Layer
 from .errors import ConfigurationError
 from .options import convert
@@ -21,8 +22,8 @@ _WRAPPER = re.compile(r"([a-z][a-z0-9_-]*)(?:\((.*)\))?", re.DOTALL)
 _HOST = re.compile(r"\[([^\]]*)\](?::(.*))?|([^:]*)(?::(.*))?", re.DOTALL)
 
 
-class OpenedStore(AsyncKeyValue, Protocol):
-    """Is what `open_store` gives: a store that can also describe itself."""
+class OpenedStore(AsyncKeyValue, HasCollections, Protocol):
+    """Is what `open_store` gives: a store with typed collections, which can describe itself."""
 
     def describe(self) -> Description:
         """Return what this is made of, as data."""
