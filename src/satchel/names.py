@@ -125,7 +125,7 @@ class Escaping:
         """Return a legal name in the backend's form."""
         escaped = self._unsafe.sub(_percent, name)
         if self.keep_unicode and not escaped.isascii():
-            escaped = "".join(mark if mark.isascii() or _is_visible(mark) else _percent_encode(mark) for mark in escaped)
+            escaped = "".join(mark if _is_visible(mark) else _percent_encode(mark) for mark in escaped)
         if escaped[0] == "." or escaped.partition(".")[0].lower() in self.reserved:
             escaped = _percent_encode(name[0]) + escaped[1:]
         if escaped[-1] == ".":
@@ -152,7 +152,7 @@ class Escaping:
 
 
 def _is_visible(mark: str) -> bool:
-    return unicodedata.ucd_3_2_0.category(mark)[0] in "LMNPS"
+    return mark.isascii() or unicodedata.ucd_3_2_0.category(mark)[0] in "LMNPS"
 
 
 def _percent_encode(text: str) -> str:
