@@ -12,7 +12,17 @@ from satchel import StoreError, sending
 from tests.history import UNKNOWN, History
 from tests.scripted import BatchStore, Server, SingleStore, turns
 
-KINDS = ["put", "get", "delete", "put_if_absent", "compare_and_put", "compare_and_delete", "touch", "put_many", "get_many"]
+KINDS = [
+    "put",
+    "get",
+    "delete",
+    "put_if_absent",
+    "compare_and_put",
+    "compare_and_delete",
+    "touch",
+    "put_many",
+    "get_many",
+]
 KEYS = ["a", "b", "c"]
 
 STORES = {

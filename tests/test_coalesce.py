@@ -1,0 +1,274 @@
+"""Calls that arrive while a batch is under way form the next one."""
+
+import asyncio
+import contextvars
+from statistics import median
+
+import pytest
+
+from satchel.coalesce import Coalescer, Operation, Request
+from satchel.errors import StoreError
+from tests.scripted import turns
+
+
+class Sender:
+    """Answers each request with its argument, after as many turns as asked, and keeps what was sent."""
+
+    def __init__(self, wait=3):
+        self.wait = wait
+        self.batches = []
+        self.gate = None
+
+    async def __call__(self, requests):
+        self.batches.append([(request.operation.value, request.ref[1], request.argument) for request in requests])
+        if self.gate is not None:
+            await self.gate.wait()
+        await turns(self.wait)
+        return [request.argument for request in requests]
+
+    @property
+    def sizes(self):
+        return [len(batch) for batch in self.batches]
+
+
+def queue(sender, *, max_inflight=1, max_items=500, max_bytes=1 << 20, shield=False):
+    return Coalescer(sender, max_inflight=max_inflight, max_items=max_items, max_bytes=max_bytes, shield=shield)
+
+
+def request(operation, key, argument=None, size=0):
+    return Request(Operation(operation), ("c", key), argument, size)
+
+
+def put(key, argument=None, size=0):
+    return request("put", key, argument, size)
+
+
+async def started(*submissions):
+    tasks = [asyncio.create_task(submission) for submission in submissions]
+    await turns(2)
+    return tasks
+
+
+@pytest.mark.parametrize("shield", [False, True])
+async def test_batches_of_32_tasks_are_nearly_32(shield):
+    sender = Sender()
+    calls = queue(sender, shield=shield)
+
+    async def caller(number):
+        for _ in range(50):
+            await calls.submit([put(f"{number}")])
+
+    await asyncio.gather(*map(caller, range(32)))
+    assert median(sender.sizes[2:-2]) >= 31
+    assert sum(sender.sizes) == 32 * 50
+
+
+@pytest.mark.parametrize("max_inflight", [1, 4])
+async def test_no_more_batches_are_under_way_than_allowed(max_inflight):
+    under_way, most = 0, 0
+
+    async def send(requests):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await turns(2)
+        under_way -= 1
+        return [None] * len(requests)
+
+    calls = queue(send, max_inflight=max_inflight, max_items=2)
+    await asyncio.gather(*[calls.submit([put(f"{number}")]) for number in range(40)])
+    assert most == max_inflight
+
+
+async def test_a_lone_call_makes_no_task_and_no_future():
+    loop = asyncio.get_running_loop()
+    made = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("create_task", "create_future"):
+            patch.setattr(loop, name, lambda *_, name=name, **__: made.append(name))
+        assert await queue(Sender()).submit([put("k", 7)]) == [7]
+    assert made == []
+
+
+@pytest.mark.parametrize("shield", [False, True])
+async def test_a_caller_who_is_alone_again_is_sent_at_once(shield):
+    sender = Sender()
+    calls = queue(sender, shield=shield)
+    await asyncio.gather(calls.submit([put("a")]), calls.submit([put("b")]), calls.submit([put("c")]))
+    await turns(3)
+    (task,) = await started(calls.submit([put("d")]))
+    assert sender.batches[-1] == [("put", "d", None)]
+    await task
+
+
+async def test_an_alternating_pair_shares_batches():
+    sender = Sender()
+    calls = queue(sender)
+
+    async def caller(key):
+        for _ in range(20):
+            await calls.submit([put(key)])
+
+    await asyncio.gather(caller("a"), caller("b"))
+    assert len(sender.batches) <= 24
+
+
+async def test_waiting_puts_of_a_key_merge_and_the_last_is_sent():
+    sender = Sender()
+    calls = queue(sender)
+    answers = await asyncio.gather(*[calls.submit([put("k", number)]) for number in range(5)])
+    assert sender.batches == [[("put", "k", 0)], [("put", "k", 4)]]
+    assert answers == [[0], [4], [4], [4], [4]]
+
+
+async def test_of_waiting_deletes_the_first_is_told_what_was_there():
+    calls = queue(Sender())
+    answers = await asyncio.gather(
+        calls.submit([put("k")]), *[calls.submit([request("delete", "k", argument=True)]) for _ in range(3)]
+    )
+    assert answers == [[None], [True], [False], [False]]
+
+
+async def test_reads_fan_out():
+    sender = Sender()
+    calls = queue(sender)
+    answers = await asyncio.gather(*[calls.submit([request("read", "k", "found")]) for _ in range(9)])
+    assert answers == [["found"]] * 9
+    assert sender.sizes == [1, 1]
+
+
+async def test_only_adjacent_requests_of_a_kind_merge_and_conditional_ones_never():
+    sender = Sender()
+    calls = queue(sender)
+    kinds = ["put", "put", "delete", "put", "touch", "touch", "put_if", "put_if"]
+    await asyncio.gather(calls.submit([put("first")]), *[calls.submit([request(kind, "k")]) for kind in kinds])
+    sent = [batch[0][0] for batch in sender.batches[1:]]
+    assert sent == ["put", "delete", "put", "touch", "touch", "put_if", "put_if"]
+
+
+@pytest.mark.parametrize("shield", [False, True])
+async def test_a_write_cancelled_before_it_is_sent_is_dropped(shield):
+    sender = Sender()
+    calls = queue(sender, shield=shield)
+    first, dropped, kept = await started(calls.submit([put("a")]), calls.submit([put("b")]), calls.submit([put("c")]))
+    dropped.cancel()
+    await asyncio.gather(first, kept)
+    assert [key for batch in sender.batches for _, key, _ in batch] == ["a", "c"]
+
+
+async def test_a_cancelled_put_does_not_speak_for_those_it_merged_with():
+    sender = Sender()
+    calls = queue(sender)
+    first, kept, dropped = await started(*[calls.submit([put("k", number)]) for number in range(3)])
+    dropped.cancel()
+    assert await asyncio.gather(first, kept) == [[0], [1]]
+
+
+async def test_a_shielded_write_goes_on_and_keeps_its_key_busy():
+    sender = Sender(wait=20)
+    calls = queue(sender, max_inflight=4, shield=True)
+    (cancelled,) = await started(calls.submit([put("k", 1)]))
+    cancelled.cancel()
+    (later, other) = await started(calls.submit([put("k", 2)]), calls.submit([put("other")]))
+    assert [batch[0][1:] for batch in sender.batches] == [("k", 1), ("other", None)]
+    assert await later == [2]
+    await other
+
+
+async def test_batches_split_by_count_and_by_bytes():
+    sender = Sender()
+    calls = queue(sender, max_items=3, max_bytes=100)
+    await calls.submit([put(f"{number}") for number in range(8)])
+    assert sender.sizes == [3, 3, 2]
+    sender.batches.clear()
+    await calls.submit([put(f"{number}", size=size) for number, size in enumerate([60, 40, 1, 500, 99, 2])])
+    assert sender.sizes == [2, 1, 1, 1, 1]
+
+
+async def test_ten_thousand_requests_in_one_call():
+    sender = Sender()
+    answers = await queue(sender, max_inflight=2).submit([put(f"{number}", number) for number in range(10_000)])
+    assert answers == list(range(10_000))
+    assert set(sender.sizes) == {500}
+
+
+async def test_many_requests_for_one_key_cost_no_more_each():
+    looked = 0
+
+    class Counted(Request):
+        @property
+        def dropped(self):
+            nonlocal looked
+            looked += 1
+            return super().dropped
+
+    calls = queue(Sender(wait=1))
+    await asyncio.gather(*[calls.submit([Counted(Operation.TOUCH, ("c", "k"))]) for _ in range(1000)])
+    assert looked < 5000
+
+
+async def test_batches_do_not_carry_the_callers_variables():
+    variable = contextvars.ContextVar("variable", default="nothing")
+    seen = []
+
+    async def send(requests):
+        seen.append(variable.get())
+        await turns(1)
+        return [None] * len(requests)
+
+    async def caller(key):
+        variable.set(key)
+        await calls.submit([put(key)])
+
+    for shield in (False, True):
+        calls = queue(send, shield=shield)
+        await asyncio.gather(*map(caller, "abc"))
+    assert seen == ["a", "nothing", "nothing", "nothing"]  # unshielded, the first runs in its own caller
+
+
+@pytest.mark.parametrize("shield", [False, True])
+async def test_an_exception_from_send_reaches_every_caller_as_an_error(shield):
+    async def send(requests):
+        await turns(1)
+        if requests[0].ref[1] != "first":
+            raise ZeroDivisionError
+        return [None] * len(requests)
+
+    calls = queue(send, shield=shield)
+    _, *answers = await asyncio.gather(*[calls.submit([put(key)]) for key in ("first", "a", "b")])
+    for (answer,) in answers:
+        assert isinstance(answer, StoreError)
+        assert isinstance(answer.__cause__, ZeroDivisionError)
+    assert await asyncio.wait_for(calls.submit([put("first")]), 5) == [None]
+
+
+@pytest.mark.parametrize("moment", range(6))
+@pytest.mark.parametrize("shield", [False, True])
+async def test_it_works_on_when_every_task_was_cancelled(moment, shield):
+    # As servers do when they shut down, before the last clean-up writes.
+    sender = Sender()
+    calls = queue(sender, shield=shield)
+    tasks = [asyncio.create_task(calls.submit([put(key)])) for key in "abcd"]
+    await turns(moment)
+    mine = asyncio.current_task()
+    for task in asyncio.all_tasks() - {mine}:
+        task.cancel()
+    await asyncio.wait(tasks)
+    for key in "abz":
+        await asyncio.wait_for(calls.submit([put(key)]), 5)
+    await calls.drained()
+
+
+async def test_settled_waits_for_what_was_sent_and_no_longer():
+    sender = Sender(wait=0)
+    sender.gate = asyncio.Event()
+    calls = queue(sender, shield=True, max_inflight=2)
+    (cancelled,) = await started(calls.submit([put("a")]))
+    cancelled.cancel()
+    (settled,) = await started(calls.settled())
+    assert not settled.done()
+    sender.gate.set()
+    await settled
+    sender.gate.clear()
+    assert sender.sizes == [1]
+    await asyncio.wait_for(calls.settled(), 5)
