@@ -78,7 +78,9 @@ async def test_golden_tree_reads(store: FileTreeStore):
     assert [name async for name in store.collections()] == ["users"]
 
 
-async def test_written_files_are_golden_but_for_version_and_checksum(store: FileTreeStore, tree: Path, clock: FakeClock):
+async def test_written_files_are_golden_but_for_version_and_checksum(
+    store: FileTreeStore, tree: Path, clock: FakeClock
+):
     clock.advance(-1)
     await store.put(*ADA, VALUE, ttl=3600)
     golden, written = (json.loads((root / "users" / "ada.json").read_text()) for root in (GOLDEN, tree))

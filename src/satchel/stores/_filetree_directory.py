@@ -21,7 +21,6 @@ from ._filetree_document import (
     UNREADABLE,
     Head,
     head_of_document,
-    is_mistaken,
     nanoseconds,
     read_document,
     read_head,
@@ -63,10 +62,7 @@ class Directory:
         if found is None:
             return None
         suffix, data, modified_at = found
-        if suffix == JSON:
-            return read_document(ref, data, modified_at)
-        record = unpack(data)
-        return None if is_mistaken(ref, record.names or ref) else record
+        return unpack(data) if suffix == BINARY else read_document(ref, data, modified_at)
 
     def head(self, name: str, limit: int = _PAGE) -> Head | None:
         """Return what the beginning of a file tells, `UNREADABLE` if it tells nothing; None for no such file."""
@@ -138,6 +134,10 @@ class Directory:
         except FileNotFoundError:
             return False
         return True
+
+    def lists(self, stem: str) -> bool:
+        """Say whether an entry's file has exactly this name, however the file system compares names."""
+        return not {stem + JSON, stem + BINARY}.isdisjoint(os.listdir(self._descriptor))  # noqa: PTH208  # no path
 
     def sync(self) -> None:
         """Wait until what was put in place and removed here would survive a loss of power."""

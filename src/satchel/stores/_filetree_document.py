@@ -26,7 +26,6 @@ import hashlib
 import math
 import re
 from datetime import UTC, datetime
-from unicodedata import normalize
 
 import msgspec
 
@@ -115,8 +114,8 @@ def write_document(ref: Ref, record: Record, saved_at: int) -> bytes:
     return msgspec.json.format(_encode(document), indent=2) + b"\n"
 
 
-def read_document(ref: Ref, data: bytes, modified_at: int) -> Record | None:
-    """Return the record in a file; None when it is the entry of another key, whose file name is taken for this one.
+def read_document(ref: Ref, data: bytes, modified_at: int) -> Record:
+    """Return the record in a file.
 
     Args:
         ref: The names that lead to this file.
@@ -128,10 +127,7 @@ def read_document(ref: Ref, data: bytes, modified_at: int) -> Record | None:
     """
     document = _parse(data)
     deadline = _deadline(document)
-    names = (document.collection, document.key)
-    if is_mistaken(ref, names):
-        return None
-    if names == ref and _is_as_written(document, modified_at):
+    if (document.collection, document.key) == ref and _is_as_written(document, modified_at):
         return Record(
             payload=msgspec.json.format(bytes(document.value), indent=-1),
             codec=JsonCodec.number,
@@ -206,15 +202,6 @@ def _is_as_written(document: _Document, modified_at: int) -> bool:
         return False
     known = _VERSION.fullmatch(str(document.version)) and _CHECKSUM.fullmatch(str(document.checksum))
     return bool(known) and whole * SECOND + int(digits.ljust(9, "0")) == modified_at
-
-
-def is_mistaken(ref: Ref, names: tuple[str | None, str | None]) -> bool:
-    """Say whether the file system took the file of other names for that of these, because it folds or normalises."""
-    return names != ref and _folded(names) == _folded(ref)
-
-
-def _folded(names: tuple[str | None, str | None]) -> list[str]:
-    return [normalize("NFC", normalize("NFD", name or "").casefold()) for name in names]
 
 
 def _from_seconds(moment: float) -> str:

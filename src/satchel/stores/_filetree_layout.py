@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import shutil
 from functools import cached_property
@@ -14,11 +14,11 @@ import msgspec
 
 from ..errors import ConfigurationError, IntegrityError
 from ..names import FOLDED_SAFE, SAFE, Escaping
+from ._filetree_errors import UNWRITABLE
 from ._filetree_lock import held
 
 FORMAT = 1
 LONGEST_SUFFIX = len(".json")
-UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 _PROBE = ".satchel-probe"
 _RECORD = "format.json"
@@ -76,7 +76,7 @@ def probe(directory: str) -> Layout:
 
 
 def settle(data: str, metadata: str) -> tuple[Layout, bool]:
-    """Return the recorded layout of a tree, recording it first if nobody has, and whether it is safe to write here.
+    """Return the recorded layout of a tree, recording it first if nobody has, and whether it is safe here.
 
     Raises:
         OSError: The directories cannot be used.
@@ -84,6 +84,8 @@ def settle(data: str, metadata: str) -> tuple[Layout, bool]:
     """
     try:
         with held(os.path.join(metadata, "lock")):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(metadata, _TEMPORARY))  # of an opener that died
             found = probe(data)
             recorded = _recorded(metadata)
             if recorded is None:
@@ -93,7 +95,9 @@ def settle(data: str, metadata: str) -> tuple[Layout, bool]:
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
-        return _recorded(metadata) or Layout(FORMAT, True, True, 255 - LONGEST_SUFFIX), True
+        layout = _recorded(metadata) or Layout(FORMAT, True, True, 255 - LONGEST_SUFFIX)
+        folder, name = os.path.split(metadata)
+        return layout, not (layout.tells_case and os.path.lexists(os.path.join(folder, name.upper())))
 
 
 def _tells_apart(place: str, name: str, other: str) -> bool:

@@ -1,7 +1,7 @@
 """The blocking half of the file tree store: what its worker threads do with directories, locks and files."""
 
 # Descriptors, and paths in the hottest calls: pathlib has no form for the former, and costs more.
-# ruff: noqa: PTH106, PTH108, PTH112, PTH118
+# ruff: noqa: PTH106, PTH108, PTH112, PTH118, PTH208
 
 from __future__ import annotations
 
@@ -14,19 +14,16 @@ import msgspec
 
 from ..base import ABSENT, Condition
 from ..envelope import Record
-from ..errors import SatchelError, StoreError, StoreUnavailableError
+from ..errors import SatchelError, StoreError
 from ..names import Ref
 from ._filetree_directory import BINARY, JSON, TEMPORARY, Directory
-from ._filetree_layout import UNWRITABLE, Layout, settle
+from ._filetree_errors import UNWRITABLE, problem
+from ._filetree_layout import Layout, settle
 from ._filetree_lock import held, make_directory
 from ._filetree_scan import Scan
 
 METADATA = ".satchel"
 """The directory of locks and of the layout; no collection's directory begins with a dot."""
-
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NO_FILES = {errno.EMFILE, errno.ENFILE}
-_WRONG_KIND = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP}
 
 Changed = list[bool | SatchelError]
 
@@ -73,15 +70,18 @@ class Tree:
         """Return the records, expired ones as they are."""
         outcomes: list[Record | SatchelError | None] = [None] * len(refs)
         for collection, indexes in _grouped(refs).items():
+            folder = self._escape(collection)
             try:
-                with Directory(os.path.join(self._data, self._escape(collection))) as directory:
+                if not self._has(folder):
+                    continue
+                with Directory(os.path.join(self._data, folder)) as directory:
                     for index in indexes:
                         outcomes[index] = self._read_one(directory, refs[index])
             except FileNotFoundError:
                 pass
             except OSError as error:
                 for index in indexes:
-                    outcomes[index] = self.problem(error)
+                    outcomes[index] = problem(error, self._data)
         return outcomes
 
     def write(self, items: Sequence[tuple[Ref, Record]]) -> list[SatchelError | None]:
@@ -136,7 +136,8 @@ class Tree:
 
     def scan(self, collection: str) -> Scan | None:
         """Begin to list a collection; None when it has no directory."""
-        return self.scan_folder(self._escape(collection))
+        folder = self._escape(collection)
+        return self.scan_folder(folder) if self._has(folder) else None
 
     def scan_folder(self, folder: str) -> Scan | None:
         """Begin to list a collection by the name of its directory."""
@@ -188,22 +189,6 @@ class Tree:
         lived = [self.destroy_folder(folder, now) for folder in self.folders()]
         return any(lived)
 
-    def problem(self, error: OSError) -> SatchelError:
-        """Return the satchel error that says what is wrong with the file system."""
-        code, where = error.errno, self._data
-        if code in _NO_FILES:
-            failure: StoreError = StoreUnavailableError("this process has too many files open; raise its limit")
-        elif code in _NO_ROOM:
-            failure = StoreError(f"there is no room for this file in {where}; free some, nothing was changed")
-        elif code in UNWRITABLE:
-            failure = StoreError(f"{where} may not be read or written; look at its owner, mode and mount options")
-        elif code in _WRONG_KIND:
-            failure = StoreError(f"in {where} a file or link is where a directory should be, or the reverse; move it")
-        else:
-            failure = StoreUnavailableError(f"the file system of {where} failed: {os.strerror(code or 0)}")
-        failure.__cause__ = error
-        return failure
-
     def _change(self, refs: Sequence[Ref], change: Callable[[Directory, int], bool], create: bool) -> Changed:
         """Carry out a change for each name, under the lock of its collection; one failure is of its own name alone."""
         outcomes: Changed = [False] * len(refs)
@@ -218,12 +203,12 @@ class Tree:
                         except SatchelError as error:
                             outcomes[index] = error
                         except OSError as error:
-                            outcomes[index] = self.problem(error)
+                            outcomes[index] = problem(error, self._data)
                     if self._durable:
                         directory.sync()
             except OSError as error:
                 for index in indexes:
-                    outcomes[index] = self.problem(error)
+                    outcomes[index] = problem(error, self._data)
         return outcomes
 
     @contextmanager
@@ -253,13 +238,18 @@ class Tree:
             with directory:
                 yield directory
 
+    def _has(self, folder: str) -> bool:
+        """Say whether there may be a directory of exactly this name, where the file system may take another for it."""
+        return self._safe or folder in os.listdir(self._data)
+
     def _read_one(self, directory: Directory, ref: Ref) -> Record | SatchelError | None:
+        stem = self._escape(ref[1])
         try:
-            return directory.read(self._escape(ref[1]), ref)
+            return directory.read(stem, ref) if self._safe or directory.lists(stem) else None
         except SatchelError as error:
             return error
         except OSError as error:
-            return self.problem(error)
+            return problem(error, self._data)
 
     def _living_collection(self, folder: str, now: float) -> str | None:
         scan = self.scan_folder(folder)

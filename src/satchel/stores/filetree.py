@@ -15,6 +15,7 @@ from ..codec import Codec
 from ..envelope import Record
 from ..errors import ConfigurationError, SatchelError
 from ..names import Ref
+from ._filetree_errors import problem
 from ._filetree_lock import SUPPORTED
 from ._filetree_scan import Scan
 from ._filetree_tree import Tree
@@ -144,7 +145,7 @@ class FileTreeStore(BaseStore):
         return removed
 
     def _translate(self, error: Exception) -> SatchelError | None:
-        return self._tree.problem(error) if isinstance(error, OSError) else None
+        return problem(error, self._data_directory) if isinstance(error, OSError) else None
 
     def _hidden_names(self, ref: Ref) -> Ref | None:
         return ref
