@@ -155,7 +155,8 @@ def test_any_schedule_is_linearizable(name, workers, seed):
 
 def slow_first(answers):
     """Delays, of which the first are long, so that a reordering engine lets a later request pass."""
-    return lambda delays=iter(answers): next(delays, 0)
+    delays = iter(answers)
+    return lambda: next(delays, 0)
 
 
 async def cancel_at(name, kind, after):
