@@ -10,9 +10,8 @@ import random
 import sys
 import time
 
-from tests.crash.harness import begin, done
-
 from satchel import SupportsEverything
+from tests.crash.harness import begin, done
 
 COLLECTIONS = ("a", "B/..")
 TASKS = 4

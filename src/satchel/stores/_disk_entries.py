@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 from ..base import Condition
 from ..clock import NEVER, Clock
 from ..envelope import Record
-from ..errors import IntegrityError
+from ..errors import IntegrityError, ValueTooLargeError
 from ..names import Ref
 from ._disk_schema import INLINE, empty
 
@@ -123,22 +123,30 @@ class Entries:
             raise
         return result
 
-    def put(self, records: Sequence[tuple[Ref, Record]]) -> list[None]:
-        """Store records."""
+    def put(self, records: Sequence[tuple[Ref, Record]]) -> list[ValueTooLargeError | None]:
+        """Store records, but for those that alone pass the bound."""
         used = time.time_ns()
-        self._cursor.executemany(_PUT, [self._row(ref, record, used + at) for at, (ref, record) in enumerate(records)])
-        return [None] * len(records)
+        outcomes = [self._refusal(ref, record) for ref, record in records]
+        self._cursor.executemany(
+            _PUT,
+            [
+                self._row(ref, record, used + at)
+                for at, ((ref, record), refusal) in enumerate(zip(records, outcomes, strict=True))
+                if refusal is None
+            ],
+        )
+        return outcomes
 
     def delete(self, refs: Sequence[Ref], now: float) -> list[bool]:
         """Remove entries; say which lived."""
         deleted = [self._execute(_DELETE_SEEN, ref).fetchall() for ref in refs]
         return [bool(rows) and (rows[0][0] is None or rows[0][0] > now) for rows in deleted]
 
-    def put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> list[bool]:
+    def put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> list[bool | ValueTooLargeError]:
         """Store each record where the condition holds; say where."""
         done = [self._living(ref, now) == condition for ref, _, condition in items]
-        self.put([(ref, record) for (ref, record, _), holds in zip(items, done, strict=True) if holds])
-        return done
+        refusals = iter(self.put([(ref, record) for (ref, record, _), holds in zip(items, done, strict=True) if holds]))
+        return [holds and (next(refusals) or True) for holds in done]
 
     def delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> list[bool]:
         """Remove each entry that has the version; say which had."""
@@ -200,13 +208,18 @@ class Entries:
 
     def _row(self, ref: Ref, record: Record, used: int) -> tuple[Any, ...]:
         payload: bytes | None = record.payload
-        size = len(record.payload) + len(ref[0].encode()) + len(ref[1].encode()) + _OVERHEAD
+        size = _size(ref, record)
         large = None
         if len(record.payload) > INLINE:
             large, payload = self._execute(_PUT_PAYLOAD, (payload,)).lastrowid, None
         version = bytes.fromhex(record.version)
         kept = (record.codec, version, record.updated_at, record.checksum, used, size, large, payload)
         return (*ref, *_deadline(record.deadline), *kept)
+
+    def _refusal(self, ref: Ref, record: Record) -> ValueTooLargeError | None:
+        if self._max_size is None or (size := _size(ref, record)) <= self._max_size:
+            return None
+        return ValueTooLargeError(f"the entry has {size} bytes, more than the store's max_size of {self._max_size}")
 
     def _make_room(self, max_size: int) -> None:
         """Remove expired entries, then the least recently used, until the rest fits."""
@@ -239,6 +252,10 @@ def _record(ref: Ref, row: tuple[Any, ...] | None) -> Record | IntegrityError | 
     except (TypeError, ValueError, struct.error):
         pass  # a column is not even of its type, which is as damaged as a wrong checksum
     return IntegrityError("a stored entry is damaged: its columns do not fit together")
+
+
+def _size(ref: Ref, record: Record) -> int:
+    return len(record.payload) + len(ref[0].encode()) + len(ref[1].encode()) + _OVERHEAD
 
 
 def _deadline(deadline: float) -> tuple[float | None, int]:

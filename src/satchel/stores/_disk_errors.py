@@ -23,7 +23,8 @@ def translate(error: sqlite3.Error, where: str) -> SatchelError | None:
             return StoreError(f"{where} cannot be written: let this user write the directory and the files in it")
         case sqlite3.SQLITE_IOERR:
             return StoreError(f"{where} cannot be read or written: the operating system reports an error of the disk")
-        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_ERROR | sqlite3.SQLITE_CONSTRAINT:
+            # The last two because our statements fit the tables that we made, so these must have changed.
             return IntegrityError(
                 f"the database in {where} is damaged, or not one of SQLite's: "
                 "restore it from a backup, or move it away to begin anew"

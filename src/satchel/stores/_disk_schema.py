@@ -6,7 +6,6 @@ lies beside its entry's header, a larger one in a table of its own: a touch rewr
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 from ..errors import ConfigurationError, IntegrityError, StoreError
 
 FILE_NAME = "satchel.sqlite3"
-INLINE = 1000
+INLINE = 512  # with usual names, a row then fits in its page: one that does not is rewritten whole by a touch
 BUSY_SECONDS = 10.0
 
 _APPLICATION_ID = 0x73617463  # "satc"
@@ -161,13 +160,17 @@ def _refuse_foreign(database: sqlite3.Connection, file: Path) -> None:
 def _switch_to_wal(database: sqlite3.Connection) -> None:
     give_up = time.monotonic() + BUSY_SECONDS
     while True:
-        # Switching ignores the busy timeout where another process is making the database.
-        with contextlib.suppress(sqlite3.OperationalError) if time.monotonic() < give_up else contextlib.nullcontext():
+        try:
             (mode,) = database.execute("PRAGMA journal_mode = WAL").fetchone()
-            if mode == b"wal":
-                return
-            raise StoreError("the file system does not support SQLite's write-ahead log; use a local directory")
-        time.sleep(0.005)
+        except sqlite3.OperationalError as error:
+            # Where another process is making the database, this fails at once, whatever the busy timeout.
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            time.sleep(0.005)
+        else:
+            if mode != b"wal":
+                raise StoreError("the file system does not support SQLite's write-ahead log; use a local directory")
+            return
 
 
 def _create(cursor: sqlite3.Cursor, *, mine: bool) -> None:

@@ -68,7 +68,7 @@ class SQLiteThread:
     def drop(self) -> None:
         """Do what `close` does, without waiting and without an event loop."""
         if isinstance(self._connection, _DaemonConnection):
-            self._connection.end()
+            self._connection.stop()
 
 
 class _DaemonConnection(aiosqlite.Connection):
@@ -77,14 +77,15 @@ class _DaemonConnection(aiosqlite.Connection):
         _check_inner_names(self)
         self._thread.daemon = True
 
-    def end(self) -> None:
+    def stop(self) -> None:
+        # aiosqlite's own would report to an event loop, which need not be there any more.
         database, self._connection, self._running = self._connection, None, False
         if database is not None:
             self._tx.put_nowait((None, database.close))
-            self._tx.put_nowait((None, _end_thread))
+        self._tx.put_nowait((None, _end_thread))
 
     def __del__(self) -> None:
-        self.end()
+        self.stop()
 
 
 def _end_thread(result: Any = _END_THREAD) -> Any:

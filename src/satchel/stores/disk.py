@@ -73,7 +73,7 @@ class DiskStore(BaseStore):
             raise ConfigurationError(f'durability must be "normal" or "full", got {durability!r}')
         if max_size is not None and (type(max_size) is not int or max_size < 1):
             raise ConfigurationError(f"max_size must be an int of at least 1, or None for no bound; got {max_size!r}")
-        self._directory = None if directory is None else _absolute(directory)
+        self._directory = None if directory is None else _path(directory)
         self._connection = connection
         self._max_size = max_size
         self._max_value_bytes = min(max_size or _LARGEST_VALUE, _LARGEST_VALUE)
@@ -170,6 +170,7 @@ class DiskStore(BaseStore):
         if self._directory is None:
             self._directory = Path(tempfile.mkdtemp(prefix="satchel-"))
             self._remove_directory = weakref.finalize(self, _remove, str(self._directory), os.getpid())
+        self._directory = self._directory.absolute()  # for good, wherever the process goes
         return connect(self._directory, self._durability)
 
     def _prepare(self, database: sqlite3.Connection) -> Entries:
@@ -188,10 +189,10 @@ class DiskStore(BaseStore):
         return None
 
 
-def _absolute(directory: str | os.PathLike[str]) -> Path:
+def _path(directory: str | os.PathLike[str]) -> Path:
     if not isinstance(directory, (str, os.PathLike)):
         raise ConfigurationError(f"directory must be a str or a path, got {type(directory).__name__}")
-    return Path(directory).absolute()
+    return Path(directory)
 
 
 def _remove(directory: str, process: int) -> None:

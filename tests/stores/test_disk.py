@@ -1,0 +1,12 @@
+from pathlib import Path
+
+from satchel import Clock
+from satchel.stores.disk import DiskStore
+from satchel.testing import StoreConformance
+
+
+class TestDiskStore(StoreConformance):
+    persistent = True
+
+    def make_store(self, clock: Clock, place: Path) -> DiskStore:
+        return DiskStore(place / "disk", clock=clock)

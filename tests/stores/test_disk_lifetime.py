@@ -1,0 +1,247 @@
+"""When a disk store's connection, thread and temporary directory begin and end."""
+
+import asyncio
+import gc
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import aiosqlite
+import pytest
+
+from satchel import ConfigurationError, StoreClosedError, StoreError, StoreUnavailableError
+from satchel.stores import _sqlite_thread
+from satchel.stores.disk import DiskStore
+
+FORGOTTEN = """
+import asyncio
+from satchel.stores.disk import DiskStore
+
+store = DiskStore({directory})
+
+async def main():
+    await store.put("a", "k", 1)
+    print(store._directory)
+
+{run}
+"""
+RUNS = {
+    "asyncio.run": "asyncio.run(main())",
+    "asyncio.run twice": "asyncio.run(main()); asyncio.run(main())",
+    "a bare loop, closed": "loop = asyncio.new_event_loop(); loop.run_until_complete(main()); loop.close()",
+    "a bare loop, left open": "loop = asyncio.new_event_loop(); loop.run_until_complete(main())",
+}
+
+
+def listed(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir()]
+
+
+def run_script(script: str, *options: str) -> str:
+    ended = subprocess.run([sys.executable, *options, "-c", script], capture_output=True, timeout=20, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    return ended.stdout.decode()
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_script_that_forgets_to_close_ends_at_once(run: str, tmp_path: Path) -> None:
+    # A loop that is left open warns for itself in the development mode.
+    options = [] if run == "a bare loop, left open" else ["-X", "dev"]
+    run_script(FORGOTTEN.format(directory=repr(str(tmp_path)), run=RUNS[run]), *options)
+    assert asyncio.run(value_in(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_forgotten_temporary_directory_goes_with_the_process(run: str) -> None:
+    directories = run_script(FORGOTTEN.format(directory="None", run=RUNS[run])).split()
+    assert len(set(directories)) == 1
+    assert not Path(directories[0]).exists()
+
+
+async def value_in(directory: Path) -> object:
+    async with DiskStore(directory) as store:
+        return await store.get("a", "k")
+
+
+async def test_closing_ends_the_thread_and_leaves_one_file(tmp_path: Path) -> None:
+    async with DiskStore(tmp_path) as store:
+        await store.put("a", "k", 1)
+        thread = store._thread._connection._thread
+    thread.join(5)
+    assert not thread.is_alive()
+    assert listed(tmp_path) == ["satchel.sqlite3"]
+
+
+async def test_a_store_that_nothing_refers_to_ends_its_thread(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path)
+    await store.put("a", "k", 1)
+    thread = store._thread._connection._thread
+    del store
+    for _ in range(3):
+        gc.collect()
+        await asyncio.sleep(0.05)
+    await asyncio.to_thread(thread.join, 5)
+    assert not thread.is_alive()
+
+
+def test_a_store_reopens_on_a_new_loop_after_a_bare_one_was_closed(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(store.put("a", "k", 1))
+    thread = store._thread._connection._thread
+    loop.close()
+
+    async def again() -> object:
+        async with store:
+            return await store.get("a", "k")
+
+    assert asyncio.run(again()) == 1
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_a_temporary_store_keeps_its_entries_from_loop_to_loop() -> None:
+    store = DiskStore()
+    asyncio.run(store.put("a", "k", 1))
+    directory = store._directory
+
+    async def again() -> object:
+        async with store:
+            return await store.get("a", "k")
+
+    assert asyncio.run(again()) == 1
+    assert directory is not None
+    assert not directory.exists()
+
+
+async def test_two_temporary_stores_share_nothing() -> None:
+    async with DiskStore() as one, DiskStore() as other:
+        await one.put("a", "k", 1)
+        assert await other.get("a", "k") is None
+
+
+async def test_making_a_store_touches_no_file_and_starts_no_thread(tmp_path: Path) -> None:
+    threads = threading.active_count()
+    DiskStore(tmp_path / "new")
+    assert listed(tmp_path) == []
+    assert threading.active_count() == threads
+
+
+def test_a_relative_directory_stays_the_one_it_was_at_the_first_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    store = DiskStore("data")
+    asyncio.run(store.put("a", "k", 1))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert asyncio.run(store.get("a", "k")) == 1
+    assert asyncio.run(value_in(tmp_path / "data")) == 1
+
+
+async def test_a_cancelled_write_leaves_no_transaction_open(tmp_path: Path) -> None:
+    async with DiskStore(tmp_path) as store, DiskStore(tmp_path) as other:
+        await store.ping()
+        await other.ping()
+        for pause in range(40):
+            put = asyncio.create_task(store.put_many("a", {str(at): "x" * 2000 for at in range(300)}))
+            for _ in range(pause % 8):
+                await asyncio.sleep(0.0005)
+            put.cancel()
+            await asyncio.wait([put])
+            await other.put("b", "k", pause)
+            await store.put("a", "0", pause)
+            assert await other.get("a", "0") == pause
+
+
+# A connection of the caller's.
+
+
+async def test_a_connection_given_stays_open_with_all_it_had(tmp_path: Path) -> None:
+    async with aiosqlite.connect(tmp_path / "own.db") as connection:
+        await connection.execute("CREATE TABLE own (value)")
+        await connection.execute("INSERT INTO own VALUES ('mine')")
+        await connection.execute("PRAGMA user_version = 7")
+        await connection.commit()
+        async with DiskStore(connection=connection, max_size=10_000) as store:
+            await store.put("a", "k", {"x": 1}, ttl=100)
+            await store.put("a", "large", b"x" * 3000)
+            assert await store.get("a", "k") == {"x": 1}
+            assert await store.get("a", "large") == b"x" * 3000
+            assert [key async for key in store.keys("a", prefix="l")] == ["large"]
+            assert await store.destroy()
+            assert await store.get("a", "k") is None
+            await store.put("a", "k", 2)
+        for statement, row in (("SELECT value FROM own", ("mine",)), ("PRAGMA user_version", (7,))):
+            assert await (await connection.execute(statement)).fetchone() == row
+        assert await (await connection.execute("PRAGMA application_id")).fetchone() == (0,)
+        async with DiskStore(connection=connection) as store:
+            assert await store.get("a", "k") == 2
+
+
+@pytest.mark.parametrize("factory", ["Row", "dict", "bytes"])
+async def test_a_connection_may_have_its_own_way_with_rows(factory: str, tmp_path: Path) -> None:
+    async with aiosqlite.connect(tmp_path / "own.db", isolation_level=None) as connection:
+        if factory == "bytes":
+            connection.text_factory = bytes
+        else:
+            connection.row_factory = aiosqlite.Row if factory == "Row" else lambda cursor, row: {"row": row}
+        async with DiskStore(connection=connection, max_size=2000) as store:
+            for at in range(30):
+                await store.put("ä", f"ö{at}", at)
+            assert await store.get("ä", "ö29") == 29
+            assert [name async for name in store.collections()] == ["ä"]
+            assert {key async for key in store.keys("ä")} == {f"ö{at}" for at in range(12, 30)}
+
+
+async def test_an_open_transaction_of_the_callers_is_refused(tmp_path: Path) -> None:
+    async with aiosqlite.connect(tmp_path / "own.db") as connection:
+        await connection.execute("CREATE TABLE own (value)")
+        async with DiskStore(connection=connection) as store:
+            await store.put("a", "k", 1)
+            await connection.execute("INSERT INTO own VALUES (1)")
+            with pytest.raises(StoreUnavailableError, match="has a transaction open"):
+                await store.put("a", "k", 2)
+            await connection.rollback()
+            assert await store.get("a", "k") == 1
+
+
+async def test_a_connection_that_was_closed_is_an_error(tmp_path: Path) -> None:
+    connection = await aiosqlite.connect(tmp_path / "own.db")
+    store = DiskStore(connection=connection)
+    await store.put("a", "k", 1)
+    await connection.close()
+    with pytest.raises(StoreError, match="has been closed"):
+        await store.put("a", "k", 2)
+    await store.aclose()
+    with pytest.raises(StoreClosedError):
+        await store.get("a", "k")
+
+
+async def test_a_connection_must_be_an_open_one_of_aiosqlite(tmp_path: Path) -> None:
+    connection = aiosqlite.connect(tmp_path / "own.db")
+    for given, message in ((connection, "must be an open one"), (object(), "aiosqlite.Connection, got object")):
+        with pytest.raises(ConfigurationError, match=message):
+            await DiskStore(connection=given).get("a", "k")
+
+
+async def test_a_release_of_aiosqlite_with_other_inner_names_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_sqlite_thread, "_NEEDED", (*_sqlite_thread._NEEDED, "_of_the_future"))
+    with pytest.raises(ConfigurationError, match="pip install"):
+        await DiskStore(tmp_path).get("a", "k")
+
+
+async def test_closing_waits_for_what_was_sent(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path)
+    puts = [asyncio.create_task(store.put("a", str(at), "x" * 10_000)) for at in range(50)]
+    await asyncio.sleep(0)
+    started = time.monotonic()
+    await store.aclose()
+    await asyncio.gather(*puts)
+    assert time.monotonic() - started < 20
+    async with DiskStore(tmp_path) as again:
+        assert len([key async for key in again.keys("a")]) == 50
