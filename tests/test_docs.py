@@ -2,11 +2,13 @@
 
 import ast
 import asyncio
+import importlib
 import inspect
 import json
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from urllib.parse import unquote
@@ -23,15 +25,27 @@ SHOWN = [path for path in PAGES if path.name == "README.md" or path.is_relative_
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def docstrings() -> Iterator[tuple[str, Path, str, int]]:
-    """Give every public docstring with an example: its name, file, text, and the number of its first line."""
+@dataclass(frozen=True)
+class Program:
+    """What one page or docstring shows; a docstring's code can use the names of the module it stands in."""
+
+    path: Path
+    blocks: list[Block]
+    lines_above: int = 0
+    module: str | None = None
+
+
+def docstrings() -> Iterator[tuple[str, Program]]:
+    """Give every public docstring with a block."""
     for path in sorted((ROOT / "src").rglob("*.py")):
         pending: list[tuple[str, DOCUMENTED]] = [(short(path), ast.parse(path.read_text("utf-8")))]
         while pending:
             name, node = pending.pop()
             text = ast.get_docstring(node, clean=False)
             if text is not None and "```" in text:
-                yield name, path, inspect.cleandoc(text), node.body[0].lineno
+                blocks = list(Page(inspect.cleandoc(text)).blocks)
+                module = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
+                yield name, Program(path, blocks, node.body[0].lineno - 1, module)
             pending += [
                 (f"{name}:{inner.name}", inner)
                 for inner in node.body
@@ -39,37 +53,41 @@ def docstrings() -> Iterator[tuple[str, Path, str, int]]:
             ]
 
 
-DOCSTRINGS = list(docstrings())
-PROGRAMS = [
-    *(pytest.param(path, list(Page(path.read_text("utf-8")).blocks), 0, id=short(path)) for path in SHOWN),
-    *(pytest.param(path, list(Page(text).blocks), line - 1, id=name) for name, path, text, line in DOCSTRINGS),
-]
+PROGRAMS = {short(path): Program(path, list(Page(path.read_text("utf-8")).blocks)) for path in SHOWN}
+PROGRAMS |= dict(docstrings())
 
 
-def run_block(block: Block, path: Path, offset: int, page: ModuleType, runner: asyncio.Runner) -> None:
-    """Run one block in the page's namespace; its line numbers are those of the page."""
-    tree = ast.parse(block.code, str(path))
-    ast.increment_lineno(tree, block.line - 1 + offset)
-    code = compile(tree, str(path), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+def run_block(block: Block, program: Program, page: ModuleType, runner: asyncio.Runner) -> None:
+    """Run one block in the page's namespace; its line numbers are those of the file."""
+    tree = ast.parse(block.code, str(program.path))
+    ast.increment_lineno(tree, block.line - 1 + program.lines_above)
+    code = compile(tree, str(program.path), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     if code.co_flags & inspect.CO_COROUTINE:
         runner.run(eval(code, vars(page)))  # noqa: S307  # the code is the project's own documentation
     else:
         exec(code, vars(page))  # noqa: S102  # the code is the project's own documentation
 
 
-@pytest.mark.parametrize(("path", "blocks", "offset"), PROGRAMS)
-def test_a_page_runs_from_top_to_bottom(
-    path: Path, blocks: list[Block], offset: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def namespace(program: Program) -> ModuleType:
     page = ModuleType("documentation_page")
+    if program.module is not None:
+        names = vars(importlib.import_module(program.module))
+        vars(page).update({name: value for name, value in names.items() if not name.startswith("__")})
+    return page
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_page_runs_from_top_to_bottom(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = PROGRAMS[name]
+    page = namespace(program)
     monkeypatch.setitem(sys.modules, page.__name__, page)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SATCHEL_URL", raising=False)
     with asyncio.Runner() as runner:
-        for block in blocks:
+        for block in program.blocks:
             assert block.language.startswith("{") or block.language in KNOWN, f"line {block.line}: what is it?"
             if block.language == "python":
-                run_block(block, path, offset, page, runner)
+                run_block(block, program, page, runner)
             elif block.language == "toml":
                 tomllib.loads(block.code)
             elif block.language == "json":

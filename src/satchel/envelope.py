@@ -2,7 +2,7 @@
 
 Format 1, all numbers big-endian (`docs/format.md` has it with examples, `tests/golden` keeps it from changing):
 
-```
+```text
 offset size
 0      2    magic: 0x89 "S"
 2      1    format: 1

@@ -1,6 +1,6 @@
 """The errors that satchel raises, in one tree.
 
-```
+```text
 SatchelError
 ├─ ConfigurationError
 │  └─ MissingExtraError             (also ImportError)

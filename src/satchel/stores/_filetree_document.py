@@ -2,7 +2,7 @@
 
 Format 1, indented JSON in UTF-8 (`docs/stores/filetree.md` has it in full, `tests/golden/filetree` keeps it):
 
-```
+```text
 {
   "satchel": 1,                  the format
   "expires_at": null,            ISO 8601, or null for never
