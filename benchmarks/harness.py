@@ -27,7 +27,6 @@ Work = Callable[[range], Awaitable[None]]
 Contender = Callable[[], AbstractAsyncContextManager[Work]]
 
 RESULTS = Path(__file__).parent / "results"
-PHASES: Any = ()
 
 
 class Report:
@@ -62,7 +61,7 @@ class Report:
             collect_garbage: Leave the garbage collector on while the clock runs.
         """
         rows: dict[str, dict[str, float]] = {name: {} for name in contenders}
-        for mode, pinning in PHASES:
+        for mode, pinning in (("pinned", pinned), ("unpinned", contextlib.nullcontext)):
             with pinning():
                 times = asyncio.run(_interleave(contenders, steps, tasks, self.rounds, collect_garbage))
             medians = {name: median(seconds) / steps * 1e6 for name, seconds in times.items()}
@@ -73,7 +72,7 @@ class Report:
         self.table(title if tasks == 1 else f"{title}, {tasks} tasks", rows)
 
     def table(self, title: str, rows: Mapping[str, Mapping[str, float]]) -> None:
-        """Print rows of numbers under a title, and keep them."""
+        """Print rows of numbers under a title, all with the same columns, and keep them."""
         self.tables.append({"title": title, "rows": rows})
         columns = list(next(iter(rows.values())))
         width = max(map(len, [title, *rows]))

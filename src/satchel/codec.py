@@ -7,10 +7,7 @@ stored as they are. The check looks at exact types, so that an enum, a tuple or 
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import math
-import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
@@ -147,6 +144,8 @@ class SignedPickleCodec(Codec):
         return "SignedPickleCodec(signing_key=***)"
 
     def encode(self, value: object) -> bytes:
+        import pickle  # noqa: PLC0415  # few need it, and it slows the import of the package
+
         try:
             pickled = pickle.dumps(value, protocol=5)
         except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
@@ -154,13 +153,18 @@ class SignedPickleCodec(Codec):
         return self._sign(pickled) + pickled
 
     def decode(self, payload: bytes) -> Any:
+        import hmac  # noqa: PLC0415  # as above
+        import pickle  # noqa: PLC0415  # as above
+
         signature, pickled = payload[:32], payload[32:]
         if not hmac.compare_digest(signature, self._sign(pickled)):
             raise IntegrityError("the signature of a pickled value does not match signing_key; it was not unpickled")
         return pickle.loads(pickled)  # noqa: S301  # the signature was checked, and the user chose pickle
 
     def _sign(self, pickled: bytes) -> bytes:
-        return hmac.digest(self._key, b"satchel signed pickle 1\0" + pickled, hashlib.sha256)
+        import hmac  # noqa: PLC0415  # as above
+
+        return hmac.digest(self._key, b"satchel signed pickle 1\0" + pickled, "sha256")
 
 
 def room_left(container: Any, room: float, depth: int) -> float:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from os import PathLike, fspath
 from typing import Any, ClassVar, Self
-from urllib.parse import quote
 
 from . import registry
 
@@ -120,6 +119,8 @@ def _text(name: str, value: object) -> str:
     if isinstance(value, (int, float)):
         return repr(value)
     if isinstance(value, (str, PathLike)):
+        from urllib.parse import quote  # noqa: PLC0415  # it slows the import of the package
+
         return quote(_without_secrets(fspath(value)), safe="/:@*")
     return f"<{type(value).__name__}>"
 

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -32,7 +31,7 @@ SAFE = FOLDED_SAFE | frozenset(_LETTERS_AND_DIGITS.upper())
 """Characters that survive every file system and service that tells upper from lower case."""
 
 _HASH_MARK = "%-"
-_HASH_LENGTH = len(_HASH_MARK) + hashlib.sha256().digest_size * 2
+_HASH_LENGTH = len(_HASH_MARK) + 64
 _ESCAPED = re.compile(rb"%([0-9a-f]{2})")
 
 
@@ -132,6 +131,8 @@ class Escaping:
             escaped = escaped[:-1] + _percent_encode(".")
         if len(escaped) <= self.max_bytes and (escaped.isascii() or len(escaped.encode()) <= self.max_bytes):
             return escaped
+        import hashlib  # noqa: PLC0415  # it loads OpenSSL, which few names need
+
         return self._beginning(escaped) + _HASH_MARK + hashlib.sha256(name.encode()).hexdigest()
 
     def unescape(self, escaped: str) -> str | None:

@@ -5,7 +5,6 @@ Others add theirs by the entry-point groups `satchel.stores` and `satchel.wrappe
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -58,6 +57,8 @@ def name_of(kind: type) -> str:
 
 def unknown(what: str, name: str, known: Iterable[str]) -> ConfigurationError:
     """Return the error for a name that is not known, with those that are and the one that was probably meant."""
+    import difflib  # noqa: PLC0415  # only a mistake needs it
+
     names = sorted(known)
     close = difflib.get_close_matches(name, names, 1)
     meant = f"; did you mean {close[0]!r}?" if close else ""

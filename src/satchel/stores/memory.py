@@ -14,7 +14,7 @@ import msgspec
 
 from ..base import ABSENT, BaseStore, Condition
 from ..clock import NEVER, TTL, Clock, deadline_after, system_clock
-from ..codec import LARGE, RAW_BYTES, Codec, StrictCodec
+from ..codec import LARGE, RAW_BYTES, Codec, JsonCodec, MessagePackCodec
 from ..envelope import Record, new_version
 from ..errors import ConfigurationError, SatchelError
 from ..names import Ref, check_items
@@ -66,7 +66,7 @@ class MemoryStore(BaseStore):
         self._values = self._engine.values
         kept = self._values.codec
         self._encode, self._decode, self._number = kept.encode_if_small, kept.decode, kept.number
-        self._quick = kept.number if isinstance(kept, StrictCodec) else None
+        self._quick = kept.number if type(kept) in (JsonCodec, MessagePackCodec) else None
         self._bounded = max_entries_per_collection is not None or max_bytes is not None
         self._new_entries: Callable[[], dict[str, Record]] = dict if max_entries_per_collection is None else OrderedDict
         self._listings = Listings()
@@ -187,7 +187,11 @@ class MemoryStore(BaseStore):
         return lived
 
     async def _cull(self, now: float) -> int:
-        return self._sweep(now)
+        culled = 0
+        while swept := self._sweep(now, _SWEEP):
+            culled += swept
+            await asyncio.sleep(0)
+        return culled
 
     async def _open(self) -> None:
         self._thread = get_ident()
@@ -286,7 +290,7 @@ class MemoryStore(BaseStore):
             if not self._sweep(now, 1):
                 self._remove(*next(iter(self._recency)))
 
-    def _sweep(self, now: float, limit: float = NEVER) -> int:
+    def _sweep(self, now: float, limit: int) -> int:
         """Remove up to so many expired entries; what is left is removed by the timer, soon."""
         swept = 0
         while swept < limit and (ref := self._deadlines.pop_due(now)) is not None:
