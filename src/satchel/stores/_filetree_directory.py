@@ -2,7 +2,8 @@
 
 An entry is `{stem}.json`, or `{stem}.bin` for `bytes` and other codecs. Where a writer died between the two, both are
 there, and `.json` counts. So whoever changes one for the other puts the new file in place first and then removes the
-old one, whoever deletes removes `.bin` first, and whoever finds neither looks again.
+old one, whoever deletes removes `.bin` first, and whoever finds neither looks again. A change from one to the other is
+noted in a file, so that the next opener can finish it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
 
 from ..codec import JsonCodec
@@ -30,6 +32,8 @@ from ._filetree_document import (
 JSON, BINARY = ".json", ".bin"
 TEMPORARY = ".satchel.tmp"
 """The one temporary file of a collection: only the holder of its lock writes it."""
+CHANGING = ".satchel.changing"
+"""Holds the stem of an entry that is being changed from one kind of file to the other."""
 
 _MARKED = b"\x89S"
 _PAGE = 4096
@@ -91,23 +95,30 @@ class Directory:
     def write(self, stem: str, ref: Ref, record: Record, saved_at: float, *, durable: bool) -> None:
         """Put a record in place of what is there, in one step, or leave everything as it was."""
         is_json = record.codec == JsonCodec.number
+        new, old = (JSON, BINARY) if is_json else (BINARY, JSON)
+        changes = self.has(stem + old)
         try:
-            descriptor = os.open(TEMPORARY, _WRITING, 0o600, dir_fd=self._descriptor)
-            try:
+            with self._opened(TEMPORARY, _WRITING) as descriptor:
                 if is_json:
                     _fill_document(descriptor, ref, record, nanoseconds(saved_at))
                 else:
                     _fill(descriptor, pack(record))
                 if durable:
                     os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            new, old = (JSON, BINARY) if is_json else (BINARY, JSON)
+            if changes:
+                self._note_change(stem)
             os.replace(TEMPORARY, stem + new, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+            if changes:
+                self.unlink(stem + old)
+                self.unlink(CHANGING)
         except BaseException:
-            self.unlink(TEMPORARY)
+            self.sweep()
             raise
-        self.unlink(stem + old)
+
+    def sweep(self) -> None:
+        """With the lock held, finish or undo what a writer left half done."""
+        self.unlink(TEMPORARY)
+        self._finish_change()
 
     def remove(self, stem: str) -> bool:
         """Remove an entry, and say whether there was one."""
@@ -147,6 +158,27 @@ class Directory:
         """Iterate over everything in the directory; close what this returns."""
         return os.scandir(self._descriptor)
 
+    def _note_change(self, stem: str) -> None:
+        if self.has(CHANGING):
+            self._finish_change()
+        with self._opened(CHANGING, _WRITING) as descriptor:
+            _fill(descriptor, os.fsencode(stem))
+
+    def _finish_change(self) -> None:
+        noted = self._content(CHANGING)
+        stem = "" if noted is None else os.fsdecode(noted[0])
+        if "/" not in stem and self.has(stem + JSON):
+            self.unlink(stem + BINARY)
+        self.unlink(CHANGING)
+
+    @contextmanager
+    def _opened(self, name: str, flags: int) -> Iterator[int]:
+        descriptor = os.open(name, flags, 0o600, dir_fd=self._descriptor)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
     def _find(self, stem: str) -> tuple[str, bytes, int] | None:
         for _ in range(2):
             for suffix in (JSON, BINARY):
@@ -158,20 +190,17 @@ class Directory:
     def _content(self, name: str, limit: int | None = None) -> tuple[bytes, int] | None:
         """Return the first bytes of a file, or all of it, and when it was modified, in nanoseconds."""
         try:
-            descriptor = os.open(name, _READING, dir_fd=self._descriptor)
+            with self._opened(name, _READING) as descriptor:
+                status = os.fstat(descriptor)
+                if not stat.S_ISREG(status.st_mode):
+                    raise IntegrityError("in place of its file there is a directory or the like; remove it")
+                return _read(descriptor, status.st_size if limit is None else limit), status.st_mtime_ns
+        except FileNotFoundError:
+            return None
         except OSError as error:
-            if error.errno == errno.ENOENT:
-                return None
             if error.errno in {errno.ELOOP, errno.ENXIO}:
                 raise IntegrityError("in place of its file there is a symbolic link or the like; remove it") from None
             raise
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise IntegrityError("in place of its file there is a directory or the like; remove it")
-            return _read(descriptor, status.st_size if limit is None else limit), status.st_mtime_ns
-        finally:
-            os.close(descriptor)
 
 
 def _read(descriptor: int, size: int) -> bytes:

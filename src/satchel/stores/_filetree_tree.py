@@ -16,7 +16,7 @@ from ..base import ABSENT, Condition
 from ..envelope import Record
 from ..errors import SatchelError, StoreError
 from ..names import Ref
-from ._filetree_directory import BINARY, JSON, TEMPORARY, Directory
+from ._filetree_directory import BINARY, CHANGING, JSON, TEMPORARY, Directory
 from ._filetree_errors import UNWRITABLE, problem
 from ._filetree_layout import Layout, settle
 from ._filetree_lock import held, make_directory
@@ -285,10 +285,11 @@ class Tree:
 
     def _sweep(self) -> None:
         for folder in self.folders():
-            if os.path.lexists(os.path.join(self._data, folder, TEMPORARY)):
+            left = (os.path.join(self._data, folder, name) for name in (TEMPORARY, CHANGING))
+            if any(map(os.path.lexists, left)):
                 with self._locked(folder, create=False) as directory:  # once we hold it, its writer has died
                     if directory is not None:
-                        directory.unlink(TEMPORARY)
+                        directory.sweep()
 
     def _is_ours(self, folder: str) -> bool:
         fits = len(os.fsencode(folder)) <= self._layout.max_name_bytes

@@ -45,6 +45,7 @@ class FileTreeStore(BaseStore):
         ConfigurationError: An argument is not usable, or this platform has no locks between processes.
     """
 
+    url_parts = {"path": "data_directory"}  # noqa: RUF012  # the base says ClassVar
     _shield_writes = False  # one thread carries out all writes in order, cut off or not
 
     def __init__(
