@@ -36,6 +36,7 @@ class Server:
         self.calls.append((kind, refs))
         for ref in refs:
             if ref[1] in self.faults:
+                await asyncio.sleep(0)
                 raise self.faults[ref[1]]
         task = asyncio.get_running_loop().create_task(self._carry_out(self._last, items, work), context=Context())
         self._last = task

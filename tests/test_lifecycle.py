@@ -3,7 +3,6 @@
 import asyncio
 import contextvars
 import gc
-import threading
 
 import pytest
 
@@ -191,10 +190,7 @@ async def test_another_running_loop_is_refused():
         except StoreError as error:
             caught.append(error)
 
-    thread = threading.Thread(target=elsewhere)
-    thread.start()
-    while thread.is_alive():
-        await asyncio.sleep(0.01)
+    await asyncio.to_thread(elsewhere)
     assert "another event loop" in str(caught[0])
     assert await store.get("c", "k") is None
     await store.aclose()
