@@ -12,6 +12,8 @@ import satchel.testing.machine
 from tests.testing import wrong_stores
 
 FILE = Path(wrong_stores.__file__)
+pytestmark = pytest.mark.timeout(600)  # whole runs of the suite, on a machine that may be busy
+
 BREAKS_NO_SEQUENCE = {
     wrong_stores.GuessesTypes,
     wrong_stores.TruncatesKeys,
@@ -30,9 +32,7 @@ def failed():
     """Run the tests that must fail, and all tests of the right store; return the names of those that failed."""
     chosen = [f"{FILE}::Test{store.__name__}::{name}" for store, names in wrong_stores.WRONG.items() for name in names]
     command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=no", "-p", "no:cacheprovider"]
-    run = subprocess.run(
-        [*command, *chosen, f"{FILE}::TestRightStore"], capture_output=True, text=True, check=False, timeout=50
-    )
+    run = subprocess.run([*command, *chosen, f"{FILE}::TestRightStore"], capture_output=True, text=True, check=False)
     assert "passed" in run.stdout, run.stdout + run.stderr
     assert "error" not in run.stdout.splitlines()[-1], run.stdout
     return {tuple(name) for name in re.findall(r"^FAILED \S*::Test(\w+)::(\S+)", run.stdout, re.MULTILINE)}
