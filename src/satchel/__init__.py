@@ -13,6 +13,9 @@ await store.get("users", "ada")
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from .base import BaseStore
 from .capability import Capability, require
 from .clock import TTL, Clock
@@ -56,6 +59,11 @@ from .protocol import (
 )
 from .stores.memory import MemoryStore
 from .stores.null import NullStore
+from .url import open_store
+
+if TYPE_CHECKING:
+    from .stores.disk import DiskStore
+    from .stores.filetree import FileTreeStore
 
 __version__ = "0.1.0"
 
@@ -72,7 +80,9 @@ __all__ = [
     "ConfigurationError",
     "ConflictError",
     "DecryptionError",
+    "DiskStore",
     "Entry",
+    "FileTreeStore",
     "IntegrityError",
     "InvalidKeyError",
     "InvalidTTLError",
@@ -103,5 +113,15 @@ __all__ = [
     "SupportsEverything",
     "UnsupportedOperationError",
     "ValueTooLargeError",
+    "open_store",
     "require",
 ]
+
+_STORES_WITH_DRIVERS = {"DiskStore": ".stores.disk", "FileTreeStore": ".stores.filetree"}
+
+
+def __getattr__(name: str) -> object:
+    """Import a store that brings a driver along when it is first asked for."""
+    if name in _STORES_WITH_DRIVERS:
+        return getattr(import_module(_STORES_WITH_DRIVERS[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
