@@ -92,11 +92,11 @@ async def test_many_small_values_leave_turns_to_others():
 
     task = asyncio.create_task(other())
     await turns(1)
-    writing = asyncio.create_task(store.put_many("c", {f"{number}": "x" * 30_000 for number in range(90)}))
-    while not store.server.calls[1:]:
-        await asyncio.sleep(0)
-    assert turned > 20
-    await writing
+    await store.put_many("c", {f"{number}": "x" * 30_000 for number in range(90)})
+    assert turned > 25
+    turned = 0
+    assert len(await store.get_many("c", [f"{number}" for number in range(90)])) == 90
+    assert turned > 25
     task.cancel()
     await store.aclose()
 
