@@ -92,7 +92,8 @@ def main() -> int:
     except SatchelError as error:
         return failed(f"the store cannot be used: {error}")
     except OSError as error:
-        return failed(f"port {port} cannot be used ({error.strerror}): choose another with --port, or stop what has it")
+        why = os.strerror(error.errno or 0)
+        return failed(f"port {port} cannot be used ({why}): choose another with --port, or stop what has it")
     print(f"Listening on http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
     server = uvicorn.Server(uvicorn.Config(create_app(open_store), log_level="warning"))
     server.run(sockets=[listening])
