@@ -8,7 +8,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from ..base import Condition
 from ..clock import NEVER, Clock
@@ -17,7 +17,6 @@ from ..errors import IntegrityError, ValueTooLargeError
 from ..names import Ref
 from ._disk_schema import INLINE, empty
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 _OVERHEAD = 100
@@ -108,12 +107,12 @@ class Entries:
                 self.change(self.note_reads)
         return outcomes
 
-    def change(self, work: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+    def change(self, work: Callable[..., R], *arguments: Any) -> R:
         """Do some of the work below as one transaction, with making room after it."""
         self._check()
         self._execute("BEGIN IMMEDIATE")
         try:
-            result = work(*arguments, **named)
+            result = work(*arguments)
             if self._max_size is not None:
                 self._make_room(self._max_size)
             self._execute("COMMIT")
@@ -213,7 +212,7 @@ class Entries:
         if len(record.payload) > INLINE:
             large, payload = self._execute(_PUT_PAYLOAD, (payload,)).lastrowid, None
         version = bytes.fromhex(record.version)
-        kept = (record.codec, version, record.updated_at, record.checksum, used, size, large, payload)
+        kept = (record.codec, version, record.updated_at, record.sealed(ref).checksum, used, size, large, payload)
         return (*ref, *_deadline(record.deadline), *kept)
 
     def _refusal(self, ref: Ref, record: Record) -> ValueTooLargeError | None:
@@ -248,10 +247,12 @@ def _record(ref: Ref, row: tuple[Any, ...] | None) -> Record | IntegrityError | 
         else:
             expected = zlib.crc32(_DOUBLE.pack(deadline))
         if expected == deadline_checksum and type(payload) is type(version) is bytes and type(codec) is int:
-            return Record(payload, codec, version.hex(), float(updated_at), deadline, ref, int(checksum))
-    except (TypeError, ValueError, struct.error):
-        pass  # a column is not even of its type, which is as damaged as a wrong checksum
-    return IntegrityError("a stored entry is damaged: its columns do not fit together")
+            name = version.hex()
+            Record(payload, codec, name, updated_at, deadline, ref, checksum).verify()
+            return Record(payload, codec, name, updated_at, deadline)
+    except (IntegrityError, TypeError, ValueError, struct.error):
+        pass  # a column that is not even of its type is as damaged as one that its checksum refuses
+    return IntegrityError("a stored entry is damaged: its checksums do not match")
 
 
 def _size(ref: Ref, record: Record) -> int:

@@ -7,14 +7,13 @@ open. Its own way to run any function in its thread is `Connection._execute`; th
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncGenerator, Callable
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any, TypeVar
 
 import aiosqlite
 
 from ..errors import ConfigurationError
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 _NEEDED = ("_execute", "_conn", "_connection", "_thread", "_tx")
@@ -55,10 +54,10 @@ class SQLiteThread:
         await anext(started._guard)
         return started
 
-    async def run(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+    def run(self, function: Callable[..., R], *arguments: Any) -> Awaitable[R]:
         """Run a function in the thread, and return its result."""
-        result: R = await self._connection._execute(function, *arguments, **named)  # type: ignore[no-untyped-call]  # aiosqlite does not say
-        return result
+        running: Awaitable[R] = self._connection._execute(function, *arguments)  # type: ignore[no-untyped-call]  # aiosqlite does not say
+        return running
 
     async def close(self) -> None:
         """Close the connection and end the thread, if `start` made them."""

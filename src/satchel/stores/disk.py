@@ -7,11 +7,10 @@ import shutil
 import sqlite3
 import tempfile
 import weakref
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal, ParamSpec, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import aiosqlite
 
@@ -27,7 +26,6 @@ from ._disk_errors import check_of_connection, check_of_file, translate
 from ._disk_schema import connect, prepare
 from ._sqlite_thread import SQLiteThread
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 _LARGEST_VALUE = 999_990_000  # SQLite's own limit is 1,000,000,000 bytes for a row
@@ -55,7 +53,9 @@ class DiskStore(BaseStore):
         IntegrityError: At the first call: the database is damaged.
     """
 
+    url_parts = {"path": "directory"}  # noqa: RUF012  # the base says ClassVar
     _shield_writes: ClassVar[bool] = False
+    _sealed: ClassVar[bool] = False  # `Entries` does it, in the connection's thread: the loop has less to do
 
     def __init__(
         self,
@@ -134,11 +134,8 @@ class DiskStore(BaseStore):
     async def _ping(self) -> None:
         await self._thread.run(self._entries.read, [("ping", "ping")])
 
-    def _hidden_names(self, ref: Ref) -> Ref | None:
-        return ref  # so that the checksum covers them: an entry found under a damaged name is refused
-
-    async def _change(self, work: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-        return await self._thread.run(partial(self._entries.change, work, *arguments, **named))
+    def _change(self, work: Callable[..., R], *arguments: Any) -> Awaitable[R]:
+        return self._thread.run(self._entries.change, work, *arguments)
 
     # Opening and closing.
 
