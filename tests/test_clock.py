@@ -1,0 +1,63 @@
+"""Times to live: what is accepted, and the deadline that it gives."""
+
+import math
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from satchel import InvalidTTLError
+from satchel.clock import MAX_TTL, NEVER, as_datetime, deadline_after, seconds
+
+REFUSED = [
+    0,
+    0.0,
+    -1,
+    -0.5,
+    math.nan,
+    math.inf,
+    -math.inf,
+    1e12,
+    MAX_TTL * 1.001,
+    10**400,
+    True,
+    False,
+    "5",
+    b"5",
+    None,
+]
+REFUSED += [timedelta(0), timedelta(seconds=-1), timedelta(days=50_000), Decimal(5), [5], 1j]
+
+
+@pytest.mark.parametrize("ttl", REFUSED, ids=repr)
+def test_a_wrong_ttl_is_refused(ttl):
+    with pytest.raises(InvalidTTLError, match=r"^ttl must be"):
+        seconds(ttl)
+
+
+@pytest.mark.parametrize(
+    ("ttl", "expected"),
+    [(5, 5.0), (0.2, 0.2), (1e-9, 1e-9), (timedelta(milliseconds=1500), 1.5), (timedelta(days=40), 3_456_000.0)],
+)
+def test_a_ttl_is_neither_cut_nor_rounded(ttl, expected):
+    assert seconds(ttl) == expected
+
+
+def test_subclasses_of_numbers_count():
+    class Seconds(float):
+        __slots__ = ()
+
+    assert seconds(Seconds(2.5)) == 2.5
+    assert seconds(MAX_TTL) == MAX_TTL
+
+
+@given(st.floats(min_value=1e-3, max_value=MAX_TTL), st.floats(0, 4e9))
+def test_the_deadline_is_now_and_the_ttl(ttl, now):
+    assert deadline_after(ttl, now) == now + ttl
+    assert deadline_after(None, now) == NEVER
+
+
+def test_times_are_aware():
+    assert as_datetime(0.25) == datetime(1970, 1, 1, 0, 0, 0, 250_000, UTC)
