@@ -4,7 +4,7 @@ import pytest
 
 from satchel import ConfigurationError
 from satchel.testing import WrapperConformance
-from satchel.wrappers.base import BaseWrapper
+from satchel.wrappers import BaseWrapper
 
 
 class TestPlainWrapper(WrapperConformance):

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.timeout(600)  # whole runs of the suite, on a machine t
 BREAKS_NO_SEQUENCE = {
     wrong_stores.GuessesTypes,
     wrong_stores.TruncatesKeys,
+    wrong_stores.LandsLate,
+    wrong_stores.CullsWhatIsFresh,
     wrong_stores.ReadsThenWrites,
     wrong_stores.ListsTheFirstPage,
     wrong_stores.SharesTheValue,
@@ -24,7 +26,7 @@ BREAKS_NO_SEQUENCE = {
     wrong_stores.IsSometimesFalsy,
     wrong_stores.BlocksTheLoop,
 }
-"""What shows only with a rare value, long keys, many entries, two stores, or a value that is changed."""
+"""What shows only with a rare value, long keys, many entries, two stores, calls at once, or a value that is changed."""
 
 
 @pytest.fixture(scope="module")

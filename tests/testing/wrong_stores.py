@@ -237,6 +237,25 @@ class ForgetsWhatIsClosed(RightStore):
         self._data.clear()
 
 
+class LandsLate(RightStore):
+    _shield_writes = False
+
+    async def _write(self, records):
+        try:
+            await asyncio.sleep(0.001)
+        except asyncio.CancelledError:
+            asyncio.get_running_loop().call_later(0.02, self._data.update, dict(records))
+            raise
+        return await super()._write(records)
+
+
+class CullsWhatIsFresh(RightStore):
+    async def _cull(self, now):
+        expired = [ref for ref, record in self._data.items() if record.deadline <= now]
+        await asyncio.sleep(0.005)
+        return sum(self._data.pop(ref, None) is not None for ref in expired)
+
+
 WRONG = {
     DropsTTL: ["test_two_seconds_are_two_seconds", "test_an_expired_entry_is_absent_on_every_read"],
     KeepsTheOldDeadline: ["test_a_put_without_ttl_clears_the_old_deadline"],
@@ -257,6 +276,8 @@ WRONG = {
     DestroysEverything: ["test_destroy_leaves_other_stores_alone"],
     IsSometimesFalsy: ["test_a_store_is_never_falsy"],
     BlocksTheLoop: ["test_falsy_values_are_hits"],
+    LandsLate: ["test_a_cancelled_put_never_lands_over_a_later_one"],
+    CullsWhatIsFresh: ["test_removing_the_expired_never_removes_a_fresh_value"],
     ForgetsWhatIsClosed: ["test_reopening_finds_what_a_persistent_store_was_given"],
 }
 """Each wrong store, and the tests that must catch it."""

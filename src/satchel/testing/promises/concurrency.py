@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from ...capability import Capability
 from ...protocol import SupportsEverything
 from ..cases import ACCEPTED_VALUES, LEGAL_NAMES, identical
 from ..clock import FakeClock
@@ -102,6 +103,30 @@ class ConcurrencyPromises(Suite):
         failed = [number for number, outcome in enumerate(outcomes) if outcome is not None]
         assert failed == [5, 15, 25, 35, 45]
         assert len(await store.get_many("c", [str(number) for number in range(50)])) == 45
+
+    async def test_a_cancelled_put_never_lands_over_a_later_one(self, store: SupportsEverything) -> None:
+        await store.ping()
+        for number in range(20):
+            cancelled = asyncio.create_task(store.put("c", str(number), "cancelled"))
+            for _ in range(number % 4):
+                await asyncio.sleep(0)
+            cancelled.cancel()
+            await asyncio.gather(cancelled, return_exceptions=True)
+            await store.put("c", str(number), "later")
+        await asyncio.sleep(0.05)  # what was cut off would land by now
+        found = await store.get_many("c", [str(number) for number in range(20)])
+        assert list(found.values()) == ["later"] * 20
+
+    async def test_removing_the_expired_never_removes_a_fresh_value(
+        self, store: SupportsEverything, clock: FakeClock
+    ) -> None:
+        keys = [str(number) for number in range(30)]
+        await store.put_many("c", dict.fromkeys(keys, "old"), ttl=5)
+        clock.advance(6)
+        culls: list[Any] = [store.cull() for _ in range(3)] if Capability.CULL in store.capabilities else []
+        reads = [store.get("c", key) for key in keys]
+        await asyncio.gather(*culls[:1], *reads, *(store.put("c", key, "fresh") for key in keys), *culls[1:])
+        assert await store.get_many("c", keys) == dict.fromkeys(keys, "fresh")
 
     async def test_reopening_finds_what_a_persistent_store_was_given(
         self, store: SupportsEverything, new_store: NewStore, clock: FakeClock
