@@ -31,7 +31,7 @@ def drawn_tree():
     parents, found = [], {}
     for line in tree.splitlines():
         depth = re.match(r"[│├└─ ]*", line).end() // 3
-        names = re.findall(r"(\w+Error)\b", line.partition("(")[0].partition("  ")[0])
+        names = re.findall(r"\w+Error\b", line.partition("(")[0])
         also = re.search(r"\(also (\w+)\)", line)
         for name in names:
             found[name] = (parents[depth - 1] if depth else "Exception", also[1] if also else None)
