@@ -13,7 +13,7 @@ from ..clock import TTL
 from ..collection import HasCollections
 from ..description import Described, Description
 from ..entry import Entry
-from ..errors import ConfigurationError, StoreError, UnsupportedOperationError
+from ..errors import ConfigurationError, SatchelError, UnsupportedOperationError
 from ..names import MAX_NAME_BYTES, check_items, check_limit, check_name, check_names, check_prefix, utf8_size
 from ..protocol import AsyncKeyValue, SupportsEverything
 from .call import MISSING, surrounded
@@ -122,8 +122,9 @@ class BaseWrapper(HasCollections, Seams, Described):
         inner_collection, inner_key = self._ref(collection, key)
         try:
             value = await self._inner.get(inner_collection, inner_key, MISSING if self._decodes else default)
-        except StoreError as error:
-            raise renamed(error, collection, key) from error
+        except SatchelError as error:
+            names = {(inner_collection, inner_key): (collection, key)}
+            raise renamed(error, names) from error.__cause__ or error
         if not self._decodes:
             return value
         return default if value is MISSING else await self._decoded("get", (collection, key), value)
@@ -146,8 +147,9 @@ class BaseWrapper(HasCollections, Seams, Described):
             value = await self._encoded("put", (collection, key), value)
         try:
             await self._inner.put(inner_collection, inner_key, value, ttl=self._ttl(ttl))
-        except StoreError as error:
-            raise renamed(error, collection, key) from error
+        except SatchelError as error:
+            names = {(inner_collection, inner_key): (collection, key)}
+            raise renamed(error, names) from error.__cause__ or error
 
     async def delete(self, collection: str, key: str) -> bool:
         """Remove the entry under a key, and say whether it was there."""

@@ -81,10 +81,11 @@ class Seams:
 
     async def _call(self, function: Callable[..., Awaitable[T]], ref: Ref, *arguments: Any, **named: Any) -> T:
         """Call a method of the inner store about one entry of the caller's."""
+        inner = self._ref(*ref)
         try:
-            return await function(*self._ref(*ref), *arguments, **named)
-        except StoreError as error:
-            raise renamed(error, *ref) from error
+            return await function(*inner, *arguments, **named)
+        except SatchelError as error:
+            raise renamed(error, {inner: ref}) from error.__cause__ or error
 
     async def _call_many(
         self,
@@ -95,16 +96,12 @@ class Seams:
         **named: Any,
     ) -> T:
         """Call a method of the inner store about many entries; `keys` gives the caller's keys for the inner ones."""
+        inner = self._collection(collection)
         try:
-            return await function(self._collection(collection), *arguments, **named)
-        except BatchError as error:
-            own = renamed(error, collection, None)
-            own.failed = {
-                keys[name]: renamed(failure, collection, keys[name]) for name, failure in error.failed.items()
-            }
-            raise own from error
-        except StoreError as error:
-            raise renamed(error, collection, None) from error
+            return await function(inner, *arguments, **named)
+        except SatchelError as error:
+            names = {(inner, name): (collection, key) for name, key in keys.items()}
+            raise renamed(error, names) from error.__cause__ or error
 
     async def _encoded(self, operation: str, ref: Ref, value: object) -> object:
         return await self._transformed(self._encode, operation, ref, value)
@@ -146,7 +143,7 @@ class Seams:
             raise
         except SatchelError as error:
             own = error.again()
-            own.args = (f"{operation} of key {ref[1]!r} in collection {ref[0]!r} of {self!r}: {error}",)
+            own.args = (f"{operation} {_place(ref)}{self!r}: {error}",)
             raise own from error.__cause__
 
     async def _listing(
@@ -166,9 +163,24 @@ class Seams:
                 return
 
 
-def renamed(error: Any, collection: str, key: str | None) -> Any:
-    """Return an error of the inner store's that names the caller's own collection and key."""
+def renamed(error: SatchelError, names: Mapping[Ref, Ref]) -> SatchelError:
+    """Return an error of the inner store's with the caller's own names, which are given for the inner ones."""
     own = error.again()
+    for inner, ref in names.items():
+        if _place(inner) in str(error):
+            own.args = (str(error).replace(_place(inner), _place(ref), 1), *error.args[1:])
+            break
     if isinstance(own, StoreError):
-        own.collection, own.key = collection, key
+        (first, *more) = names.values()
+        own.collection, own.key = first[0], None if more or own.key is None else first[1]
+    if isinstance(own, BatchError):
+        own.failed = {
+            ref[1]: renamed(own.failed[inner[1]], {inner: ref})
+            for inner, ref in names.items()
+            if inner[1] in own.failed
+        }
     return own
+
+
+def _place(ref: Ref) -> str:
+    return f"of key {ref[1]!r} in collection {ref[0]!r} of "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
+
+import msgspec
 
 from ..codec import LARGE, MAX_DEPTH, room_left
 from ..entry import Entry
@@ -17,6 +18,10 @@ from .base import BaseWrapper
 from .call import MISSING, Call
 
 _BUCKETS = 28
+_FEW = 64
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+_NO_JSON = (TypeError, ValueError, OverflowError, RecursionError)
+_encode = msgspec.json.Encoder().encode
 _WRITES = frozenset({"put", "put_if_absent", "compare_and_put"})
 _BATCHES = frozenset({"get_many", "get_entries", "put_many", "delete_many"})
 _LOOKUPS = frozenset({"get_entry", "exists"})
@@ -102,38 +107,34 @@ class StatisticsWrapper(BaseWrapper):
             raise
         finally:
             counter.add(perf_counter() - start)
-        values: tuple[Any, ...] = ()
         if operation == "get":
             if outcome is MISSING:
                 counter.misses += 1
             else:
                 counter.hits += 1
-                values = (outcome,)
+                counter.bytes += _quick_size(outcome) or await _sizes([outcome])
         elif operation in _WRITES:
-            values = (call.value,)
+            counter.bytes += _quick_size(call.value) or await _sizes([call.value])
         elif operation in _BATCHES:
             keys = call.arguments[1]
             counter.batch_sizes[len(keys).bit_length()] += 1
             if operation == "put_many":
-                values = tuple(keys.values())
+                counter.bytes += await _sizes(keys.values())
             elif operation != "delete_many":
                 counter.hits += len(outcome)
                 counter.misses += len(keys) - len(outcome)
-                values = tuple(outcome.values())
+                counter.bytes += await _sizes(outcome.values())
         elif operation in _LOOKUPS:
             counter.hits += bool(outcome)
             counter.misses += not outcome
-            values = (outcome,) if operation == "get_entry" and outcome else ()
-        if values:
-            size = _size(values)
-            counter.bytes += size if size < LARGE else await in_worker(_size, values, math.inf)
+            counter.bytes += outcome.size if type(outcome) is Entry else 0
         return outcome
 
     def _counter(self, collection: object, operation: str) -> _Counter:
         name = collection if type(collection) is str else ""
         counters = self._counters.get(name)
         if counters is None:
-            if len(self._counters) >= self._max_collections:
+            if len(self._counters) - ("" in self._counters) >= self._max_collections:
                 name = ""
             counters = self._counters.setdefault(name, {})
         counter = counters.get(operation)
@@ -176,16 +177,35 @@ class _Counter:
         )
 
 
-def _size(values: tuple[Any, ...], enough: float = LARGE) -> int:
-    size = 0
-    for value in values:
-        kind = type(value)
-        if kind is bytes or kind is str:
-            size += len(value)
-        elif kind is Entry:
-            size += value.size
-        else:
-            size += int(enough - max(0, room_left([value], enough, MAX_DEPTH)))
-        if size >= enough:
-            break
-    return size
+def _quick_size(value: Any) -> int:
+    """Return the size of a value that is quickly measured; 0 for another."""
+    kind = type(value)
+    if kind is bytes:
+        return len(value)
+    if kind is dict or kind is list:
+        items = value.values() if kind is dict else value
+        if len(items) > _FEW or not _SCALARS.issuperset(map(type, items)):
+            return 0
+    elif kind not in _SCALARS:
+        return 0
+    try:
+        return len(_encode(value))
+    except _NO_JSON:
+        return 0
+
+
+async def _sizes(values: Iterable[Any]) -> int:
+    return sum([_quick_size(value) or await _size(value) for value in values])
+
+
+async def _size(value: Any) -> int:
+    if type(value) is bytes:
+        return len(value)
+    if type(value) is Entry:
+        return value.size
+    try:
+        if room_left((value,), LARGE, MAX_DEPTH) < 0:
+            return len(await in_worker(_encode, value))
+        return len(_encode(value))
+    except _NO_JSON:
+        return 0  # a codec of the user's own keeps what JSON has no form for

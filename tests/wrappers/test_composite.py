@@ -1,0 +1,66 @@
+import pytest
+
+from satchel import Capability, ConfigurationError, MemoryStore, NullStore, StoreClosedError, UnsupportedOperationError
+from satchel.testing import WrapperConformance
+from satchel.wrappers import CompositeStore
+from tests.wrappers.doubles import PrefixKeys, Routing
+
+
+class TestRouting(WrapperConformance):
+    def wrap(self, inner, clock):
+        return Routing(MemoryStore(clock=clock), inner)
+
+
+async def test_each_collection_is_kept_where_it_belongs():
+    hot, cold = MemoryStore(), MemoryStore()
+    store = Routing(hot, cold)
+    await store.put("hot things", "k", 1)
+    await store.put("things", "k", 2)
+    assert await hot.get("hot things", "k") == 1
+    assert await cold.get("things", "k") == 2
+    assert await hot.get("things", "k") is None
+
+
+def test_capabilities_are_what_is_written_and_every_inner_store_has():
+    hot, cold = MemoryStore(), MemoryStore()
+    assert Routing(hot, cold).capabilities == Capability.CULL | Capability.DESTROY_COLLECTION
+    cold._lacking = Capability.CULL
+    assert Routing(hot, cold).capabilities == Capability.DESTROY_COLLECTION
+
+
+@pytest.mark.parametrize("operation", ["keys", "collections", "destroy", "touch", "put_if_absent", "compare_and_put"])
+def test_what_is_not_written_is_refused_by_name(operation):
+    store = Routing(MemoryStore(), NullStore())
+    with pytest.raises(UnsupportedOperationError, match=rf"Routing\(MemoryStore\(\), NullStore\(\)\).* {operation};"):
+        getattr(store, operation)()
+
+
+def test_the_longest_key_is_the_shortest_of_them():
+    assert Routing(MemoryStore(), PrefixKeys(MemoryStore())).max_key_bytes == 4094
+
+
+async def test_all_are_closed_also_when_one_fails_and_one_that_comes_twice_once():
+    broken, other = MemoryStore(), MemoryStore()
+    await broken.aclose()
+    with pytest.raises(StoreClosedError):
+        await Routing(broken, other).aclose()
+    with pytest.raises(StoreClosedError):
+        await other.get("c", "k")
+    async with Routing(twice := MemoryStore(), twice) as store:
+        await store.ping()
+        await store.aclose()
+
+
+async def test_leaving_closes_all():
+    hot, cold = MemoryStore(), MemoryStore()
+    async with Routing(hot, cold):
+        pass
+    for inner in (hot, cold):
+        with pytest.raises(StoreClosedError):
+            await inner.ping()
+
+
+@pytest.mark.parametrize("inners", [(), (MemoryStore(), None)])
+def test_what_is_no_store_is_refused(inners):
+    with pytest.raises(ConfigurationError, match="CompositeStore goes over stores, got"):
+        CompositeStore(*inners)

@@ -1,0 +1,75 @@
+"""Every promise of a store, asked of each wrapper and of a wrapper for each seam."""
+
+from satchel.testing import WrapperConformance
+from satchel.wrappers import SanitizationWrapper, StatisticsWrapper, TTLWrapper
+from tests.wrappers.doubles import Framed, Nothing, OneWay, PrefixCollections, PrefixKeys, ReadsEntries
+
+LONG_COLLECTIONS = (
+    "test_collections_of_4096_bytes_are_listed_as_they_were_put",
+    "test_collections_of_4096_bytes_are_collections_of_their_own",
+    "test_a_long_key_in_a_long_collection_works",
+)
+EXPANDING = (
+    *LONG_COLLECTIONS,
+    "test_every_legal_name_is_accepted",
+    "test_keys_of_the_greatest_length_are_listed_as_they_were_put",
+    "test_keys_of_the_greatest_length_are_entries_of_their_own",
+)
+
+
+class TestNothing(WrapperConformance):
+    def wrap(self, inner, clock):
+        return Nothing(inner)
+
+
+class TestPrefixKeys(WrapperConformance):
+    def wrap(self, inner, clock):
+        return PrefixKeys(inner)
+
+
+class TestOneWay(WrapperConformance):
+    def wrap(self, inner, clock):
+        return OneWay(inner)
+
+
+class TestPrefixCollections(WrapperConformance):
+    changes = dict.fromkeys(LONG_COLLECTIONS, "a collection that leaves no room for the prefix is refused")
+
+    def wrap(self, inner, clock):
+        return PrefixCollections(inner)
+
+
+class TestFramed(WrapperConformance):
+    def wrap(self, inner, clock):
+        return Framed(inner)
+
+
+class TestTTL(WrapperConformance):
+    def wrap(self, inner, clock):
+        return TTLWrapper(inner)
+
+
+class TestReadsOfSlidingTTL(WrapperConformance):
+    changes = dict.fromkeys(
+        ["test_capabilities_that_the_inner_store_lacks_are_lacking"], "sliding needs CONDITIONAL, and says so when made"
+    )
+
+    def wrap(self, inner, clock):
+        return ReadsEntries(inner, default=0.000_001, sliding=True)
+
+
+class TestEscape(WrapperConformance):
+    changes = dict.fromkeys(EXPANDING, "a name that is too long once escaped is refused")
+
+    def wrap(self, inner, clock):
+        return SanitizationWrapper(inner, key_strategy="escape", collection_strategy="escape")
+
+
+class TestMemcachedPreset(WrapperConformance):
+    def wrap(self, inner, clock):
+        return SanitizationWrapper(inner, preset="memcached-v1")
+
+
+class TestStatistics(WrapperConformance):
+    def wrap(self, inner, clock):
+        return StatisticsWrapper(inner)
