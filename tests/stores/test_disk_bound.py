@@ -153,6 +153,21 @@ async def test_reads_of_very_many_entries_are_written_down_now_and_then(tmp_path
         assert len(store._entries._read_at) == 0
 
 
+async def test_reading_does_not_wait_for_a_writer(tmp_path: Path) -> None:
+    async with DiskStore(tmp_path, max_size=10_000_000) as store:
+        names = [str(at) for at in range(1500)]
+        await store.put_many("a", dict.fromkeys(names, 1))
+        other = sqlite3.connect(tmp_path / "satchel.sqlite3", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        for start in (0, 500, 1000):  # within the lock's 10 seconds, or the timeout of the test
+            async with asyncio.timeout(5):
+                await store.get_many("a", names[start : start + 500])
+        other.execute("ROLLBACK")
+        other.close()
+        database = store._thread.database
+        assert await store._thread.run(lambda: database.execute("PRAGMA busy_timeout").fetchone()) == (10_000,)
+
+
 # What things cost, in bytes written.
 
 

@@ -104,7 +104,7 @@ class Entries:
         if self._max_size is not None:
             self._read_at |= dict.fromkeys(refs, time.time_ns())
             if len(self._read_at) > _MOST_NOTED:
-                self.change(self.note_reads)
+                self._note_reads_now()
         return outcomes
 
     def change(self, work: Callable[..., R], *arguments: Any) -> R:
@@ -199,6 +199,17 @@ class Entries:
         """Write down when entries were read, which until then is only remembered."""
         self._cursor.executemany(_NOTE, [(used, *ref) for ref, used in self._read_at.items()])
         self._read_at.clear()
+
+    def _note_reads_now(self) -> None:
+        """Write down the reads if no other process is writing: a reader does not wait for that."""
+        ((patience,),) = self._execute("PRAGMA busy_timeout").fetchall()
+        self._execute("PRAGMA busy_timeout = 0").fetchall()
+        try:
+            self.change(self.note_reads)
+        except sqlite3.OperationalError:
+            self._read_at.clear()
+        finally:
+            self._execute(f"PRAGMA busy_timeout = {patience:d}").fetchall()
 
     def _living(self, ref: Ref, now: float) -> str | None:
         """Return the version of a living entry."""
