@@ -64,6 +64,15 @@ class TestEntryBound:
         await store.put("c", "next", LETTER)
         assert set(await listed(store.keys("c"))) == {"oldest", "newest", "next"}
 
+    async def test_expired_go_first_however_many_have_expired(self, clock):
+        store = MemoryStore(clock=clock, max_entries_per_collection=600)
+        await store.put_many("other", {str(number): 1 for number in range(600)}, ttl=1)
+        await store.put("c", "oldest", 1)
+        await store.put_many("c", {str(number): 1 for number in range(599)}, ttl=2)
+        clock.advance(3)
+        await store.put("c", "next", 1)
+        assert set(await listed(store.keys("c"))) == {"oldest", "next"}
+
     async def test_a_batch_past_the_bound_leaves_its_last_entries(self):
         store = MemoryStore(max_entries_per_collection=3)
         await store.put_many("c", {str(number): number for number in range(10)})
@@ -178,7 +187,7 @@ class TestExpired:
             for step in range(30_000):
                 await store.put("c", "a", step, ttl=3600)
                 clock.advance(0 if step < 15_000 else 0.001)
-            assert tracemalloc.get_traced_memory()[0] < 1_000_000
+            assert tracemalloc.get_traced_memory()[1] < 1_000_000
         finally:
             tracemalloc.stop()
 
