@@ -335,6 +335,22 @@ async def test_large_values_are_validated_in_a_worker_thread(store):
         assert Watched.threads
 
 
+async def test_many_small_values_leave_the_loop_its_turns(users):
+    turns = 0
+
+    async def others():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    plain = {str(number): {"name": "x", "visits": number} for number in range(5000)}
+    task = asyncio.create_task(others())
+    await users._all_loaded(plain)
+    task.cancel()
+    assert turns >= 10
+
+
 def test_it_says_what_it_is_without_a_value(store):
     assert repr(store.collection("users", model=User)) == "Collection(MemoryStore(), 'users', model=User)"
     assert repr(store.collection("things")) == "Collection(MemoryStore(), 'things')"

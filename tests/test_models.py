@@ -23,7 +23,7 @@ from satchel import (
     ModelMismatchError,
     SerializationError,
 )
-from satchel.models import is_large, model_for
+from satchel.models import is_large, is_large_object, model_for
 
 SECRET = "hunter2"
 NOW = dt.datetime(2024, 2, 29, 12, 30, 1, 123456, tzinfo=dt.UTC)
@@ -376,8 +376,8 @@ def test_importing_satchel_imports_no_pydantic():
     ],
 )
 def test_large_is_a_matter_of_how_many_objects_there_are(value, large):
-    assert is_large(value, plain=True) is large
-    assert is_large(Holder(value), plain=False) is large
+    assert is_large(value) is large
+    assert is_large_object(Holder(value)) is large
 
 
 async def test_other_errors_of_a_model_are_left_as_they_are():

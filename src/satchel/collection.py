@@ -16,15 +16,16 @@ from .capability import Capability, require
 from .clock import TTL, seconds
 from .entry import Entry
 from .errors import BatchError, ConflictError, KeyMissingError, ModelMismatchError, SatchelError
-from .models import MISFITS, dump_checked, is_large, model_for, name_of
+from .models import MISFITS, dump_checked, is_large, is_large_object, model_for, name_of
 from .names import check_items, check_name
 from .protocol import AsyncKeyValue
-from .threads import in_worker
+from .threads import Turns, in_worker, tally
 
 T = TypeVar("T")
 D = TypeVar("D")
 
 _ATTEMPTS = 50
+_TYPICAL = 256  # a small value counts as so many bytes: their sizes are not known here
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.1
 
 
@@ -85,12 +86,20 @@ class Collection(Generic[T]):
         Raises:
             ModelMismatchError: The stored value does not fit the model.
         """
+        before = tally.calls
         value = await self._store.get(self._name, key, UNSET)
         if value is UNSET:
             return default
-        if self._model is None:
+        model = self._model
+        if model is None:
             return value
-        return await in_worker(self._load, key, value) if is_large(value, plain=True) else self._load(key, value)
+        if tally.calls != before and is_large(value):
+            return await in_worker(self._load, key, value)
+        try:
+            return model.load(value)  # `_load`, spelled out: this is the hottest line
+        except MISFITS as error:
+            problem = model.explain(error)
+        raise self._misfit(key, problem)
 
     async def require(self, key: str) -> T:
         """Return the value under a key.
@@ -147,7 +156,10 @@ class Collection(Generic[T]):
 
     async def put_many(self, items: Mapping[str, T], *, ttl: TTL | UnsetType | None = UNSET) -> None:
         """Store many values. Everything is checked first; the writes are not one atomic step."""
-        plain = {key: await self._dumped(key, cast("T", value)) for key, value in check_items(items)}
+        plain, turns = {}, Turns()
+        for key, value in check_items(items):
+            plain[key] = await self._dumped(key, cast("T", value))
+            await turns.after(_TYPICAL)
         await self._store.put_many(self._name, plain, ttl=self._ttl_for(ttl))
 
     async def delete_many(self, keys: Iterable[str]) -> int:
@@ -254,17 +266,22 @@ class Collection(Generic[T]):
             return cast("T", model.load(value))
         except MISFITS as error:
             problem = model.explain(error)
-        raise ModelMismatchError(f"the value of {self._place(key)} does not fit {name_of(self._kind)} at {problem}")
+        raise self._misfit(key, problem)
+
+    def _misfit(self, key: str, problem: str) -> ModelMismatchError:
+        return ModelMismatchError(f"the value of {self._place(key)} does not fit {name_of(self._kind)} at {problem}")
 
     async def _loaded(self, key: str, value: Any) -> T:
-        if self._model is not None and is_large(value, plain=True):
+        if self._model is not None and is_large(value):
             return await in_worker(self._load, key, value)
         return self._load(key, value)
 
     async def _all_loaded(self, values: Mapping[str, Any]) -> dict[str, T]:
         loaded: dict[str, T] = {}
         failed: dict[str, SatchelError] = {}
+        turns = Turns()
         for key, value in values.items():
+            await turns.after(_TYPICAL)
             try:
                 loaded[key] = await self._loaded(key, value)
             except ModelMismatchError as error:
@@ -284,7 +301,7 @@ class Collection(Generic[T]):
         if self._model is None:
             return value
         try:
-            if is_large(value, plain=False):
+            if is_large_object(value):
                 return await in_worker(dump_checked, self._kind, self._model, value)
             return dump_checked(self._kind, self._model, value)
         except SatchelError as error:

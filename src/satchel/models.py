@@ -121,20 +121,24 @@ def dump_checked(kind: Any, model: Model, value: Any) -> Any:
     )  # outside of the handler: the error has the value in it
 
 
-def is_large(value: object, *, plain: bool) -> bool:
-    """Say whether a value is so large that it belongs in a worker thread.
+def is_large(plain: Any) -> bool:
+    """Say whether plain JSON is so large that validating it belongs in a worker thread.
 
-    It counts objects, layer by layer: the garbage collector's view of them is by far the fastest.
-
-    Args:
-        value: Any value.
-        plain: It is plain JSON. Other objects refer to their classes, which do not count.
+    It counts objects, layer by layer, as the garbage collector sees them: nothing else is as fast.
     """
-    count, layer = 0, [value]
+    layer = get_referents(plain)
+    count = len(layer)
     while layer and count < _LARGE:
         layer = get_referents(*layer)
-        if not plain:
-            layer = [item for item in layer if not isinstance(item, type)]
+        count += len(layer)
+    return count >= _LARGE
+
+
+def is_large_object(value: object) -> bool:
+    """Say the same of any value. Objects refer to their classes, which do not count."""
+    count, layer = 0, [value]
+    while layer and count < _LARGE:
+        layer = [item for item in get_referents(*layer) if not isinstance(item, type)]
         count += len(layer)
     return count >= _LARGE
 
@@ -188,12 +192,12 @@ class _Pydantic:
                 f'model {name_of(kind)} takes pydantic to validate: pip install "satchel[pydantic]"'
             ) from error
         adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(kind)
-        by_field_name: dict[str, Any] = {"by_alias": False, "by_name": True}
         if _is_strict(adapter.core_schema):
             encode, validate = msgspec.json.Encoder().encode, adapter.validator.validate_json
-            self.load: Callable[[Any], Any] = lambda value: validate(encode(value), **by_field_name)
+            self.load: Callable[[Any], Any] = lambda value: validate(encode(value), by_alias=False, by_name=True)
         else:
-            self.load = partial(adapter.validator.validate_python, **by_field_name)
+            validate_plain = adapter.validator.validate_python
+            self.load = lambda value: validate_plain(value, by_alias=False, by_name=True)
         self.dump = partial(adapter.dump_python, mode="json", by_alias=False, round_trip=True, warnings=False)
         self._names = {name for part in parts for name in _fields(part)}
 

@@ -12,6 +12,19 @@ from .codec import LARGE
 P = ParamSpec("P")
 R = TypeVar("R")
 
+
+class Tally:
+    """Counts the calls of `in_worker`.
+
+    A store decodes a large value in a worker thread. So when the count has not changed while a value was read, the
+    value is small: which nobody can tell as quickly by looking at it.
+    """
+
+    calls = 0
+
+
+tally = Tally()
+
 _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
@@ -21,6 +34,7 @@ async def in_worker(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
     One runs at a time on each event loop: encoding holds the interpreter's lock, so that two at once would finish no
     sooner, and would leave the loop fewer turns.
     """
+    tally.calls += 1
     turn = _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
     async with turn:
         return await asyncio.to_thread(function, *args, **kwargs)
