@@ -117,7 +117,7 @@ def _text(name: str, value: object) -> str:
     if isinstance(value, timedelta):
         value = value.total_seconds()
     if isinstance(value, (int, float)):
-        return repr(value)
+        return repr(value).removesuffix(".0")
     if isinstance(value, (str, PathLike)):
         from urllib.parse import quote  # noqa: PLC0415  # it slows the import of the package
 

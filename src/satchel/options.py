@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Union
 
-from .description import HIDDEN, is_secret
+from .description import Described, is_secret
 from .errors import ConfigurationError
 from .registry import unknown
 
 _BOOLS = {"true": True, "1": True, "false": False, "0": False}
 
 
-def convert(kind: type, what: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def convert(kind: type[Described], what: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments for a constructor: texts converted, `NAME_env` replaced by the variable's value.
 
     Args:
@@ -36,7 +36,7 @@ def convert(kind: type, what: str, options: Mapping[str, Any]) -> dict[str, Any]
         if name not in parameters:
             name = given.removesuffix("_env")
             if name == given or name not in parameters:
-                raise unknown(f"option of {what}", given, parameters)
+                raise unknown(f"option of {what}", given, [*parameters, *kind.url_query])
             value = _variable(f"{what}: {given}", value)  # noqa: PLW2901  # it stands for the value
         if name in arguments:
             raise ConfigurationError(f"{what}: option {name!r} is given twice")
@@ -75,8 +75,6 @@ def _variable(what: str, variable: object) -> str:
 def _converted(what: str, parameter: inspect.Parameter, value: Any, *, secret: bool) -> Any:
     if not isinstance(value, str):
         return value
-    if value == HIDDEN and secret:
-        raise ConfigurationError(f"{what} was hidden when this was written down; give the secret itself")
     expected = []
     for form in _forms(parameter.annotation):
         converted = _as(form, value)

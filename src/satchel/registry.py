@@ -61,7 +61,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> ConfigurationError:
 
     names = sorted(known)
     close = difflib.get_close_matches(name, names, 1)
-    meant = f"; did you mean {close[0]!r}?" if close else ""
+    meant = f"; did you mean {close[0]!r}?" if close else "."
     return ConfigurationError(f"unknown {what} {name!r}{meant} Known: {', '.join(names) or 'none'}")
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote
 
 from .collection import HasCollections
-from .description import Described, Description, Layer
+from .description import HIDDEN, Described, Description, Layer
 from .errors import ConfigurationError
 from .options import convert
 from .protocol import AsyncKeyValue
@@ -18,6 +18,7 @@ from .registry import find_store, find_wrapper
 
 _FILE = Path("satchel.toml")
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):(.*)", re.DOTALL)
+_HIDDEN = re.compile(rf"[:=]{re.escape(HIDDEN)}(?=[@&,)]|$)")
 _WRAPPER = re.compile(r"([a-z][a-z0-9_-]*)(?:\((.*)\))?", re.DOTALL)
 _HOST = re.compile(r"\[([^\]]*)\](?::(.*))?|([^:]*)(?::(.*))?", re.DOTALL)
 
@@ -93,6 +94,8 @@ def _parsed(url: str) -> Description:
     match = _SCHEME.fullmatch(url)
     if match is None:
         raise ConfigurationError("a store's URL starts with a scheme, such as memory://")
+    if _HIDDEN.search(url):
+        raise ConfigurationError(f"a secret was hidden when this URL was written down; put it where {HIDDEN} is")
     scheme, rest = match[1].lower(), match[2]
     front, _, query = rest.partition("?")
     kind = find_store(scheme)
