@@ -185,11 +185,13 @@ async def test_a_copied_file_is_an_entry_of_its_own(store: FileTreeStore, tree: 
         '{"satchel": 1, "value": ' + "[" * 101 + "]" * 101 + "}",
         '{"satchel": 1, "value": ' + "[" * 100_000 + "]" * 100_000 + "}",
         '{"satchel": 1, "value": "secret',
+        '{"satchel": 1, "value": "\udcff"}',
+        '{"satchel": 1, "key": "\udcff", "value": 1}',
     ],
 )
 async def test_what_is_no_entry_is_an_integrity_error_for_that_key_alone(store: FileTreeStore, tree: Path, text: str):
     path = tree / "users" / "broken.json"
-    path.write_text(text)
+    path.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(IntegrityError, match="broken") as failure:
         await store.get("users", "broken")
     assert "secret" not in str(failure.value)
@@ -199,7 +201,7 @@ async def test_what_is_no_entry_is_an_integrity_error_for_that_key_alone(store: 
         await store.put_if_absent("users", "broken", 1)
     assert await store.delete("users", "broken") is True
     assert await store.get("users", "broken") is None
-    path.write_text(text)
+    path.write_bytes(text.encode(errors="surrogateescape"))
     await store.put("users", "broken", "mended")
     assert await store.get("users", "broken") == "mended"
 

@@ -107,7 +107,7 @@ def write_document(ref: Ref, record: Record, saved_at: int) -> bytes:
         key=ref[1],
         version=record.version,
         updated_at=_from_seconds(record.updated_at),
-        saved_at=_written(saved_at // SECOND, f"{saved_at % SECOND:09d}"),
+        saved_at=_from_nanoseconds(saved_at),
         checksum=f"{record.checksum:08x}",
         value=msgspec.Raw(record.payload),
     )
@@ -127,19 +127,13 @@ def read_document(ref: Ref, data: bytes, modified_at: int) -> Record:
     """
     document = _parse(data)
     deadline = _deadline(document)
-    if (document.collection, document.key) == ref and _is_as_written(document, modified_at):
-        return Record(
-            payload=msgspec.json.format(bytes(document.value), indent=-1),
-            codec=JsonCodec.number,
-            version=str(document.version),
-            updated_at=_seconds(document.updated_at),
-            deadline=deadline,
-            names=ref,
-            checksum=int(str(document.checksum), 16),
-        )
+    if (document.collection, document.key) == ref and document.saved_at == _from_nanoseconds(modified_at):
+        record = _as_written(ref, document, deadline)
+        if record is not None:
+            return record
     try:
         payload = _codec.encode(_codec.decode(document.value))
-    except (msgspec.MsgspecError, SerializationError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, SerializationError, RecursionError) as error:
         said = f": {error}" if isinstance(error, SerializationError) else ""
         raise _unreadable(f"its value is not one that put accepts{said}") from None
     origin = hashlib.blake2b(data, digest_size=16, salt=modified_at.to_bytes(16, "big", signed=True))
@@ -194,14 +188,21 @@ def _deadline(document: _Document) -> float:
         raise _unreadable("its expires_at is not an ISO 8601 time such as 2030-01-31T12:00:00Z, or null") from None
 
 
-def _is_as_written(document: _Document, modified_at: int) -> bool:
+def _as_written(ref: Ref, document: _Document, deadline: float) -> Record | None:
+    """Return the record as the store wrote it; None when its header has something that the store does not write."""
+    version, checksum = str(document.version), str(document.checksum)
+    if not (_VERSION.fullmatch(version) and _CHECKSUM.fullmatch(checksum)):
+        return None
     try:
-        whole, digits = _split(str(document.saved_at))
-        _split(str(document.updated_at))
+        updated_at = _seconds(document.updated_at)
     except ValueError:
-        return False
-    known = _VERSION.fullmatch(str(document.version)) and _CHECKSUM.fullmatch(str(document.checksum))
-    return bool(known) and whole * SECOND + int(digits.ljust(9, "0")) == modified_at
+        return None
+    payload = msgspec.json.format(bytes(document.value), indent=-1)
+    return Record(payload, JsonCodec.number, version, updated_at, deadline, ref, int(checksum, 16))
+
+
+def _from_nanoseconds(moment: int) -> str:
+    return _written(moment // SECOND, f"{moment % SECOND:09d}")
 
 
 def _from_seconds(moment: float) -> str:
