@@ -5,7 +5,6 @@ import enum
 import math
 import os
 import pickle
-import re
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
