@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, cast
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
@@ -265,5 +265,7 @@ def _settings() -> settings:
         max_examples=_EXAMPLES if untouched else loaded.max_examples,
         stateful_step_count=_STEPS if untouched else loaded.stateful_step_count,
         deadline=None,
+        report_multiple_bugs=False,  # one mistake breaks many answers, and shrinking each of them takes minutes
+        phases=[phase for phase in loaded.phases if phase is not Phase.explain],
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
