@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .capability import Capability
@@ -243,13 +244,9 @@ class Engine:
 
     def _make_queues(self) -> None:
         store = self._store
-
-        async def carry_out(requests: list[Request]) -> Sequence[Any]:
-            return await send(store, requests)
-
         self._reads, self._writes = (
             Coalescer(
-                carry_out,
+                partial(send, store),
                 max_inflight=store._max_inflight,
                 max_items=store._max_items,
                 max_bytes=store._max_bytes,

@@ -37,7 +37,7 @@ _SAFE_TO_RESEND = frozenset({Operation.READ, Operation.PUT, Operation.TOUCH})
 async def send(store: BaseStore, requests: list[Request]) -> Sequence[Any]:
     """Carry out requests with distinct names, those of each operation together."""
     operation = requests[0].operation
-    if all(request.operation is operation for request in requests):
+    if len(requests) == 1 or all(request.operation is operation for request in requests):
         return await _send_alike(store, operation, requests)
     outcomes: list[Any] = [None] * len(requests)
     groups: dict[Operation, list[int]] = {}
