@@ -1,0 +1,58 @@
+"""The quickstart and the example, as a new user would run them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.project.markdown import Page
+
+ROOT = Path(__file__).parents[2]
+SERVICE, TESTS = "Save this as `service.py`", "Save this as `test_service.py`"
+
+
+def run(*arguments, folder, **environment):
+    command = [sys.executable, *arguments]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, env=dict(os.environ, **environment)
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def folder(tmp_path):
+    text = (ROOT / "docs" / "quickstart.md").read_text()
+    shown = {mark: next(Page(text[text.index(mark) :]).blocks).code for mark in (SERVICE, TESTS)}
+    service = shown[SERVICE].replace("disk:///tmp/service", f"disk://{tmp_path}/data")
+    assert str(tmp_path) in service
+    (tmp_path / "service.py").write_text(service)
+    (tmp_path / "test_service.py").write_text("from service import User, app\n" + shown[TESTS])
+    return tmp_path
+
+
+def test_the_tests_of_the_quickstart_pass_and_open_no_real_store(folder):
+    assert "3 passed" in run("-m", "pytest", "-q", "test_service.py", folder=folder)
+    assert not (folder / "data").exists()
+
+
+def test_the_service_of_the_quickstart_keeps_what_it_is_given(folder):
+    code = (
+        "import asyncio, sys, httpx, service\n"
+        "async def main():\n"
+        "    async with service.app.router.lifespan_context(service.app):\n"
+        "        transport = httpx.ASGITransport(service.app)\n"
+        "        async with httpx.AsyncClient(transport=transport, base_url='http://test') as client:\n"
+        "            if sys.argv[1] == 'put':\n"
+        "                await client.put('/users/ada', json={'name': 'Ada'})\n"
+        "            print((await client.get('/users/ada')).text, (await client.get('/ready')).status_code)\n"
+        "asyncio.run(main())\n"
+    )
+    for step in ("put", "get"):
+        assert run("-c", code, step, folder=folder) == '{"name":"Ada","visits":0} 200\n'
+
+
+def test_the_example_passes_its_own_tests(tmp_path):
+    assert "6 passed" in run("-m", "pytest", "-q", "examples/fastapi_service", folder=ROOT)
