@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from satchel.stores._filetree_directory import Directory
 from satchel.stores.filetree import FileTreeStore
 from satchel.testing import FakeClock
 
@@ -168,15 +169,33 @@ async def test_a_cancelled_write_never_lands_over_a_later_one(tmp_path: Path):
 
 
 async def test_closing_waits_for_the_write_of_a_cancelled_caller(tmp_path: Path):
+    big = b"2" * 50_000_000
     store = FileTreeStore(tmp_path)
     await store.put("c", "k", 1)
-    writing = asyncio.create_task(store.put("c", "k", b"2" * 30_000_000))
-    await asyncio.sleep(0.005)
+    writing = asyncio.create_task(store.put("c", "k", big))
+    while not (tmp_path / "c" / ".satchel.tmp").exists():  # noqa: ASYNC110  # a file sets no event
+        await asyncio.sleep(0)
     writing.cancel()
     await store.aclose()
     assert not (tmp_path / "c" / ".satchel.tmp").exists()
     async with FileTreeStore(tmp_path) as other:
-        assert await other.get("c", "k") in (1, b"2" * 30_000_000)
+        assert await other.get("c", "k") == big
+
+
+async def test_a_reader_between_two_kinds_of_file_looks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async with FileTreeStore(tmp_path) as writer, FileTreeStore(tmp_path) as reader:
+        await writer.put("c", "k", b"old")
+        content, loop = Directory._content, asyncio.get_running_loop()
+
+        def look(directory: Directory, name: str, limit: int | None = None):
+            found = content(directory, name, limit)
+            if name == "k.json":
+                monkeypatch.undo()
+                asyncio.run_coroutine_threadsafe(writer.put("c", "k", "new"), loop).result(10)
+            return found
+
+        monkeypatch.setattr(Directory, "_content", look)
+        assert await reader.get("c", "k") == "new"
 
 
 def test_a_store_serves_one_event_loop_after_the_other(tmp_path: Path):

@@ -284,9 +284,7 @@ async def test_a_living_writers_temporary_file_is_not_swept(tmp_path: Path):
     assert not half.exists()
 
 
-@pytest.mark.parametrize("value", [5_000_000 * "a", 5_000_000 * b"a"])
-async def test_a_value_that_does_not_fit_leaves_the_old_one(tmp_path: Path, value: object):
-    kind = type(value).__name__
+async def test_a_value_that_does_not_fit_leaves_the_old_one(tmp_path: Path):
     code = f"""
 import asyncio, resource
 from satchel import StoreError
@@ -297,7 +295,7 @@ async def main():
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         for big in (5_000_000 * "a", 5_000_000 * b"a"):
             try:
-                await store.put_many("c", {{"k": big, "small": "fits"}})
+                await store.put_many("c", {{"small": "fits", "k": big}})
             except StoreError as error:
                 assert "no room" in str(error.failed["k"]) and list(error.failed) == ["k"], error
             else:
@@ -306,7 +304,7 @@ async def main():
 asyncio.run(main())
 """
     await asyncio.to_thread(subprocess.run, [sys.executable, "-W", "error", "-c", code], check=True)
-    assert [name for name in files(tmp_path) if "tmp" in name] == [], kind
+    assert [name for name in files(tmp_path) if "tmp" in name] == []
 
 
 @pytest.fixture
