@@ -322,6 +322,16 @@ class Watched:
         self.threads.add(threading.current_thread())
 
 
+@pytest.mark.parametrize("make", [MemoryStore, CoreOnly])
+async def test_large_values_are_validated_in_a_worker_thread_when_got(make):
+    watched = Collection(make(), "watched", model=Watched)
+    value = Watched(list(range(20_000)))
+    await watched.put("k", value)
+    Watched.threads.clear()
+    assert await watched.get("k") == value
+    assert threading.main_thread() not in Watched.threads
+
+
 async def test_large_values_are_validated_in_a_worker_thread(store):
     watched = store.collection("watched", model=Watched)
     for numbers, in_main in (([1], True), (list(range(20_000)), False)):

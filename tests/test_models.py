@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, NewType, NotRe
 import msgspec
 import pydantic
 import pytest
+import typing_extensions
 from annotated_types import Gt
 
 from satchel import (
@@ -97,6 +98,15 @@ class Film(TypedDict):
     seen: NotRequired[dt.date]
 
 
+class Play(typing_extensions.TypedDict):
+    title: str
+    by: "User"
+
+
+class Scene(typing_extensions.TypedDict):
+    number: int
+
+
 class User(pydantic.BaseModel):
     name: str = pydantic.Field(alias="userName", serialization_alias="USER")
     age: int = pydantic.Field(default=1, gt=0)
@@ -153,6 +163,8 @@ UserId = NewType("UserId", int)
         (ById, None),
         (Film, {"title": "Metropolis"}),
         (Film, {"title": "Metropolis", "seen": NOW.date()}),
+        (Play, {"title": "Hamlet", "by": User(userName="ada")}),
+        (Scene, {"number": 3}),
         (User, User(userName="ada", age=36, tags={"x"}, scores={"chess": 3})),
         (Strict, Strict(when=NOW, identity=uuid.UUID(int=1))),
         (Account, Account(login="ada")),

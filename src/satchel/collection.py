@@ -61,7 +61,7 @@ class Collection(Generic[T]):
         self: Collection[Any], store: AsyncKeyValue, name: str, *, model: object, ttl: TTL | None = None
     ) -> None: ...
     def __init__(self, store: AsyncKeyValue, name: str, *, model: Any = None, ttl: TTL | None = None) -> None:
-        self._store = store
+        self._bind(store)
         self._name = check_name(name, "collection")
         self._kind = model
         self._model = model_for(model)
@@ -93,7 +93,7 @@ class Collection(Generic[T]):
         model = self._model
         if model is None:
             return value
-        if tally.calls != before and is_large(value):
+        if (tally.calls != before or self._is_foreign) and is_large(value):
             return await in_worker(self._load, key, value)
         try:
             return model.load(value)  # `_load`, spelled out: this is the hottest line
@@ -252,8 +252,13 @@ class Collection(Generic[T]):
     def _over(self, store: AsyncKeyValue) -> Self:
         """Return this collection in another store, without preparing its model again."""
         twin = copy.copy(self)
-        twin._store = store
+        twin._bind(store)
         return twin
+
+    def _bind(self, store: AsyncKeyValue) -> None:
+        self._store = store
+        self._is_foreign = not hasattr(store, "collection")
+        """It need not decode large values in a worker thread, so `tally` says nothing about it."""
 
     def _ttl_for(self, ttl: TTL | UnsetType | None) -> TTL | None:
         return self._ttl if ttl is UNSET else ttl

@@ -21,7 +21,6 @@ from typing import (
     get_args,
     get_origin,
     get_type_hints,
-    is_typeddict,
 )
 
 import msgspec
@@ -101,7 +100,7 @@ def dump_checked(kind: Any, model: Model, value: Any) -> Any:
         ModelMismatchError: The value is not one of the model's.
         SerializationError: It is, but would come back different.
     """
-    is_class = isinstance(kind, type) and not is_typeddict(kind) and kind.__module__ != "builtins"
+    is_class = isinstance(kind, type) and not _is_typeddict(kind) and kind.__module__ != "builtins"
     if is_class and not isinstance(value, kind):
         raise ModelMismatchError(f"is of type {type(value).__name__}, not {name_of(kind)}")
     try:
@@ -238,7 +237,7 @@ def _fields(part: Any) -> Mapping[str, Any]:
     if hasattr(part, "__pydantic_fields__"):
         return {name: field.annotation for name, field in part.__pydantic_fields__.items()}
     marks = ("__dataclass_fields__", "__struct_fields__", "__attrs_attrs__", "_fields")
-    if is_typeddict(part) or (isinstance(part, type) and any(hasattr(part, mark) for mark in marks)):
+    if _is_typeddict(part) or (isinstance(part, type) and any(hasattr(part, mark) for mark in marks)):
         hints = get_type_hints(part, include_extras=True)
         return {name: hint for name, hint in hints.items() if ClassVar not in (hint, get_origin(hint))}
     return {}
@@ -260,6 +259,10 @@ def _fits_msgspec(kind: Any, parts: list[Any]) -> bool:
         return False
     classes = [part for part in parts if isinstance(part, type)]
     return not any(isinstance(msgspec.inspect.type_info(part), msgspec.inspect.CustomType) for part in classes)
+
+
+def _is_typeddict(kind: Any) -> bool:
+    return hasattr(kind, "__required_keys__")  # typing's own check does not know those of typing_extensions
 
 
 def _is_mapping(origin: Any) -> bool:
