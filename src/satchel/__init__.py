@@ -16,11 +16,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .base import BaseStore
 from .capability import Capability, require
 from .clock import TTL, Clock
-from .codec import Codec, JsonCodec, MessagePackCodec, SignedPickleCodec
-from .collection import Collection
 from .entry import Entry
 from .errors import (
     BatchError,
@@ -46,7 +43,6 @@ from .errors import (
     UnsupportedOperationError,
     ValueTooLargeError,
 )
-from .keyed import KeyedStore
 from .protocol import (
     AsyncKeyValue,
     SupportsConditional,
@@ -57,13 +53,17 @@ from .protocol import (
     SupportsEnumerateKeys,
     SupportsEverything,
 )
-from .stores.memory import MemoryStore
-from .stores.null import NullStore
-from .url import open_store
 
 if TYPE_CHECKING:
+    from .base import BaseStore
+    from .codec import Codec, JsonCodec, MessagePackCodec, SignedPickleCodec
+    from .collection import Collection
+    from .keyed import KeyedStore
     from .stores.disk import DiskStore
     from .stores.filetree import FileTreeStore
+    from .stores.memory import MemoryStore
+    from .stores.null import NullStore
+    from .url import open_store
 
 __version__ = "0.1.0"
 
@@ -117,11 +117,29 @@ __all__ = [
     "require",
 ]
 
-_STORES_WITH_DRIVERS = {"DiskStore": ".stores.disk", "FileTreeStore": ".stores.filetree"}
+# What is imported when it is first asked for, with its driver: a program pays for the stores that it uses.
+_LATER = {
+    "BaseStore": "base",
+    "Codec": "codec",
+    "Collection": "collection",
+    "DiskStore": "stores.disk",
+    "FileTreeStore": "stores.filetree",
+    "JsonCodec": "codec",
+    "KeyedStore": "keyed",
+    "MemoryStore": "stores.memory",
+    "MessagePackCodec": "codec",
+    "NullStore": "stores.null",
+    "SignedPickleCodec": "codec",
+    "open_store": "url",
+}
 
 
 def __getattr__(name: str) -> object:
-    """Import a store that brings a driver along when it is first asked for."""
-    if name in _STORES_WITH_DRIVERS:
-        return getattr(import_module(_STORES_WITH_DRIVERS[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f".{_LATER[name]}", __name__), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
