@@ -458,3 +458,17 @@ async def test_a_value_too_large_for_the_backend_is_refused_before_it():
         await store.put("c", "k", "x" * 10)
     assert store.events == []
     await store.aclose()
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+async def test_a_record_keeps_the_names_that_the_backend_cannot_give_back(sealed):
+    class Hashing(BatchStore):
+        def _hidden_names(self, ref):
+            return ref if len(ref[1]) > 5 else None
+
+    store = Hashing(sealed=sealed)
+    await store.put_many("c", {"short": 1, "longer than that": 2})
+    names = {key: record.names for (_, key), record in store.server.data.items()}
+    assert names == {"short": None, "longer than that": ("c", "longer than that")}
+    assert await store.get_many("c", names) == {"short": 1, "longer than that": 2}
+    await store.aclose()

@@ -84,5 +84,5 @@ class Values:
             raise ValueTooLargeError(
                 f"the encoded value has {len(payload)} bytes, this store takes at most {self._max_bytes}"
             )
-        record = Record(payload, codec, new_version(), now, deadline)
+        record = Record(payload, codec, new_version(), now, deadline, names)
         return record.sealed(names) if self._sealed else record
