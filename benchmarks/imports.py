@@ -13,6 +13,8 @@ STATEMENTS = {
     "import asyncio, msgspec": "import asyncio, msgspec",
     "import satchel": "import satchel",
     "import asyncio, msgspec, satchel": "import asyncio, msgspec, satchel",
+    "the same, and MemoryStore": "import asyncio, msgspec, satchel; satchel.MemoryStore",
+    "the same, and DiskStore": "import asyncio, msgspec, satchel; satchel.DiskStore",
 }
 
 

@@ -14,36 +14,33 @@ def watch(event, args):
 sys.dont_write_bytecode = True
 sys.addaudithook(watch)
 import satchel
+satchel.MemoryStore, satchel.open_store, satchel.Collection
 assert threading.active_count() == 1, threading.enumerate()
 print(*sorted({name.partition(".")[0] for name in sys.modules}), sep="\\n")
 assert not opened, opened
 """
 
-DRIVERS = {
-    *[
-        "aiosqlite",
-        "sqlite3",
-        "anyio",
-        "redis",
-        "glide",
-        "emcache",
-        "aiobotocore",
-        "botocore",
-        "boto3",
-        "pymongo",
-        "motor",
-    ],
-    *[
-        "elasticsearch",
-        "asyncpg",
-        "obstore",
-        "pydantic",
-        "fastapi",
-        "pytest",
-        "hypothesis",
-        "cryptography",
-        "zstandard",
-    ],
+STORE_DRIVERS = {
+    "aiobotocore",
+    "aiosqlite",
+    "asyncpg",
+    "elasticsearch",
+    "emcache",
+    "glide",
+    "motor",
+    "obstore",
+    "pymongo",
+}
+DRIVERS = STORE_DRIVERS | {
+    "anyio",
+    "boto3",
+    "cryptography",
+    "fastapi",
+    "hypothesis",
+    "pydantic",
+    "pytest",
+    "redis",
+    "sqlite3",
 }
 
 

@@ -45,7 +45,7 @@ Condition = str | None
 
 def optional(hook: Hook) -> Hook:
     """Mark a hook that a backend need not have; without it the store lacks the capability."""
-    hook.is_absent = True  # type: ignore[attr-defined]
+    hook.is_absent = True  # type: ignore[attr-defined]  # functions take any attribute
     return hook
 
 

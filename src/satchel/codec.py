@@ -99,7 +99,7 @@ class JsonCodec(StrictCodec):
         self.strict = strict
         if not strict:
             self.encode = self._convert  # type: ignore[method-assign]  # decided here, not at every put
-            self.encode_if_small = super(StrictCodec, self).encode_if_small  # type: ignore[method-assign]
+            self.encode_if_small = super(StrictCodec, self).encode_if_small  # type: ignore[method-assign]  # as above
 
     def __repr__(self) -> str:
         return f"JsonCodec(strict={self.strict})"
@@ -256,9 +256,9 @@ def _complaint(item: object, depth: int) -> str:
     if kind is str:
         return "" if _is_text(item) else "a str with a lone surrogate; decode it properly, or put bytes"
     if kind is int:
-        return "" if _MIN_INT <= item <= _MAX_INT else "an int beyond 64 bits; put it as a str"  # type: ignore[operator]
+        return "" if _MIN_INT <= item <= _MAX_INT else "an int beyond 64 bits; put it as a str"  # type: ignore[operator]  # kind says so
     if kind is float:
-        return "" if math.isfinite(item) else "a float that is NaN or infinite; put None or a str"  # type: ignore[arg-type]
+        return "" if math.isfinite(item) else "a float that is NaN or infinite; put None or a str"  # type: ignore[arg-type]  # kind says so
     return f"{_describe(item)} would not come back as it is; {_ADVICE.get(kind, 'convert it to plain JSON types')}"
 
 
@@ -274,7 +274,7 @@ _ADVICE: dict[type, str] = {
 
 def _is_text(text: object) -> bool:
     try:
-        str.encode(text)  # type: ignore[arg-type]
+        str.encode(text)  # type: ignore[arg-type]  # kind says so
     except UnicodeEncodeError:
         return False
     return True
