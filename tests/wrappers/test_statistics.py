@@ -84,6 +84,16 @@ async def test_bytes_of_what_is_put_and_got(store, value, size):
     }
 
 
+async def test_bytes_are_estimated_from_each_64th_value(store):
+    for number in range(128):
+        await store.put("c", str(number), b"x" * (100 if number % 64 == 0 else 1))
+    await store.put_many("d", {str(number): b"x" * (100 if number in (0, 64) else 1) for number in range(65)})
+    await store.put_many("d", {str(number): b"x" * (100 if number == 63 else 1) for number in range(64)})
+    counted = store.snapshot()
+    assert counted["c"]["put"].bytes == 12_800
+    assert counted["d"]["put_many"].bytes == 12_900
+
+
 async def test_a_value_that_json_lacks_counts_no_bytes():
     store = StatisticsWrapper(MemoryStore(codec=SignedPickleCodec(signing_key=b"k" * 32)))
     for value in (object, [object], [[object]], {"a": {1j: 2}}):

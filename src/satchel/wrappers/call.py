@@ -76,8 +76,8 @@ def surrounded(operation: str, method: Callable[..., Awaitable[Any]], around: Ar
     or a dict first, so that they can be looked at and the call can be made again.
     """
 
-    async def call(*arguments: Any, **named: Any) -> Any:
-        return await around(operation, Call(method, arguments, named))
+    def call(*arguments: Any, **named: Any) -> Awaitable[Any]:
+        return around(operation, Call(method, arguments, named))
 
     async def get(collection: str, key: str, default: Any = None) -> Any:
         found = await around(operation, Call(method, (collection, key, MISSING), {}))

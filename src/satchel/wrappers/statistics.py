@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from time import perf_counter
@@ -9,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ..codec import LARGE, MAX_DEPTH, room_left
+from ..codec import LARGE, rough_size
 from ..entry import Entry
 from ..errors import ConfigurationError
 from ..protocol import AsyncKeyValue
@@ -18,9 +19,7 @@ from .base import BaseWrapper
 from .call import MISSING, Call
 
 _BUCKETS = 28
-_FEW = 64
-_SCALARS = frozenset({str, int, float, bool, type(None)})
-_NO_JSON = (TypeError, ValueError, OverflowError, RecursionError)
+_SAMPLE = 64
 _encode = msgspec.json.Encoder().encode
 _WRITES = frozenset({"put", "put_if_absent", "compare_and_put"})
 _BATCHES = frozenset({"get_many", "get_entries", "put_many", "delete_many"})
@@ -36,7 +35,8 @@ class OperationStatistics:
         hits: Entries that were read and there, each key of a batch counted. A stored None is there.
         misses: Entries that were read and absent.
         errors: Calls that raised.
-        bytes: Of the values put or got: exact for `get_entry` and `get_entries`, else about what JSON takes.
+        bytes: Of the values put or got: what `get_entry` and `get_entries` say; for other operations an estimate, from
+            what the first and each 64th value after it take as JSON.
         seconds: All calls together.
         latencies: How many calls took less than each number of seconds but not less than the one before.
         batch_sizes: How many calls had fewer than each number of keys but not fewer than the one before.
@@ -89,16 +89,20 @@ class StatisticsWrapper(BaseWrapper):
 
     def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
         """Iterate over the keys of a collection, in no particular order, in constant memory."""
-        self._counter(collection, "keys").add(0.0)
+        self._counter(collection, "keys").latencies[0] += 1
         return self._inner.keys(collection, prefix=prefix, limit=limit)
 
     def collections(self) -> AsyncIterator[str]:
         """Iterate over the collections that hold at least one entry, in no particular order."""
-        self._counter("", "collections").add(0.0)
+        self._counter("", "collections").latencies[0] += 1
         return self._inner.collections()
 
     async def _around(self, operation: str, call: Call) -> Any:
-        counter = self._counter(call.collection, operation)
+        collection = call.arguments[0] if call.arguments else call.collection
+        try:
+            counter = self._counters[collection][operation]
+        except (KeyError, TypeError):
+            counter = self._counter(collection, operation)
         start = perf_counter()
         try:
             outcome = await call()
@@ -106,29 +110,44 @@ class StatisticsWrapper(BaseWrapper):
             counter.errors += 1
             raise
         finally:
-            counter.add(perf_counter() - start)
+            elapsed = perf_counter() - start
+            counter.seconds += elapsed
+            bucket = int(elapsed * 1e6).bit_length()
+            counter.latencies[bucket if bucket < _BUCKETS else -1] += 1
         if operation == "get":
             if outcome is MISSING:
                 counter.misses += 1
             else:
                 counter.hits += 1
-                counter.bytes += _quick_size(outcome) or await _sizes([outcome])
+                counter.values += 1
+                if counter.values % _SAMPLE == 1:
+                    await counter.measure((outcome,))
         elif operation in _WRITES:
-            counter.bytes += _quick_size(call.value) or await _sizes([call.value])
+            counter.values += 1
+            if counter.values % _SAMPLE == 1:
+                await counter.measure((call.value,))
         elif operation in _BATCHES:
-            keys = call.arguments[1]
-            counter.batch_sizes[len(keys).bit_length()] += 1
-            if operation == "put_many":
-                counter.bytes += await _sizes(keys.values())
-            elif operation != "delete_many":
-                counter.hits += len(outcome)
-                counter.misses += len(keys) - len(outcome)
-                counter.bytes += await _sizes(outcome.values())
+            await self._count_batch(counter, operation, call.arguments[1], outcome)
         elif operation in _LOOKUPS:
             counter.hits += bool(outcome)
             counter.misses += not outcome
-            counter.bytes += outcome.size if type(outcome) is Entry else 0
+            if type(outcome) is Entry:
+                counter.values += 1
+                await counter.measure((outcome,))
         return outcome
+
+    async def _count_batch(self, counter: _Counter, operation: str, keys: Any, outcome: Any) -> None:
+        counter.batch_sizes[len(keys).bit_length()] += 1
+        if operation == "delete_many":
+            return
+        found = keys if operation == "put_many" else outcome
+        if operation != "put_many":
+            counter.hits += len(found)
+            counter.misses += len(keys) - len(found)
+        before = counter.values
+        counter.values += len(found)
+        step = 1 if operation == "get_entries" else _SAMPLE
+        await counter.measure(itertools.islice(found.values(), -before % step, None, step))
 
     def _counter(self, collection: object, operation: str) -> _Counter:
         name = collection if type(collection) is str else ""
@@ -146,22 +165,20 @@ class StatisticsWrapper(BaseWrapper):
 class _Counter:
     """Counts what happens to one operation in one collection."""
 
-    __slots__ = ("batch_sizes", "bytes", "errors", "hits", "latencies", "misses", "seconds")
+    __slots__ = ("batch_sizes", "errors", "hits", "latencies", "measured", "misses", "samples", "seconds", "values")
 
     def __init__(self) -> None:
-        self.hits = self.misses = self.errors = self.bytes = 0
+        self.hits = self.misses = self.errors = self.values = self.samples = self.measured = 0
         self.seconds = 0.0
         # Bucket n counts what is below 2**n: microseconds, or keys.
         self.latencies = [0] * _BUCKETS
         self.batch_sizes = [0] * _BUCKETS
 
-    def add(self, elapsed: float) -> None:
-        """Count a call."""
-        self.seconds += elapsed
-        try:
-            self.latencies[int(elapsed * 1e6).bit_length()] += 1
-        except IndexError:
-            self.latencies[-1] += 1
+    async def measure(self, values: Iterable[Any]) -> None:
+        """Take the sizes of values."""
+        for value in values:
+            self.measured += await _size(value)
+            self.samples += 1
 
     def snapshot(self) -> OperationStatistics:
         """Return what was counted until now."""
@@ -170,32 +187,11 @@ class _Counter:
             hits=self.hits,
             misses=self.misses,
             errors=self.errors,
-            bytes=self.bytes,
+            bytes=round(self.measured * self.values / self.samples) if self.samples else 0,
             seconds=self.seconds,
             latencies={2**index / 1e6: count for index, count in enumerate(self.latencies) if count},
             batch_sizes={2**index: count for index, count in enumerate(self.batch_sizes) if count},
         )
-
-
-def _quick_size(value: Any) -> int:
-    """Return the size of a value that is quickly measured; 0 for another."""
-    kind = type(value)
-    if kind is bytes:
-        return len(value)
-    if kind is dict or kind is list:
-        items = value.values() if kind is dict else value
-        if len(items) > _FEW or not _SCALARS.issuperset(map(type, items)):
-            return 0
-    elif kind not in _SCALARS:
-        return 0
-    try:
-        return len(_encode(value))
-    except _NO_JSON:
-        return 0
-
-
-async def _sizes(values: Iterable[Any]) -> int:
-    return sum([_quick_size(value) or await _size(value) for value in values])
 
 
 async def _size(value: Any) -> int:
@@ -204,8 +200,8 @@ async def _size(value: Any) -> int:
     if type(value) is Entry:
         return value.size
     try:
-        if room_left((value,), LARGE, MAX_DEPTH) < 0:
+        if rough_size(value) >= LARGE:
             return len(await in_worker(_encode, value))
         return len(_encode(value))
-    except _NO_JSON:
+    except (TypeError, ValueError, OverflowError, RecursionError):
         return 0  # a codec of the user's own keeps what JSON has no form for

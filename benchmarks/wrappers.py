@@ -1,0 +1,91 @@
+"""What each wrapper adds to a get and to a put of a store in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from benchmarks.harness import Contender, Report, Work
+from benchmarks.value import POST
+from satchel import MemoryStore
+from satchel.wrappers import BaseWrapper, Call, SanitizationWrapper, StatisticsWrapper, TTLWrapper
+
+STEPS = 10_000
+
+
+class ChangesNothing(BaseWrapper):
+    pass
+
+
+class PrefixesKeys(BaseWrapper):
+    def _ref(self, collection: str, key: str) -> tuple[str, str]:
+        return collection, "prefix:" + key
+
+    def _unref(self, collection: str, key: str) -> str | None:  # noqa: ARG002  # a seam's
+        return key.removeprefix("prefix:")
+
+
+class GoesAround(BaseWrapper):
+    async def _around(self, operation: str, call: Call) -> Any:  # noqa: ARG002  # a seam's
+        return await call()
+
+
+WRAPPERS: dict[str, tuple[Callable[[Any], Any], float | None]] = {
+    "MemoryStore": (lambda inner: inner, None),
+    "changes nothing": (ChangesNothing, 0.3),
+    "prefixes keys": (PrefixesKeys, 0.5),
+    "goes around": (GoesAround, None),
+    "StatisticsWrapper": (StatisticsWrapper, 1.0),
+    "TTLWrapper": (lambda inner: TTLWrapper(inner, maximum=3600), None),
+    "TTLWrapper, sliding": (lambda inner: TTLWrapper(inner, default=3600, sliding=True), None),
+    "SanitizationWrapper": (lambda inner: SanitizationWrapper(inner, preset="redis-v1"), None),
+}
+
+
+def getting(wrap: Callable[[Any], Any]) -> Contender:
+    @asynccontextmanager
+    async def contender() -> AsyncIterator[Work]:
+        store = wrap(MemoryStore())
+        await store.put("c", "k", POST)
+
+        async def work(steps: range) -> None:
+            get = store.get
+            for _ in steps:
+                await get("c", "k")
+
+        yield work
+
+    return contender
+
+
+def putting(wrap: Callable[[Any], Any]) -> Contender:
+    @asynccontextmanager
+    async def contender() -> AsyncIterator[Work]:
+        store = wrap(MemoryStore())
+
+        async def work(steps: range) -> None:
+            put = store.put
+            for _ in steps:
+                await put("c", "k", POST)
+
+        yield work
+
+    return contender
+
+
+def run(report: Report) -> None:
+    for title, make in {"get a post": getting, "put a post": putting}.items():
+        report.compare(title, {name: make(wrap) for name, (wrap, _) in WRAPPERS.items()}, steps=STEPS)
+        rows = report.tables[-1]["rows"]
+        added: dict[str, dict[str, float]] = {}
+        for name, (_, goal) in list(WRAPPERS.items())[1:]:
+            label = name if goal is None else f"{name}, goal {goal}"
+            added[label] = {
+                mode: rows[name][mode] - rows["MemoryStore"][mode] for mode in rows[name] if mode.endswith("µs")
+            }
+        report.table(f"{title}: beyond the inner store", added)
+
+
+if __name__ == "__main__":
+    run(Report("wrappers"))
