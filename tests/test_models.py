@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, NewType, NotRe
 
 import msgspec
 import pydantic
+import pydantic.alias_generators
 import pytest
 import typing_extensions
 from annotated_types import Gt
@@ -361,6 +362,38 @@ def test_what_msgspec_can_validate_does_not_take_pydantic(monkeypatch, model):
 @pytest.mark.parametrize("model", [User, Even, Holder, Positive, Annotated[int, Gt(0)], list[User], pydantic.SecretStr])
 def test_what_means_something_to_pydantic_alone_is_left_to_it(model):
     assert type(model_for(model)).__name__ == "_Pydantic"
+
+
+class Camel(pydantic.BaseModel, alias_generator=pydantic.alias_generators.to_camel):
+    first_name: str
+    inner: "list[Camel]" = []
+
+
+@pydantic.dataclasses.dataclass
+class Aliased:
+    first_name: str = pydantic.Field(validation_alias=pydantic.AliasPath("names", 0))
+
+
+@dataclasses.dataclass
+class HoldsAliased:
+    people: list[Camel]
+    strictly: Annotated[dt.date | None, pydantic.Strict()] = None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Camel(firstName="ada", inner=[Camel(firstName="bob")]),
+        Aliased(names=["ada"]),
+        HoldsAliased([Camel(firstName="ada")]),
+        HoldsAliased([Camel(firstName="ada")], NOW.date()),
+    ],
+    ids=repr,
+)
+async def test_aliases_do_not_matter_wherever_they_are(value):
+    things = MemoryStore().collection("things", model=type(value))
+    await things.put("k", value)
+    assert await things.get("k") == value
 
 
 async def test_fields_are_stored_under_their_python_names():

@@ -191,12 +191,13 @@ class _Pydantic:
                 f'model {name_of(kind)} takes pydantic to validate: pip install "satchel[pydantic]"'
             ) from error
         adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(kind)
-        if _is_strict(adapter.core_schema):
-            encode, validate = msgspec.json.Encoder().encode, adapter.validator.validate_json
-            self.load: Callable[[Any], Any] = lambda value: validate(encode(value), by_alias=False, by_name=True)
-        else:
-            validate_plain = adapter.validator.validate_python
-            self.load = lambda value: validate_plain(value, by_alias=False, by_name=True)
+        validate, validate_json = adapter.validator.validate_python, adapter.validator.validate_json
+        self.load: Callable[[Any], Any] = validate
+        if _has(adapter.core_schema, "strict"):  # a strict model takes a date from JSON text, but not from a str
+            encode = msgspec.json.Encoder().encode
+            self.load = lambda value: validate_json(encode(value), by_alias=False, by_name=True)
+        elif _has(adapter.core_schema, "validation_alias"):
+            self.load = lambda value: validate(value, by_alias=False, by_name=True)
         self.dump = partial(adapter.dump_python, mode="json", by_alias=False, round_trip=True, warnings=False)
         self._names = {name for part in parts for name in _fields(part)}
 
@@ -269,11 +270,11 @@ def _is_mapping(origin: Any) -> bool:
     return isinstance(origin, type) and issubclass(origin, Mapping)
 
 
-def _is_strict(schema: Any) -> bool:
-    """Say whether a pydantic schema is strict anywhere: then a date, say, comes from JSON text but not from a `str`."""
+def _has(schema: Any, name: str) -> bool:
+    """Say whether a pydantic schema has something anywhere in it."""
     if isinstance(schema, dict):
-        return schema.get("strict") is True or any(map(_is_strict, schema.values()))
-    return isinstance(schema, (list, tuple)) and any(map(_is_strict, schema))
+        return bool(schema.get(name)) or any(_has(part, name) for part in schema.values())
+    return isinstance(schema, (list, tuple)) and any(_has(part, name) for part in schema)
 
 
 def _difference(loaded: Any, value: Any) -> str | None:
