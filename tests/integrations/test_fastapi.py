@@ -9,7 +9,7 @@ from typing import Annotated
 
 import httpx
 import pytest
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, WebSocket
 from pydantic import BaseModel
 
 from satchel import (
@@ -239,3 +239,26 @@ def test_without_fastapi_the_import_says_how_to_get_it():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 'pip install "satchel[fastapi]"' in done.stdout
+
+
+async def test_a_websocket_gets_the_collection_too():
+    app = FastAPI()
+
+    @app.websocket("/names")
+    async def names(socket: WebSocket, users: Users) -> None:
+        await socket.accept()
+        await socket.send_text((await users.require("ada")).name)
+        await socket.close()
+
+    sent = []
+    scope = {"type": "websocket", "path": "/names", "headers": [], "query_string": b"", "subprotocols": []}
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(message):
+        sent.append(message)
+
+    with override_store(app, MemoryStore(seed={"users": {"ada": {"name": "Ada"}}})):
+        await app(scope, receive, send)
+    assert [message.get("text") for message in sent if message["type"] == "websocket.send"] == ["Ada"]
