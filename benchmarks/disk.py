@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
 import aiosqlite
 import msgspec
@@ -33,7 +33,7 @@ class PlainStore:
         self._encode = msgspec.json.Encoder().encode
         self._decode = msgspec.json.Decoder().decode
 
-    async def __aenter__(self) -> PlainStore:
+    async def __aenter__(self) -> Self:
         self._database = await aiosqlite.connect(self._file, isolation_level=None)
         await self._database.execute("PRAGMA journal_mode = WAL")
         await self._database.execute("PRAGMA synchronous = NORMAL")

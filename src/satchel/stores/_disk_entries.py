@@ -7,7 +7,7 @@ import sqlite3
 import struct
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from ..base import Condition
@@ -104,7 +104,9 @@ class Entries:
         if self._max_size is not None:
             self._read_at |= dict.fromkeys(refs, time.time_ns())
             if len(self._read_at) > _MOST_NOTED:
-                self._note_reads_now()
+                with self._unless_locked():
+                    self.change(self.note_reads)
+                self._read_at.clear()
         return outcomes
 
     def change(self, work: Callable[..., R], *arguments: Any) -> R:
@@ -175,7 +177,7 @@ class Entries:
 
     def shrink(self) -> None:
         """Give the space of removed entries back to the file system, unless another process is at work."""
-        with contextlib.suppress(sqlite3.OperationalError):
+        with self._unless_locked():
             self._execute("VACUUM")
             self._execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
@@ -200,14 +202,15 @@ class Entries:
         self._cursor.executemany(_NOTE, [(used, *ref) for ref, used in self._read_at.items()])
         self._read_at.clear()
 
-    def _note_reads_now(self) -> None:
-        """Write down the reads if no other process is writing: a reader does not wait for that."""
+    @contextlib.contextmanager
+    def _unless_locked(self) -> Iterator[None]:
+        """Leave off what is not worth waiting for, where another process holds the lock."""
         ((patience,),) = self._execute("PRAGMA busy_timeout").fetchall()
         self._execute("PRAGMA busy_timeout = 0").fetchall()
         try:
-            self.change(self.note_reads)
+            yield
         except sqlite3.OperationalError:
-            self._read_at.clear()
+            pass  # the space is used again, and when entries were read is forgotten
         finally:
             self._execute(f"PRAGMA busy_timeout = {patience:d}").fetchall()
 

@@ -179,7 +179,7 @@ class DiskStore(BaseStore):
         where = "the connection's database" if self._connection is not None else f"{self._directory}"
         if isinstance(error, sqlite3.Error):
             return translate(error, where)
-        if isinstance(error, ValueError):  # aiosqlite says so
+        if type(error) is ValueError:  # aiosqlite's way to say so
             return StoreError(f"the connection of {self!r} has been closed; make a new store")
         if isinstance(error, OSError):
             return StoreError(f"{where} cannot be used: {error.strerror}; make it a directory to write in")
