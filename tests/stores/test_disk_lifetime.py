@@ -5,7 +5,6 @@ import gc
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import aiosqlite
@@ -239,9 +238,7 @@ async def test_closing_waits_for_what_was_sent(tmp_path: Path) -> None:
     store = DiskStore(tmp_path)
     puts = [asyncio.create_task(store.put("a", str(at), "x" * 10_000)) for at in range(50)]
     await asyncio.sleep(0)
-    started = time.monotonic()
     await store.aclose()
     await asyncio.gather(*puts)
-    assert time.monotonic() - started < 20
     async with DiskStore(tmp_path) as again:
         assert len([key async for key in again.keys("a")]) == 50
