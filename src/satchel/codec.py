@@ -148,7 +148,7 @@ class SignedPickleCodec(Codec):
 
         try:
             pickled = pickle.dumps(value, protocol=5)
-        except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
+        except Exception as error:  # an object's own __reduce__ can raise anything
             raise SerializationError(f"this {type(value).__name__} cannot be pickled") from error
         return self._sign(pickled) + pickled
 
