@@ -217,6 +217,15 @@ def test_damage_is_refused_and_never_read_as_another_value(count: int, tmp_path:
     assert sum(map(bool, refused)) > count // 3
 
 
+async def test_damage_that_sqlite_quotes_in_its_message_is_refused(tmp_path: Path) -> None:
+    async with DiskStore(tmp_path) as store:
+        await store.put("a", "k", 1)
+    file = tmp_path / "satchel.sqlite3"
+    file.write_bytes(file.read_bytes().replace(b"satchel_expiring", b"satchel_expir\xec(g"))
+    with pytest.raises(IntegrityError, match="restore it from a backup"):
+        await DiskStore(tmp_path).get("a", "k")
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -10,9 +10,12 @@ from ..errors import IntegrityError, SatchelError, StoreError, StoreUnavailableE
 from ._disk_schema import BUSY_SECONDS, FILE_NAME
 
 
-def translate(error: sqlite3.Error, where: str) -> SatchelError | None:
+def translate(error: sqlite3.Error | UnicodeDecodeError, where: str) -> SatchelError | None:
     """Return the satchel error for one of SQLite's; None for those that say nothing to a user."""
-    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if isinstance(error, UnicodeDecodeError):
+        code = sqlite3.SQLITE_CORRUPT  # SQLite's message could not be decoded: it quotes what is damaged
+    match code:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StoreUnavailableError(
                 f"{where} was locked by another process for {BUSY_SECONDS:.0f} s; end its transaction or try again"

@@ -177,7 +177,7 @@ class DiskStore(BaseStore):
 
     def _translate(self, error: Exception) -> SatchelError | None:
         where = "the connection's database" if self._connection is not None else f"{self._directory}"
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, (sqlite3.Error, UnicodeDecodeError)):
             return translate(error, where)
         if type(error) is ValueError:  # aiosqlite's way to say so
             return StoreError(f"the connection of {self!r} has been closed; make a new store")
