@@ -58,7 +58,9 @@ def _parameters(kind: type) -> dict[str, inspect.Parameter]:
 
 
 def _evaluated(annotation: object, scope: dict[str, Any]) -> Any:
-    holder = types.SimpleNamespace(__annotations__={"it": annotation})
+    def holder() -> None: ...
+
+    holder.__annotations__ = {"it": annotation}
     try:
         return typing.get_type_hints(holder, scope)["it"]
     except (NameError, TypeError):

@@ -139,13 +139,20 @@ async def test_what_a_wrapper_drops_is_refused_by_name_however_it_is_stacked():
             await getattr(wrapper, operation)(*arguments, **({"ttl": 1} if operation == "touch" else {}))
 
 
-def test_a_sharing_wrapper_needs_listing_to_destroy():
+class SharedOneWay(OneWay):
+    _shares_collections = True
+
+
+async def test_a_sharing_wrapper_needs_listing_to_destroy():
     inner = MemoryStore()
     inner._lacking = Capability.ENUMERATE_KEYS
     assert PrefixKeys(inner).capabilities == Capability.CULL | Capability.CONDITIONAL
-    inner._lacking = Capability.DESTROY_COLLECTION | Capability.ENUMERATE_COLLECTIONS
-    assert Capability.DESTROY_COLLECTION in PrefixKeys(inner).capabilities
-    assert Capability.DESTROY_STORE not in PrefixKeys(inner).capabilities
+    inner._lacking = Capability.ENUMERATE_COLLECTIONS
+    lost = Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_STORE
+    assert PrefixKeys(inner).capabilities == MemoryStore().capabilities & ~lost
+    for refused in (PrefixKeys(inner).destroy, SharedOneWay(MemoryStore()).destroy):
+        with pytest.raises(UnsupportedOperationError, match="does not have destroy"):
+            await refused()
     with pytest.raises(UnsupportedOperationError, match=r"PrefixKeys.* does not have collections"):
         PrefixKeys(inner).collections()
 

@@ -96,16 +96,12 @@ class BaseWrapper(HasCollections, Seams, Described):
     @property
     def capabilities(self) -> Capability:
         """What this store can do beyond the core: what the inner one can, but for what the wrapper breaks."""
-        have = self.inner.capabilities
-        if self._shares_collections:
-            lists = Capability.ENUMERATE_KEYS in have
-            have &= ~(Capability.DESTROY_COLLECTION | Capability.DESTROY_STORE)
-            if lists:
-                have |= Capability.DESTROY_COLLECTION
-                have |= Capability.DESTROY_STORE if Capability.ENUMERATE_COLLECTIONS in have else Capability.NONE
-            else:
-                have &= ~Capability.ENUMERATE_COLLECTIONS
-        return have & ~self._dropped
+        have = self.inner.capabilities & ~self._dropped
+        if self._shares_collections and Capability.ENUMERATE_KEYS not in have:
+            have &= ~(Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLECTION)
+        if self._shares_collections and Capability.ENUMERATE_COLLECTIONS not in have:
+            have &= ~Capability.DESTROY_STORE
+        return have
 
     @property
     def max_key_bytes(self) -> int:

@@ -39,7 +39,7 @@ class Call(msgspec.Struct):
 
     def __call__(self) -> Awaitable[Any]:
         """Carry out the call."""
-        return self.function(*self.arguments, **self.named)
+        return self.function(*self.arguments, **self.named) if self.named else self.function(*self.arguments)
 
     @property
     def collection(self) -> Any:
