@@ -9,6 +9,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 
 import msgspec
 
@@ -24,6 +25,8 @@ from ._filetree_scan import Scan
 
 METADATA = ".satchel"
 """The directory of locks and of the layout; no collection's directory begins with a dot."""
+
+_REMEMBERED = 1000
 
 Changed = list[bool | SatchelError]
 
@@ -54,7 +57,7 @@ class Tree:
             if error.errno not in UNWRITABLE or not os.path.isdir(self._data):
                 raise
         self._layout, self._safe = settle(self._data, self._metadata)
-        self._escape = self._layout.escaping.escape
+        self._escape = lru_cache(_REMEMBERED)(self._layout.escaping.escape)
         self._unescape = self._layout.escaping.unescape
         try:
             self._sweep()
