@@ -35,8 +35,10 @@ def open_store(url: str | Description | None = None, **options: Any) -> OpenedSt
     """Make the store that a URL names, with the wrappers around it. It connects at its first call.
 
     `docs/urls.md` lists the URLs. Without one, the environment variable `SATCHEL_URL` gives it, or else the table
-    `[satchel]` of the file `satchel.toml` in the working directory, which is read now: without a URL, call this before
-    the event loop runs.
+    `[satchel]` of the file `satchel.toml` in the working directory.
+
+    That file is read now, and so is what is installed, when a scheme or wrapper is not one of satchel's own: then call
+    this before the event loop runs.
 
     Args:
         url: `scheme://...?option=value&wrap=name(option=value)`, the first wrapper innermost, or what `describe` gave.
