@@ -1,6 +1,14 @@
 import pytest
 
-from satchel import Capability, ConfigurationError, MemoryStore, NullStore, StoreClosedError, UnsupportedOperationError
+from satchel import (
+    Capability,
+    ConfigurationError,
+    MemoryStore,
+    NullStore,
+    StoreClosedError,
+    UnsupportedOperationError,
+    open_store,
+)
 from satchel.testing import WrapperConformance
 from satchel.wrappers import CompositeStore
 from tests.wrappers.doubles import PrefixKeys, Routing
@@ -64,3 +72,12 @@ async def test_leaving_closes_all():
 def test_what_is_no_store_is_refused(inners):
     with pytest.raises(ConfigurationError, match="CompositeStore goes over stores, got"):
         CompositeStore(*inners)
+
+
+def test_a_stack_on_a_composite_describes_itself_and_is_built_again():
+    store = PrefixKeys(Routing(MemoryStore(), NullStore()), prefix="a")
+    description = store.describe()
+    assert str(description) == "Routing://?hot=<MemoryStore>&cold=<NullStore>&wrap=PrefixKeys(prefix=a)"
+    again = open_store(description)
+    assert again.describe() == description
+    assert again.inner.hot is store.inner.hot
