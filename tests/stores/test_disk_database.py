@@ -1,7 +1,6 @@
 """The file of a disk store: who may read it, what it refuses, and what happens when it or its disk fails."""
 
 import asyncio
-import random
 import shutil
 import sqlite3
 import stat
@@ -11,50 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from satchel import ConfigurationError, IntegrityError, SatchelError, StoreError, StoreUnavailableError
+from satchel import ConfigurationError, SatchelError, StoreError, StoreUnavailableError
 from satchel.stores import _disk_schema
 from satchel.stores.disk import DiskStore
 from satchel.testing import FakeClock
+from tests.stores.disk_entries import ENTRIES, contents, fill, listed, open_file
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "disk"
 WRITTEN_AT = 1_700_000_000.0
-
-ENTRIES: dict[tuple[str, str], object] = {
-    ("users", "ada"): {"name": "Ada", "age": 36, "tags": [1, 2.5, None, True, "ü"]},
-    ("users", "../x\0\n%"): "text",
-    ("users", "bytes"): b"\x00\xff",
-    ("users", "empty"): b"",
-    ("sessions", "for an hour"): None,
-    ("large", "text"): "x" * 5_000,
-    ("large", "bytes"): bytes(range(256)) * 300,
-}
-
-
-async def fill(store: DiskStore) -> None:
-    for (collection, key), value in ENTRIES.items():
-        await store.put(collection, key, value, ttl=3600 if collection == "sessions" else None)
-
-
-async def contents(store: DiskStore) -> dict[tuple[str, str], object]:
-    return {
-        (collection, key): await store.get(collection, key)
-        async for collection in store.collections()
-        async for key in store.keys(collection)
-    }
 
 
 async def make_golden(directory: Path) -> None:
     """Wrote `tests/golden/disk/version-1`, with the release that brought this version of the schema."""
     async with DiskStore(directory, max_size=1_000_000, clock=lambda: WRITTEN_AT) as store:
         await fill(store)
-
-
-def listed(directory: Path, pattern: str = "*") -> list[str]:
-    return sorted(path.name for path in directory.glob(pattern))
-
-
-def open_file(directory: Path) -> sqlite3.Connection:
-    return sqlite3.connect(directory / "satchel.sqlite3", isolation_level=None)
 
 
 # Making it.
@@ -142,118 +111,6 @@ async def test_a_failed_upgrade_changes_nothing(tmp_path: Path, monkeypatch: pyt
             await DiskStore(tmp_path / "copy").get("a", "k")
     async with DiskStore(tmp_path / "copy", clock=lambda: WRITTEN_AT) as store:
         assert await contents(store) == ENTRIES
-
-
-# What is not ours, or damaged.
-
-
-async def test_another_programs_database_is_refused_and_untouched(tmp_path: Path) -> None:
-    database = open_file(tmp_path)
-    database.execute("CREATE TABLE other (value)")
-    database.close()
-    before = (tmp_path / "satchel.sqlite3").read_bytes()
-    with pytest.raises(ConfigurationError, match="another program; give DiskStore a directory of its own"):
-        await DiskStore(tmp_path).put("a", "k", 1)
-    assert (tmp_path / "satchel.sqlite3").read_bytes() == before
-    assert listed(tmp_path) == ["satchel.sqlite3"]
-
-
-async def test_a_file_that_is_no_database_is_refused_and_untouched(tmp_path: Path) -> None:
-    (tmp_path / "satchel.sqlite3").write_bytes(b"something else" * 1000)
-    with pytest.raises(IntegrityError, match="restore it from a backup, or move it away"):
-        await DiskStore(tmp_path).put("a", "k", 1)
-    assert (tmp_path / "satchel.sqlite3").read_bytes() == b"something else" * 1000
-
-
-def damaged_copies(directory: Path, count: int) -> list[Path]:
-    """Return databases in each of which one bit is flipped, or the end is missing."""
-
-    async def write() -> None:
-        async with DiskStore(directory / "whole") as store:
-            await fill(store)
-
-    asyncio.run(write())
-    chance = random.Random(count)
-    whole = (directory / "whole" / "satchel.sqlite3").read_bytes()
-    copies = []
-    for number in range(count):
-        copy = directory / str(number)
-        copy.mkdir()
-        damaged = bytearray(whole)
-        if number % 10:
-            damaged[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
-        else:
-            del damaged[chance.randrange(1, len(whole)) :]
-        (copy / "satchel.sqlite3").write_bytes(damaged)
-        copies.append(copy)
-    return copies
-
-
-async def damage_seen(directory: Path) -> int:
-    """Read everything, and return how many reads were refused; what is not refused must be right or absent."""
-    refused = 0
-    async with DiskStore(directory) as store:
-        for (collection, key), value in ENTRIES.items():
-            try:
-                found = await store.get(collection, key, "absent")
-            except (IntegrityError, ConfigurationError):
-                refused += 1
-            else:
-                assert type(found) is type(value) or found == "absent"
-                assert found in (value, "absent")
-        try:
-            found_all = await contents(store)
-        except (IntegrityError, ConfigurationError):
-            refused += 1
-        else:
-            assert all(ENTRIES.get(name) == value for name, value in found_all.items() if name in ENTRIES)
-    return refused
-
-
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("count", [100, pytest.param(2000, marks=pytest.mark.long)])
-def test_damage_is_refused_and_never_read_as_another_value(count: int, tmp_path: Path) -> None:
-    refused = [asyncio.run(damage_seen(copy)) for copy in damaged_copies(tmp_path, count)]
-    assert sum(map(bool, refused)) > count // 3
-
-
-async def test_damage_that_sqlite_quotes_in_its_message_is_refused(tmp_path: Path) -> None:
-    async with DiskStore(tmp_path) as store:
-        await store.put("a", "k", 1)
-    file = tmp_path / "satchel.sqlite3"
-    file.write_bytes(file.read_bytes().replace(b"satchel_expiring", b"satchel_expir\xec(g"))
-    with pytest.raises(IntegrityError, match="restore it from a backup"):
-        await DiskStore(tmp_path).get("a", "k")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "payload = x'22782022'",
-        "deadline = 5000000000.5",
-        "deadline = 'text'",
-        "codec = 7",
-        "version = x'00'",
-        "updated_at = 1",
-        "checksum = 0",
-        "payload = NULL",
-        "payload = 3",
-        "key = 'other', collection = 'elsewhere'",
-    ],
-)
-async def test_a_row_changed_by_hand_is_refused(change: str, tmp_path: Path) -> None:
-    async with DiskStore(tmp_path) as store:
-        await store.put("a", "k", {"x": 1}, ttl=1000)
-        await store.put("a", "whole", 1)
-        database = open_file(tmp_path)
-        database.execute(f"UPDATE satchel_entries SET {change} WHERE key = 'k'")  # noqa: S608  # it is one of those above
-        database.close()
-        name = ("elsewhere", "other") if "key" in change else ("a", "k")
-        with pytest.raises(IntegrityError):
-            await store.get(*name)
-        assert await store.get("a", "whole") == 1
-        await store.put(*name, 2)
-        assert await store.get(*name) == 2
 
 
 # What can happen to it while it is open.
