@@ -131,7 +131,7 @@ def test_an_unsealed_record_is_not_checked():
 
 def test_the_worked_example_of_the_documentation_is_right():
     text = (Path(__file__).parents[1] / "docs" / "format.md").read_text()
-    (example,) = re.findall(r"```hex\n(.*?)```", text, re.DOTALL)
+    (example,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
     wire = bytes.fromhex("".join(line.partition(" # ")[0] for line in example.splitlines()))
     assert wire == path_of("json-deadline").read_bytes()
     assert f"{HEADER_SIZE} bytes" in text
