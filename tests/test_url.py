@@ -212,6 +212,7 @@ def test_parts_and_options_are_converted(url, expected):
         ("memory://?wrap=ttl(sliding=true)", "sliding renews entries to the default"),
         ("memory://?wrap=sanitization(key_strategy=hsah)", "must be 'passthrough' or .*'hash'.* got 'hsah'"),
         ("memory://?wrap=sealed", "sealed needs the option 'key'"),
+        ("memory://?wrap=sealed(key=a,key_env=PATH)", "sealed: option 'key' is given twice"),
     ],
 )
 def test_what_is_wrong_in_a_url_is_named(url, message):
