@@ -21,6 +21,8 @@ class Missing(enum.Enum):
 MISSING: Final = Missing.MISSING
 """What a `get` gives inside a wrapper when the entry is absent: a stored None is something else."""
 
+_NOTHING: dict[str, Any] = {}
+
 Around = Callable[[str, "Call"], Awaitable[Any]]
 
 
@@ -80,7 +82,7 @@ def surrounded(operation: str, method: Callable[..., Awaitable[Any]], around: Ar
         return around(operation, Call(method, arguments, named))
 
     async def get(collection: str, key: str, default: Any = None) -> Any:
-        found = await around(operation, Call(method, (collection, key, MISSING), {}))
+        found = await around(operation, Call(method, (collection, key, MISSING), _NOTHING))
         return default if found is MISSING else found
 
     async def batch(collection: str, keys: Any) -> Any:

@@ -74,8 +74,14 @@ class Seams:
 
     def _checked(self, collection: str, key: str) -> Ref:
         # Most names are plain, and further calls for them would cost more than their mapping.
-        plain = type(collection) is type(key) is str and collection.isascii() and key.isascii()
-        if plain and 0 < len(collection) <= MAX_NAME_BYTES and 0 < len(key) <= self._limit:
+        if (
+            type(key) is str
+            and type(collection) is str
+            and key.isascii()
+            and collection.isascii()
+            and 0 < len(key) <= self._limit
+            and 0 < len(collection) <= MAX_NAME_BYTES
+        ):
             return collection, key
         return check_name(collection, "collection"), check_name(key, "key", self._limit)
 
