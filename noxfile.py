@@ -41,8 +41,8 @@ def types(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments behind -- are for pytest."""
-    install(session, "test")
-    session.run("pytest", *session.posargs)
+    install(session, "test", "types")
+    session.run("pytest", "--numprocesses", "2", *session.posargs)
 
 
 @nox.session
