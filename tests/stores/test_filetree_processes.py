@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from satchel import StoreError
+from satchel.stores import _filetree_tree
 from satchel.stores._filetree_directory import Directory
+from satchel.stores._filetree_system import held
 from satchel.stores.filetree import FileTreeStore
 from satchel.testing import FakeClock
 
@@ -108,6 +111,50 @@ async def test_processes_destroy_and_write_together(tmp_path: Path):
         assert [name async for name in store.collections()] == []
     left = [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))]  # noqa: ASYNC240  # it is over
     assert left == [".satchel", ".satchel/format.json", ".satchel/lock", ".satchel/locks"]
+
+
+def locks(root: Path) -> list[str]:
+    return sorted(os.listdir(root / ".satchel" / "locks"))  # noqa: PTH208  # names are what is meant
+
+
+@pytest.mark.parametrize("change", ["destroy", "destroy_collection", "delete"])
+async def test_who_finds_a_collection_gone_leaves_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str):
+    async with FileTreeStore(tmp_path) as store, FileTreeStore(tmp_path) as other:
+        await store.put("c", "k", 1)
+        loop = asyncio.get_running_loop()
+
+        def held_late(path: str):
+            monkeypatch.undo()
+            asyncio.run_coroutine_threadsafe(other.destroy(), loop).result(10)
+            return held(path)
+
+        monkeypatch.setattr(_filetree_tree, "held", held_late)
+        await getattr(store, change)(*{"destroy": [], "destroy_collection": ["c"], "delete": ["c", "k"]}[change])
+        assert locks(tmp_path) == []
+        await store.put("c", "k", 2)
+        assert locks(tmp_path) == ["c.lock"]
+
+
+async def test_a_collection_that_cannot_be_made_leaves_no_lock(tmp_path: Path):
+    async with FileTreeStore(tmp_path) as store:
+        await store.ping()
+        (tmp_path / "c").touch()
+        with pytest.raises(StoreError):
+            await store.put("c", "k", 1)
+        assert locks(tmp_path) == []
+
+
+async def test_locks_that_dead_writers_left_are_swept(tmp_path: Path):
+    async with FileTreeStore(tmp_path) as store:
+        await store.put("living", "k", 1)
+        left = tmp_path / ".satchel" / "locks" / "c.lock"
+        left.touch()
+        async with FileTreeStore(tmp_path) as other:
+            await other.ping()
+        assert locks(tmp_path) == ["living.lock"]
+        left.touch()
+        await store.destroy()
+        assert locks(tmp_path) == []
 
 
 async def test_a_reader_meets_no_moment_without_the_entry(tmp_path: Path):

@@ -15,7 +15,7 @@ import pytest
 from satchel import Capability, ConfigurationError, IntegrityError, StoreError, StoreUnavailableError
 from satchel.stores import _filetree_layout
 from satchel.stores._filetree_layout import Layout, probe
-from satchel.stores._filetree_lock import held
+from satchel.stores._filetree_system import held
 from satchel.stores.filetree import FileTreeStore
 from satchel.testing import FakeClock, StoreConformance
 from satchel.testing.cases import LEGAL_NAMES, long_names

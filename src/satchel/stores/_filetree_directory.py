@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Self
 
@@ -148,15 +148,17 @@ class Directory:
 
     def lists(self, stem: str) -> bool:
         """Say whether an entry's file has exactly this name, however the file system compares names."""
-        return not {stem + JSON, stem + BINARY}.isdisjoint(os.listdir(self._descriptor))  # noqa: PTH208  # no path
+        return not {stem + JSON, stem + BINARY}.isdisjoint(os.listdir(self._descriptor))
 
     def sync(self) -> None:
         """Wait until what was put in place and removed here would survive a loss of power."""
         os.fsync(self._descriptor)
 
-    def scan(self) -> Iterator[os.DirEntry[str]]:
-        """Iterate over everything in the directory; close what this returns."""
-        return os.scandir(self._descriptor)
+    def names(self) -> Generator[str, None, None]:
+        """Give the name of everything in the directory; close what this returns."""
+        with os.scandir(self._descriptor) as found:
+            for item in found:
+                yield item.name
 
     def _note_change(self, stem: str) -> None:
         if self.has(CHANGING):

@@ -1,8 +1,5 @@
 """How names become file names in one tree: found by a look at its file system once, then recorded for every opener."""
 
-# Descriptors, and paths in the hottest calls: pathlib has no form for the former, and costs more.
-# ruff: noqa: PTH102, PTH105, PTH108, PTH118, PTH123, PTH208
-
 from __future__ import annotations
 
 import contextlib
@@ -14,8 +11,7 @@ import msgspec
 
 from ..errors import ConfigurationError, IntegrityError
 from ..names import FOLDED_SAFE, SAFE, Escaping
-from ._filetree_errors import UNWRITABLE
-from ._filetree_lock import held
+from ._filetree_system import UNWRITABLE, held
 
 FORMAT = 1
 LONGEST_SUFFIX = len(".json")

@@ -26,7 +26,7 @@ class Scan:
 
     def __init__(self, directory: Directory, folder: str, escaping: Escaping) -> None:
         self._directory = directory
-        self._files = directory.scan()
+        self._files = directory.names()
         self._unescape = escaping.unescape
         self._escape = escaping.escape
         self._folder = folder
@@ -34,13 +34,13 @@ class Scan:
 
     def close(self) -> None:
         """Let go of the directory."""
-        self._files.close()  # type: ignore[attr-defined]  # scandir's iterator has it
+        self._files.close()
         self._directory.__exit__()
 
     def page(self, prefix: str, now: float) -> Page | None:
         """Return what is in the next files; None after the last."""
         page = Page(self._collection, [], [])
-        names = [item.name for item in islice(self._files, _PAGE)]
+        names = list(islice(self._files, _PAGE))
         for name in names:
             stem, dot, suffix = name.rpartition(".")
             if dot + suffix not in {JSON, BINARY} or not stem or stem[0] == ".":

@@ -1,14 +1,11 @@
 """The blocking half of the file tree store: what its worker threads do with directories, locks and files."""
 
-# Descriptors, and paths in the hottest calls: pathlib has no form for the former, and costs more.
-# ruff: noqa: PTH106, PTH108, PTH112, PTH118, PTH208
-
 from __future__ import annotations
 
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import lru_cache
 
 import msgspec
@@ -18,14 +15,14 @@ from ..envelope import Record
 from ..errors import SatchelError, StoreError
 from ..names import Ref
 from ._filetree_directory import BINARY, CHANGING, JSON, TEMPORARY, Directory
-from ._filetree_errors import UNWRITABLE, problem
 from ._filetree_layout import Layout, settle
-from ._filetree_lock import held, make_directory
 from ._filetree_scan import Scan
+from ._filetree_system import UNWRITABLE, held, make_directory, problem
 
 METADATA = ".satchel"
 """The directory of locks and of the layout; no collection's directory begins with a dot."""
 
+_LOCK = ".lock"
 _REMEMBERED = 1000
 
 Changed = list[bool | SatchelError]
@@ -59,6 +56,8 @@ class Tree:
         self._layout, self._safe = settle(self._data, self._metadata)
         self._escape = lru_cache(_REMEMBERED)(self._layout.escaping.escape)
         self._unescape = self._layout.escaping.unescape
+        if not self._safe:
+            return
         try:
             self._sweep()
         except OSError as error:
@@ -162,9 +161,11 @@ class Tree:
         """Remove those files of a directory that have still expired, and the directory if that was all."""
         removed = 0
         with self._locked(folder, create=False) as directory:
-            for name in names if directory is not None else ():
-                head = directory.head(name)  # type: ignore[union-attr]  # there are no names then
-                removed += head is not None and head.deadline <= now and directory.discard(name)  # type: ignore[union-attr]
+            if directory is None:
+                return 0
+            for name in names:
+                head = directory.head(name)
+                removed += head is not None and head.deadline <= now and directory.discard(name)
             if removed:
                 self._remove_folder(folder)
         return removed
@@ -179,17 +180,17 @@ class Tree:
         with self._locked(folder, create=False) as directory:
             if directory is None:
                 return False
-            with directory.scan() as found:  # type: ignore[attr-defined]  # scandir's iterator is a context manager
-                for item in found:
-                    head = directory.head(item.name) if item.name.endswith((JSON, BINARY)) else None
-                    if head is not None and head.marked and directory.discard(item.name):
+            with closing(directory.names()) as names:
+                for name in names:
+                    head = directory.head(name) if name.endswith((JSON, BINARY)) else None
+                    if head is not None and head.marked and directory.discard(name):
                         lived |= head.deadline > now
             self._remove_folder(folder)
         return lived
 
     def destroy(self, now: float) -> bool:
         """Remove all entries that the store wrote; say whether a living one was among them."""
-        lived = [self.destroy_folder(folder, now) for folder in self.folders()]
+        lived = [self.destroy_folder(folder, now) for folder in [*self.folders(), *self._lone_locks()]]
         return any(lived)
 
     def _change(self, refs: Sequence[Ref], change: Callable[[Directory, int], bool], create: bool) -> Changed:
@@ -222,24 +223,34 @@ class Tree:
                 f"{self._data} was copied to a file system that takes different names of its files for one; it can be "
                 "read here, not changed: put its entries into a new store"
             )
-        path = os.path.join(self._data, folder)
-        if not create and not os.path.lexists(path):
+        path, lock = os.path.join(self._data, folder), self._lock(folder)
+        if not (create or os.path.lexists(path) or os.path.lexists(lock)):
             yield None
             return
-        with held(os.path.join(self._locks, folder + ".lock")):
+        with held(lock):
+            directory = None
             try:
-                directory = Directory(path)
-            except FileNotFoundError:
-                if not create:
-                    yield None
-                    return
-                make_directory(path)
-                if self._durable:
-                    with Directory(self._data) as parent:
-                        parent.sync()
-                directory = Directory(path)
-            with directory:
-                yield directory
+                directory = self._directory(path, create=create)
+            finally:
+                if directory is None:  # a lock without a directory is one that nobody would remove
+                    self._remove_lock(folder)
+            if directory is None:
+                yield None
+            else:
+                with directory:
+                    yield directory
+
+    def _directory(self, path: str, *, create: bool) -> Directory | None:
+        try:
+            return Directory(path)
+        except FileNotFoundError:
+            if not create:
+                return None
+        make_directory(path)
+        if self._durable:
+            with Directory(self._data) as parent:
+                parent.sync()
+        return Directory(path)
 
     def _has(self, folder: str) -> bool:
         """Say whether there may be a directory of exactly this name, where the file system may take another for it."""
@@ -284,15 +295,32 @@ class Tree:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
         else:
-            os.unlink(os.path.join(self._locks, folder + ".lock"))
+            self._remove_lock(folder)
+
+    def _lock(self, folder: str) -> str:
+        return os.path.join(self._locks, folder + _LOCK)
+
+    def _remove_lock(self, folder: str) -> None:
+        """Remove a lock that is held; its holder changes nothing more."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._lock(folder))
+
+    def _lone_locks(self) -> list[str]:
+        """Return the directories of which there is the lock alone, as writers leave that die between the two."""
+        with suppress(FileNotFoundError):
+            folders = [name.removesuffix(_LOCK) for name in os.listdir(self._locks)]
+            return [folder for folder in folders if not os.path.lexists(os.path.join(self._data, folder))]
+        return []
 
     def _sweep(self) -> None:
-        for folder in self.folders():
-            left = (os.path.join(self._data, folder, name) for name in (TEMPORARY, CHANGING))
-            if any(map(os.path.lexists, left)):
-                with self._locked(folder, create=False) as directory:  # once we hold it, its writer has died
-                    if directory is not None:
-                        directory.sweep()
+        """Finish or undo what writers that died left half done."""
+        for folder in [*filter(self._has_leftovers, self.folders()), *self._lone_locks()]:
+            with self._locked(folder, create=False) as directory:  # once we hold it, its writer has died
+                if directory is not None:
+                    directory.sweep()
+
+    def _has_leftovers(self, folder: str) -> bool:
+        return any(os.path.lexists(os.path.join(self._data, folder, name)) for name in (TEMPORARY, CHANGING))
 
     def _is_ours(self, folder: str) -> bool:
         fits = len(os.fsencode(folder)) <= self._layout.max_name_bytes

@@ -15,9 +15,8 @@ from ..codec import Codec
 from ..envelope import Record
 from ..errors import ConfigurationError, SatchelError
 from ..names import Ref
-from ._filetree_errors import problem
-from ._filetree_lock import SUPPORTED
 from ._filetree_scan import Scan
+from ._filetree_system import SUPPORTED, problem
 from ._filetree_tree import Tree
 
 P = ParamSpec("P")
