@@ -192,10 +192,8 @@ class BaseStore(HasCollections, Described, ABC):
         """What this store can do beyond the core."""
         return self._class_capabilities & ~self._lacking
 
-    @property
-    def max_key_bytes(self) -> int:
-        """The longest key, in UTF-8 bytes."""
-        return MAX_NAME_BYTES
+    max_key_bytes: int = MAX_NAME_BYTES
+    """The longest key, in UTF-8 bytes."""
 
     @overload
     async def get(self, collection: str, key: str, default: None = None) -> Any | None: ...
@@ -203,17 +201,19 @@ class BaseStore(HasCollections, Described, ABC):
     async def get(self, collection: str, key: str, default: D) -> Any | D: ...
     async def get(self, collection: str, key: str, default: Any = None) -> Any:
         """Return the value under a key, or the default when it is absent."""
-        found = await self._engine.find("get", self._ref(collection, key), self._engine.values.value)
-        return default if found is None else found[0]
+        ref = self._ref(collection, key)
+        record = await self._engine.find("get", ref)
+        return default if record is None else await self._engine.value("get", ref, record)
 
     async def get_entry(self, collection: str, key: str) -> Entry | None:
         """Return the entry under a key: the value with version, times and size."""
-        found = await self._engine.find("get_entry", self._ref(collection, key), self._engine.entry)
-        return None if found is None else found[0]
+        ref = self._ref(collection, key)
+        record = await self._engine.find("get_entry", ref)
+        return None if record is None else await self._engine.entry("get_entry", ref, record)
 
     async def exists(self, collection: str, key: str) -> bool:
         """Say whether there is an entry under a key."""
-        return await self._engine.find("exists", self._ref(collection, key), self._engine.presence) is not None
+        return await self._engine.find("exists", self._ref(collection, key)) is not None
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
         """Store a value under a key, replacing what was there, its deadline included."""
@@ -227,7 +227,7 @@ class BaseStore(HasCollections, Described, ABC):
     async def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
         """Return the values of those keys that are there, in the order asked."""
         refs = self._refs(collection, keys)
-        return await self._engine.find_many("get_many", refs, self._engine.values.value)
+        return await self._engine.find_many("get_many", refs, self._engine.value)
 
     async def get_entries(self, collection: str, keys: Iterable[str]) -> dict[str, Entry]:
         """Return the entries of those keys that are there, in the order asked."""
@@ -323,6 +323,10 @@ class BaseStore(HasCollections, Described, ABC):
             await self.aclose()
 
     def _ref(self, collection: object, key: object) -> Ref:
+        # Most names are as simple as this, and need no further calls.
+        if type(collection) is str and type(key) is str and collection.isascii() and key.isascii():  # noqa: SIM102  # one would be too long
+            if 0 < len(collection) <= MAX_NAME_BYTES and 0 < len(key) <= self.max_key_bytes:
+                return collection, key
         return check_name(collection, "collection"), check_name(key, "key", self.max_key_bytes)
 
     def _refs(self, collection: object, keys: object) -> list[Ref]:

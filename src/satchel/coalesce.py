@@ -49,7 +49,7 @@ class Request:
         self.ref = ref
         self.argument = argument
         self.size = size
-        self.call: _Call | None = None
+        self.call: _Call | _LoneCall | None = None
         self.index = 0
 
     @property
@@ -73,6 +73,19 @@ class _Call:
         self.missing -= 1
         if not self.missing and not self.future.done():
             self.future.set_result(self.outcomes)
+
+
+class _LoneCall:
+    """Waits for the outcome of one request."""
+
+    __slots__ = ("future",)
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def set(self, _: int, outcome: Any) -> None:
+        if not self.future.done():
+            self.future.set_result(outcome)
 
 
 class _Batch:
@@ -143,6 +156,15 @@ class Coalescer:
         for index, request in enumerate(requests):
             request.call, request.index = call, index
             self._enqueue(request)
+        self._start_batches()
+        return await call.future
+
+    async def submit_one(self, request: Request) -> Any:
+        """Carry out one request, and return its outcome."""
+        if not self._shield and self._may_go_at_once([request]):
+            return (await self._send_at_once([request]))[0]
+        request.call = call = _LoneCall()
+        self._enqueue(request)
         self._start_batches()
         return await call.future
 
@@ -259,7 +281,7 @@ class Coalescer:
         while self._ready and len(runs) < self._max_items:
             ref = self._ready[0]
             lane = self._lanes[ref]
-            run = _next_run(lane)
+            run = [lane.popleft()] if len(lane) == 1 and not lane[0].dropped else _next_run(lane)
             if run:
                 size += _representative(run).size
                 if runs and size > self._max_bytes:

@@ -21,7 +21,7 @@ from .errors import BatchError, SatchelError, StoreClosedError, StoreError
 from .lifecycle import Lifecycle
 from .names import Ref
 from .sending import send, translated
-from .threads import Turns
+from .threads import Turns, in_worker
 from .values import Values
 
 if TYPE_CHECKING:
@@ -47,30 +47,55 @@ class Engine:
         self._culled_at = store.clock()
         self._make_queues()
 
-    async def find(self, operation: str, ref: Ref, convert: Callable[[Record], Awaitable[T]]) -> tuple[T] | None:
+    async def find(self, operation: str, ref: Ref) -> Record | None:
         """Read one living entry; None when it is absent."""
-        (outcome,) = await self._submit(operation, [Request(Operation.READ, ref)])
-        found = await self._converted(outcome, convert)
-        if isinstance(found, SatchelError):
-            raise self.failure(found, operation, *ref)
-        return found
+        loop = self.lifecycle.begin(operation)
+        try:
+            if not self.lifecycle.opened:
+                await self._open_for(operation)
+            outcome = await self._reads.submit_one(Request(Operation.READ, ref))
+        finally:
+            self.lifecycle.leave(loop)
+        if isinstance(outcome, SatchelError):
+            raise self.failure(outcome, operation, *ref)
+        return outcome if outcome is not None and self._lives(outcome) else None
+
+    async def value(self, operation: str, ref: Ref, record: Record) -> Any:
+        """Return the value of a record that was found."""
+        try:
+            return self.values.decode(record) if self.values.is_small(record) else await self.values.value(record)
+        except SatchelError as error:
+            raise self.failure(error, operation, *ref) from (error.__cause__ or error)
+
+    async def entry(self, operation: str, ref: Ref, record: Record) -> Entry:
+        """Return what callers see of a record that was found."""
+        expires = record.deadline != NEVER
+        return Entry(
+            value=await self.value(operation, ref, record),
+            version=record.version,
+            updated_at=as_datetime(record.updated_at),
+            expires_at=as_datetime(record.deadline) if expires else None,
+            ttl=record.deadline - self._store.clock() if expires else None,
+            size=len(record.payload),
+        )
 
     async def find_many(
-        self, operation: str, refs: list[Ref], convert: Callable[[Record], Awaitable[T]]
+        self, operation: str, refs: list[Ref], convert: Callable[[str, Ref, Record], Awaitable[T]]
     ) -> dict[str, T]:
-        """Read many entries of one collection; those that are absent are left out."""
+        """Read many entries of one collection, converted by `value` or `entry`; absent ones are left out."""
         requests = [Request(Operation.READ, ref) for ref in refs]
+        outcomes = await self._submit(operation, requests)
+        failed = self._failures(operation, requests, outcomes)
         found: dict[str, T] = {}
-        outcomes: list[Any] = []
         turns = Turns()
-        for ref, outcome in zip(refs, await self._submit(operation, requests), strict=True):
-            converted = await self._converted(outcome, convert)
-            if isinstance(outcome, Record):
+        for ref, outcome in zip(refs, outcomes, strict=True):
+            if isinstance(outcome, Record) and self._lives(outcome):
+                try:
+                    found[ref[1]] = await convert(operation, ref, outcome)
+                except SatchelError as error:
+                    failed[ref] = error
                 await turns.after(len(outcome.payload))
-            outcomes.append(converted)
-            if isinstance(converted, tuple):
-                found[ref[1]] = converted[0]
-        self._refuse_failed(operation, requests, outcomes)
+        self._refuse(operation, failed, len(refs))
         return found
 
     async def change(self, operation: str, request: Request) -> Any:
@@ -78,6 +103,7 @@ class Engine:
         (outcome,) = await self._submit(operation, [request])
         if isinstance(outcome, SatchelError):
             raise self.failure(outcome, operation, *request.ref)
+        self._cull_if_due(int(request.operation is Operation.TOUCH and request.argument != NEVER))
         return outcome
 
     async def put(self, operation: str, ref: Ref, value: object, ttl: TTL | None, *condition: str | None) -> str | None:
@@ -89,7 +115,11 @@ class Engine:
                 request = Request(Operation.PUT_IF, ref, (record, *condition), len(record.payload))
             else:
                 request = Request(Operation.PUT, ref, record, len(record.payload))
-            (outcome,) = await self._send(operation, [request])
+            if not self.lifecycle.opened:
+                await self._open_for(operation)
+            outcome = await self._writes.submit_one(request)
+            if ttl is not None or self._expiring:
+                self._cull_if_due(int(ttl is not None))
         finally:
             self.lifecycle.leave(loop)
         if isinstance(outcome, SatchelError):
@@ -107,15 +137,16 @@ class Engine:
                 requests.append(Request(Operation.PUT, ref, record, len(record.payload)))
                 await turns.after(len(record.payload))
             outcomes = await self._send(operation, requests)
+            self._cull_if_due(0 if ttl is None else len(requests))
         finally:
             self.lifecycle.leave(loop)
-        self._refuse_failed(operation, requests, outcomes)
+        self._refuse(operation, self._failures(operation, requests, outcomes), len(requests))
 
     async def delete_many(self, operation: str, refs: list[Ref]) -> int:
         """Remove many entries of one collection, and return how many were there."""
         requests = [Request(Operation.DELETE, ref) for ref in refs]
         outcomes = await self._submit(operation, requests)
-        self._refuse_failed(operation, requests, outcomes)
+        self._refuse(operation, self._failures(operation, requests, outcomes), len(requests))
         return sum(outcome is True for outcome in outcomes)
 
     async def administer(self, operation: str, work: Callable[[], Awaitable[T]], *, settle: bool = False) -> T:
@@ -157,22 +188,6 @@ class Engine:
             if isinstance(pages, AsyncGenerator):
                 await pages.aclose()
 
-    async def presence(self, record: Record) -> bool:
-        """Stand in for the value where only its being there counts."""
-        return True
-
-    async def entry(self, record: Record) -> Entry:
-        """Return what callers see of a record."""
-        expires = record.deadline != NEVER
-        return Entry(
-            value=await self.values.value(record),
-            version=record.version,
-            updated_at=as_datetime(record.updated_at),
-            expires_at=as_datetime(record.deadline) if expires else None,
-            ttl=record.deadline - self._store.clock() if expires else None,
-            size=len(record.payload),
-        )
-
     def failure(
         self, error: SatchelError, operation: str, collection: str | None = None, key: str | None = None
     ) -> SatchelError:
@@ -186,9 +201,11 @@ class Engine:
 
     async def _record(self, operation: str, ref: Ref, value: object, ttl: TTL | None) -> Record:
         now = self._store.clock()
-        deadline = deadline_after(ttl, now)
+        deadline = NEVER if ttl is None else deadline_after(ttl, now)
+        names = self._store._hidden_names(ref)
         try:
-            return await self.values.record(value, now, deadline, self._store._hidden_names(ref))
+            record = self.values.small_record(value, now, deadline, names)
+            return await in_worker(self.values.any_record, value, now, deadline, names) if record is None else record
         except SatchelError as error:
             raise self.failure(error, operation, *ref) from error.__cause__
 
@@ -203,43 +220,34 @@ class Engine:
         if not requests:
             return ()
         if not self.lifecycle.opened:
-            await self.lifecycle.open()
-            self._store._need(operation)  # opening may have shown that the backend lacks it
-        if requests[0].operation is Operation.READ:
-            return await self._reads.submit(requests)
-        outcomes = await self._writes.submit(requests)
-        if not self._store._culls_itself:
-            self._cull_if_due(requests)
-        return outcomes
+            await self._open_for(operation)
+        queue = self._reads if requests[0].operation is Operation.READ else self._writes
+        return await queue.submit(requests)
 
-    async def _converted(
-        self, outcome: Any, convert: Callable[[Record], Awaitable[T]]
-    ) -> tuple[T] | SatchelError | None:
-        if isinstance(outcome, SatchelError):
-            return outcome
-        if outcome is None or outcome.deadline <= self._store.clock():
-            return None
-        try:
-            return (await convert(outcome),)
-        except SatchelError as error:
-            return error
+    async def _open_for(self, operation: str) -> None:
+        await self.lifecycle.open()
+        self._store._need(operation)  # opening may have shown that the backend lacks it
 
-    def _refuse_failed(self, operation: str, requests: list[Request], outcomes: Sequence[Any]) -> None:
-        errors = {
-            request.ref: outcome
+    def _lives(self, record: Record) -> bool:
+        return record.deadline == NEVER or record.deadline > self._store.clock()
+
+    def _failures(self, operation: str, requests: list[Request], outcomes: Sequence[Any]) -> dict[Ref, SatchelError]:
+        return {
+            request.ref: self.failure(outcome, operation, *request.ref)
             for request, outcome in zip(requests, outcomes, strict=True)
             if isinstance(outcome, SatchelError)
         }
-        if not errors:
+
+    def _refuse(self, operation: str, failed: dict[Ref, SatchelError], count: int) -> None:
+        if not failed:
             return
-        failed = {ref[1]: self.failure(error, operation, *ref) for ref, error in errors.items()}
-        first = next(iter(failed.values()))
+        (collection, _), first = next(iter(failed.items()))
         raise BatchError(
-            f"{operation}: {len(failed)} of {len(requests)} keys failed, one with {type(first).__name__}: {first}",
-            failed=failed,
+            f"{operation}: {len(failed)} of {count} keys failed, one with {type(first).__name__}: {first}",
+            failed={key: error for (_, key), error in failed.items()},
             store=repr(self._store),
             operation=operation,
-            collection=next(iter(errors))[0],
+            collection=collection,
         ) from first
 
     def _make_queues(self) -> None:
@@ -255,11 +263,11 @@ class Engine:
             for shield in (False, store._shield_writes)
         )
 
-    def _cull_if_due(self, requests: list[Request]) -> None:
-        """Count writes with a deadline; now and then they pay for a `cull` in the background."""
+    def _cull_if_due(self, deadlines: int) -> None:
+        """Count the deadlines that were set; now and then they pay for a `cull` in the background."""
         store = self._store
-        self._expiring += sum([_sets_deadline(request) for request in requests])
-        if not self._expiring or self._culling:
+        self._expiring += deadlines
+        if store._culls_itself or self._culling or not self._expiring:
             return
         due = self._expiring >= _CULL_AFTER_WRITES or store.clock() - self._culled_at >= _CULL_AFTER_SECONDS
         if due and Capability.CULL in store.capabilities:
@@ -294,14 +302,3 @@ class Engine:
     def _abandon(self) -> None:
         self._make_queues()
         self._store._abandon()
-
-
-def _sets_deadline(request: Request) -> bool:
-    match request.operation:
-        case Operation.PUT:
-            return bool(request.argument.deadline != NEVER)
-        case Operation.PUT_IF:
-            return bool(request.argument[0].deadline != NEVER)
-        case Operation.TOUCH:
-            return bool(request.argument != NEVER)
-    return False

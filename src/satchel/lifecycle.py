@@ -43,7 +43,9 @@ class Lifecycle:
 
     def begin(self, operation: str) -> asyncio.AbstractEventLoop:
         """Begin a call: refuse it on a closed store or a second loop. Returns what `leave` wants back."""
-        loop = self.check(operation)
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop or self.closed:
+            self.check(operation)
         self._calls += 1
         return loop
 

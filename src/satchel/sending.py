@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .coalesce import Operation, Request
@@ -37,28 +37,34 @@ _SAFE_TO_RESEND = frozenset({Operation.READ, Operation.PUT, Operation.TOUCH})
 async def send(store: BaseStore, requests: list[Request]) -> Sequence[Any]:
     """Carry out requests with distinct names, those of each operation together."""
     operation = requests[0].operation
-    if len(requests) == 1 or all(request.operation is operation for request in requests):
-        return await _send_alike(store, operation, requests)
+    if len(requests) > 1 and [True for request in requests if request.operation is not operation]:
+        return await _send_by_operation(store, requests)
+    outcomes = await _attempt(store, operation, requests)
+    again = [index for index, outcome in enumerate(outcomes) if outcome is UNPROCESSED]
+    return await _send_again(store, operation, requests, outcomes) if again else outcomes
+
+
+async def _send_by_operation(store: BaseStore, requests: list[Request]) -> Sequence[Any]:
     outcomes: list[Any] = [None] * len(requests)
     groups: dict[Operation, list[int]] = {}
     for index, request in enumerate(requests):
         groups.setdefault(request.operation, []).append(index)
-    for kind, members in groups.items():
-        for index, outcome in zip(members, await _send_alike(store, kind, [requests[i] for i in members]), strict=True):
+    for members in groups.values():
+        for index, outcome in zip(members, await send(store, [requests[i] for i in members]), strict=True):
             outcomes[index] = outcome
     return outcomes
 
 
-async def _send_alike(store: BaseStore, operation: Operation, requests: list[Request]) -> Sequence[Any]:
-    outcomes = await _attempt(store, operation, requests)
-    pause = _FIRST_PAUSE
+async def _send_again(
+    store: BaseStore, operation: Operation, requests: list[Request], first: Sequence[Any]
+) -> Sequence[Any]:
+    outcomes, pause = list(first), _FIRST_PAUSE
     for _ in range(_RESENDS):
         again = [index for index, outcome in enumerate(outcomes) if outcome is UNPROCESSED]
         if not again:
             return outcomes
         await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # spreads load, hides nothing
         pause *= 2
-        outcomes = list(outcomes)
         for index, outcome in zip(again, await _attempt(store, operation, [requests[i] for i in again]), strict=True):
             outcomes[index] = outcome
     busy = StoreUnavailableError(f"{store!r} kept handing this item back; it is overloaded, try again later")
@@ -67,7 +73,7 @@ async def _send_alike(store: BaseStore, operation: Operation, requests: list[Req
 
 async def _attempt(store: BaseStore, operation: Operation, requests: list[Request]) -> Sequence[Any]:
     try:
-        outcomes = await _call_hook(store, operation, requests)
+        outcomes = await _hook_call(store, operation, requests)
     except Exception as error:
         failure = translated(store, error, operation.value)
         if len(requests) == 1 or operation not in _SAFE_TO_RESEND or getattr(failure, "retryable", False):
@@ -76,29 +82,26 @@ async def _attempt(store: BaseStore, operation: Operation, requests: list[Reques
         half = len(requests) // 2
         first = await _attempt(store, operation, requests[:half])
         return [*first, *await _attempt(store, operation, requests[half:])]
-    if not isinstance(outcomes, Sequence) or len(outcomes) != len(requests):
+    if not isinstance(outcomes, (list, tuple, Sequence)) or len(outcomes) != len(requests):
         given = f"{len(outcomes)} outcomes" if isinstance(outcomes, Sequence) else f"a {type(outcomes).__name__}"
         flaw = f"{type(store).__name__}: the {operation.value} hook gave {given} for {len(requests)} items"
         return [StoreError(flaw)] * len(requests)
     return outcomes
 
 
-async def _call_hook(store: BaseStore, operation: Operation, requests: list[Request]) -> Sequence[Any]:
-    refs = [request.ref for request in requests]
+def _hook_call(store: BaseStore, operation: Operation, requests: list[Request]) -> Awaitable[Sequence[Any]]:
+    if operation is Operation.READ:
+        return store._read([request.ref for request in requests])
+    if operation is Operation.PUT:
+        return store._write([(request.ref, request.argument) for request in requests])
     now = store.clock()
-    match operation:
-        case Operation.READ:
-            return await store._read(refs)
-        case Operation.PUT:
-            return await store._write([(request.ref, request.argument) for request in requests])
-        case Operation.DELETE:
-            return await store._delete(refs, now)
-        case Operation.PUT_IF:
-            return await store._put_if([(request.ref, *request.argument) for request in requests], now)
-        case Operation.DELETE_IF:
-            return await store._delete_if([(request.ref, request.argument) for request in requests], now)
-        case Operation.TOUCH:
-            return await store._touch([(request.ref, request.argument) for request in requests], now)
+    if operation is Operation.DELETE:
+        return store._delete([request.ref for request in requests], now)
+    if operation is Operation.PUT_IF:
+        return store._put_if([(request.ref, *request.argument) for request in requests], now)
+    if operation is Operation.DELETE_IF:
+        return store._delete_if([(request.ref, request.argument) for request in requests], now)
+    return store._touch([(request.ref, request.argument) for request in requests], now)
 
 
 def translated(store: BaseStore, error: Exception, operation: str) -> SatchelError:

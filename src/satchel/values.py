@@ -33,11 +33,6 @@ class Values:
     def __repr__(self) -> str:
         return f"Values({self.codec!r})"
 
-    async def record(self, value: object, now: float, deadline: float, names: Ref | None = None) -> Record:
-        """Return a new version's record of a value."""
-        record = self.small_record(value, now, deadline, names)
-        return await in_worker(self.any_record, value, now, deadline, names) if record is None else record
-
     def small_record(self, value: object, now: float, deadline: float, names: Ref | None = None) -> Record | None:
         """Return the record of a value that is quickly encoded; None for one that belongs in a worker thread."""
         if type(value) is bytes:
@@ -58,9 +53,11 @@ class Values:
             IntegrityError: The record is damaged.
             SerializationError: It was written with a codec that this store was not given.
         """
-        if len(record.payload) >= LARGE and (self._sealed or record.codec != RAW_BYTES):
-            return await in_worker(self.decode, record)
-        return self.decode(record)
+        return self.decode(record) if self.is_small(record) else await in_worker(self.decode, record)
+
+    def is_small(self, record: Record) -> bool:
+        """Say whether a record's value is quickly decoded, so that no worker thread is needed."""
+        return len(record.payload) < LARGE or (record.codec == RAW_BYTES and not self._sealed)
 
     def decode(self, record: Record) -> Any:
         """Return the value of a record, whatever its size."""
