@@ -55,7 +55,7 @@ def check_files(directory: Path) -> None:
     metadata = {path.name for path in (directory / ".satchel").iterdir()}
     assert metadata == {"format.json", "lock", "locks"}
     locks = {path.stem for path in (directory / ".satchel" / "locks").iterdir()}
-    assert {path.name for path in directory.iterdir()} <= locks | {".satchel"}
+    assert {path.name for path in directory.iterdir()} == locks | {".satchel"}
 
 
 @modes

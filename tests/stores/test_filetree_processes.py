@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from itertools import chain
 from pathlib import Path
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from satchel import StoreError
-from satchel.stores import _filetree_tree
+from satchel.stores import _filetree_system
 from satchel.stores._filetree_directory import Directory
+from satchel.stores._filetree_document import Head
 from satchel.stores._filetree_system import held
 from satchel.stores.filetree import FileTreeStore
 from satchel.testing import FakeClock
@@ -128,7 +130,7 @@ async def test_who_finds_a_collection_gone_leaves_no_lock(tmp_path: Path, monkey
             asyncio.run_coroutine_threadsafe(other.destroy(), loop).result(10)
             return held(path)
 
-        monkeypatch.setattr(_filetree_tree, "held", held_late)
+        monkeypatch.setattr(_filetree_system, "held", held_late)
         await getattr(store, change)(*{"destroy": [], "destroy_collection": ["c"], "delete": ["c", "k"]}[change])
         assert locks(tmp_path) == []
         await store.put("c", "k", 2)
@@ -227,6 +229,32 @@ async def test_closing_waits_for_the_write_of_a_cancelled_caller(tmp_path: Path)
     assert not (tmp_path / "c" / ".satchel.tmp").exists()
     async with FileTreeStore(tmp_path) as other:
         assert await other.get("c", "k") == big
+
+
+async def test_a_cancelled_listing_ends_its_page_before_the_directory_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with FileTreeStore(tmp_path) as store:
+        await store.put("c", "k", 1)
+        begun, cancelled, ended = threading.Event(), threading.Event(), []
+        head = Directory.head
+
+        def late(directory: Directory, name: str):
+            begun.set()
+            cancelled.wait(10)
+            try:
+                ended.append(head(directory, name))
+            except OSError as error:
+                ended.append(error)
+
+        monkeypatch.setattr(Directory, "head", late)
+        listing = asyncio.create_task(anext(store._keys("c", "", 0.0)))
+        await asyncio.to_thread(begun.wait, 10)
+        listing.cancel()
+        await asyncio.gather(listing, return_exceptions=True)
+        await asyncio.sleep(0)
+        cancelled.set()
+    assert [type(outcome) for outcome in ended] == [Head]
 
 
 async def test_a_reader_between_two_kinds_of_file_looks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

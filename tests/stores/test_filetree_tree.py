@@ -104,6 +104,8 @@ async def test_a_tree_copied_to_a_folding_file_system_is_read_and_not_changed(
     async with FileTreeStore(tmp_path) as store:
         await store.put("c", "Ada", 1)
         await store.put("c", "raw", b"2")
+    (tmp_path / "c" / ".satchel.tmp").touch()
+    (tmp_path / ".satchel" / "locks" / "gone.lock").touch()
     monkeypatch.setattr(_filetree_layout, "probe", lambda directory: FOLDING)
     # A hard link stands in for what such a file system does: another name leads to the same file.
     async with FileTreeStore(tmp_path) as store:

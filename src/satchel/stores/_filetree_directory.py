@@ -28,6 +28,7 @@ from ._filetree_document import (
     read_head,
     write_document,
 )
+from ._filetree_system import make_directory
 
 JSON, BINARY = ".json", ".bin"
 TEMPORARY = ".satchel.tmp"
@@ -203,6 +204,31 @@ class Directory:
             if error.errno in {errno.ELOOP, errno.ENXIO}:
                 raise IntegrityError("in place of its file there is a symbolic link or the like; remove it") from None
             raise
+
+
+def existing_directory(path: str) -> Directory | None:
+    """Open a directory, None if it is not there."""
+    try:
+        return Directory(path)
+    except FileNotFoundError:
+        return None
+
+
+def ensured_directory(path: str, *, durable: bool) -> Directory:
+    """Open a directory, made if it is not there; `durable` waits until it would survive a loss of power."""
+    found = existing_directory(path)
+    if found is not None:
+        return found
+    make_directory(path)
+    if durable:
+        with Directory(os.path.dirname(path)) as parent:
+            parent.sync()
+    return Directory(path)
+
+
+def has_leftovers(path: str) -> bool:
+    """Say whether a writer is at work in a directory, or died there."""
+    return any(os.path.lexists(os.path.join(path, name)) for name in (TEMPORARY, CHANGING))
 
 
 def _read(descriptor: int, size: int) -> bytes:

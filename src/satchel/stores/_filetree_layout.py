@@ -46,6 +46,11 @@ class Layout(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
         safe = SAFE if self.tells_case else FOLDED_SAFE
         return Escaping(safe, self.max_name_bytes, self.keeps_unicode, _RESERVED)
 
+    def makes(self, name: str) -> bool:
+        """Whether a directory may have got this name from the layout."""
+        fits = len(os.fsencode(name)) <= self.max_name_bytes
+        return fits and ("%-" in name or self.escaping.unescape(name) is not None)
+
     def is_safe_on(self, found: Layout) -> bool:
         """Whether no two file names of this layout are one on a file system on which that layout was found."""
         return (

@@ -54,6 +54,16 @@ class Scan:
         page.collection = self._collection
         return page if names else None
 
+    def living_collection(self, now: float) -> str | None:
+        """Return the collection's name if it has a living entry, and let go of the directory."""
+        try:
+            while (page := self.page("", now)) is not None:
+                if page.collection is not None and page.keys:
+                    return page.collection
+        finally:
+            self.close()
+        return None
+
     def _add(self, page: Page, name: str, stem: str, key: str | None, prefix: str, now: float) -> None:
         is_whole = key is not None and self._collection is not None
         head = self._directory.head(name) if is_whole else self._directory.head_with_names(name)

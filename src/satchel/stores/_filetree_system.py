@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from ..errors import SatchelError, StoreError, StoreUnavailableError
 
@@ -20,6 +20,7 @@ SUPPORTED = fcntl is not None
 UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 """Error numbers of a place where this process may not write."""
 
+_LOCK = ".lock"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_FILES = {errno.EMFILE, errno.ENFILE}
 _WRONG_KIND = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP}
@@ -37,6 +38,36 @@ def held(path: str) -> Iterator[None]:
     finally:
         fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child holds a copy: closing ours alone would not free it
         os.close(descriptor)
+
+
+class Locks:
+    """Holds the locks of collections, a file each, named after the collection's directory."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+
+    def held(self, folder: str) -> AbstractContextManager[None]:
+        """Hold the lock of a directory."""
+        return held(self._path(folder))
+
+    def has(self, folder: str) -> bool:
+        """Say whether there is a lock for a directory."""
+        return os.path.lexists(self._path(folder))
+
+    def remove(self, folder: str) -> None:
+        """Remove a lock that is held; its holder changes nothing more."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._path(folder))
+
+    def folders(self) -> list[str]:
+        """Return the directories for which there are locks."""
+        try:
+            return [name.removesuffix(_LOCK) for name in os.listdir(self.directory)]
+        except FileNotFoundError:
+            return []
+
+    def _path(self, folder: str) -> str:
+        return os.path.join(self.directory, folder + _LOCK)
 
 
 def _acquire(path: str) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from functools import lru_cache
+from typing import TypeVar, TypeVarTuple
 
 import msgspec
 
@@ -14,15 +15,17 @@ from ..base import ABSENT, Condition
 from ..envelope import Record
 from ..errors import SatchelError, StoreError
 from ..names import Ref
-from ._filetree_directory import BINARY, CHANGING, JSON, TEMPORARY, Directory
+from ._filetree_directory import BINARY, JSON, Directory, ensured_directory, existing_directory, has_leftovers
 from ._filetree_layout import Layout, settle
 from ._filetree_scan import Scan
-from ._filetree_system import UNWRITABLE, held, make_directory, problem
+from ._filetree_system import UNWRITABLE, Locks, make_directory, problem
+
+Given = TypeVarTuple("Given")
+R = TypeVar("R")
 
 METADATA = ".satchel"
 """The directory of locks and of the layout; no collection's directory begins with a dot."""
 
-_LOCK = ".lock"
 _REMEMBERED = 1000
 
 Changed = list[bool | SatchelError]
@@ -40,7 +43,7 @@ class Tree:
     def __init__(self, data: str, metadata: str, *, durable: bool) -> None:
         self._data = data
         self._metadata = os.path.join(metadata, METADATA)
-        self._locks = os.path.join(self._metadata, "locks")
+        self._locks = Locks(os.path.join(self._metadata, "locks"))
         self._durable = durable
         self._safe = True
         self._layout: Layout
@@ -48,14 +51,13 @@ class Tree:
     def open(self) -> None:
         """Make the directories, settle the layout, and remove temporary files of writers that died."""
         try:
-            for path in (self._data, self._locks):
+            for path in (self._data, self._locks.directory):
                 make_directory(path)
         except OSError as error:
             if error.errno not in UNWRITABLE or not os.path.isdir(self._data):
                 raise
         self._layout, self._safe = settle(self._data, self._metadata)
         self._escape = lru_cache(_REMEMBERED)(self._layout.escaping.escape)
-        self._unescape = self._layout.escaping.unescape
         if not self._safe:
             return
         try:
@@ -76,9 +78,9 @@ class Tree:
             try:
                 if not self._has(folder):
                     continue
-                with Directory(os.path.join(self._data, folder)) as directory:
+                with Directory(self._path(folder)) as directory:
                     for index in indexes:
-                        outcomes[index] = self._read_one(directory, refs[index])
+                        outcomes[index] = self._attempt(self._read_one, directory, refs[index])
             except FileNotFoundError:
                 pass
             except OSError as error:
@@ -144,18 +146,19 @@ class Tree:
     def scan_folder(self, folder: str) -> Scan | None:
         """Begin to list a collection by the name of its directory."""
         try:
-            return Scan(Directory(os.path.join(self._data, folder)), folder, self._layout.escaping)
+            return Scan(Directory(self._path(folder)), folder, self._layout.escaping)
         except FileNotFoundError:
             return None
 
     def folders(self) -> list[str]:
         """Return the names of the directories that may hold collections."""
         with os.scandir(self._data) as found:
-            return [item.name for item in found if self._is_ours(item.name) and item.is_dir(follow_symlinks=False)]
+            return [item.name for item in found if self._layout.makes(item.name) and item.is_dir(follow_symlinks=False)]
 
     def living_collections(self, folders: Sequence[str], now: float) -> list[str]:
         """Return the collections in those directories that have a living entry."""
-        return [name for folder in folders if (name := self._living_collection(folder, now)) is not None]
+        scans = filter(None, map(self.scan_folder, folders))
+        return [name for scan in scans if (name := scan.living_collection(now)) is not None]
 
     def remove_expired(self, folder: str, names: Sequence[str], now: float) -> int:
         """Remove those files of a directory that have still expired, and the directory if that was all."""
@@ -202,12 +205,7 @@ class Tree:
                     if directory is None:
                         continue
                     for index in indexes:
-                        try:
-                            outcomes[index] = change(directory, index)
-                        except SatchelError as error:
-                            outcomes[index] = error
-                        except OSError as error:
-                            outcomes[index] = problem(error, self._data)
+                        outcomes[index] = self._attempt(change, directory, index)
                     if self._durable:
                         directory.sync()
             except OSError as error:
@@ -223,59 +221,39 @@ class Tree:
                 f"{self._data} was copied to a file system that takes different names of its files for one; it can be "
                 "read here, not changed: put its entries into a new store"
             )
-        path, lock = os.path.join(self._data, folder), self._lock(folder)
-        if not (create or os.path.lexists(path) or os.path.lexists(lock)):
+        path = self._path(folder)
+        if not (create or os.path.lexists(path) or self._locks.has(folder)):
             yield None
             return
-        with held(lock):
+        with self._locks.held(folder):
             directory = None
             try:
-                directory = self._directory(path, create=create)
+                directory = ensured_directory(path, durable=self._durable) if create else existing_directory(path)
             finally:
                 if directory is None:  # a lock without a directory is one that nobody would remove
-                    self._remove_lock(folder)
+                    self._locks.remove(folder)
             if directory is None:
                 yield None
             else:
                 with directory:
                     yield directory
 
-    def _directory(self, path: str, *, create: bool) -> Directory | None:
-        try:
-            return Directory(path)
-        except FileNotFoundError:
-            if not create:
-                return None
-        make_directory(path)
-        if self._durable:
-            with Directory(self._data) as parent:
-                parent.sync()
-        return Directory(path)
-
     def _has(self, folder: str) -> bool:
         """Say whether there may be a directory of exactly this name, where the file system may take another for it."""
         return self._safe or folder in os.listdir(self._data)
 
-    def _read_one(self, directory: Directory, ref: Ref) -> Record | SatchelError | None:
+    def _read_one(self, directory: Directory, ref: Ref) -> Record | None:
         stem = self._escape(ref[1])
+        return directory.read(stem, ref) if self._safe or directory.lists(stem) else None
+
+    def _attempt(self, work: Callable[[*Given], R], *args: *Given) -> R | SatchelError:
+        """Return what the work on one entry gives, or why it failed."""
         try:
-            return directory.read(stem, ref) if self._safe or directory.lists(stem) else None
+            return work(*args)
         except SatchelError as error:
             return error
         except OSError as error:
             return problem(error, self._data)
-
-    def _living_collection(self, folder: str, now: float) -> str | None:
-        scan = self.scan_folder(folder)
-        if scan is None:
-            return None
-        try:
-            while (page := scan.page("", now)) is not None:
-                if page.collection is not None and page.keys:
-                    return page.collection
-        finally:
-            scan.close()
-        return None
 
     def _put(self, directory: Directory, ref: Ref, record: Record, saved_at: float) -> bool:
         directory.write(self._escape(ref[1]), ref, record, saved_at, durable=self._durable)
@@ -290,41 +268,27 @@ class Tree:
     def _remove_folder(self, folder: str) -> None:
         """Remove a collection's directory and lock, with the lock held, unless something is left in there."""
         try:
-            os.rmdir(os.path.join(self._data, folder))
+            os.rmdir(self._path(folder))
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
         else:
-            self._remove_lock(folder)
-
-    def _lock(self, folder: str) -> str:
-        return os.path.join(self._locks, folder + _LOCK)
-
-    def _remove_lock(self, folder: str) -> None:
-        """Remove a lock that is held; its holder changes nothing more."""
-        with suppress(FileNotFoundError):
-            os.unlink(self._lock(folder))
+            self._locks.remove(folder)
 
     def _lone_locks(self) -> list[str]:
         """Return the directories of which there is the lock alone, as writers leave that die between the two."""
-        with suppress(FileNotFoundError):
-            folders = [name.removesuffix(_LOCK) for name in os.listdir(self._locks)]
-            return [folder for folder in folders if not os.path.lexists(os.path.join(self._data, folder))]
-        return []
+        return [folder for folder in self._locks.folders() if not os.path.lexists(self._path(folder))]
 
     def _sweep(self) -> None:
         """Finish or undo what writers that died left half done."""
-        for folder in [*filter(self._has_leftovers, self.folders()), *self._lone_locks()]:
+        left = [folder for folder in self.folders() if has_leftovers(self._path(folder))]
+        for folder in [*left, *self._lone_locks()]:
             with self._locked(folder, create=False) as directory:  # once we hold it, its writer has died
                 if directory is not None:
                     directory.sweep()
 
-    def _has_leftovers(self, folder: str) -> bool:
-        return any(os.path.lexists(os.path.join(self._data, folder, name)) for name in (TEMPORARY, CHANGING))
-
-    def _is_ours(self, folder: str) -> bool:
-        fits = len(os.fsencode(folder)) <= self._layout.max_name_bytes
-        return fits and ("%-" in folder or self._unescape(folder) is not None)
+    def _path(self, folder: str) -> str:
+        return os.path.join(self._data, folder)
 
 
 def _grouped(refs: Sequence[Ref]) -> dict[str, list[int]]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, ParamSpec, TypeVar
+from typing import Literal, TypeVar, TypeVarTuple
 
 from ..base import BaseStore, Condition, Done, Outcome, Wrote
 from ..clock import Clock, system_clock
@@ -19,7 +19,7 @@ from ._filetree_scan import Scan
 from ._filetree_system import SUPPORTED, problem
 from ._filetree_tree import Tree
 
-P = ParamSpec("P")
+Given = TypeVarTuple("Given")
 R = TypeVar("R")
 
 _FOLDERS = 50
@@ -80,9 +80,9 @@ class FileTreeStore(BaseStore):
         await self._in(self._writer, self._tree.open)
 
     async def _close(self) -> None:
-        await self._in(self._writer, _nothing)  # what a cancelled caller left behind
-        self._reader.shutdown(wait=False)
-        self._writer.shutdown(wait=False)
+        for thread in (self._reader, self._writer):
+            await self._in(thread, _nothing)  # what a cancelled caller left behind
+            thread.shutdown(wait=False)
 
     async def _ping(self) -> None:
         await self._in(self._reader, self._tree.ping)
@@ -113,7 +113,7 @@ class FileTreeStore(BaseStore):
             while (page := await self._in(self._reader, scan.page, prefix, now)) is not None:
                 yield page.keys
         finally:
-            scan.close()
+            self._end(scan)
 
     async def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
         folders = await self._in(self._reader, self._tree.folders)
@@ -141,8 +141,15 @@ class FileTreeStore(BaseStore):
                 if page.expired:
                     removed += await self._in(self._writer, self._tree.remove_expired, folder, page.expired, now)
         finally:
-            scan.close()
+            self._end(scan)
         return removed
+
+    def _end(self, scan: Scan) -> None:
+        """Close a listing, after the page that a cancelled caller may have left under way."""
+        try:
+            self._reader.submit(scan.close)
+        except RuntimeError:  # the store is closed, and this thread has ended
+            scan.close()
 
     def _translate(self, error: Exception) -> SatchelError | None:
         return problem(error, self._data_directory) if isinstance(error, OSError) else None
@@ -150,7 +157,7 @@ class FileTreeStore(BaseStore):
     def _hidden_names(self, ref: Ref) -> Ref | None:
         return ref
 
-    async def _in(self, thread: ThreadPoolExecutor, work: Callable[P, R], *args: P.args, **_: P.kwargs) -> R:
+    async def _in(self, thread: ThreadPoolExecutor, work: Callable[[*Given], R], *args: *Given) -> R:
         return await asyncio.get_running_loop().run_in_executor(thread, work, *args)
 
 
