@@ -21,6 +21,8 @@ from contextvars import Context
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from .errors import StoreError
 from .names import Ref
 
@@ -39,18 +41,15 @@ class Operation(enum.Enum):
 _MERGING = frozenset({Operation.READ, Operation.PUT, Operation.DELETE})
 
 
-class Request:
+class Request(msgspec.Struct, eq=False):
     """Is one thing to do for one name: what it is, its argument for the hook, and its size in bytes."""
 
-    __slots__ = ("argument", "call", "index", "operation", "ref", "size")
-
-    def __init__(self, operation: Operation, ref: Ref, argument: Any = None, size: int = 0) -> None:
-        self.operation = operation
-        self.ref = ref
-        self.argument = argument
-        self.size = size
-        self.call: _Call | _LoneCall | None = None
-        self.index = 0
+    operation: Operation
+    ref: Ref
+    argument: Any = None
+    size: int = 0
+    call: _Call | _LoneCall | None = None
+    index: int = 0
 
     @property
     def dropped(self) -> bool:
