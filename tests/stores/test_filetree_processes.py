@@ -146,7 +146,7 @@ async def test_a_collection_that_cannot_be_made_leaves_no_lock(tmp_path: Path):
         assert locks(tmp_path) == []
 
 
-async def test_locks_that_dead_writers_left_are_swept(tmp_path: Path):
+async def test_what_dead_writers_left_is_swept_at_opening_and_destroyed(tmp_path: Path):
     async with FileTreeStore(tmp_path) as store:
         await store.put("living", "k", 1)
         left = tmp_path / ".satchel" / "locks" / "c.lock"
@@ -155,6 +155,7 @@ async def test_locks_that_dead_writers_left_are_swept(tmp_path: Path):
             await other.ping()
         assert locks(tmp_path) == ["living.lock"]
         left.touch()
+        (tmp_path / "living" / ".satchel.tmp").touch()
         await store.destroy()
         assert locks(tmp_path) == []
 

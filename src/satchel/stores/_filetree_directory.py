@@ -31,15 +31,15 @@ from ._filetree_document import (
 from ._filetree_system import make_directory
 
 JSON, BINARY = ".json", ".bin"
-TEMPORARY = ".satchel.tmp"
+_TEMPORARY = ".satchel.tmp"
 """The one temporary file of a collection: only the holder of its lock writes it."""
-CHANGING = ".satchel.changing"
+_CHANGING = ".satchel.changing"
 """Holds the stem of an entry that is being changed from one kind of file to the other."""
 
 _MARKED = b"\x89S"
-_PAGE = 4096
-_LONGEST_HEAD = 16 * MAX_NAME_BYTES  # two names, each byte escaped as \u0000
-_FOLDERS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_SHORT_HEAD = 4096  # bytes, in which the expiry is
+_LONG_HEAD = 16 * MAX_NAME_BYTES  # two names, each byte escaped as \u0000
+_OPENING = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A named pipe must not hold up its reader, nor a symbolic link lead elsewhere.
 _READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITING = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -49,7 +49,7 @@ class Directory:
     """Is an open directory of a collection; a missing one raises `FileNotFoundError`."""
 
     def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, _FOLDERS)
+        self._descriptor = os.open(path, _OPENING)
 
     def __enter__(self) -> Self:
         return self
@@ -69,7 +69,7 @@ class Directory:
         suffix, data, modified_at = found
         return unpack(data) if suffix == BINARY else read_document(ref, data, modified_at)
 
-    def head(self, name: str, limit: int = _PAGE) -> Head | None:
+    def head(self, name: str, limit: int = _SHORT_HEAD) -> Head | None:
         """Return what the beginning of a file tells, `UNREADABLE` if it tells nothing; None for no such file."""
         try:
             found = self._content(name, limit)
@@ -87,7 +87,7 @@ class Directory:
 
     def head_with_names(self, name: str) -> Head | None:
         """Return the head of a file whose name does not say its key."""
-        return self.head(name, _LONGEST_HEAD)
+        return self.head(name, _LONG_HEAD)
 
     def head_of(self, stem: str) -> Head | None:
         """Return the head of an entry, None for nothing there."""
@@ -99,7 +99,7 @@ class Directory:
         new, old = (JSON, BINARY) if is_json else (BINARY, JSON)
         changes = self.has(stem + old)
         try:
-            with self._opened(TEMPORARY, _WRITING) as descriptor:
+            with self._opened(_TEMPORARY, _WRITING) as descriptor:
                 if is_json:
                     _fill_document(descriptor, ref, record, nanoseconds(saved_at))
                 else:
@@ -108,17 +108,17 @@ class Directory:
                     os.fsync(descriptor)
             if changes:
                 self._note_change(stem)
-            os.replace(TEMPORARY, stem + new, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+            os.replace(_TEMPORARY, stem + new, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
             if changes:
                 self.unlink(stem + old)
-                self.unlink(CHANGING)
+                self.unlink(_CHANGING)
         except BaseException:
             self.sweep()
             raise
 
     def sweep(self) -> None:
         """With the lock held, finish or undo what a writer left half done."""
-        self.unlink(TEMPORARY)
+        self.unlink(_TEMPORARY)
         self._finish_change()
 
     def remove(self, stem: str) -> bool:
@@ -162,17 +162,17 @@ class Directory:
                 yield item.name
 
     def _note_change(self, stem: str) -> None:
-        if self.has(CHANGING):
+        if self.has(_CHANGING):
             self._finish_change()
-        with self._opened(CHANGING, _WRITING) as descriptor:
+        with self._opened(_CHANGING, _WRITING) as descriptor:
             _fill(descriptor, os.fsencode(stem))
 
     def _finish_change(self) -> None:
-        noted = self._content(CHANGING)
+        noted = self._content(_CHANGING)
         stem = "" if noted is None else os.fsdecode(noted[0])
         if "/" not in stem and self.has(stem + JSON):
             self.unlink(stem + BINARY)
-        self.unlink(CHANGING)
+        self.unlink(_CHANGING)
 
     @contextmanager
     def _opened(self, name: str, flags: int) -> Iterator[int]:
@@ -228,7 +228,7 @@ def ensured_directory(path: str, *, durable: bool) -> Directory:
 
 def has_leftovers(path: str) -> bool:
     """Say whether a writer is at work in a directory, or died there."""
-    return any(os.path.lexists(os.path.join(path, name)) for name in (TEMPORARY, CHANGING))
+    return any(os.path.lexists(os.path.join(path, name)) for name in (_TEMPORARY, _CHANGING))
 
 
 def _read(descriptor: int, size: int) -> bytes:

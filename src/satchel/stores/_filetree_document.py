@@ -36,7 +36,7 @@ from ..errors import IntegrityError, SerializationError
 from ..names import Ref
 
 FORMAT = 1
-SECOND = 10**9
+_SECOND = 10**9
 """Nanoseconds in a second."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -137,7 +137,7 @@ def read_document(ref: Ref, data: bytes, modified_at: int) -> Record:
         said = f": {error}" if isinstance(error, SerializationError) else ""
         raise _unreadable(f"its value is not one that put accepts{said}") from None
     origin = hashlib.blake2b(data, digest_size=16, salt=modified_at.to_bytes(16, "big", signed=True))
-    return Record(payload, JsonCodec.number, origin.hexdigest(), modified_at / SECOND, deadline).sealed(ref)
+    return Record(payload, JsonCodec.number, origin.hexdigest(), modified_at / _SECOND, deadline).sealed(ref)
 
 
 def read_head(data: bytes) -> Head | None:
@@ -166,7 +166,7 @@ def head_of_document(data: bytes) -> Head:
 def nanoseconds(moment: float) -> int:
     """Return seconds as whole nanoseconds."""
     fraction, whole = math.modf(moment)
-    return int(whole) * SECOND + round(fraction * SECOND)
+    return int(whole) * _SECOND + round(fraction * _SECOND)
 
 
 def _parse(data: bytes) -> _Document:
@@ -202,7 +202,7 @@ def _as_written(ref: Ref, document: _Document, deadline: float) -> Record | None
 
 
 def _from_nanoseconds(moment: int) -> str:
-    return _written(moment // SECOND, f"{moment % SECOND:09d}")
+    return _written(moment // _SECOND, f"{moment % _SECOND:09d}")
 
 
 def _from_seconds(moment: float) -> str:

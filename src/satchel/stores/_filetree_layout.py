@@ -14,7 +14,7 @@ from ..names import FOLDED_SAFE, SAFE, Escaping
 from ._filetree_system import UNWRITABLE, held
 
 FORMAT = 1
-LONGEST_SUFFIX = len(".json")
+_LONGEST_SUFFIX = len(".json")
 
 _PROBE = ".satchel-probe"
 _RECORD = "format.json"
@@ -62,7 +62,7 @@ class Layout(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
 
 def probe(directory: str) -> Layout:
     """Find the layout that a directory's file system takes, by writing a few files. One prober at a time."""
-    limit = min(255, os.pathconf(directory, "PC_NAME_MAX")) - LONGEST_SUFFIX
+    limit = min(255, os.pathconf(directory, "PC_NAME_MAX")) - _LONGEST_SUFFIX
     if limit < 80:
         raise ConfigurationError(f"the file system of {directory} takes names of {limit} bytes only; use another")
     place = os.path.join(directory, _PROBE)
@@ -96,7 +96,7 @@ def settle(data: str, metadata: str) -> tuple[Layout, bool]:
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
-        layout = _recorded(metadata) or Layout(FORMAT, True, True, 255 - LONGEST_SUFFIX)
+        layout = _recorded(metadata) or Layout(FORMAT, True, True, 255 - _LONGEST_SUFFIX)
         folder, name = os.path.split(metadata)
         return layout, not (layout.tells_case and os.path.lexists(os.path.join(folder, name.upper())))
 

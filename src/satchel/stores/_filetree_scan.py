@@ -10,7 +10,7 @@ from ..names import Escaping
 from ._filetree_directory import BINARY, JSON, Directory
 from ._filetree_document import Head
 
-_PAGE = 500
+_PAGE = 500  # files looked at for one page of keys
 
 
 class Page(msgspec.Struct):

@@ -40,6 +40,35 @@ def held(path: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _acquire(path: str) -> int:
+    while True:
+        descriptor = _open(path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_at(path, descriptor):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # `destroy` removed the file while we waited: others lock a new one
+
+
+def _open(path: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:  # somebody removed the whole tree
+        make_directory(os.path.dirname(path))
+        return os.open(path, flags, 0o600)
+
+
+def _is_at(path: str, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
 class Locks:
     """Holds the locks of collections, a file each, named after the collection's directory."""
 
@@ -68,35 +97,6 @@ class Locks:
 
     def _path(self, folder: str) -> str:
         return os.path.join(self.directory, folder + _LOCK)
-
-
-def _acquire(path: str) -> int:
-    while True:
-        descriptor = _open(path)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _is_at(path, descriptor):
-                return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)  # `destroy` removed the file while we waited: others lock a new one
-
-
-def _open(path: str) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        return os.open(path, flags, 0o600)
-    except FileNotFoundError:  # somebody removed the whole tree
-        make_directory(os.path.dirname(path))
-        return os.open(path, flags, 0o600)
-
-
-def _is_at(path: str, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def make_directory(path: str) -> None:

@@ -23,9 +23,6 @@ from ._filetree_system import UNWRITABLE, Locks, make_directory, problem
 Given = TypeVarTuple("Given")
 R = TypeVar("R")
 
-METADATA = ".satchel"
-"""The directory of locks and of the layout; no collection's directory begins with a dot."""
-
 _REMEMBERED = 1000
 
 Changed = list[bool | SatchelError]
@@ -36,13 +33,13 @@ class Tree:
 
     Args:
         data: The directory of collections.
-        metadata: The directory that holds `METADATA`.
+        metadata: The directory of `.satchel`, where locks and layout are; no collection's directory begins with a dot.
         durable: Wait for the disk before a change is done.
     """
 
     def __init__(self, data: str, metadata: str, *, durable: bool) -> None:
         self._data = data
-        self._metadata = os.path.join(metadata, METADATA)
+        self._metadata = os.path.join(metadata, ".satchel")
         self._locks = Locks(os.path.join(self._metadata, "locks"))
         self._durable = durable
         self._safe = True
@@ -175,14 +172,20 @@ class Tree:
 
     def destroy_collection(self, collection: str, now: float) -> bool:
         """Remove what the store wrote in a collection; say whether there was a living entry."""
-        return self.destroy_folder(self._escape(collection), now)
+        return self._destroy_folder(self._escape(collection), now)
 
-    def destroy_folder(self, folder: str, now: float) -> bool:
+    def destroy(self, now: float) -> bool:
+        """Remove all entries that the store wrote; say whether a living one was among them."""
+        lived = [self._destroy_folder(folder, now) for folder in [*self.folders(), *self._lone_locks()]]
+        return any(lived)
+
+    def _destroy_folder(self, folder: str, now: float) -> bool:
         """Remove what the store wrote in a directory, and the directory if that was all."""
         lived = False
         with self._locked(folder, create=False) as directory:
             if directory is None:
                 return False
+            directory.sweep()
             with closing(directory.names()) as names:
                 for name in names:
                     head = directory.head(name) if name.endswith((JSON, BINARY)) else None
@@ -190,11 +193,6 @@ class Tree:
                         lived |= head.deadline > now
             self._remove_folder(folder)
         return lived
-
-    def destroy(self, now: float) -> bool:
-        """Remove all entries that the store wrote; say whether a living one was among them."""
-        lived = [self.destroy_folder(folder, now) for folder in [*self.folders(), *self._lone_locks()]]
-        return any(lived)
 
     def _change(self, refs: Sequence[Ref], change: Callable[[Directory, int], bool], create: bool) -> Changed:
         """Carry out a change for each name, under the lock of its collection; one failure is of its own name alone."""

@@ -22,7 +22,7 @@ from ._filetree_tree import Tree
 Given = TypeVarTuple("Given")
 R = TypeVar("R")
 
-_FOLDERS = 50
+_PAGE = 50  # directories looked into for one page of collections
 
 
 class FileTreeStore(BaseStore):
@@ -117,8 +117,8 @@ class FileTreeStore(BaseStore):
 
     async def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
         folders = await self._in(self._reader, self._tree.folders)
-        for start in range(0, len(folders), _FOLDERS):
-            yield await self._in(self._reader, self._tree.living_collections, folders[start : start + _FOLDERS], now)
+        for start in range(0, len(folders), _PAGE):
+            yield await self._in(self._reader, self._tree.living_collections, folders[start : start + _PAGE], now)
 
     async def _destroy_collection(self, collection: str, now: float) -> bool:
         return await self._in(self._writer, self._tree.destroy_collection, collection, now)
