@@ -17,6 +17,7 @@ from satchel.stores import _filetree_system
 from satchel.stores._filetree_directory import Directory
 from satchel.stores._filetree_document import Head
 from satchel.stores._filetree_system import held
+from satchel.stores._filetree_tree import Tree
 from satchel.stores.filetree import FileTreeStore
 from satchel.testing import FakeClock
 
@@ -256,6 +257,32 @@ async def test_a_cancelled_listing_ends_its_page_before_the_directory_is_closed(
         await asyncio.sleep(0)
         cancelled.set()
     assert [type(outcome) for outcome in ended] == [Head]
+
+
+async def test_a_listing_cancelled_while_it_begins_lets_go_of_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with FileTreeStore(tmp_path) as store:
+        await store.put("c", "k", 1)
+        begun, cancelled, opened = threading.Event(), threading.Event(), []
+        scan_folder = Tree.scan_folder
+
+        def late(tree: Tree, folder: str):
+            scan = scan_folder(tree, folder)
+            opened.append(scan._directory._descriptor)
+            begun.set()
+            cancelled.wait(10)
+            return scan
+
+        monkeypatch.setattr(Tree, "scan_folder", late)
+        listing = asyncio.create_task(anext(store._keys("c", "", 0.0)))
+        await asyncio.to_thread(begun.wait, 10)
+        listing.cancel()
+        await asyncio.gather(listing, return_exceptions=True)
+        cancelled.set()
+        await store.ping()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(opened[0])
 
 
 async def test_a_reader_between_two_kinds_of_file_looks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

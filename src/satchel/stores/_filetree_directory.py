@@ -39,6 +39,7 @@ _CHANGING = ".satchel.changing"
 _MARKED = b"\x89S"
 _SHORT_HEAD = 4096  # bytes, in which the expiry is
 _LONG_HEAD = 16 * MAX_NAME_BYTES  # two names, each byte escaped as \u0000
+_CLOSED = -1
 _OPENING = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A named pipe must not hold up its reader, nor a symbolic link lead elsewhere.
 _READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -48,6 +49,8 @@ _WRITING = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 class Directory:
     """Is an open directory of a collection; a missing one raises `FileNotFoundError`."""
 
+    _descriptor = _CLOSED
+
     def __init__(self, path: str) -> None:
         self._descriptor = os.open(path, _OPENING)
 
@@ -55,7 +58,12 @@ class Directory:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, _CLOSED
+        os.close(descriptor)
+
+    def __del__(self) -> None:
+        if self._descriptor != _CLOSED:  # a listing was cut off while a thread was opening it
+            os.close(self._descriptor)
 
     def read(self, stem: str, ref: Ref) -> Record | None:
         """Return the record of an entry, None for nothing there.
