@@ -72,6 +72,4 @@ def package(session: nox.Session) -> None:
 def benchmarks(session: nox.Session) -> None:
     """Run the benchmarks; arguments behind -- name some."""
     install(session, "benchmark")
-    for path in sorted(Path("benchmarks").glob("*.py")):
-        if "\ndef run(" in path.read_text("utf-8") and (not session.posargs or path.stem in session.posargs):
-            session.run("python", "-m", f"benchmarks.{path.stem}")
+    session.run("python", "-m", "benchmarks", *session.posargs)

@@ -161,7 +161,3 @@ def run(report: Report) -> None:
         added = {mode: rows["Collection.get"][mode] - rows["both, by hand"][mode] for mode in rows["store.get"]}
         microseconds = {mode: cost for mode, cost in added.items() if mode.endswith("µs")}
         report.table(f"{title}: beyond by hand, goal {GOAL}", {"Collection.get": microseconds})
-
-
-if __name__ == "__main__":
-    run(Report("collection"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,12 +16,12 @@ import msgspec
 from key_value.aio.stores.disk import DiskStore as PeerStore
 
 from benchmarks.harness import Contender, Report, Work, pinned
+from benchmarks.stalls import stalls
 from benchmarks.value import PROFILE
 from satchel.stores.disk import DiskStore
 
 KEYS = [f"user:{number}" for number in range(2_000)]
 STEPS = {1: 300, 32: 1_600, 256: 2_000}
-MEGABYTE = 1_000_000
 
 
 class PlainStore:
@@ -95,32 +94,9 @@ def _get(store: Any) -> Callable[[str], Awaitable[Any]]:
     return lambda key: store.get("users", key)
 
 
-async def longest_stall(work: Awaitable[Any]) -> float:
-    """Return the longest time in milliseconds that the loop did nothing else while the work ran."""
-    longest, last, ended = 0.0, time.perf_counter(), False
-
-    async def watch() -> None:
-        nonlocal longest, last
-        while not ended:
-            await asyncio.sleep(0)
-            now = time.perf_counter()
-            longest, last = max(longest, now - last), now
-
-    watcher = asyncio.create_task(watch())
-    await asyncio.sleep(0)
-    await work
-    ended = True
-    await watcher
-    return longest * 1000
-
-
-async def stalls(value: object) -> dict[str, float]:
-    puts, gets = [], []
+async def stalls_of_disk() -> dict[str, dict[str, float]]:
     async with DiskStore() as store:
-        for _ in range(5):
-            puts.append(await longest_stall(asyncio.gather(*[store.put("a", str(at), value) for at in range(20)])))
-            gets.append(await longest_stall(asyncio.gather(*[store.get("a", str(at)) for at in range(20)])))
-    return {"put ms": median(puts), "get ms": median(gets)}
+        return await stalls(store)
 
 
 async def get_times(counts: list[int]) -> dict[str, dict[str, float]]:
@@ -147,14 +123,6 @@ def run(report: Report) -> None:
         contenders = {name: using(make, verb) for name, make in makers.items()}
         for tasks, steps in STEPS.items():
             report.compare(title, contenders, steps=steps, tasks=tasks)
-    values = {
-        "20 values of 5 MB bytes": b"x" * 5 * MEGABYTE,
-        "20 values of 5 MB JSON text": "x" * 5 * MEGABYTE,
-    }
-    report.table("longest stall of the loop", {name: asyncio.run(stalls(value)) for name, value in values.items()})
+    report.table("longest stall of the loop", asyncio.run(stalls_of_disk()))
     with pinned():
         report.table("get of one in", asyncio.run(get_times([10_000, 100_000, 1_000_000])))
-
-
-if __name__ == "__main__":
-    run(Report("disk", rounds=int(sys.argv[1]) if len(sys.argv) > 1 else 21))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,12 +14,12 @@ from typing import Any, Self
 from key_value.aio.stores.filetree import FileTreeStore as PeerStore
 
 from benchmarks.harness import Contender, Report, Work, pinned
+from benchmarks.stalls import stalls
 from benchmarks.value import PROFILE
 from satchel.stores.filetree import FileTreeStore
 
 KEYS = [f"user:{number}" for number in range(1_000)]
 STEPS = {1: 100, 32: 320}
-MEGABYTE = 1_000_000
 
 
 class Peer(PeerStore):
@@ -73,7 +72,7 @@ def _get(store: Any) -> Callable[[str], Awaitable[Any]]:
 async def listing_times() -> dict[str, dict[str, float]]:
     """Return how long one key of 2,000 takes to list, which does not depend on the size of the values."""
     rows = {}
-    for name, value in (("values of 100 bytes", "x" * 100), ("values of 1 MB", "x" * MEGABYTE)):
+    for name, value in (("values of 100 bytes", "x" * 100), ("values of 1 MB", "x" * 1_000_000)):
         with tempfile.TemporaryDirectory() as directory:
             async with FileTreeStore(directory) as store:
                 await store.put_many("users", dict.fromkeys(KEYS[:300], value))
@@ -86,33 +85,10 @@ async def listing_times() -> dict[str, dict[str, float]]:
     return rows
 
 
-async def longest_stall(work: Awaitable[Any]) -> float:
-    """Return the longest time in milliseconds that the loop did nothing else while the work ran."""
-    longest, last, ended = 0.0, time.perf_counter(), False
-
-    async def watch() -> None:
-        nonlocal longest, last
-        while not ended:
-            await asyncio.sleep(0)
-            now = time.perf_counter()
-            longest, last = max(longest, now - last), now
-
-    watcher = asyncio.create_task(watch())
-    await asyncio.sleep(0)
-    await work
-    ended = True
-    await watcher
-    return longest * 1000
-
-
-async def stalls(value: object) -> dict[str, float]:
-    puts, gets = [], []
+async def stalls_of_tree() -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as directory:
         async with FileTreeStore(directory) as store:
-            for _ in range(5):
-                puts.append(await longest_stall(asyncio.gather(*[store.put("a", str(at), value) for at in range(20)])))
-                gets.append(await longest_stall(asyncio.gather(*[store.get("a", str(at)) for at in range(20)])))
-    return {"put ms": median(puts), "get ms": median(gets)}
+            return await stalls(store)
 
 
 def run(report: Report) -> None:
@@ -129,14 +105,6 @@ def run(report: Report) -> None:
         contenders = {name: using(make, verb, new=new) for name, make in makers.items()}
         for tasks, steps in STEPS.items():
             report.compare(title, contenders, steps=steps, tasks=tasks)
-    values = {
-        "20 values of 5 MB bytes": b"x" * 5 * MEGABYTE,
-        "20 values of 5 MB JSON text": "x" * 5 * MEGABYTE,
-    }
-    report.table("longest stall of the loop", {name: asyncio.run(stalls(value)) for name, value in values.items()})
+    report.table("longest stall of the loop", asyncio.run(stalls_of_tree()))
     with pinned():
         report.table("listing", asyncio.run(listing_times()))
-
-
-if __name__ == "__main__":
-    run(Report("filetree", rounds=int(sys.argv[1]) if len(sys.argv) > 1 else 21))

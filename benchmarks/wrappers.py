@@ -85,7 +85,3 @@ def run(report: Report) -> None:
                 mode: rows[name][mode] - rows["MemoryStore"][mode] for mode in rows[name] if mode.endswith("µs")
             }
         report.table(f"{title}: beyond the inner store", added)
-
-
-if __name__ == "__main__":
-    run(Report("wrappers"))

@@ -1,0 +1,58 @@
+"""How long large values keep the event loop from anything else, in any store."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from statistics import median
+from typing import Any
+
+import msgspec
+
+from satchel import AsyncKeyValue
+
+MEGABYTES = 5_000_000
+OBJECTS = [{"id": number, "name": f"object {number}", "tags": ["a", "b"], "on": True} for number in range(77_000)]
+VALUES = {
+    "20 values of 5 MB bytes": (b"x" * MEGABYTES, 20),
+    "20 values of 5 MB JSON text": ("x" * MEGABYTES, 20),
+    "20 values of 5 MB in small objects": (OBJECTS, 20),
+}
+ROUNDS = 5
+
+
+async def stalls(store: AsyncKeyValue) -> dict[str, dict[str, float]]:
+    """Return the median of the longest stall for each kind of value, and what coding the objects takes by itself."""
+    rows = {}
+    for name, (value, count) in VALUES.items():
+        puts, gets = [], []
+        for _ in range(ROUNDS):
+            puts.append(await _longest(asyncio.gather(*[store.put("a", str(at), value) for at in range(count)])))
+            gets.append(await _longest(asyncio.gather(*[store.get("a", str(at)) for at in range(count)])))
+        rows[name] = {"put ms": median(puts), "get ms": median(gets)}
+    started = time.perf_counter()
+    encoded = msgspec.json.encode(OBJECTS)
+    put = time.perf_counter() - started
+    msgspec.json.decode(encoded)
+    rows["coding one of these by itself"] = {"put ms": put * 1e3, "get ms": (time.perf_counter() - started - put) * 1e3}
+    return rows
+
+
+async def _longest(work: Awaitable[Any]) -> float:
+    """Return the longest time in milliseconds that the loop did nothing else while the work ran."""
+    longest, last, ended = 0.0, time.perf_counter(), False
+
+    async def watch() -> None:
+        nonlocal longest, last
+        while not ended:
+            await asyncio.sleep(0)
+            now = time.perf_counter()
+            longest, last = max(longest, now - last), now
+
+    watcher = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    await work
+    ended = True
+    await watcher
+    return longest * 1000
