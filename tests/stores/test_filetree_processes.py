@@ -5,19 +5,13 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from itertools import chain
 from pathlib import Path
 
 import pytest
 
-from satchel import StoreError
-from satchel.stores import _filetree_system
 from satchel.stores._filetree_directory import Directory
-from satchel.stores._filetree_document import Head
-from satchel.stores._filetree_system import held
-from satchel.stores._filetree_tree import Tree
 from satchel.stores.filetree import FileTreeStore
 from satchel.testing import FakeClock
 
@@ -116,51 +110,6 @@ async def test_processes_destroy_and_write_together(tmp_path: Path):
     assert left == [".satchel", ".satchel/format.json", ".satchel/lock", ".satchel/locks"]
 
 
-def locks(root: Path) -> list[str]:
-    return sorted(os.listdir(root / ".satchel" / "locks"))  # noqa: PTH208  # names are what is meant
-
-
-@pytest.mark.parametrize("change", ["destroy", "destroy_collection", "delete"])
-async def test_who_finds_a_collection_gone_leaves_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str):
-    async with FileTreeStore(tmp_path) as store, FileTreeStore(tmp_path) as other:
-        await store.put("c", "k", 1)
-        loop = asyncio.get_running_loop()
-
-        def held_late(path: str):
-            monkeypatch.undo()
-            asyncio.run_coroutine_threadsafe(other.destroy(), loop).result(10)
-            return held(path)
-
-        monkeypatch.setattr(_filetree_system, "held", held_late)
-        await getattr(store, change)(*{"destroy": [], "destroy_collection": ["c"], "delete": ["c", "k"]}[change])
-        assert locks(tmp_path) == []
-        await store.put("c", "k", 2)
-        assert locks(tmp_path) == ["c.lock"]
-
-
-async def test_a_collection_that_cannot_be_made_leaves_no_lock(tmp_path: Path):
-    async with FileTreeStore(tmp_path) as store:
-        await store.ping()
-        (tmp_path / "c").touch()
-        with pytest.raises(StoreError):
-            await store.put("c", "k", 1)
-        assert locks(tmp_path) == []
-
-
-async def test_what_dead_writers_left_is_swept_at_opening_and_destroyed(tmp_path: Path):
-    async with FileTreeStore(tmp_path) as store:
-        await store.put("living", "k", 1)
-        left = tmp_path / ".satchel" / "locks" / "c.lock"
-        left.touch()
-        async with FileTreeStore(tmp_path) as other:
-            await other.ping()
-        assert locks(tmp_path) == ["living.lock"]
-        left.touch()
-        (tmp_path / "living" / ".satchel.tmp").touch()
-        await store.destroy()
-        assert locks(tmp_path) == []
-
-
 async def test_a_reader_meets_no_moment_without_the_entry(tmp_path: Path):
     async with FileTreeStore(tmp_path) as store:
         await store.put("c", "k", [0, 0])
@@ -204,85 +153,6 @@ async def test_an_expired_entry_is_not_removed_once_it_is_fresh(tmp_path: Path):
         assert await store.cull() == 1
         assert sorted(os.listdir(tmp_path)) == [".satchel", "c"]  # noqa: PTH208  # names are what is meant
         assert await store.cull() == 0
-
-
-async def test_a_cancelled_write_never_lands_over_a_later_one(tmp_path: Path):
-    async with FileTreeStore(tmp_path) as store:
-        for number in range(60):
-            early = asyncio.create_task(store.put("c", "k", "early" * 20_000))
-            await asyncio.sleep(number * 0.0001)
-            early.cancel()
-            await store.put("c", "k", number)
-            await asyncio.gather(early, return_exceptions=True)
-            assert await store.get("c", "k") == number
-    async with FileTreeStore(tmp_path) as store:
-        assert await store.get("c", "k") == 59
-
-
-async def test_closing_waits_for_the_write_of_a_cancelled_caller(tmp_path: Path):
-    big = b"2" * 50_000_000
-    store = FileTreeStore(tmp_path)
-    await store.put("c", "k", 1)
-    writing = asyncio.create_task(store.put("c", "k", big))
-    while not (tmp_path / "c" / ".satchel.tmp").exists():  # noqa: ASYNC110  # a file sets no event
-        await asyncio.sleep(0)
-    writing.cancel()
-    await store.aclose()
-    assert not (tmp_path / "c" / ".satchel.tmp").exists()
-    async with FileTreeStore(tmp_path) as other:
-        assert await other.get("c", "k") == big
-
-
-async def test_a_cancelled_listing_ends_its_page_before_the_directory_is_closed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    async with FileTreeStore(tmp_path) as store:
-        await store.put("c", "k", 1)
-        begun, cancelled, ended = threading.Event(), threading.Event(), []
-        head = Directory.head
-
-        def late(directory: Directory, name: str):
-            begun.set()
-            cancelled.wait(10)
-            try:
-                ended.append(head(directory, name))
-            except OSError as error:
-                ended.append(error)
-
-        monkeypatch.setattr(Directory, "head", late)
-        listing = asyncio.create_task(anext(store._keys("c", "", 0.0)))
-        await asyncio.to_thread(begun.wait, 10)
-        listing.cancel()
-        await asyncio.gather(listing, return_exceptions=True)
-        await asyncio.sleep(0)
-        cancelled.set()
-    assert [type(outcome) for outcome in ended] == [Head]
-
-
-async def test_a_listing_cancelled_while_it_begins_lets_go_of_the_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    async with FileTreeStore(tmp_path) as store:
-        await store.put("c", "k", 1)
-        begun, cancelled, opened = threading.Event(), threading.Event(), []
-        scan_folder = Tree.scan_folder
-
-        def late(tree: Tree, folder: str):
-            scan = scan_folder(tree, folder)
-            opened.append(scan._directory._descriptor)
-            begun.set()
-            cancelled.wait(10)
-            return scan
-
-        monkeypatch.setattr(Tree, "scan_folder", late)
-        listing = asyncio.create_task(anext(store._keys("c", "", 0.0)))
-        await asyncio.to_thread(begun.wait, 10)
-        listing.cancel()
-        await asyncio.gather(listing, return_exceptions=True)
-        cancelled.set()
-        await store.ping()
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(opened[0])
 
 
 async def test_a_reader_between_two_kinds_of_file_looks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
