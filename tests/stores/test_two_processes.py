@@ -1,0 +1,97 @@
+"""Two processes over one place keep the promises of a store as one does."""
+
+import asyncio
+
+import pytest
+from hypothesis import Phase, settings
+
+from satchel.stores.disk import DiskStore
+from satchel.stores.filetree import FileTreeStore
+from satchel.testing.machine import check_random_operations
+from satchel.testing.promises.arguments import ArgumentPromises
+from satchel.testing.promises.concurrency import ConcurrencyPromises
+from satchel.testing.promises.conditional import ConditionalPromises
+from satchel.testing.promises.entries import EntryPromises
+from satchel.testing.promises.expiry import ExpiryPromises
+from satchel.testing.promises.listing import ListingPromises
+from satchel.testing.promises.names import NamePromises
+from satchel.testing.promises.verbs import VerbPromises
+from tests.stores.two_processes import SecondProcess, TwoProcessStore
+
+
+class RemembersReads(DiskStore):
+    """Is right in one process alone."""
+
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self._seen = {}
+
+    async def _read(self, refs):
+        for ref, record in zip(refs, await super()._read(refs), strict=True):
+            self._seen.setdefault(ref, record)
+        return [self._seen[ref] for ref in refs]
+
+    def _change(self, work, *arguments):
+        self._seen.clear()
+        return super()._change(work, *arguments)
+
+
+@pytest.fixture(scope="module")
+def second_process():
+    process = SecondProcess()
+    yield process
+    process.close()
+
+
+@pytest.fixture(autouse=True, scope="class")
+def second_process_of_class(request, second_process):
+    if request.cls is not None:
+        request.cls.second_process = second_process
+
+
+# The promises about a store as one object, on event loops and in closing, are about each process on its own.
+class InTwoProcesses(
+    VerbPromises,
+    NamePromises,
+    ExpiryPromises,
+    EntryPromises,
+    ConditionalPromises,
+    ListingPromises,
+    ConcurrencyPromises,
+    ArgumentPromises,
+):
+    persistent = True
+
+    def make_store(self, clock, place):
+        return TwoProcessStore(self.second_process, clock, self.kind, place / "data")
+
+    def test_random_operations_agree_with_a_dict(self, tmp_path):
+        check_random_operations(self.make_store, tmp_path, persistent=True)
+
+
+class TestDiskStoreInTwoProcesses(InTwoProcesses):
+    kind = DiskStore
+
+
+class TestFileTreeStoreInTwoProcesses(InTwoProcesses):
+    kind = FileTreeStore
+
+
+def test_a_store_that_remembers_reads_is_right_in_one_process_and_caught_in_two(second_process, tmp_path):
+    chosen = settings(max_examples=10, database=None, deadline=None, report_multiple_bugs=False, phases=[Phase.generate])
+
+    def in_one(clock, place):
+        return RemembersReads(place, clock=clock)
+
+    def in_two(clock, place):
+        return TwoProcessStore(second_process, clock, RemembersReads, place)
+
+    check_random_operations(in_one, tmp_path, persistent=True, chosen=chosen)
+    with pytest.raises(AssertionError):
+        check_random_operations(in_two, tmp_path, persistent=True, chosen=chosen)
+
+
+async def test_both_processes_take_part(second_process, tmp_path):
+    async with TwoProcessStore(second_process, lambda: 1_000.0, DiskStore, tmp_path) as store:
+        await asyncio.gather(*(store.put("c", str(number), 1) for number in range(100)))
+        assert min(store.calls.values()) > 20
