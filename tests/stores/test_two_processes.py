@@ -78,7 +78,9 @@ class TestFileTreeStoreInTwoProcesses(InTwoProcesses):
 
 
 def test_a_store_that_remembers_reads_is_right_in_one_process_and_caught_in_two(second_process, tmp_path):
-    chosen = settings(max_examples=10, database=None, deadline=None, report_multiple_bugs=False, phases=[Phase.generate])
+    chosen = settings(
+        max_examples=10, database=None, deadline=None, report_multiple_bugs=False, phases=[Phase.generate]
+    )
 
     def in_one(clock, place):
         return RemembersReads(place, clock=clock)
@@ -95,3 +97,23 @@ async def test_both_processes_take_part(second_process, tmp_path):
     async with TwoProcessStore(second_process, lambda: 1_000.0, DiskStore, tmp_path) as store:
         await asyncio.gather(*(store.put("c", str(number), 1) for number in range(100)))
         assert min(store.calls.values()) > 20
+
+
+async def test_opening_a_database_twice_in_one_process_takes_no_lock_off_it(second_process, tmp_path):
+    async def in_second_process(method, *arguments):
+        return await second_process.call((there, 0.0, method, arguments, {}))
+
+    async with DiskStore(tmp_path) as one, DiskStore(tmp_path) as other:
+        await one.put("c", "first", 1)
+        await other.put("c", "second", 2)
+        there = second_process.make_store(DiskStore, tmp_path)
+        assert await in_second_process("get", "c", "first") == 1
+        await in_second_process("aclose")  # without that lock it is the last, and removes the log that is in use
+        await one.put("c", "third", 3)
+        there = second_process.make_store(DiskStore, tmp_path)
+        assert await in_second_process("get_many", "c", ["first", "second", "third"]) == {
+            "first": 1,
+            "second": 2,
+            "third": 3,
+        }
+        await in_second_process("aclose")

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import ConfigurationError, IntegrityError, StoreError
@@ -21,6 +23,7 @@ _APPLICATION_ID = 0x73617463  # "satc"
 _OLDEST_SQLITE = (3, 35, 0)
 _WAL_SIZE_LIMIT = 64 * 1024 * 1024
 _VERSION = 1
+_MAKING = threading.Lock()  # no connection of this process opens a file that another thread is about to close
 
 _META = "CREATE TABLE satchel_meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID"
 
@@ -145,8 +148,10 @@ def empty(cursor: sqlite3.Cursor) -> None:
 
 def _make_private(directory: Path) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # SQLite would make it readable for all; its other files take on the mode of this one.
-    os.close(os.open(directory / FILE_NAME, os.O_CREAT | os.O_RDWR, 0o600))
+    # SQLite would make it readable for all; its other files take on the mode of this one. A file that is there is left
+    # alone: to close it would take the locks off it that SQLite holds for other connections of this process.
+    with _MAKING, suppress(FileExistsError):
+        os.close(os.open(directory / FILE_NAME, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def _refuse_foreign(database: sqlite3.Connection, file: Path) -> None:
