@@ -120,7 +120,7 @@ class BaseWrapper(HasCollections, Seams, Described):
             value = await self._inner.get(inner_collection, inner_key, MISSING if self._decodes else default)
         except SatchelError as error:
             names = {(inner_collection, inner_key): (collection, key)}
-            raise renamed(error, names) from error.__cause__ or error
+            raise renamed(error, names, collection) from error.__cause__ or error
         if not self._decodes:
             return value
         return default if value is MISSING else await self._decoded("get", (collection, key), value)
@@ -145,7 +145,7 @@ class BaseWrapper(HasCollections, Seams, Described):
             await self._inner.put(inner_collection, inner_key, value, ttl=self._ttl(ttl))
         except SatchelError as error:
             names = {(inner_collection, inner_key): (collection, key)}
-            raise renamed(error, names) from error.__cause__ or error
+            raise renamed(error, names, collection) from error.__cause__ or error
 
     async def delete(self, collection: str, key: str) -> bool:
         """Remove the entry under a key, and say whether it was there."""

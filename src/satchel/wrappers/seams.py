@@ -91,7 +91,7 @@ class Seams:
         try:
             return await function(*inner, *arguments, **named)
         except SatchelError as error:
-            raise renamed(error, {inner: ref}) from error.__cause__ or error
+            raise renamed(error, {inner: ref}, ref[0]) from error.__cause__ or error
 
     async def _call_many(
         self,
@@ -107,7 +107,7 @@ class Seams:
             return await function(inner, *arguments, **named)
         except SatchelError as error:
             names = {(inner, name): (collection, key) for name, key in keys.items()}
-            raise renamed(error, names) from error.__cause__ or error
+            raise renamed(error, names, collection) from error.__cause__ or error
 
     async def _encoded(self, operation: str, ref: Ref, value: object) -> object:
         return await self._transformed(self._encode, operation, ref, value)
@@ -169,19 +169,22 @@ class Seams:
                 return
 
 
-def renamed(error: SatchelError, names: Mapping[Ref, Ref]) -> SatchelError:
-    """Return an error of the inner store's with the caller's own names, which are given for the inner ones."""
+def renamed(error: SatchelError, names: Mapping[Ref, Ref], collection: str) -> SatchelError:
+    """Return an error of the inner store's with the caller's own names, which are given for the inner ones.
+
+    An empty batch has no names, and is still about a collection of the caller's.
+    """
     own = error.again()
     for inner, ref in names.items():
         if _place(inner) in str(error):
             own.args = (str(error).replace(_place(inner), _place(ref), 1), *error.args[1:])
             break
     if isinstance(own, StoreError):
-        (first, *more) = names.values()
-        own.collection, own.key = first[0], None if more or own.key is None else first[1]
+        own.collection = collection
+        own.key = None if len(names) != 1 or own.key is None else next(iter(names.values()))[1]
     if isinstance(own, BatchError):
         own.failed = {
-            ref[1]: renamed(own.failed[inner[1]], {inner: ref})
+            ref[1]: renamed(own.failed[inner[1]], {inner: ref}, collection)
             for inner, ref in names.items()
             if inner[1] in own.failed
         }
