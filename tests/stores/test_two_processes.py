@@ -78,9 +78,8 @@ class TestFileTreeStoreInTwoProcesses(InTwoProcesses):
 
 
 def test_a_store_that_remembers_reads_is_right_in_one_process_and_caught_in_two(second_process, tmp_path):
-    chosen = settings(
-        max_examples=10, database=None, deadline=None, report_multiple_bugs=False, phases=[Phase.generate]
-    )
+    few = settings(max_examples=5, database=None, deadline=None, report_multiple_bugs=False, phases=[Phase.generate])
+    many = settings(few, max_examples=300)  # the first that fails ends it
 
     def in_one(clock, place):
         return RemembersReads(place, clock=clock)
@@ -88,9 +87,9 @@ def test_a_store_that_remembers_reads_is_right_in_one_process_and_caught_in_two(
     def in_two(clock, place):
         return TwoProcessStore(second_process, clock, RemembersReads, place)
 
-    check_random_operations(in_one, tmp_path, persistent=True, chosen=chosen)
+    check_random_operations(in_one, tmp_path, persistent=True, chosen=few)
     with pytest.raises(AssertionError):
-        check_random_operations(in_two, tmp_path, persistent=True, chosen=chosen)
+        check_random_operations(in_two, tmp_path, persistent=True, chosen=many)
 
 
 async def test_both_processes_take_part(second_process, tmp_path):

@@ -123,7 +123,8 @@ class TwoProcessStore:
     put_many, delete_many = either("put_many"), either("delete_many")
     put_if_absent, touch = either("put_if_absent"), either("touch")
     compare_and_put, compare_and_delete = either("compare_and_put"), either("compare_and_delete")
-    destroy_collection, destroy, cull, ping = either("destroy_collection"), either("destroy"), either("cull"), either("ping")
+    destroy_collection, destroy = either("destroy_collection"), either("destroy")
+    cull, ping = either("cull"), either("ping")
     _get = either("get")
 
     @property
