@@ -19,6 +19,7 @@ import typing_extensions
 from annotated_types import Gt
 
 from satchel import (
+    BatchError,
     ConfigurationError,
     MemoryStore,
     MissingExtraError,
@@ -425,14 +426,69 @@ def test_large_is_a_matter_of_how_many_objects_there_are(value, large):
     assert is_large_object(Holder(value)) is large
 
 
-async def test_other_errors_of_a_model_are_left_as_they_are():
-    class Broken(msgspec.Struct):
+class BrokenError(Exception):
+    """Has what pydantic's errors have, under the same name, and refuses."""
+
+    def errors(self):
+        raise RuntimeError(SECRET)
+
+
+WRONG = [KeyError, AttributeError, RuntimeError, AssertionError, OSError, BrokenError]
+
+
+def _check(error, name):
+    if name == SECRET:
+        raise error(name)
+
+
+def _models_that_raise(error):
+    class OfMsgspec(msgspec.Struct):
         name: str
 
         def __post_init__(self):
-            raise LookupError(self.name)
+            _check(error, self.name)
 
+    @dataclasses.dataclass
+    class OfDataclass:
+        name: str
+
+        def __post_init__(self):
+            _check(error, self.name)
+
+    class OfPydantic(pydantic.BaseModel):
+        name: str
+
+        @pydantic.model_validator(mode="after")
+        def check(self):
+            _check(error, self.name)
+            return self
+
+    return OfMsgspec, OfDataclass, OfPydantic
+
+
+@pytest.mark.parametrize("error", WRONG)
+async def test_whatever_a_models_own_check_raises_is_a_misfit_that_shows_no_value(error):
+    for model in _models_that_raise(error):
+        store = MemoryStore()
+        things = store.collection("things", model=model)
+        await store.put_many("things", {"good": {"name": "ada"}, "the key": {"name": SECRET}})
+        with pytest.raises(ModelMismatchError) as caught:
+            await things.get("the key")
+        _says(caught.value, f"does not fit {model.__qualname__} at $")
+        with pytest.raises(BatchError) as many:
+            await things.get_many(["good", "the key"])
+        assert set(many.value.failed) == {"the key"}
+        _says(many.value, "1 of 2")
+        changed = model(name="ada")
+        changed.name = SECRET
+        with pytest.raises(ModelMismatchError) as caught:
+            await things.put("the key", changed)
+        _says(caught.value, f"does not fit {model.__qualname__} at $")
+
+
+async def test_an_error_of_the_check_is_named_by_its_type():
     store = MemoryStore()
-    await store.put("things", "k", {"name": "x"})
-    with pytest.raises(LookupError):
-        await store.collection("things", model=Broken).get("k")
+    await store.put("things", "the key", {"name": SECRET})
+    for model in _models_that_raise(KeyError):
+        with pytest.raises(ModelMismatchError, match="the model raised KeyError"):
+            await store.collection("things", model=model).get("the key")

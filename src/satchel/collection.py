@@ -16,7 +16,7 @@ from .capability import Capability, require
 from .clock import TTL, seconds
 from .entry import Entry
 from .errors import BatchError, ConflictError, KeyMissingError, ModelMismatchError, SatchelError
-from .models import MISFITS, dump_checked, is_large, is_large_object, model_for, name_of
+from .models import dump_checked, is_large, is_large_object, model_for, name_of
 from .names import check_items, check_name
 from .protocol import AsyncKeyValue
 from .threads import Turns, in_worker, tally
@@ -97,7 +97,7 @@ class Collection(Generic[T]):
             return await in_worker(self._load, key, value)
         try:
             return model.load(value)  # `_load`, spelled out: this is the hottest line
-        except MISFITS as error:
+        except Exception as error:
             problem = model.explain(error)
         raise self._misfit(key, problem)
 
@@ -269,7 +269,7 @@ class Collection(Generic[T]):
             return cast("T", value)
         try:
             return cast("T", model.load(value))
-        except MISFITS as error:
+        except Exception as error:
             problem = model.explain(error)
         raise self._misfit(key, problem)
 

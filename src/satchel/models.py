@@ -27,8 +27,8 @@ import msgspec
 
 from .errors import ConfigurationError, MissingExtraError, ModelMismatchError, SatchelError, SerializationError
 
-MISFITS = (ValueError, TypeError, ArithmeticError, RecursionError)
-"""What msgspec, pydantic and the validators of a model raise for a value that does not fit."""
+_MISFITS = (ValueError, TypeError, ArithmeticError, RecursionError)
+"""What msgspec and pydantic themselves raise for a value that does not fit; anything else is a model's own."""
 
 _LARGE = 8192  # so many objects make a value that keeps the event loop waiting
 _SAFE_MESSAGE = re.compile(
@@ -42,12 +42,12 @@ class Model(Protocol):
 
     @property
     def load(self) -> Callable[[Any], Any]:
-        """Makes a value of the model from plain JSON, or raises one of `MISFITS`."""
+        """Makes a value of the model from plain JSON; raises anything when it does not fit."""
         ...
 
     @property
     def dump(self) -> Callable[[Any], Any]:
-        """Makes plain JSON from a value of the model, or raises one of `MISFITS`."""
+        """Makes plain JSON from a value of the model; raises anything when it does not fit."""
         ...
 
     def explain(self, error: Exception) -> str:
@@ -106,7 +106,7 @@ def dump_checked(kind: Any, model: Model, value: Any) -> Any:
     try:
         plain = model.dump(value)
         loaded = model.load(plain)
-    except MISFITS as error:
+    except Exception as error:  # a model's own checks may raise anything
         problem = model.explain(error)
     else:
         if type(loaded) is not type(value) and not (type(value) is int and type(loaded) is float):
@@ -171,7 +171,7 @@ class _Msgspec:
 
     def explain(self, error: Exception) -> str:
         if not isinstance(error, msgspec.ValidationError):
-            return "$: it holds something that JSON has no form for"
+            return _own(error) or "$: it holds something that JSON has no form for"
         message, _, path = str(error).rpartition(" - at `")
         if not message:
             message, path = path, "$`"
@@ -199,19 +199,24 @@ class _Pydantic:
         elif _has(adapter.core_schema, "validation_alias"):
             self.load = lambda value: validate(value, by_alias=False, by_name=True)
         self.dump = partial(adapter.dump_python, mode="json", by_alias=False, round_trip=True, warnings=False)
+        self._error = pydantic.ValidationError
         self._names = {name for part in parts for name in _fields(part)}
 
     def explain(self, error: Exception) -> str:
-        details = getattr(error, "errors", None)
-        if details is None:
-            return "$: it holds something that the model cannot turn into JSON"
-        first = details(include_url=False, include_context=False, include_input=False)[0]
+        if not isinstance(error, self._error):
+            return _own(error) or "$: it holds something that the model cannot turn into JSON"
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         return f"${''.join(map(self._step, first['loc']))}: {first['type']}"
 
     def _step(self, step: int | str) -> str:
         if isinstance(step, int):
             return f"[{step}]"
         return f".{step}" if step in self._names else "[...]"
+
+
+def _own(error: Exception) -> str | None:
+    """Explain an error that only a check of the model itself can have raised, without its text."""
+    return None if isinstance(error, _MISFITS) else f"$: the model raised {type(error).__name__}"
 
 
 def _parts(kind: Any) -> Iterator[Any]:
