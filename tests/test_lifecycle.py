@@ -274,3 +274,21 @@ async def test_work_in_a_finally_after_everything_was_cancelled_does_not_hang():
     await asyncio.wait(workers)
     assert sorted(ended) == list(range(6))
     await store.aclose()
+
+
+async def test_a_close_that_was_given_up_can_be_waited_for_again():
+    store = BatchStore()
+    gate = held(store)
+    reading = asyncio.create_task(store.get("c", "k"))
+    await turns(3)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(store.aclose(), 0.01)
+    again, leaving = asyncio.create_task(store.aclose()), asyncio.create_task(store.__aexit__(None, None, None))
+    await turns(3)
+    assert not again.done()
+    assert not leaving.done()
+    gate.set()
+    await asyncio.gather(reading, again, leaving)
+    assert store.events == ["open", "close"]
+    with pytest.raises(StoreClosedError):
+        await store.aclose()

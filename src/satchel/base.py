@@ -321,7 +321,7 @@ class BaseStore(HasCollections, Described, ABC):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._machinery.lifecycle.closed:
+        if not self._machinery.lifecycle.ended:
             await self.aclose()
 
     def _ref(self, collection: object, key: object) -> Ref:

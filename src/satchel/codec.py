@@ -25,6 +25,7 @@ LARGE = 64 * 1024
 
 MAX_DEPTH = 100
 _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
+_CHANGED = "this value changed while it was being encoded; leave it alone until its put has returned"
 _NODE_SIZE = 8  # a rough number of bytes for each item of a container
 REFUSED = -math.inf
 """What `room_left` gives for something that would not come back the same."""
@@ -64,10 +65,13 @@ class StrictCodec(Codec):
     _encode: Callable[[Any], bytes]
 
     def encode(self, value: object) -> bytes:
-        if room_left([value], math.inf, MAX_DEPTH) >= 0:
-            with suppress(UnicodeEncodeError):
-                return self._encode(value)
-        raise explain(value)
+        try:
+            if room_left([value], math.inf, MAX_DEPTH) >= 0:
+                with suppress(UnicodeEncodeError):
+                    return self._encode(value)
+            raise explain(value)
+        except RuntimeError as error:  # a dict changed size while Python went over it, in a worker thread
+            raise SerializationError(f"$: {_CHANGED}") from error
 
     def encode_if_small(self, value: object) -> bytes | None:
         plain_container = type(value) is dict or type(value) is list
@@ -244,7 +248,7 @@ def explain(value: object) -> SerializationError:
                         f"{path}: a key is {_describe(key)}; keys must be plain str, convert them first"
                     )
             stack.extend((inner, f"{path}.{key}", depth - 1) for key, inner in reversed(item.items()))
-    return SerializationError("$: this value changed while it was being encoded")
+    return SerializationError(f"$: {_CHANGED}")
 
 
 def _complaint(item: object, depth: int) -> str:

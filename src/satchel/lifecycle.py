@@ -79,7 +79,7 @@ class Lifecycle:
             if not self._loop.is_closed():
                 raise StoreError(
                     f"{self._name()} is in use on another event loop; a store belongs to one loop at a time, until it "
-                    "is closed, so make one for each loop, or use SyncStore from threads",
+                    "is closed, so make one for each loop",
                     store=self._name(),
                     operation=operation,
                 )
@@ -99,12 +99,22 @@ class Lifecycle:
     async def aclose(self) -> None:
         """Refuse new calls, wait for those under way, then release what was opened.
 
-        Once begun it goes on, also when the caller is cancelled.
+        Once begun it goes on, also when the caller is cancelled; another call meanwhile waits for the same end.
         """
-        self.check("aclose")
-        self.closed, self.ready_on = True, None
-        self._closing = asyncio.create_task(self._drain_and_close(), context=Context())
-        await asyncio.shield(self._closing)
+        if not self._is_closing():
+            self.check("aclose")
+            self.closed, self.ready_on = True, None
+            self._closing = asyncio.create_task(self._drain_and_close(), context=Context())
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the store has been closed, to the end."""
+        return self.closed and not self._is_closing()
+
+    def _is_closing(self) -> bool:
+        return self._closing is not None and not self._closing.done() and self._loop is asyncio.get_running_loop()
 
     async def _drain_and_close(self) -> None:
         if self._calls:

@@ -59,7 +59,7 @@ class AsyncKeyValue(Protocol):
         Args:
             collection: The collection; it needs no creating.
             key: The key.
-            value: What to keep.
+            value: What to keep. It is encoded before the call returns: do not change it meanwhile.
             ttl: After how many seconds, or what `timedelta`, the entry expires; None for never.
 
         Raises:
