@@ -284,9 +284,17 @@ def test_the_driver_gets_the_url_as_it_is():
         f"memory://?wrap=sealed(key={SECRET}",
         f"memory://?wrap=sealed(key_env=x,key={SECRET})",
         f"server://h?password={SECRET}&password={SECRET}",
+        f"server://h?password_env={SECRET}",
+        f"server://h?apikey={SECRET}&apikey={SECRET}",
+        "memory://?max_bytes_env=DATABASE",
+        "server://h?mode_env=DATABASE",
+        "server://h?client_env=DATABASE",
+        "memory://?wrap=ttl(default_env=DATABASE)",
+        "memory://?wrap=sanitization(preset_env=DATABASE)",
     ],
 )
-def test_no_error_shows_a_secret(url):
+def test_no_error_shows_a_secret(url, monkeypatch):
+    monkeypatch.setenv("DATABASE", SECRET)
     with pytest.raises(ConfigurationError) as caught:
         open_store(url)
     error = caught.value
@@ -304,15 +312,29 @@ def test_a_secret_comes_from_a_variable_and_is_described_by_its_name(monkeypatch
     line = "server://h?password_env=APP_KEY&speed_env=APP_SPEED&wrap=sealed(key_env=APP_KEY)"
     assert str(store.describe()) == line
     assert open_store(line).secret == open_store(store.describe()).secret == SECRET
-    with pytest.raises(ConfigurationError, match="names the environment variable 'APP_KEX', which is not set"):
+    with pytest.raises(ConfigurationError, match="sealed: key_env names an environment variable that is not set"):
         open_store("memory://?wrap=sealed(key_env=APP_KEX)")
     with pytest.raises(ConfigurationError, match="unknown option of sealed 'kay_env'"):
         open_store("memory://?wrap=sealed(kay_env=APP_KEY)")
 
 
+def test_what_a_constructor_refuses_is_shown_but_for_what_a_variable_gave(monkeypatch):
+    monkeypatch.setenv("BOUND", "-4711")
+    with pytest.raises(ConfigurationError, match="memory refuses what max_bytes_env gives") as caught:
+        open_store("memory://?max_bytes_env=BOUND")
+    assert "4711" not in str(caught.value)
+    assert caught.value.__suppress_context__
+    monkeypatch.setenv("BOUND", "4711")
+    with pytest.raises(ConfigurationError, match="max_entries_per_collection must be an int of at least 1.* got -5"):
+        open_store("memory://?max_bytes_env=BOUND&max_entries_per_collection=-5")
+
+
 def test_names_of_secrets():
     hidden = ["password", "key", "keys", "api_key", "signing_key", "aws_secret_access_key", "aws_session_token"]
+    hidden += ["passwd", "pwd", "apikey", "apiKey", "auth", "basic_auth", "bearer", "dsn", "connection_string"]
+    hidden += ["credential", "credentials"]
     shown = ["key_env", "key_strategy", "max_key_bytes", "monkey", "host", "max_entries_per_collection", "prefix"]
+    shown += ["author", "authority", "passthrough", "connections"]
     assert [name for name in hidden + shown if is_secret(name)] == hidden
 
 

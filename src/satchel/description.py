@@ -15,7 +15,11 @@ from . import registry
 HIDDEN = "***"
 """Stands for a secret in a line."""
 
-_SECRET = re.compile(r"password|passphrase|secret|token|credential|access_key|(^|_)keys?$", re.IGNORECASE)
+_SECRET = re.compile(
+    r"password|passphrase|passwd|pwd|secret|token|credential|bearer|access_key|api_?key|connection_?string"
+    r"|(^|_)(auth|dsn|keys?)$",
+    re.IGNORECASE,
+)
 _USER = re.compile(r"(?<=://)([^/?@:]*):[^/?]*@")
 _QUERY = re.compile(r"(?<=[?&])([^?&=]*)=([^&]*)")
 

@@ -16,6 +16,7 @@ from .errors import ConfigurationError
 from .registry import unknown
 
 _BOOLS = {"true": True, "1": True, "false": False, "0": False}
+_BEGINNING = 8
 
 
 def convert(kind: type[Described], what: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,11 +41,25 @@ def convert(kind: type[Described], what: str, options: Mapping[str, Any]) -> dic
             value = _variable(f"{what}: {given}", value)  # noqa: PLW2901  # it stands for the value
         if name in arguments:
             raise ConfigurationError(f"{what}: option {name!r} is given twice")
-        arguments[name] = _converted(f"{what}: option {name!r}", parameters[name], value, secret=is_secret(name))
+        secret = name != given or is_secret(name)
+        arguments[name] = _converted(f"{what}: option {name!r}", parameters[name], value, secret=secret)
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in arguments:
             raise ConfigurationError(f"{what} needs the option {name!r}")
     return arguments
+
+
+def shown_by(message: str, options: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[str]:
+    """Return the options by whose variables a message has something, or the beginning of it."""
+    names = []
+    for given, variable in options.items():
+        if given in arguments:
+            continue
+        text = os.environ.get(str(variable), "")
+        forms = (text, repr(text)[1:-1], str(arguments[given.removesuffix("_env")]))
+        if text and any(form[:_BEGINNING] in message for form in forms):
+            names.append(given)
+    return names
 
 
 def _parameters(kind: type) -> dict[str, inspect.Parameter]:
@@ -70,7 +85,8 @@ def _evaluated(annotation: object, scope: dict[str, Any]) -> Any:
 def _variable(what: str, variable: object) -> str:
     value = os.environ.get(str(variable))
     if value is None:
-        raise ConfigurationError(f"{what} names the environment variable {variable!r}, which is not set")
+        # Its name is not shown: who mistakes the option gives the secret itself.
+        raise ConfigurationError(f"{what} names an environment variable that is not set")
     return value
 
 

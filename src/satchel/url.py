@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from .collection import HasCollections
 from .description import HIDDEN, Described, Description, Layer
 from .errors import ConfigurationError
-from .options import convert
+from .options import convert, shown_by
 from .protocol import AsyncKeyValue
 from .registry import find_store, find_wrapper
 
@@ -86,7 +86,13 @@ def _found_url(options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _made(kind: type[Described], layer: Layer, *inner: Any) -> Any:
     arguments = convert(kind, layer.name, layer.options)
-    made = kind(*inner, **arguments)
+    try:
+        made = kind(*inner, **arguments)
+    except ConfigurationError as error:
+        names = shown_by(str(error), layer.options, arguments)
+        if not names:
+            raise
+        raise ConfigurationError(f"{layer.name} refuses what {' and '.join(names)} gives, which is not shown") from None
     # A secret from a variable is described by the variable's name.
     made._given = inner, {name: arguments.get(name, variable) for name, variable in layer.options.items()}
     return made
