@@ -62,6 +62,10 @@ class InTwoProcesses(
 ):
     persistent = True
 
+    # A store keeps its own writes in order. It tells a cancelled caller nothing of when a write that it had begun ends,
+    # so that one of another process may come before.
+    test_a_cancelled_put_never_lands_over_a_later_one = None
+
     def make_store(self, clock, place):
         return TwoProcessStore(self.second_process, clock, self.kind, place / "data")
 

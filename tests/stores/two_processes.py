@@ -63,7 +63,7 @@ class SecondProcess:
             return await asyncio.shield(answer)
         except asyncio.CancelledError:
             self._send(pickle.dumps(("cancel", number)))
-            await asyncio.wait([answer])
+            await asyncio.gather(answer, return_exceptions=True)
             raise
 
     def close(self):
