@@ -120,6 +120,24 @@ async def test_the_count_of_bytes_is_right_after(kind: str, tmp_path: Path) -> N
     assert counted == summed == right
 
 
+@pytest.mark.parametrize("entries", [0, 8, 600])
+async def test_a_count_of_bytes_that_is_too_high_is_put_right(entries: int, tmp_path: Path) -> None:
+    bound = 1000 * SIZE
+    async with DiskStore(tmp_path, max_size=bound) as store:
+        await store.ping()
+        await store.put_many("a", {f"{at:03}": VALUE for at in range(entries)})
+        database = sqlite3.connect(tmp_path / "satchel.sqlite3", isolation_level=None)
+        database.execute("UPDATE satchel_meta SET value = 10000000 WHERE name = 'bytes'")
+        database.close()
+        async with asyncio.timeout(5):
+            await store.put("a", "new", VALUE)
+        if entries < 500:
+            assert len(await keys(store)) == entries + 1
+        assert await store.get("a", "new") == VALUE
+        summed = query(tmp_path, "SELECT sum(size) FROM satchel_entries")
+        assert query(tmp_path, "SELECT value FROM satchel_meta WHERE name = 'bytes'") == summed
+
+
 async def test_a_database_made_without_a_bound_takes_one_later(tmp_path: Path) -> None:
     async with DiskStore(tmp_path) as store:
         await fill(store, 10)

@@ -53,6 +53,9 @@ _EVICT = """
     DELETE FROM satchel_entries WHERE (collection, key) IN
         (SELECT collection, key FROM satchel_entries ORDER BY used, collection, key LIMIT ?)
 """
+_RECOUNT = """
+    UPDATE satchel_meta SET value = (SELECT coalesce(sum(size), 0) FROM satchel_entries) WHERE name = 'bytes'
+"""
 _KEYS = """
     SELECT CAST(key AS BLOB) FROM satchel_entries
     WHERE collection = ? AND key >= ? AND key < CAST(? AS TEXT) AND key > ? AND (deadline IS NULL OR deadline > ?)
@@ -242,9 +245,13 @@ class Entries:
             pass
         while (excess := self._bytes() - max_size) > 0:
             count = 0
-            for (size,) in self._execute(_OLDEST, (_AT_ONCE,)).fetchall():
+            sizes = self._execute(_OLDEST, (_AT_ONCE,)).fetchall()
+            for (size,) in sizes:
                 excess, count = excess - size, count + (excess > 0)
-            self._execute(_EVICT, (count,))
+            if excess > 0 and len(sizes) < _AT_ONCE:  # even all entries are less than what the count is too much
+                self._execute(_RECOUNT)
+            else:
+                self._execute(_EVICT, (count,))
 
     def _bytes(self) -> int:
         count: int = self._execute(_BYTES).fetchone()[0]
