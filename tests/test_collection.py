@@ -14,6 +14,7 @@ from satchel import (
     Capability,
     Collection,
     ConflictError,
+    DiskStore,
     Entry,
     InvalidKeyError,
     InvalidTTLError,
@@ -24,6 +25,7 @@ from satchel import (
     SerializationError,
     UnsupportedOperationError,
 )
+from satchel.one_at_a_time import _queues
 
 
 class User(msgspec.Struct):
@@ -241,17 +243,83 @@ class SlowStore(MemoryStore):
         return entry
 
 
-async def test_update_loses_no_update_where_reads_and_writes_interleave():
-    counter = SlowStore().collection("counters", model=int)
-    calls = []
+class Counting:
+    """Adds one, and counts how often it was asked to."""
 
-    def increment(count):
-        calls.append(count)
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, count):
+        self.calls += 1
         return count + 1
 
-    await asyncio.gather(*(counter.update("c", increment, initial=0) for _ in range(50)))
-    assert await counter.require("c") == 50
-    assert len(calls) > 50
+
+async def test_updates_of_one_process_wait_for_each_other_where_reads_and_writes_interleave():
+    store, add = SlowStore(), Counting()
+    counters = [store.collection("counters", model=int), Collection(store, "counters", model=int, ttl=60)]
+    updates = (counters[n % 2].update("c", add, initial=0) for n in range(500))
+    assert sorted(await asyncio.gather(*updates)) == list(range(1, 501))
+    assert add.calls == 500
+
+
+async def test_500_updates_at_once_over_files_all_succeed(tmp_path):
+    async with DiskStore(tmp_path) as store:
+        counter, add = store.collection("counters", model=int), Counting()
+        results = await asyncio.gather(*(counter.update("c", add, initial=0) for _ in range(500)))
+        assert sorted(results) == list(range(1, 501))
+        assert await counter.require("c") == 500
+
+
+async def test_update_loses_no_update_to_writers_through_another_object():
+    store = SlowStore()
+    counters = [Collection(Another(store), "counters", model=int) for _ in range(20)]
+    add = Counting()
+    await asyncio.gather(*(counter.update("c", add, initial=0) for counter in counters))
+    assert await store.get("counters", "c") == 20
+    assert add.calls > 20
+
+
+async def test_updates_of_different_keys_do_not_wait_for_each_other():
+    both = asyncio.Barrier(2)
+
+    class Meeting(MemoryStore):
+        async def get_entry(self, collection, key):
+            await both.wait()
+            return await super().get_entry(collection, key)
+
+    counter = Meeting().collection("counters", model=int)
+    async with asyncio.timeout(60):
+        assert await asyncio.gather(*(counter.update(key, Counting(), initial=0) for key in "ab")) == [1, 1]
+
+
+async def test_a_cancelled_update_lets_the_next_one_go_on():
+    entered, never = asyncio.Event(), asyncio.Event()
+
+    class Stuck(MemoryStore):
+        async def get_entry(self, collection, key):
+            if not entered.is_set():
+                entered.set()
+                await never.wait()
+            return await super().get_entry(collection, key)
+
+    counter = Stuck().collection("counters", model=int)
+    tasks = [asyncio.create_task(counter.update("c", Counting(), initial=0)) for _ in range(3)]
+    await entered.wait()
+    tasks[1].cancel()
+    tasks[0].cancel()
+    assert await tasks[2] == 1
+    assert [task.cancelled() for task in tasks[:2]] == [True, True]
+    assert not _queues
+
+
+class Another:
+    """Reaches a store through an object of its own, as another process would."""
+
+    def __init__(self, store):
+        self.store = store
+
+    def __getattr__(self, name):
+        return getattr(self.store, name)
 
 
 class BusyStore(MemoryStore):

@@ -18,7 +18,8 @@ from .entry import Entry
 from .errors import BatchError, ConflictError, KeyMissingError, ModelMismatchError, SatchelError
 from .models import dump_checked, is_large, is_large_object, model_for, name_of
 from .names import check_items, check_name
-from .protocol import AsyncKeyValue
+from .one_at_a_time import one_at_a_time
+from .protocol import AsyncKeyValue, SupportsConditional
 from .threads import Turns, in_worker, tally
 
 T = TypeVar("T")
@@ -206,7 +207,8 @@ class Collection(Generic[T]):
     ) -> T:
         """Replace a value by what a function makes of it, losing no other writer's update, and return the new value.
 
-        When another writer was faster, the function is called again with what that one wrote.
+        Updates of one key through one store object wait for each other. When another writer, such as another
+        process, was faster, the function is called again with what that one wrote.
 
         Args:
             key: The key.
@@ -225,7 +227,17 @@ class Collection(Generic[T]):
                 "update takes a plain function; await what it needs before, for it may be called many times"
             )
         store = require(self._store, Capability.CONDITIONAL)
-        expiry = self._ttl_for(ttl)
+        async with one_at_a_time(store, self._name, check_name(key, "key")):
+            return await self._update(store, key, function, initial, self._ttl_for(ttl))
+
+    async def _update(
+        self,
+        store: SupportsConditional,
+        key: str,
+        function: Callable[[T], T],
+        initial: T | UnsetType,
+        ttl: TTL | None,
+    ) -> T:
         for attempt in range(_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(random.uniform(0, min(_SHORTEST_PAUSE * 2**attempt, _LONGEST_PAUSE)))  # noqa: S311  # no secret
@@ -233,12 +245,12 @@ class Collection(Generic[T]):
             if entry is not None:
                 value = function(entry.value)
                 plain = await self._dumped(key, value)
-                written = await store.compare_and_put(self._name, key, plain, version=entry.version, ttl=expiry)
+                written = await store.compare_and_put(self._name, key, plain, version=entry.version, ttl=ttl)
             elif initial is UNSET:
                 raise self._missing(key)
             else:
                 value = function(copy.deepcopy(initial))  # a function may change its argument in place
-                written = await store.put_if_absent(self._name, key, await self._dumped(key, value), ttl=expiry)
+                written = await store.put_if_absent(self._name, key, await self._dumped(key, value), ttl=ttl)
             if written is not None:
                 return value
         raise ConflictError(

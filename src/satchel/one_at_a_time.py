@@ -1,0 +1,37 @@
+"""Who updates the same entry of the same store on the same event loop waits in a queue, rather than losing races."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+_Place = tuple[asyncio.AbstractEventLoop, int, str, str]
+
+
+class _Queue:
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.members = 0
+
+
+_queues: dict[_Place, _Queue] = {}
+
+
+@asynccontextmanager
+async def one_at_a_time(store: object, collection: str, key: str) -> AsyncIterator[None]:
+    """Hold the only turn for a key for the length of a block, first come first served.
+
+    Collections of one store share it. A queue is kept only while it has members, who keep the store alive: so the
+    store's identity names it, whether or not the store can be hashed.
+    """
+    place = (asyncio.get_running_loop(), id(store), collection, key)
+    queue = _queues.setdefault(place, _Queue())
+    queue.members += 1
+    try:
+        async with queue.lock:
+            yield
+    finally:
+        queue.members -= 1
+        if not queue.members:
+            del _queues[place]
