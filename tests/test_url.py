@@ -176,13 +176,18 @@ def test_parts_and_options_are_converted(url, expected):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
+        ("redis://h", r"unknown scheme 'redis'\. Known: .*disk"),
         ("memroy://", r"unknown scheme 'memroy'; did you mean 'memory'\? Known: .*disk.*server"),
         ("", "starts with a scheme"),
         ("/var/lib", "starts with a scheme"),
         ("memory://host", "a memory URL has no host; it is memory://"),
         ("memory:///path", "a memory URL has no path"),
         ("disk://relative/path", "a disk URL has no host; it is disk:///absolute/path or disk:relative/path"),
-        ("memory://?max_byte=5", r"unknown option of memory 'max_byte'; did you mean 'max_bytes'\? Known: .*seed"),
+        (
+            "memory://?max_byte=5",
+            r"option of memory 'max_byte'; did you mean 'max_bytes'\? Known: max_bytes, max_entries_per_collection$",
+        ),
+        ("server://h?cleint=5", r"unknown option of server 'cleint'\. Known: fast, host"),
         ("memory://?max_bytes", "options of memory URL are written name=value and joined by &"),
         ("memory://?=5", "options of memory URL are written name=value"),
         ("memory://?max_bytes=lots", "memory: option 'max_bytes' must be a whole number, got 'lots'"),
@@ -226,7 +231,12 @@ def test_what_is_no_url_is_refused(url):
         open_store(url)
 
 
-@pytest.mark.parametrize("wrap", ["ttl", [5]])
+def test_none_and_nothing_are_no_wrappers():
+    for wrap in (None, [], ()):
+        assert isinstance(open_store("memory://", wrap=wrap), MemoryStore)
+
+
+@pytest.mark.parametrize("wrap", ["ttl", [5], 3, {"ttl": 1}, iter(["ttl"])])
 def test_wrappers_in_code_are_a_list_of_texts(wrap):
     with pytest.raises(ConfigurationError, match="wrap must be a list of str"):
         open_store("memory://", wrap=wrap)
@@ -325,7 +335,7 @@ def test_what_a_constructor_refuses_is_shown_but_for_what_a_variable_gave(monkey
     assert "4711" not in str(caught.value)
     assert caught.value.__suppress_context__
     monkeypatch.setenv("BOUND", "4711")
-    with pytest.raises(ConfigurationError, match="max_entries_per_collection must be an int of at least 1.* got -5"):
+    with pytest.raises(ConfigurationError, match=r"_per_collection must be an int of at least 1.* got -5"):
         open_store("memory://?max_bytes_env=BOUND&max_entries_per_collection=-5")
 
 
@@ -351,8 +361,9 @@ def test_the_url_comes_from_the_environment_first(monkeypatch, here):
     (here / "satchel.toml").write_text('[satchel]\nurl = "null://"\n')
     monkeypatch.setenv("SATCHEL_URL", "memory://?max_bytes=7")
     assert str(open_store().describe()) == "memory://?max_bytes=7"
-    monkeypatch.setenv("SATCHEL_URL", "")
-    assert str(open_store().describe()) == "null://"
+    for blank in ("", " ", "\n"):
+        monkeypatch.setenv("SATCHEL_URL", blank)
+        assert str(open_store().describe()) == "null://"
 
 
 def test_the_file_gives_url_options_and_wrappers(here):
@@ -362,10 +373,27 @@ def test_the_file_gives_url_options_and_wrappers(here):
     )
     line = "memory://?max_bytes=7&max_entries_per_collection=5&wrap=statistics&wrap=ttl(default=60)"
     assert str(open_store().describe()) == line
-    assert open_store(max_entries_per_collection=6).inner.inner.describe().store.options == {
-        "max_bytes": 7,
-        "max_entries_per_collection": 6,
-    }
+    assert str(open_store(wrap=["statistics"]).describe()) == f"{line}&wrap=statistics"
+    for option in ("max_bytes", "max_entries_per_collection"):
+        with pytest.raises(ConfigurationError, match=f"option '{option}' is given twice .the URL is from satchel.toml"):
+            open_store(**{option: 6})
+
+
+def test_an_option_of_the_file_is_not_one_of_its_url(here):
+    (here / "satchel.toml").write_text('[satchel]\nurl = "memory://?max_bytes=7"\nmax_bytes = 8\n')
+    with pytest.raises(ConfigurationError, match="option 'max_bytes' is given twice"):
+        open_store()
+
+
+def test_a_message_says_where_the_url_is_from(monkeypatch, here):
+    monkeypatch.setenv("SATCHEL_URL", "memory://")
+    with pytest.raises(
+        ConfigurationError, match=r"unknown option of memory 'durability'.* \(the URL is from SATCHEL_URL"
+    ):
+        open_store(durability="full")
+    with pytest.raises(ConfigurationError) as caught:
+        open_store("memory://", durability="full")
+    assert "SATCHEL_URL" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

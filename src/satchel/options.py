@@ -37,7 +37,8 @@ def convert(kind: type[Described], what: str, options: Mapping[str, Any]) -> dic
         if name not in parameters:
             name = given.removesuffix("_env")
             if name == given or name not in parameters:
-                raise unknown(f"option of {what}", given, [*parameters, *kind.url_query])
+                texts = [name for name, parameter in parameters.items() if _forms(parameter.annotation)]
+                raise unknown(f"option of {what}", given, [*texts, *kind.url_query])
             value = _variable(f"{what}: {given}", value)  # noqa: PLW2901  # it stands for the value
         if name in arguments:
             raise ConfigurationError(f"{what}: option {name!r} is given twice")

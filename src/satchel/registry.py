@@ -55,12 +55,12 @@ def name_of(kind: type) -> str:
     return _found.get(kind) or next(names, kind.__name__)
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> ConfigurationError:
+def unknown(what: str, name: str, known: Iterable[str], likeness: float = 0.6) -> ConfigurationError:
     """Return the error for a name that is not known, with those that are and the one that was probably meant."""
     import difflib  # noqa: PLC0415  # only a mistake needs it
 
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, 1)
+    close = difflib.get_close_matches(name, names, 1, likeness)
     meant = f"; did you mean {close[0]!r}?" if close else "."
     return ConfigurationError(f"unknown {what} {name!r}{meant} Known: {', '.join(names) or 'none'}")
 
@@ -73,7 +73,8 @@ def _find(what: str, name: str, table: dict[str, str], group: str) -> Any:
 
         others = {point.name: point for point in entry_points(group=group)}
         if name not in others:
-            raise unknown(what, name, [*table, *others])
+            # Schemes are short: redis is more than 0.6 like disk.
+            raise unknown(what, name, [*table, *others], 0.7 if what == "scheme" else 0.6)
         kind = _load(others[name])
         _found[kind] = name
     return kind

@@ -49,28 +49,37 @@ def open_store(url: str | Description | None = None, **options: Any) -> OpenedSt
             is known, and holds no secret.
         MissingExtraError: The driver is not installed; the message has the command that installs it.
     """
-    if url is None:
-        url, options = _found_url(options)
+    if url is not None:
+        return _opened(url, {}, options)
+    url, table, place = _found_url()
+    try:
+        return _opened(url, table, options)
+    except ConfigurationError as error:
+        error.args = (f"{error} (the URL is from {place})",)
+        raise
+
+
+def _opened(url: object, table: dict[str, Any], options: dict[str, Any]) -> OpenedStore:
     if not isinstance(url, (str, Description)):
         raise ConfigurationError(f"url must be a str or a Description, got {type(url).__name__}")
-    wrap = options.pop("wrap", ())
-    if isinstance(wrap, str) or not all(isinstance(text, str) for text in wrap):
-        raise ConfigurationError('wrap must be a list of str, such as ["ttl(default=60)"]')
     description = _parsed(url) if isinstance(url, str) else url
-    store = description.store
-    twice = store.options.keys() & options.keys()
-    if twice:
-        raise ConfigurationError(f"{store.name}: option {min(twice)!r} is given twice")
-    built: Any = _made(store.kind or find_store(store.name), Layer(store.name, {**store.options, **options}))
-    for layer in (*description.wrappers, *map(_wrapper, wrap)):
+    store, wrappers, together = description.store, list(description.wrappers), dict(description.store.options)
+    for given in (table, options):
+        wrappers += _wrappers(given.pop("wrap", None))
+        twice = together.keys() & given.keys()
+        if twice:
+            raise ConfigurationError(f"{store.name}: option {min(twice)!r} is given twice")
+        together |= given
+    built: Any = _made(store.kind or find_store(store.name), Layer(store.name, together))
+    for layer in wrappers:
         built = _made(layer.kind or find_wrapper(layer.name), layer, built)
     return built  # type: ignore[no-any-return]  # it is made by class, and every registered class is described
 
 
-def _found_url(options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    url = os.environ.get("SATCHEL_URL")
-    if url:
-        return url, options
+def _found_url() -> tuple[str, dict[str, Any], str]:
+    url = os.environ.get("SATCHEL_URL", "")
+    if url.strip():
+        return url, {}, "SATCHEL_URL"
     try:
         table = tomllib.loads(_FILE.read_text("utf-8")).get("satchel")
     except FileNotFoundError:
@@ -81,7 +90,15 @@ def _found_url(options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         raise ConfigurationError(f"{_FILE} cannot be read: {type(error).__name__}") from None
     if not isinstance(table, dict) or not isinstance(table.get("url"), str):
         raise ConfigurationError(f'{_FILE} must have a table [satchel] with url = "..."')
-    return table.pop("url"), {**table, **options}
+    return table.pop("url"), table, str(_FILE)
+
+
+def _wrappers(wrap: object) -> list[Layer]:
+    if wrap is None:
+        return []
+    if not isinstance(wrap, (list, tuple)) or not all(isinstance(text, str) for text in wrap):
+        raise ConfigurationError('wrap must be a list of str, such as ["ttl(default=60)"]')
+    return [_wrapper(text) for text in wrap]
 
 
 def _made(kind: type[Described], layer: Layer, *inner: Any) -> Any:
