@@ -8,11 +8,13 @@ import asyncio
 import contextlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 from client import CLIENTS, Inventory, Measured, load, read_back
@@ -125,7 +127,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, help="loopback port (default: a free one; 8000 to serve)")
     parser.add_argument("--data", type=Path, default=DATA, help="where the embedded store lies (default: %(default)s)")
     arguments = parser.parse_args()
-    url = os.environ.get("SATCHEL_URL") or f"disk://{arguments.data.resolve()}"
+    url = os.environ.get("SATCHEL_URL") or f"disk://{quote(str(arguments.data.resolve()))}"
     if arguments.what == "serve":
         environment = os.environ | {"SATCHEL_URL": url}
         return subprocess.run(
@@ -133,7 +135,8 @@ def main() -> int:
         ).returncode
     demonstrate(url, arguments.port or 0)
     if "SATCHEL_URL" not in os.environ:
-        print(f"  The data lies in {arguments.data.resolve()}; remove it with: rm -r {arguments.data.resolve()}")
+        data = arguments.data.resolve()
+        print(f"  The data lies in {data}; remove it with: rm -r {shlex.quote(str(data))}")
     return 0
 
 

@@ -39,7 +39,7 @@ def ended(demo: subprocess.Popen[str], within: float) -> tuple[str, str]:
 @pytest.mark.timeout(240)
 def test_the_demonstration_passes_twice_in_a_row(tmp_path: Path) -> None:
     for _ in range(2):
-        with started("--data", tmp_path / "data") as demo:
+        with started("--data", tmp_path / "my data, 100%") as demo:
             output, errors = ended(demo, within=110)
         assert demo.returncode == 0, output + errors
         assert "Everything that was put came back as it was, also after the kill." in output
