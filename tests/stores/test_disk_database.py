@@ -54,6 +54,11 @@ async def test_durability_sets_what_waits_for_the_disk(durability: str, level: i
     "options",
     [
         {"directory": 5},
+        {"directory": ""},
+        {"directory": type("Named", (), {"__fspath__": lambda self: b"x"})()},
+        {"directory": "a\0b"},
+        {"directory": Path("a\0b")},
+        {"directory": "a\ud800b"},
         {"directory": "x", "durability": "none"},
         {"max_size": 0},
         {"max_size": 1.5},

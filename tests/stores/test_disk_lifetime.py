@@ -219,6 +219,20 @@ async def test_a_connection_that_was_closed_is_an_error(tmp_path: Path) -> None:
         await store.get("a", "k")
 
 
+async def test_a_failure_in_the_thread_is_not_said_to_be_a_closed_connection(tmp_path: Path) -> None:
+    def clock() -> float:
+        if threading.current_thread() is not threading.main_thread():
+            raise ValueError("no time there")
+        return 1_700_000_000.0
+
+    async with DiskStore(tmp_path, max_size=300, clock=clock) as store:
+        await store.put("a", "k", b"x" * 100)
+        with pytest.raises(StoreError, match="failed") as caught:
+            await store.put("a", "other", b"x" * 100)
+        assert "closed" not in str(caught.value)
+        assert await store.get("a", "k") == b"x" * 100
+
+
 async def test_a_connection_must_be_an_open_one_of_aiosqlite(tmp_path: Path) -> None:
     connection = aiosqlite.connect(tmp_path / "own.db")
     for given, message in ((connection, "must be an open one"), (object(), "aiosqlite.Connection, got object")):

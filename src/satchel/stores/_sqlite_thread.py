@@ -16,7 +16,7 @@ from ..errors import ConfigurationError
 
 R = TypeVar("R")
 
-_NEEDED = ("_execute", "_conn", "_connection", "_thread", "_tx")
+_NEEDED = ("_execute", "_conn", "_connection", "_thread", "_tx", "_running")
 _END_THREAD: Any = getattr(aiosqlite.core, "_STOP_RUNNING_SENTINEL", None)
 
 
@@ -58,6 +58,11 @@ class SQLiteThread:
         """Run a function in the thread, and return its result."""
         running: Awaitable[R] = self._connection._execute(function, *arguments)  # type: ignore[no-untyped-call]  # aiosqlite does not say
         return running
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection takes nothing more."""
+        return not self._connection._running or self._connection._connection is None
 
     async def close(self) -> None:
         """Close the connection and end the thread, if `start` made them."""

@@ -179,7 +179,8 @@ class DiskStore(BaseStore):
         where = "the connection's database" if self._connection is not None else f"{self._directory}"
         if isinstance(error, (sqlite3.Error, UnicodeDecodeError)):
             return translate(error, where)
-        if type(error) is ValueError:  # aiosqlite's way to say so
+        thread: SQLiteThread | None = vars(self).get("_thread")
+        if type(error) is ValueError and thread and thread.closed:  # aiosqlite's way to say so
             return StoreError(f"the connection of {self!r} has been closed; make a new store")
         if isinstance(error, OSError):
             return StoreError(f"{where} cannot be used: {error.strerror}; make it a directory to write in")
@@ -189,7 +190,18 @@ class DiskStore(BaseStore):
 def _path(directory: str | os.PathLike[str]) -> Path:
     if not isinstance(directory, (str, os.PathLike)):
         raise ConfigurationError(f"directory must be a str or a path, got {type(directory).__name__}")
-    return Path(directory)
+    text = os.fspath(directory)
+    if not isinstance(text, str):
+        raise ConfigurationError(f"directory must be a str or a path of str, got one of {type(text).__name__}")
+    if not text:
+        raise ConfigurationError('directory is empty; give "." for the current one, or None for a temporary one')
+    try:
+        named = b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        named = False
+    if not named:
+        raise ConfigurationError(f"directory must be one that a file system can name, got {text!r}")
+    return Path(text)
 
 
 def _remove(directory: str, process: int) -> None:
