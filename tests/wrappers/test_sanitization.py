@@ -139,8 +139,17 @@ async def test_a_result_is_never_longer_than_the_inner_store_takes():
         ({"preset": "redis-v1", "key_strategy": "hash"}, "either a preset or strategies"),
         ({"preset": "redis"}, "unknown preset 'redis'; did you mean 'redis-v1'.*memcached-v1"),
         ({"key_strategy": "hashed"}, "unknown strategy 'hashed'; did you mean 'hash'.*passthrough"),
-        ({"key_strategy": "escape", "max_bytes": 79}, "max_bytes of at least 80"),
-        ({"key_strategy": "escape", "characters": "abc"}, "among the safe"),
+        ({"preset": 3}, "preset must be a str, got int"),
+        ({"preset": ["redis-v1"]}, "preset must be a str, got list"),
+        ({"key_strategy": 3}, "key_strategy must be a str, got int"),
+        ({"collection_strategy": ["hash"]}, "collection_strategy must be a str, got list"),
+        ({"characters": 3}, "characters must be a str, got int"),
+        ({"key_strategy": "escape", "max_bytes": 79}, "'escape' needs max_bytes of at least 80, got 79"),
+        ({"key_strategy": "hash", "max_bytes": 63}, "'hash' needs max_bytes of at least 64, got 63"),
+        ({"collection_strategy": "hash", "max_bytes": 10}, "'hash' needs max_bytes of at least 64, got 10"),
+        ({"key_strategy": "escape", "characters": "abc"}, "characters must have - and 0-9a-f"),
+        ({"key_strategy": "escape", "characters": "-0123456789abcdef%"}, "characters must not have %"),
+        ({"key_strategy": "escape", "characters": "é"}, "characters must be ASCII"),
         ({"key_strategy": "hash", "max_bytes": 0}, "max_bytes must be an int from 1 to 4096, got 0"),
         ({"key_strategy": "hash", "max_bytes": True}, "max_bytes must be an int"),
     ],
@@ -148,3 +157,20 @@ async def test_a_result_is_never_longer_than_the_inner_store_takes():
 def test_bad_options_are_refused(options, message):
     with pytest.raises(ConfigurationError, match=message):
         SanitizationWrapper(MemoryStore(), **options)
+
+
+def test_what_goes_around_no_store_says_so_first():
+    with pytest.raises(ConfigurationError, match="SanitizationWrapper goes around a store, got NoneType"):
+        SanitizationWrapper(None)
+
+
+@pytest.mark.parametrize(
+    ("options", "needed"),
+    [({"key_strategy": "hash"}, 64), ({"key_strategy": "escape"}, 80), ({"preset": "redis-v1"}, 80)],
+)
+def test_an_inner_store_whose_keys_are_too_short_for_a_strategy_is_refused(options, needed):
+    class Short(MemoryStore):
+        max_key_bytes = 63
+
+    with pytest.raises(ConfigurationError, match=f"needs max_bytes of at least {needed}, got 63"):
+        SanitizationWrapper(Short(), **options)

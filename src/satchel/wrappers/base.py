@@ -77,8 +77,7 @@ class BaseWrapper(HasCollections, Seams, Described):
     """
 
     def __init__(self, inner: AsyncKeyValue, *, drops: Capability = Capability.NONE) -> None:
-        if not isinstance(getattr(inner, "capabilities", None), Capability):
-            raise ConfigurationError(f"{type(self).__name__} goes around a store, got {type(inner).__name__}")
+        self._need_store(inner)
         self.inner = inner
         self._inner = cast("SupportsEverything", inner)
         self._dropped = drops | ~_KNOWN
@@ -269,6 +268,10 @@ class BaseWrapper(HasCollections, Seams, Described):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.inner.__aexit__(kind, error, trace)
+
+    def _need_store(self, inner: object) -> None:
+        if not isinstance(getattr(inner, "capabilities", None), Capability):
+            raise ConfigurationError(f"{type(self).__name__} goes around a store, got {type(inner).__name__}")
 
     def _bind(self) -> None:
         """Let each verb go no further than it must."""

@@ -7,6 +7,7 @@ import hashlib
 import string
 from dataclasses import dataclass
 from functools import cached_property
+from types import NoneType
 from typing import Literal, get_args
 
 from ..capability import Capability
@@ -18,6 +19,7 @@ from .base import BaseWrapper
 
 Strategy = Literal["passthrough", "escape", "hash-excess-length", "hash", "allow-list"]
 
+_SHORTEST = {"hash": 64, "escape": 80, "hash-excess-length": 80}
 _PRINTABLE = frozenset(string.ascii_letters + string.digits + string.punctuation) - {"%"}
 _DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
 
@@ -28,7 +30,7 @@ class Rule:
 
     Attributes:
         strategy: What is done; `SanitizationWrapper` explains each.
-        max_bytes: The longest result, in UTF-8 bytes; at least 80.
+        max_bytes: The longest result, in UTF-8 bytes; at least 64 to hash, and 80 to escape.
         characters: The ASCII characters that stay; for an allow-list, all characters that are allowed.
         unicode: Printable characters beyond ASCII stay.
         reserved: Names, in lower case and up to their first dot, that do not stay.
@@ -123,7 +125,7 @@ class SanitizationWrapper(BaseWrapper):
         characters: The ASCII characters that stay or are allowed; by default letters, digits, `-`, `_` and `.`.
 
     Raises:
-        ConfigurationError: An option is not known, or contradicts another.
+        ConfigurationError: An option is not known, contradicts another, or leaves too little room for its strategy.
     """
 
     def __init__(
@@ -136,8 +138,12 @@ class SanitizationWrapper(BaseWrapper):
         max_bytes: int | None = None,
         characters: str | None = None,
     ) -> None:
-        own = (key_strategy, collection_strategy, max_bytes, characters)
-        if (preset is None) == (own == (None, None, None, None)):
+        self._need_store(inner)
+        own = {"key_strategy": key_strategy, "collection_strategy": collection_strategy, "characters": characters}
+        for option, value in {"preset": preset, **own}.items():
+            if not isinstance(value, (str, NoneType)):
+                raise ConfigurationError(f"{option} must be a str, got {type(value).__name__}")
+        if (preset is None) == (max_bytes is None and set(own.values()) == {None}):
             raise ConfigurationError("sanitization takes either a preset or strategies of its own")
         if preset is not None:
             if preset not in PRESETS:
@@ -148,8 +154,8 @@ class SanitizationWrapper(BaseWrapper):
                 _rule(strategy or "passthrough", max_bytes, characters)
                 for strategy in (key_strategy, collection_strategy)
             )
-        self._key_rule = dataclasses.replace(key, max_bytes=min(key.max_bytes, inner.max_key_bytes))
-        self._collection_rule = collection
+        self._key_rule = _possible(dataclasses.replace(key, max_bytes=min(key.max_bytes, inner.max_key_bytes)))
+        self._collection_rule = _possible(collection)
         drops = Capability.NONE if key.reversible else Capability.ENUMERATE_KEYS
         super().__init__(inner, drops=drops if collection.reversible else drops | Capability.ENUMERATE_COLLECTIONS)
 
@@ -180,10 +186,21 @@ def _rule(strategy: str, max_bytes: int | None, characters: str | None) -> Rule:
     if max_bytes is not None and (type(max_bytes) is not int or not 1 <= max_bytes <= MAX_NAME_BYTES):
         raise ConfigurationError(f"max_bytes must be an int from 1 to {MAX_NAME_BYTES}, got {max_bytes!r}")
     stay = SAFE if characters is None else frozenset(characters)
-    rule = Rule(strategy, max_bytes or MAX_NAME_BYTES, stay)  # type: ignore[arg-type]  # it was just compared
-    if strategy in {"escape", "hash-excess-length"}:
-        try:
-            rule.apply("a", "key")
-        except ValueError as error:
-            raise ConfigurationError(f"strategy {strategy!r}: {error}") from None
+    return Rule(strategy, max_bytes or MAX_NAME_BYTES, stay)  # type: ignore[arg-type]  # it was just compared
+
+
+def _possible(rule: Rule) -> Rule:
+    needed = _SHORTEST.get(rule.strategy, 1)
+    if rule.max_bytes < needed:
+        raise ConfigurationError(
+            f"strategy {rule.strategy!r} needs max_bytes of at least {needed}, got {rule.max_bytes};"
+            " the inner store's limit counts too"
+        )
+    if rule.strategy in {"escape", "hash-excess-length"}:
+        if not "".join(rule.characters).isascii():
+            raise ConfigurationError(f"characters must be ASCII with the strategy {rule.strategy!r}")
+        if "%" in rule.characters:
+            raise ConfigurationError(f"characters must not have % with the strategy {rule.strategy!r}, which writes it")
+        if not rule.characters.issuperset("-0123456789abcdef"):
+            raise ConfigurationError(f"characters must have - and 0-9a-f with the strategy {rule.strategy!r}")
     return rule
