@@ -22,10 +22,10 @@ async def test_who_finds_a_collection_gone_leaves_no_lock(tmp_path: Path, monkey
         await store.put("c", "k", 1)
         loop = asyncio.get_running_loop()
 
-        def held_late(path: str):
+        def held_late(path: str, is_wanted):
             monkeypatch.undo()
             asyncio.run_coroutine_threadsafe(other.destroy(), loop).result(10)
-            return held(path)
+            return held(path, is_wanted)
 
         monkeypatch.setattr(_filetree_system, "held", held_late)
         await getattr(store, change)(*{"destroy": [], "destroy_collection": ["c"], "delete": ["c", "k"]}[change])

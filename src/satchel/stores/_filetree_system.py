@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 
 from ..errors import SatchelError, StoreError, StoreUnavailableError
@@ -20,19 +21,30 @@ SUPPORTED = fcntl is not None
 UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 """Error numbers of a place where this process may not write."""
 
+BUSY_SECONDS = 10.0
+"""How long a lock is waited for that another process holds."""
+
 _LOCK = ".lock"
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.01  # seconds between two tries
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_FILES = {errno.EMFILE, errno.ENFILE}
 _WRONG_KIND = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP}
 
 
+def _forever() -> bool:
+    return True
+
+
 @contextmanager
-def held(path: str) -> Iterator[None]:
-    """Hold the lock that a file stands for, waiting for it in the kernel's queue.
+def held(path: str, is_wanted: Callable[[], bool] = _forever) -> Iterator[None]:
+    """Hold the lock that a file stands for, waiting `BUSY_SECONDS` at most, and no longer than it is wanted.
 
     The kernel frees it when the holder dies. A process that is forked meanwhile does not keep it.
+
+    Raises:
+        StoreUnavailableError: Another process, or another store of this one, holds it all the time.
     """
-    descriptor = _acquire(path)
+    descriptor = _acquire(path, is_wanted)
     try:
         yield
     finally:
@@ -40,17 +52,35 @@ def held(path: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _acquire(path: str) -> int:
+def _acquire(path: str, is_wanted: Callable[[], bool]) -> int:
+    give_up = time.monotonic() + BUSY_SECONDS
     while True:
         descriptor = _open(path)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # The kernel's own queue would be fairer, but nothing ends a thread's wait in it.
+            pause = _SHORTEST_PAUSE
+            while not _try(descriptor):
+                if time.monotonic() > give_up or not is_wanted():
+                    raise StoreUnavailableError(
+                        f"{path} is held by another process or store, for which this one waits {BUSY_SECONDS:.0f} s "
+                        "at most; end it or let it go on, and try again"
+                    )
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
             if _is_at(path, descriptor):
                 return descriptor
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)  # `destroy` removed the file while we waited: others lock a new one
+
+
+def _try(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _open(path: str) -> int:
@@ -74,10 +104,16 @@ class Locks:
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
+        self.patient = True
+        """Whether to wait for a lock that another process holds."""
 
     def held(self, folder: str) -> AbstractContextManager[None]:
         """Hold the lock of a directory."""
-        return held(self._path(folder))
+        return held(self._path(folder), lambda: self.patient)
+
+    def held_at_once(self, folder: str) -> AbstractContextManager[None]:
+        """Hold the lock of a directory, if nobody else holds it."""
+        return held(self._path(folder), lambda: False)
 
     def has(self, folder: str) -> bool:
         """Say whether there is a lock for a directory."""

@@ -13,7 +13,7 @@ import msgspec
 
 from ..base import ABSENT, Condition
 from ..envelope import Record
-from ..errors import SatchelError, StoreError
+from ..errors import SatchelError, StoreError, StoreUnavailableError
 from ..names import Ref
 from ._filetree_directory import BINARY, JSON, Directory, ensured_directory, existing_directory, has_leftovers
 from ._filetree_layout import Layout, settle
@@ -62,6 +62,10 @@ class Tree:
         except OSError as error:
             if error.errno not in UNWRITABLE:
                 raise
+
+    def hurry(self) -> None:
+        """From any thread, for good: end the wait for a lock that another process holds."""
+        self._locks.patient = False
 
     def ping(self) -> None:
         """Look at the data directory."""
@@ -206,13 +210,16 @@ class Tree:
                         outcomes[index] = self._attempt(change, directory, index)
                     if self._durable:
                         directory.sync()
+            except StoreUnavailableError as error:  # its lock is held
+                for index in indexes:
+                    outcomes[index] = error.again()
             except OSError as error:
                 for index in indexes:
                     outcomes[index] = problem(error, self._data)
         return outcomes
 
     @contextmanager
-    def _locked(self, folder: str, *, create: bool) -> Iterator[Directory | None]:
+    def _locked(self, folder: str, *, create: bool, wait: bool = True) -> Iterator[Directory | None]:
         """Hold a collection's lock, with its directory; None, and no lock, where it has none and needs none."""
         if not self._safe:
             raise StoreError(
@@ -223,7 +230,7 @@ class Tree:
         if not (create or os.path.lexists(path) or self._locks.has(folder)):
             yield None
             return
-        with self._locks.held(folder):
+        with self._locks.held(folder) if wait else self._locks.held_at_once(folder):
             directory = None
             try:
                 directory = ensured_directory(path, durable=self._durable) if create else existing_directory(path)
@@ -281,9 +288,12 @@ class Tree:
         """Finish or undo what writers that died left half done."""
         left = [folder for folder in self.folders() if has_leftovers(self._path(folder))]
         for folder in [*left, *self._lone_locks()]:
-            with self._locked(folder, create=False) as directory:  # once we hold it, its writer has died
-                if directory is not None:
-                    directory.sweep()
+            try:
+                with self._locked(folder, create=False, wait=False) as directory:  # once we hold it, its writer is dead
+                    if directory is not None:
+                        directory.sweep()
+            except StoreUnavailableError:  # its writer lives
+                continue
 
     def _path(self, folder: str) -> str:
         return os.path.join(self._data, folder)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar, TypeVarTuple
+from typing import Literal
 
 from ..base import BaseStore, Condition, Done, Outcome, Wrote
 from ..clock import Clock, system_clock
@@ -17,10 +15,8 @@ from ..errors import ConfigurationError, SatchelError
 from ..names import Ref
 from ._filetree_scan import Scan
 from ._filetree_system import SUPPORTED, problem
+from ._filetree_thread import Worker
 from ._filetree_tree import Tree
-
-Given = TypeVarTuple("Given")
-R = TypeVar("R")
 
 _PAGE = 50  # directories looked into for one page of collections
 
@@ -75,61 +71,62 @@ class FileTreeStore(BaseStore):
         if self._process != os.getpid():  # a forked child has none of its parent's threads
             self._process = os.getpid()
             self._reader, self._writer = (
-                ThreadPoolExecutor(1, f"satchel-filetree-{work}") for work in ("read", "write")
+                Worker(f"satchel-filetree-{work}", self._tree.hurry) for work in ("read", "write")
             )
-        await self._in(self._writer, self._tree.open)
+        await self._writer.run(self._tree.open)
 
     async def _close(self) -> None:
+        self._tree.hurry()
         for thread in (self._reader, self._writer):
-            await self._in(thread, _nothing)  # what a cancelled caller left behind
-            thread.shutdown(wait=False)
+            await thread.run(_nothing)  # what a cancelled caller left behind
+            thread.end()
 
     async def _ping(self) -> None:
-        await self._in(self._reader, self._tree.ping)
+        await self._reader.run(self._tree.ping)
 
     async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
-        return await self._in(self._reader, self._tree.read, refs)
+        return await self._reader.run(self._tree.read, refs)
 
     async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
-        return await self._in(self._writer, self._tree.write, records)
+        return await self._writer.run(self._tree.write, records)
 
     async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
-        return await self._in(self._writer, self._tree.delete, refs, now)
+        return await self._writer.run(self._tree.delete, refs, now)
 
     async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
-        return await self._in(self._writer, self._tree.put_if, items, now)
+        return await self._writer.run(self._tree.put_if, items, now)
 
     async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
-        return await self._in(self._writer, self._tree.delete_if, items, now)
+        return await self._writer.run(self._tree.delete_if, items, now)
 
     async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
-        return await self._in(self._writer, self._tree.touch, items, now)
+        return await self._writer.run(self._tree.touch, items, now)
 
     async def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
-        scan = await self._in(self._reader, self._tree.scan, collection)
+        scan = await self._reader.run(self._tree.scan, collection)
         if scan is None:
             return
         try:
-            while (page := await self._in(self._reader, scan.page, prefix, now)) is not None:
+            while (page := await self._reader.run(scan.page, prefix, now)) is not None:
                 yield page.keys
         finally:
             self._end(scan)
 
     async def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
-        folders = await self._in(self._reader, self._tree.folders)
+        folders = await self._reader.run(self._tree.folders)
         for start in range(0, len(folders), _PAGE):
-            yield await self._in(self._reader, self._tree.living_collections, folders[start : start + _PAGE], now)
+            yield await self._reader.run(self._tree.living_collections, folders[start : start + _PAGE], now)
 
     async def _destroy_collection(self, collection: str, now: float) -> bool:
-        return await self._in(self._writer, self._tree.destroy_collection, collection, now)
+        return await self._writer.run(self._tree.destroy_collection, collection, now)
 
     async def _destroy(self, now: float) -> bool:
-        return await self._in(self._writer, self._tree.destroy, now)
+        return await self._writer.run(self._tree.destroy, now)
 
     async def _cull(self, now: float) -> int:
         removed = 0
-        for folder in await self._in(self._reader, self._tree.folders):
-            scan = await self._in(self._reader, self._tree.scan_folder, folder)
+        for folder in await self._reader.run(self._tree.folders):
+            scan = await self._reader.run(self._tree.scan_folder, folder)
             if scan is not None:
                 removed += await self._cull_folder(scan, folder, now)
         return removed
@@ -137,9 +134,9 @@ class FileTreeStore(BaseStore):
     async def _cull_folder(self, scan: Scan, folder: str, now: float) -> int:
         removed = 0
         try:
-            while (page := await self._in(self._reader, scan.page, "", now)) is not None:
+            while (page := await self._reader.run(scan.page, "", now)) is not None:
                 if page.expired:
-                    removed += await self._in(self._writer, self._tree.remove_expired, folder, page.expired, now)
+                    removed += await self._writer.run(self._tree.remove_expired, folder, page.expired, now)
         finally:
             self._end(scan)
         return removed
@@ -156,9 +153,6 @@ class FileTreeStore(BaseStore):
 
     def _hidden_names(self, ref: Ref) -> Ref | None:
         return ref
-
-    async def _in(self, thread: ThreadPoolExecutor, work: Callable[[*Given], R], *args: *Given) -> R:
-        return await asyncio.get_running_loop().run_in_executor(thread, work, *args)
 
 
 def _directory(name: str, given: object) -> str:
