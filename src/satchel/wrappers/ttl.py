@@ -60,6 +60,10 @@ class TTLWrapper(BaseWrapper):
         self._minimum, self._maximum = _seconds("minimum", minimum), _seconds("maximum", maximum)
         if isinstance(jitter, bool) or not isinstance(jitter, (int, float)) or not 0 <= jitter < 1:
             raise ConfigurationError(f"jitter must be a number from 0 to below 1, got {jitter!r}")
+        if seed is not None and type(seed) is not int:
+            raise ConfigurationError(f"seed must be an int or None, got {type(seed).__name__}")
+        if type(sliding) is not bool:
+            raise ConfigurationError(f"sliding must be a bool, got {type(sliding).__name__}")
         ordered = [length for length in (self._minimum, self._default, self._maximum) if length is not None]
         if ordered != sorted(ordered):
             raise ConfigurationError("minimum, default and maximum must be in this order, from the shortest on")
