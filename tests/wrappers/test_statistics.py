@@ -168,3 +168,21 @@ async def test_a_listing_that_is_not_there_is_refused():
 def test_a_bad_bound_is_refused(bound):
     with pytest.raises(ConfigurationError, match="max_collections must be an int of at least 0"):
         StatisticsWrapper(MemoryStore(), max_collections=bound)
+
+
+async def test_a_call_that_is_cancelled_or_times_out_is_counted_as_an_error():
+    class Slow(MemoryStore):
+        async def get(self, collection, key, default=None):
+            await asyncio.Event().wait()
+
+    store = StatisticsWrapper(Slow())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await store.get("c", "k")
+    waiting = asyncio.ensure_future(store.get("c", "k"))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    counted = store.snapshot()["c"]["get"]
+    assert (counted.calls, counted.errors, counted.hits, counted.misses) == (2, 2, 0, 0)

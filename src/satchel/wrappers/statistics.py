@@ -34,7 +34,7 @@ class OperationStatistics:
         calls: All calls that have ended.
         hits: Entries that were read and there, each key of a batch counted. A stored None is there.
         misses: Entries that were read and absent.
-        errors: Calls that raised.
+        errors: Calls that raised, or were cancelled.
         bytes: Of the values put or got: what `get_entry` and `get_entries` say; for other operations an estimate, from
             what the first and each 64th value after it take as JSON.
         seconds: All calls together.
@@ -106,7 +106,7 @@ class StatisticsWrapper(BaseWrapper):
         start = perf_counter()
         try:
             outcome = await call()
-        except Exception:
+        except BaseException:  # a cancelled call has ended too
             counter.errors += 1
             raise
         finally:
