@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import datetime as dt
+import gc
 import threading
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from satchel import (
     BatchError,
     Capability,
     Collection,
+    ConfigurationError,
     ConflictError,
     DiskStore,
     Entry,
@@ -24,6 +26,7 @@ from satchel import (
     NullStore,
     SerializationError,
     UnsupportedOperationError,
+    require,
 )
 from satchel.one_at_a_time import _queues
 
@@ -379,6 +382,49 @@ async def test_update_takes_no_coroutine_function(users):
 
     with pytest.raises(TypeError, match="plain function"):
         await users.update("ada", later, initial=ADA)
+
+
+class LaterObject:
+    async def __call__(self, user):
+        return user
+
+
+class FutureOf:
+    def __call__(self, user):
+        return asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.parametrize("function", [LaterObject(), lambda user: LaterObject().__call__(user), FutureOf()])
+async def test_update_takes_no_function_that_returns_an_awaitable(users, function):
+    with pytest.raises(TypeError, match="plain function"):
+        await users.update("ada", function, initial=ADA)
+    assert not await users.exists("ada")
+    await users.put("ada", ADA)
+    with pytest.raises(TypeError, match="plain function"):
+        await users.update("ada", function)
+    gc.collect()  # a coroutine that nobody closed would warn here, which is an error
+    assert await users.get("ada") == ADA
+
+
+async def test_a_collection_takes_a_store_and_says_what_it_got():
+    for given, named in (
+        (None, "NoneType"),
+        ("hunter2", "str"),
+        (dict, "class dict"),
+        (MemoryStore, "class MemoryStore"),
+    ):
+        with pytest.raises(ConfigurationError, match=f"takes a store, got .*{named}") as caught:
+            Collection(given, "c")
+        assert "hunter2" not in str(caught.value)
+
+
+async def test_require_takes_a_store_and_a_capability(store, users):
+    for given, named in ((None, "NoneType"), (users, "Collection"), (MemoryStore, "class MemoryStore")):
+        with pytest.raises(ConfigurationError, match=f"takes a store, got .*{named}"):
+            require(given, Capability.CULL)
+    for given in ("CULL", None, 32):
+        with pytest.raises(TypeError, match=f"takes a Capability.*got .*{type(given).__name__}"):
+            require(store, given)
 
 
 @dataclasses.dataclass

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from .errors import UnsupportedOperationError
+from .errors import ConfigurationError, UnsupportedOperationError
 
 if TYPE_CHECKING:
     from . import protocol
@@ -45,6 +45,22 @@ NEEDED: dict[str, Capability] = {method: capability for capability, methods in M
 """The capability that each method outside the core needs."""
 
 
+def check_store(store: object, who: str) -> None:
+    """Refuse what is not a store; one can tell by its capabilities.
+
+    Args:
+        store: What the caller gave.
+        who: How the message calls what takes it.
+
+    Raises:
+        ConfigurationError: It is a class, or an object without capabilities.
+    """
+    if isinstance(store, type):
+        raise ConfigurationError(f"{who} takes a store, got the class {store.__name__}; make one of it first")
+    if not isinstance(getattr(store, "capabilities", None), Capability):
+        raise ConfigurationError(f"{who} takes a store, got an object of type {type(store).__name__}")
+
+
 @overload
 def require(
     store: protocol.AsyncKeyValue, capability: Literal[Capability.ENUMERATE_KEYS]
@@ -78,8 +94,15 @@ def require(store: protocol.AsyncKeyValue, capability: Capability) -> Any:
             only the flags named were checked.
 
     Raises:
+        ConfigurationError: It is not a store.
+        TypeError: The capability is not a `Capability`.
         UnsupportedOperationError: The store lacks a flag; the message names the store and each flag.
     """
+    check_store(store, "require")
+    if not isinstance(capability, Capability):
+        raise TypeError(
+            f"require takes a Capability, such as Capability.CULL, got an object of type {type(capability).__name__}"
+        )
     missing = capability & ~store.capabilities
     if missing:
         names = ", ".join(str(flag.name) for flag in Capability if flag in missing)

@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar, cast, overload
 
 from msgspec import UNSET, UnsetType
 
-from .capability import Capability, require
+from .capability import Capability, check_store, require
 from .clock import TTL, seconds
 from .entry import Entry
 from .errors import BatchError, ConflictError, KeyMissingError, ModelMismatchError, SatchelError
@@ -49,7 +49,7 @@ class Collection(Generic[T]):
 
     Raises:
         InvalidKeyError, InvalidTTLError: The name or the ttl is not legal.
-        ConfigurationError: The model is not a type that can be validated.
+        ConfigurationError: The store is not one, or the model is not a type that can be validated.
         MissingExtraError: The model takes pydantic, which is not installed.
     """
 
@@ -62,8 +62,9 @@ class Collection(Generic[T]):
         self: Collection[Any], store: AsyncKeyValue, name: str, *, model: object, ttl: TTL | None = None
     ) -> None: ...
     def __init__(self, store: AsyncKeyValue, name: str, *, model: Any = None, ttl: TTL | None = None) -> None:
-        self._bind(store)
         self._name = check_name(name, "collection")
+        check_store(store, "Collection")
+        self._bind(store)
         self._kind = model
         self._model = model_for(model)
         self._ttl = ttl if ttl is None else seconds(ttl)
@@ -218,14 +219,13 @@ class Collection(Generic[T]):
             ttl: When the new value expires, None for never; the collection's ttl when it is not given.
 
         Raises:
+            TypeError: The function is a coroutine function, or returns something to be awaited.
             KeyMissingError: The key is absent, and there is no initial value.
             ConflictError: Other writers were faster every time, about 50 times in some seconds.
             ModelMismatchError: The present or the new value does not fit the model.
         """
         if inspect.iscoroutinefunction(function):
-            raise TypeError(
-                "update takes a plain function; await what it needs before, for it may be called many times"
-            )
+            raise _no_plain_function()
         store = require(self._store, Capability.CONDITIONAL)
         async with one_at_a_time(store, self._name, check_name(key, "key")):
             return await self._update(store, key, function, initial, self._ttl_for(ttl))
@@ -243,13 +243,13 @@ class Collection(Generic[T]):
                 await asyncio.sleep(random.uniform(0, min(_SHORTEST_PAUSE * 2**attempt, _LONGEST_PAUSE)))  # noqa: S311  # no secret
             entry = await self.get_entry(key)
             if entry is not None:
-                value = function(entry.value)
+                value = _result(function(entry.value))
                 plain = await self._dumped(key, value)
                 written = await store.compare_and_put(self._name, key, plain, version=entry.version, ttl=ttl)
             elif initial is UNSET:
                 raise self._missing(key)
             else:
-                value = function(copy.deepcopy(initial))  # a function may change its argument in place
+                value = _result(function(copy.deepcopy(initial)))  # a function may change its argument in place
                 written = await store.put_if_absent(self._name, key, await self._dumped(key, value), ttl=ttl)
             if written is not None:
                 return value
@@ -330,6 +330,20 @@ class Collection(Generic[T]):
 
     def _place(self, key: str) -> str:
         return f"key {key!r} of collection {self._name!r}"
+
+
+def _result(value: T) -> T:
+    """Return what a function gave to `update`, or refuse it, closed, if that is still to be awaited."""
+    if not inspect.isawaitable(value):
+        return value
+    abandon = getattr(value, "close", None) or getattr(value, "cancel", None)
+    if abandon is not None:
+        abandon()
+    raise _no_plain_function()
+
+
+def _no_plain_function() -> TypeError:
+    return TypeError("update takes a plain function; await what it needs before, for it may be called many times")
 
 
 class HasCollections(Protocol):

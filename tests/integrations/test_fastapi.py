@@ -1,7 +1,9 @@
 """A store in a FastAPI application, tried through requests."""
 
 import asyncio
+import gc
 import logging
+import math
 import subprocess
 import sys
 from contextlib import asynccontextmanager
@@ -9,7 +11,7 @@ from typing import Annotated
 
 import httpx
 import pytest
-from fastapi import FastAPI, HTTPException, WebSocket
+from fastapi import Depends, FastAPI, HTTPException, WebSocket
 from pydantic import BaseModel
 
 from satchel import (
@@ -192,6 +194,71 @@ def test_what_makes_no_store_is_refused_at_once():
         collection("users", model="User")
     with pytest.raises(InvalidKeyError):
         collection("")
+
+
+async def make_later():
+    return MemoryStore()
+
+
+class MakeLater:
+    async def __call__(self):
+        return MemoryStore()
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (MakeLater(), "coroutine"),
+        (lambda: None, "NoneType"),
+        (lambda: MemoryStore, "class MemoryStore"),
+        (lambda: "hunter2", "str"),
+    ],
+)
+async def test_a_function_that_makes_something_else_is_refused_by_what_it_made(make, named):
+    with pytest.raises(ConfigurationError, match=f"store_lifespan.*{named}") as caught:
+        async with running(application(make)):
+            pass
+    assert "hunter2" not in str(caught.value)
+    gc.collect()  # a coroutine that nobody closed would warn here, which is an error
+
+
+def test_a_coroutine_function_is_refused_at_once():
+    with pytest.raises(ConfigurationError, match="plain function"):
+        store_lifespan(make_later)
+
+
+@pytest.mark.parametrize(("given", "named"), [(None, "NoneType"), (MemoryStore, "class MemoryStore")])
+async def test_override_store_takes_a_store(given, named):
+    app = application()
+    with (
+        pytest.raises(ConfigurationError, match=f"override_store takes a store, got .*{named}"),
+        override_store(app, given),
+    ):
+        pass
+    assert not app.dependency_overrides
+
+
+@pytest.mark.parametrize("timeout", ["x", -1, 0, None, math.nan, math.inf])
+def test_a_timeout_that_is_none_is_refused_at_once(timeout):
+    with pytest.raises(ConfigurationError, match="timeout must be a number of seconds above 0"):
+        readiness_router(timeout=timeout)
+
+
+async def test_without_a_store_it_is_not_ready_and_the_log_says_why(caplog):
+    async with client_of(application()) as client:
+        response = await client.get("/ready")
+    assert (response.status_code, response.json()) == (503, {"status": "unavailable"})
+    assert "this application has no store" in caplog.text
+
+
+async def test_readiness_leaves_the_answers_of_other_dependencies_alone():
+    def refuse() -> None:
+        raise HTTPException(401)
+
+    app = FastAPI()
+    app.include_router(readiness_router(), dependencies=[Depends(refuse)])
+    async with client_of(app) as client:
+        assert (await client.get("/ready")).status_code == 401
 
 
 async def test_ready_says_so():

@@ -28,11 +28,14 @@ async def read_user(key: str, users: Users) -> User:
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+import math
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Annotated, Any, TypeVar
 
+from ..capability import check_store
 from ..clock import TTL
 from ..collection import Collection
 from ..errors import ConfigurationError, MissingExtraError, SatchelError
@@ -41,7 +44,9 @@ from ..stores.null import NullStore
 
 try:
     from fastapi import APIRouter, Depends, FastAPI, Response
-    from fastapi.requests import HTTPConnection
+    from fastapi.requests import HTTPConnection, Request
+    from fastapi.responses import JSONResponse
+    from fastapi.routing import APIRoute
 except ImportError as error:
     raise MissingExtraError('satchel.integrations.fastapi takes FastAPI: pip install "satchel[fastapi]"') from error
 
@@ -63,7 +68,8 @@ def store_lifespan(make_store: Callable[[], AsyncKeyValue]) -> Callable[[FastAPI
             such as `open_store`.
 
     Raises:
-        ConfigurationError: What was given is not a function.
+        ConfigurationError: What was given is not a plain function; or, when the application starts, what that made is
+            not a store.
         StoreError: When the application starts: the store does not answer. The application then does not start.
     """
     if not callable(make_store):
@@ -71,13 +77,19 @@ def store_lifespan(make_store: Callable[[], AsyncKeyValue]) -> Callable[[FastAPI
             f"store_lifespan takes a function that makes a store, got a {type(make_store).__name__}; "
             "give the class or a lambda, so that each start of the application has a store of its own"
         )
+    if inspect.iscoroutinefunction(make_store):
+        raise ConfigurationError("store_lifespan takes a plain function that makes a store, got a coroutine function")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if get_store in app.dependency_overrides:
             yield
             return
-        async with make_store() as store:
+        made = make_store()
+        if inspect.iscoroutine(made):
+            made.close()
+        check_store(made, "store_lifespan, from the function given to it,")
+        async with made as store:
             await store.ping()
             app.state.satchel_store = store
             try:
@@ -126,7 +138,11 @@ def override_store(app: FastAPI, store: StoreT) -> Iterator[StoreT]:
     """Give an application another store for the length of a `with` block, as tests do, and give that store.
 
     The store stays open: you made it, you close it. Within the block the application's lifespan makes no store.
+
+    Raises:
+        ConfigurationError: What was given is not a store.
     """
+    check_store(store, "override_store")
 
     async def get_other_store() -> AsyncKeyValue:
         return store
@@ -150,19 +166,42 @@ def readiness_router(path: str = "/ready", *, timeout: float = 2.0) -> APIRouter
     Args:
         path: The path of the route.
         timeout: After so many seconds without an answer the store counts as unavailable.
+
+    Raises:
+        ConfigurationError: The timeout is not a finite number above 0.
     """
-    router = APIRouter()
+    if not isinstance(timeout, (int, float)) or not 0 < timeout < math.inf:
+        raise ConfigurationError(f"timeout must be a number of seconds above 0, got {timeout!r}")
+    router = APIRouter(route_class=_ReadyRoute)
 
     @router.get(path, include_in_schema=False)
-    async def ready(store: Store, response: Response) -> dict[str, str]:
+    async def ready(store: Store) -> Any:
         try:
             async with asyncio.timeout(timeout):
                 await store.ping()
         except Exception as error:
-            reason = error if isinstance(error, SatchelError) else type(error).__name__
-            logger.warning("the store is not ready: %s", reason)
-            response.status_code = 503
-            return {"status": "unavailable"}
+            return _unavailable(error)
         return {"status": "ready"}
 
     return router
+
+
+class _ReadyRoute(APIRoute):
+    """Answers as for a store that is not ready when the application has none, which shows before the endpoint runs."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except ConfigurationError as error:
+                return _unavailable(error)
+
+        return answer
+
+
+def _unavailable(error: Exception) -> Response:
+    reason = error if isinstance(error, SatchelError) else type(error).__name__
+    logger.warning("the store is not ready: %s", reason)
+    return JSONResponse({"status": "unavailable"}, status_code=503)
