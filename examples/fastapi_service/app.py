@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from satchel import Collection, KeyMissingError, open_store
+from satchel import Collection, InvalidKeyError, KeyMissingError, open_store
 from satchel.integrations.fastapi import Store, collection, readiness_router, store_lifespan
 
 
@@ -19,6 +20,11 @@ Notes = Annotated[Collection[Note], collection("notes", model=Note)]
 
 app = FastAPI(lifespan=store_lifespan(open_store))  # the URL is in the environment variable SATCHEL_URL
 app.include_router(readiness_router())
+
+
+@app.exception_handler(InvalidKeyError)
+async def refuse_key(_request: Request, error: InvalidKeyError) -> JSONResponse:
+    return JSONResponse({"detail": str(error)}, status_code=422)
 
 
 @app.put("/notes/{key}", status_code=204)

@@ -46,6 +46,11 @@ async def test_a_setting_is_put_under_its_key(store: MemoryStore, client: httpx.
     assert await store.get("settings", "theme") == {"colour": "dark"}
 
 
+@pytest.mark.usefixtures("store")
+async def test_a_key_that_no_store_takes_is_the_clients_mistake(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/notes/" + "a" * 5000)).status_code == 422
+
+
 async def test_what_the_store_has_lost_is_a_404(client: httpx.AsyncClient) -> None:
     with override_store(app, NullStore()):
         assert (await client.put("/notes/first", json={"title": "Hello"})).status_code == 204

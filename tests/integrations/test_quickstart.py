@@ -11,6 +11,7 @@ from tests.project.markdown import Page
 
 ROOT = Path(__file__).parents[2]
 SERVICE, TESTS = "Save this as `service.py`", "Save this as `test_service.py`"
+SETTINGS = "Save this as `pyproject.toml`"
 
 
 def run(*arguments, folder, **environment):
@@ -19,22 +20,24 @@ def run(*arguments, folder, **environment):
         command, cwd=folder, capture_output=True, text=True, check=False, env=dict(os.environ, **environment)
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "Warning" not in done.stdout + done.stderr
     return done.stdout
 
 
 @pytest.fixture
 def folder(tmp_path):
     text = (ROOT / "docs" / "quickstart.md").read_text()
-    shown = {mark: next(Page(text[text.index(mark) :]).blocks).code for mark in (SERVICE, TESTS)}
+    shown = {mark: next(Page(text[text.index(mark) :]).blocks).code for mark in (SERVICE, TESTS, SETTINGS)}
     service = shown[SERVICE].replace("disk:///tmp/service", f"disk://{tmp_path}/data")
     assert str(tmp_path) in service
     (tmp_path / "service.py").write_text(service)
     (tmp_path / "test_service.py").write_text("from service import User, app\n" + shown[TESTS])
+    (tmp_path / "pyproject.toml").write_text(shown[SETTINGS])
     return tmp_path
 
 
 def test_the_tests_of_the_quickstart_pass_and_open_no_real_store(folder):
-    assert "3 passed" in run("-m", "pytest", "-q", "test_service.py", folder=folder)
+    assert "4 passed" in run("-m", "pytest", "-q", "test_service.py", folder=folder)
     assert not (folder / "data").exists()
 
 
@@ -55,4 +58,4 @@ def test_the_service_of_the_quickstart_keeps_what_it_is_given(folder):
 
 
 def test_the_example_passes_its_own_tests(tmp_path):
-    assert "6 passed" in run("-m", "pytest", "-q", "examples/fastapi_service", folder=ROOT)
+    assert "7 passed" in run("-m", "pytest", "-q", "examples/fastapi_service", folder=ROOT)
