@@ -295,6 +295,7 @@ def test_the_driver_gets_the_url_as_it_is():
         f"memory://?wrap=sealed(key_env=x,key={SECRET})",
         f"server://h?password={SECRET}&password={SECRET}",
         f"server://h?password_env={SECRET}",
+        f"server://h?password_env={SECRET}\ud800",
         f"server://h?apikey={SECRET}&apikey={SECRET}",
         "memory://?max_bytes_env=DATABASE",
         "server://h?mode_env=DATABASE",

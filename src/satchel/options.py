@@ -84,7 +84,10 @@ def _evaluated(annotation: object, scope: dict[str, Any]) -> Any:
 
 
 def _variable(what: str, variable: object) -> str:
-    value = os.environ.get(str(variable))
+    try:
+        value = os.environ.get(str(variable))
+    except UnicodeEncodeError:
+        value = None
     if value is None:
         # Its name is not shown: who mistakes the option gives the secret itself.
         raise ConfigurationError(f"{what} names an environment variable that is not set")
