@@ -23,7 +23,7 @@ async def fill(store: DiskStore) -> None:
 
 async def contents(store: DiskStore) -> dict[tuple[str, str], object]:
     return {
-        (collection, key): await store.get(collection, key)
+        (collection, key): await store.get(collection, key, "absent")
         async for collection in store.collections()
         async for key in store.keys(collection)
     }
