@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from satchel import Capability, ConfigurationError, IntegrityError, StoreError, StoreUnavailableError
+from satchel import Capability, ConfigurationError, IntegrityError, StoreError
 from satchel.stores import _filetree_layout
 from satchel.stores._filetree_layout import Layout, probe
 from satchel.stores._filetree_system import held
@@ -236,18 +236,53 @@ async def test_a_file_in_place_of_the_data_directory(tmp_path: Path):
     assert (tmp_path / "data").read_text() == "mine"
 
 
-async def test_a_directory_that_vanishes_is_absence_and_is_made_again(tmp_path: Path):
+@pytest.mark.parametrize("gone", ["data", "metadata", "metadata/.satchel"])
+@pytest.mark.parametrize("again", [False, True])
+async def test_a_tree_that_is_removed_while_it_is_open_is_not_made_again(tmp_path: Path, gone: str, again: bool):
+    data, metadata = tmp_path / "data", tmp_path / "metadata"
+    async with FileTreeStore(data, metadata_directory=metadata) as store:
+        await store.put("c", "k", 1)
+        (tmp_path / gone).rename(tmp_path / "elsewhere")
+        shutil.rmtree(tmp_path / "elsewhere" / "c", ignore_errors=True)
+        if again:
+            async with FileTreeStore(data, metadata_directory=metadata) as other:
+                await other.ping()
+        before = below(tmp_path)
+        for change in (
+            store.put("c", "k", 2),
+            store.put_many("new", {"k": 2}),
+            store.delete("c", "k"),
+            store.destroy(),
+        ):
+            with pytest.raises(StoreError, match="removed or replaced while it was open") as caught:
+                await change
+            assert not caught.value.retryable
+        assert below(tmp_path) == before
+    async with FileTreeStore(data, metadata_directory=metadata) as store:
+        await store.put("c", "k", 3)
+        assert await store.get("c", "k") == 3
+    assert (metadata / ".satchel" / "format.json").exists()
+
+
+async def test_a_directory_that_vanishes_is_absence(tmp_path: Path):
     async with FileTreeStore(tmp_path / "data") as store:
         await store.put("c", "k", 1)
         shutil.rmtree(tmp_path / "data")
         assert await store.get("c", "k") is None
-        with pytest.raises(StoreUnavailableError):
+        with pytest.raises(StoreError, match="is not there") as caught:
             await store.ping()
-        await store.put("c", "k", 2)
-        assert await store.get("c", "k") == 2
+        assert not caught.value.retryable
 
 
-@pytest.mark.parametrize("wrong", [None, "", b"bytes", 5])
+@pytest.mark.parametrize("name", ["long" * 100, "/".join(["long" * 20] * 60)])
+async def test_a_path_that_is_too_long_is_not_worth_another_try(tmp_path: Path, name: str):
+    async with FileTreeStore(tmp_path / name) as store:
+        with pytest.raises(StoreError, match="too long") as caught:
+            await store.put("c", "k", 1)
+        assert not caught.value.retryable
+
+
+@pytest.mark.parametrize("wrong", [None, "", b"bytes", 5, ["full"], "nul\0", "lone \ud800"])
 def test_what_is_no_path_is_refused(wrong: object):
     with pytest.raises(ConfigurationError, match="data_directory"):
         FileTreeStore(wrong)  # type: ignore[arg-type]  # that is the point

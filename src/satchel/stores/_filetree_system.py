@@ -28,6 +28,7 @@ _LOCK = ".lock"
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.01  # seconds between two tries
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_FILES = {errno.EMFILE, errno.ENFILE}
+_NO_PLACE = {errno.ENOENT, errno.ENAMETOOLONG}
 _WRONG_KIND = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP}
 
 
@@ -135,6 +136,17 @@ class Locks:
         return os.path.join(self.directory, folder + _LOCK)
 
 
+def refuse_replaced(opened: dict[str, os.stat_result]) -> None:
+    """Raise `StoreError` when one of the directories is no longer the one that was opened."""
+    for path, status in opened.items():
+        try:
+            same = os.path.samestat(os.stat(path), status)
+        except (FileNotFoundError, NotADirectoryError):
+            same = False
+        if not same:
+            raise StoreError(f"{path} was removed or replaced while it was open; close the store and make a new one")
+
+
 def make_directory(path: str) -> None:
     """Make a directory and those above it, for this user alone."""
     if not os.path.isdir(path):
@@ -157,6 +169,8 @@ def problem(error: OSError, where: str) -> SatchelError:
         failure = StoreError(f"there is no room for this file in {where}; free some, the entry is as it was")
     elif code in UNWRITABLE:
         failure = StoreError(f"{where} may not be read or written; look at its owner, mode and mount options")
+    elif code in _NO_PLACE:
+        failure = StoreError(f"{where} is not there, or its path is too long; make it, or take a shorter one")
     elif code in _WRONG_KIND:
         failure = StoreError(f"in {where} a file or link is where a directory should be, or the reverse; move it")
     else:

@@ -18,7 +18,7 @@ from ..names import Ref
 from ._filetree_directory import BINARY, JSON, Directory, ensured_directory, existing_directory, has_leftovers
 from ._filetree_layout import Layout, settle
 from ._filetree_scan import Scan
-from ._filetree_system import UNWRITABLE, Locks, make_directory, problem
+from ._filetree_system import UNWRITABLE, Locks, make_directory, problem, refuse_replaced
 
 Given = TypeVarTuple("Given")
 R = TypeVar("R")
@@ -43,6 +43,7 @@ class Tree:
         self._locks = Locks(os.path.join(self._metadata, "locks"))
         self._durable = durable
         self._safe = True
+        self._opened: dict[str, os.stat_result] = {}
         self._layout: Layout
 
     def open(self) -> None:
@@ -54,6 +55,7 @@ class Tree:
             if error.errno not in UNWRITABLE or not os.path.isdir(self._data):
                 raise
         self._layout, self._safe = settle(self._data, self._metadata)
+        self._opened = {path: os.stat(path) for path in (self._data, self._metadata) if os.path.isdir(path)}
         self._escape = lru_cache(_REMEMBERED)(self._layout.escaping.escape)
         if not self._safe:
             return
@@ -180,6 +182,7 @@ class Tree:
 
     def destroy(self, now: float) -> bool:
         """Remove all entries that the store wrote; say whether a living one was among them."""
+        refuse_replaced(self._opened)
         lived = [self._destroy_folder(folder, now) for folder in [*self.folders(), *self._lone_locks()]]
         return any(lived)
 
@@ -226,6 +229,7 @@ class Tree:
                 f"{self._data} was copied to a file system that takes different names of its files for one; it can be "
                 "read here, not changed: put its entries into a new store"
             )
+        refuse_replaced(self._opened)
         path = self._path(folder)
         if not (create or os.path.lexists(path) or self._locks.has(folder)):
             yield None

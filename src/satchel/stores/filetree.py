@@ -54,7 +54,7 @@ class FileTreeStore(BaseStore):
     ) -> None:
         if not SUPPORTED:
             raise ConfigurationError("FileTreeStore needs the file locks of a POSIX system; use DiskStore here")
-        if durability not in {"normal", "full"}:
+        if durability not in ("normal", "full"):
             raise ConfigurationError(f'durability must be "normal" or "full", got {durability!r}')
         self._data_directory = _directory("data_directory", data_directory)
         metadata = data_directory if metadata_directory is None else metadata_directory
@@ -158,6 +158,12 @@ class FileTreeStore(BaseStore):
 def _directory(name: str, given: object) -> str:
     if not isinstance(given, (str, os.PathLike)) or not isinstance(os.fspath(given), str) or not os.fspath(given):
         raise ConfigurationError(f"{name} must be the path of a directory, got {given!r}")
+    try:
+        encoded = os.fsencode(given)
+    except UnicodeEncodeError:
+        encoded = b"\0"
+    if b"\0" in encoded:
+        raise ConfigurationError(f"{name} must be a path that the file system can take, got {given!r}")
     return str(Path(given).absolute())
 
 
