@@ -12,7 +12,7 @@ import satchel.testing.machine
 from tests.testing import wrong_stores
 
 FILE = Path(wrong_stores.__file__)
-pytestmark = pytest.mark.timeout(600)  # whole runs of the suite, on a machine that may be busy
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]  # whole runs of the suite, on a machine that may be busy
 
 BREAKS_NO_SEQUENCE = {
     wrong_stores.GuessesTypes,
