@@ -16,12 +16,12 @@ from .capability import NEEDED, Capability
 from .clock import TTL, Clock, deadline_after, system_clock
 from .coalesce import Operation, Request
 from .codec import Codec
-from .collection import HasCollections
 from .description import Described
 from .engine import Engine
 from .entry import Entry
 from .envelope import Record
 from .errors import ConfigurationError, SatchelError, UnsupportedOperationError
+from .has_collections import HasCollections
 from .names import MAX_NAME_BYTES, Ref, check_items, check_limit, check_name, check_names, check_prefix
 from .sending import UNPROCESSED, Outcome, Unprocessed
 

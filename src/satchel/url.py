@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote
 
-from .collection import HasCollections
 from .description import HIDDEN, Described, Description, Layer
 from .errors import ConfigurationError
+from .has_collections import HasCollections
 from .options import convert, shown_by
 from .protocol import AsyncKeyValue
 from .registry import find_store, find_wrapper

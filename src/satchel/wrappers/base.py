@@ -10,10 +10,10 @@ from typing import Any, Self, TypeVar, cast, overload
 
 from ..capability import METHODS, NEEDED, Capability
 from ..clock import TTL
-from ..collection import HasCollections
 from ..description import Described, Description
 from ..entry import Entry
 from ..errors import ConfigurationError, SatchelError, UnsupportedOperationError
+from ..has_collections import HasCollections
 from ..names import MAX_NAME_BYTES, check_items, check_limit, check_name, check_names, check_prefix, utf8_size
 from ..protocol import AsyncKeyValue, SupportsEverything
 from .call import MISSING, surrounded

@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..capability import METHODS, Capability
-from ..collection import HasCollections
 from ..description import Described
 from ..errors import ConfigurationError, UnsupportedOperationError
+from ..has_collections import HasCollections
 from ..protocol import AsyncKeyValue
 
 
