@@ -7,8 +7,10 @@ batches, and turns what drivers raise into satchel's errors. `KeyedStore` is the
 
 from __future__ import annotations
 
+import asyncio
+import math
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self, TypeVar, overload
 
@@ -28,6 +30,7 @@ from .sending import UNPROCESSED, Outcome, Unprocessed
 __all__ = ["ABSENT", "UNPROCESSED", "BaseStore", "Condition", "Done", "Outcome", "Wrote", "optional"]
 
 D = TypeVar("D")
+T = TypeVar("T")
 Hook = TypeVar("Hook", bound=Callable[..., Any])
 
 Done = bool | SatchelError | Literal[Unprocessed.UNPROCESSED]
@@ -61,6 +64,8 @@ class BaseStore(HasCollections, Described, ABC):
     Args:
         codec: Encodes values; JSON by default.
         clock: Gives the present as seconds since the Unix epoch.
+        timeout: Seconds that a request may take, from sending it to its answer, and opening; None for no end. A hook
+            that makes several requests one after the other, as `_destroy` and `_cull` do, bounds each with `_in_time`.
     """
 
     _max_inflight: ClassVar[int] = 1
@@ -99,10 +104,15 @@ class BaseStore(HasCollections, Described, ABC):
             if all(hook is not None and not hasattr(hook, "is_absent") for hook in hooks):
                 cls._class_capabilities |= capability
 
-    def __init__(self, *, codec: Codec | None = None, clock: Clock = system_clock) -> None:
+    def __init__(
+        self, *, codec: Codec | None = None, clock: Clock = system_clock, timeout: float | None = None
+    ) -> None:
         if not callable(clock):
             raise ConfigurationError(f"clock must be a function that gives seconds, got {type(clock).__name__}")
+        if timeout is not None and (type(timeout) not in (int, float) or not 0 < timeout < math.inf):
+            raise ConfigurationError(f"timeout must be a number of seconds above 0, got {timeout!r}")
         self.clock = clock
+        self._timeout = timeout
         self._machinery = Engine(self, codec)
 
     def __repr__(self) -> str:
@@ -246,7 +256,7 @@ class BaseStore(HasCollections, Described, ABC):
 
     async def ping(self) -> None:
         """Return when the backend answers."""
-        await self._machinery.administer("ping", self._ping)
+        await self._machinery.administer("ping", lambda: self._in_time(self._ping()))
 
     async def put_if_absent(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> str | None:
         """Store a value if the key is absent, and return its version; None when something was there."""
@@ -334,6 +344,11 @@ class BaseStore(HasCollections, Described, ABC):
     def _refs(self, collection: object, keys: object) -> list[Ref]:
         name = check_name(collection, "collection")
         return [(name, key) for key in check_names(keys, self.max_key_bytes)]
+
+    async def _in_time(self, work: Awaitable[T]) -> T:
+        """Await one request; after the store's timeout it is cut off, and `TimeoutError` is raised."""
+        async with asyncio.timeout(self._timeout):
+            return await work
 
     def _need(self, operation: str) -> None:
         if NEEDED.get(operation, Capability.NONE) not in self.capabilities:

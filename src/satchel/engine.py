@@ -174,7 +174,7 @@ class Engine:
                 try:
                     self._store._need(operation)
                     pages = pages or start()
-                    page = await anext(pages, None)
+                    page = await self._store._in_time(anext(pages, None))
                 except Exception as error:
                     raise self.failure(translated(self._store, error, operation), operation) from error
                 finally:
@@ -287,7 +287,7 @@ class Engine:
 
     async def _open(self) -> None:
         try:
-            await self._store._open()
+            await self._store._in_time(self._store._open())
         except Exception as error:
             raise self.failure(translated(self._store, error, "open"), "open") from error
 

@@ -21,6 +21,21 @@ STORES = {
     "null": "satchel.stores.null:NullStore",
     "disk": "satchel.stores.disk:DiskStore",
     "file": "satchel.stores.filetree:FileTreeStore",
+    "redis": "satchel.stores.redis:RedisStore",
+    "rediss": "satchel.stores.redis:RedisStore",
+    "unix": "satchel.stores.redis:RedisStore",
+    "redis+cluster": "satchel.stores.redis:RedisStore",
+    "redis+sentinel": "satchel.stores.redis:RedisStore",
+    "valkey": "satchel.stores.valkey:ValkeyStore",
+    "memcached": "satchel.stores.memcached:MemcachedStore",
+    "dynamodb": "satchel.stores.dynamodb:DynamoDBStore",
+    "mongodb": "satchel.stores.mongodb:MongoDBStore",
+    "elasticsearch": "satchel.stores.elasticsearch:ElasticsearchStore",
+    "elasticsearch+https": "satchel.stores.elasticsearch:ElasticsearchStore",
+    "postgresql": "satchel.stores.postgresql:PostgreSQLStore",
+    "s3": "satchel.stores.objectstore:ObjectStore",
+    "gs": "satchel.stores.objectstore:ObjectStore",
+    "az": "satchel.stores.objectstore:ObjectStore",
 }
 WRAPPERS = {
     "sanitization": "satchel.wrappers.sanitization:SanitizationWrapper",
@@ -55,6 +70,19 @@ def name_of(kind: type) -> str:
     return _found.get(kind) or next(names, kind.__name__)
 
 
+def missing_extra(who: str, extra: str, error: ModuleNotFoundError) -> MissingExtraError:
+    """Return the error for a package that is not installed, with the command that installs it.
+
+    Args:
+        who: What needs it.
+        extra: The extra of satchel that brings it.
+        error: The failure to import it.
+    """
+    return MissingExtraError(
+        f'{who} needs {error.name}, which is not installed: pip install "satchel[{extra}]"', name=error.name
+    )
+
+
 def unknown(what: str, name: str, known: Iterable[str], likeness: float = 0.6) -> ConfigurationError:
     """Return the error for a name that is not known, with those that are and the one that was probably meant."""
     import difflib  # noqa: PLC0415  # only a mistake needs it
@@ -87,10 +115,7 @@ def _import(target: str, name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "satchel":
             raise
-        extra = module.rpartition(".")[2]
-        raise MissingExtraError(
-            f'{name} needs {error.name}, which is not installed: pip install "satchel[{extra}]"', name=error.name
-        ) from error
+        raise missing_extra(name, module.rpartition(".")[2], error) from error
 
 
 def _load(point: EntryPoint) -> Any:

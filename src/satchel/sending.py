@@ -73,7 +73,8 @@ async def _send_again(
 
 async def _attempt(store: BaseStore, operation: Operation, requests: list[Request]) -> Sequence[Any]:
     try:
-        outcomes = await _hook_call(store, operation, requests)
+        called = _hook_call(store, operation, requests)
+        outcomes = await (called if store._timeout is None else store._in_time(called))
     except Exception as error:
         failure = translated(store, error, operation.value)
         if len(requests) == 1 or operation not in _SAFE_TO_RESEND or getattr(failure, "retryable", False):

@@ -1,0 +1,24 @@
+"""What stores over a network share: one way to be told where the server is."""
+
+from __future__ import annotations
+
+from .errors import ConfigurationError
+
+DEFAULT_TIMEOUT = 10.0
+"""Seconds that a request may take, unless the caller says otherwise: nothing waits for ever."""
+
+
+def check_one_way(way: str, given: object, **others: object) -> None:
+    """Refuse options that say a second time where the server is.
+
+    Args:
+        way: The name of the option that says everything, such as `client` or `url`.
+        given: Its value; None when it was not given.
+        **others: The options that it excludes; None for those that were not given.
+
+    Raises:
+        ConfigurationError: It was given, and one of the others too.
+    """
+    twice = [name for name, value in others.items() if value is not None]
+    if given is not None and twice:
+        raise ConfigurationError(f"{way} excludes {', '.join(twice)}: it says already where the server is")
