@@ -1,0 +1,111 @@
+"""Lets Elasticsearch's client talk to a compatible server: `python elasticsearch_proxy.py LISTEN_PORT TARGET_PORT`.
+
+The client speaks to nothing that does not say in a header that it is Elasticsearch, and it names content types in a
+form of its vendor's, which other servers do not know. Both are put right here, on loopback; all else passes as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import sys
+from asyncio import StreamReader, StreamWriter
+from contextlib import suppress
+
+HOST = "127.0.0.1"
+LONGEST_HEAD = 256 * 1024
+PIECE = 256 * 1024
+
+_VENDOR = re.compile(rb"application/vnd\.elasticsearch\+(json|x-ndjson)\s*;\s*compatible-with=(\d+)", re.IGNORECASE)
+_PLAIN = re.compile(rb"(\r\ncontent-type:\s*)application/(json|x-ndjson)[^\r]*", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:\s*chunked", re.IGNORECASE)
+_CLOSE = re.compile(rb"\r\nconnection:\s*close", re.IGNORECASE)
+_PRODUCT = b"X-Elastic-Product: Elasticsearch\r\n"
+_LOST = (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
+
+
+def request_head(head: bytes) -> bytes:
+    """Return the head of a request as the target understands it."""
+    return _VENDOR.sub(rb"application/\1", head)
+
+
+def response_head(head: bytes, asked: bytes) -> bytes:
+    """Return the head of a response as the client wants it."""
+    version = _VENDOR.search(asked)
+    if version is not None:
+        form = rb"\1application/vnd.elasticsearch+\2;compatible-with=" + version[2]
+        head = _PLAIN.sub(form, head)
+    if _PRODUCT.lower() in head.lower():
+        return head
+    line, end, rest = head.partition(b"\r\n")
+    return line + end + _PRODUCT + rest
+
+
+async def pass_body(head: bytes, source: StreamReader, sink: StreamWriter) -> None:
+    """Pass the body on that belongs to a head."""
+    if _CHUNKED.search(head):
+        size = -1
+        while size:
+            line = await source.readuntil(b"\r\n")
+            size = int(line.partition(b";")[0], 16)
+            sink.write(line)
+            await pass_bytes(size + 2, source, sink)
+    elif (length := _LENGTH.search(head)) is not None:
+        await pass_bytes(int(length[1]), source, sink)
+
+
+async def pass_bytes(count: int, source: StreamReader, sink: StreamWriter) -> None:
+    """Pass so many bytes on."""
+    while count:
+        piece = await source.readexactly(min(count, PIECE))
+        sink.write(piece)
+        await sink.drain()
+        count -= len(piece)
+
+
+async def exchange(client: tuple[StreamReader, StreamWriter], target: tuple[StreamReader, StreamWriter]) -> bool:
+    """Pass one request and its response on; say whether another may follow."""
+    asked = await client[0].readuntil(b"\r\n\r\n")
+    target[1].write(request_head(asked))
+    await pass_body(asked, client[0], target[1])
+    answered = await target[0].readuntil(b"\r\n\r\n")
+    client[1].write(response_head(answered, asked))
+    status = answered.split(None, 2)[1]
+    if not asked.startswith(b"HEAD ") and status not in (b"204", b"304"):
+        await pass_body(answered, target[0], client[1])
+    await client[1].drain()
+    return not (_CLOSE.search(asked) or _CLOSE.search(answered))
+
+
+async def serve(reader: StreamReader, writer: StreamWriter, port: int) -> None:
+    """Serve one connection of a client, over one of its own to the target."""
+    ends = [writer]
+    try:
+        target = await asyncio.open_connection(HOST, port, limit=LONGEST_HEAD)
+        ends.append(target[1])
+        while await exchange((reader, writer), target):
+            pass
+    except _LOST:
+        pass  # one end has gone: the other one learns it by losing its connection
+    finally:
+        for end in ends:
+            end.close()
+
+
+async def main(listen: int, target: int) -> None:
+    """Serve until a SIGTERM comes."""
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+
+    async def accept(reader: StreamReader, writer: StreamWriter) -> None:
+        with suppress(asyncio.CancelledError):  # by the end of the process
+            await serve(reader, writer, target)
+
+    await asyncio.start_server(accept, HOST, listen, limit=LONGEST_HEAD)
+    await ended.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
