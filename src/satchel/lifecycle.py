@@ -9,6 +9,25 @@ from contextvars import Context
 from .errors import SatchelError, StoreClosedError, StoreError
 
 
+async def leave(aclose: Callable[[], Awaitable[None]]) -> None:
+    """Close a store at the end of its `async with`, where it may have been closed explicitly."""
+    try:
+        await aclose()
+    except StoreClosedError as error:
+        if error.operation != "aclose":  # something that had to be done before closing came too late
+            raise
+
+
+async def finish_and_close(finish: Callable[[], Awaitable[None]], aclose: Callable[[], Awaitable[None]]) -> None:
+    """Close a store after what has to be done first, whatever comes of that."""
+    try:
+        await finish()
+    except BaseException:
+        await leave(aclose)  # that it has been closed would hide the failure, and may be its reason
+        raise
+    await aclose()
+
+
 class Lifecycle:
     """Opens at the first call, counts the calls under way, and closes after the last of them.
 

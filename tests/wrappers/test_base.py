@@ -291,6 +291,74 @@ async def test_closing_closes_the_inner_store_for_every_wrapper_around_it():
             pass
 
 
+class Queueing(Nothing):
+    """Has writes of its own to finish before it closes."""
+
+    def __init__(self, inner):
+        self.queue = {}
+        super().__init__(inner)
+
+    async def _finish(self):
+        for key in list(self.queue):
+            await self.inner.put("c", key, self.queue.pop(key))
+
+
+class Recording(MemoryStore):
+    """Remembers what was put, also when it is closed."""
+
+    def __init__(self):
+        self.was_put = []
+        super().__init__()
+
+    async def put(self, collection, key, value, *, ttl=None):
+        await super().put(collection, key, value, ttl=ttl)
+        self.was_put.append(key)
+
+
+@pytest.mark.parametrize("around", [lambda store: store, Nothing, Around])
+async def test_leaving_closes_what_is_the_wrappers_own(around):
+    inner = Recording()
+    queueing = Queueing(inner)
+    async with around(queueing) as store:
+        queueing.queue["k"] = 1
+    assert inner.was_put == ["k"]
+    with pytest.raises(StoreClosedError):
+        await store.get("c", "k")
+
+
+async def test_leaving_after_an_explicit_close_raises_nothing_and_closing_twice_does():
+    async with Queueing(MemoryStore()) as store:
+        await store.aclose()
+        with pytest.raises(StoreClosedError):
+            await store.aclose()
+
+
+async def test_what_a_wrapper_cannot_finish_is_raised_and_the_inner_store_closed():
+    store = Queueing(inner := MemoryStore())
+    store.queue["k"] = (1,)
+    with pytest.raises(SerializationError):
+        await store.aclose()
+    with pytest.raises(StoreClosedError):
+        await inner.get("c", "k")
+    store.queue["k"] = 1
+    with pytest.raises(StoreClosedError) as caught:
+        await store.__aexit__(None, None, None)
+    assert caught.value.operation == "put"
+
+
+async def test_leaving_goes_through_an_aclose_of_the_wrappers_own():
+    class Closing(Nothing):
+        closed = 0
+
+        async def aclose(self):
+            self.closed += 1
+            await super().aclose()
+
+    async with Closing(MemoryStore()) as store:
+        pass
+    assert store.closed == 1
+
+
 async def test_wrappers_have_typed_collections():
     users = Nothing(MemoryStore()).collection("users", model=dict[str, int])
     await users.put("ada", {"age": 36})

@@ -5,7 +5,9 @@ from satchel import (
     ConfigurationError,
     MemoryStore,
     NullStore,
+    SerializationError,
     StoreClosedError,
+    StoreUnavailableError,
     UnsupportedOperationError,
     open_store,
 )
@@ -66,6 +68,35 @@ async def test_leaving_closes_all():
     for inner in (hot, cold):
         with pytest.raises(StoreClosedError):
             await inner.ping()
+
+
+async def test_leaving_finishes_what_is_the_stores_own():
+    class Queueing(Routing):
+        async def _finish(self):
+            await self.put("c", "k", (1,))
+
+    hot, cold = MemoryStore(), MemoryStore()
+    with pytest.raises(SerializationError):
+        async with Queueing(hot, cold):
+            pass
+    for inner in (hot, cold):
+        with pytest.raises(StoreClosedError):
+            await inner.ping()
+
+
+async def test_a_failure_to_close_shows_also_when_another_was_closed_before():
+    class Failing(MemoryStore):
+        async def _close(self):
+            raise StoreUnavailableError("down")
+
+    closed, failing, other = MemoryStore(), Failing(), MemoryStore()
+    store = CompositeStore(closed, failing, other)
+    await failing.ping()
+    await closed.aclose()
+    with pytest.raises(StoreUnavailableError):
+        await store.__aexit__(None, None, None)
+    with pytest.raises(StoreClosedError):
+        await other.ping()
 
 
 @pytest.mark.parametrize("inners", [(), (MemoryStore(), None)])

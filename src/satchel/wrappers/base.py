@@ -14,6 +14,7 @@ from ..description import Described, Description
 from ..entry import Entry
 from ..errors import ConfigurationError, SatchelError, UnsupportedOperationError
 from ..has_collections import HasCollections
+from ..lifecycle import finish_and_close, leave
 from ..names import MAX_NAME_BYTES, check_items, check_limit, check_name, check_names, check_prefix, utf8_size
 from ..protocol import AsyncKeyValue, SupportsEverything
 from .call import MISSING, surrounded
@@ -64,6 +65,7 @@ class BaseWrapper(HasCollections, Seams, Described):
       The caller's names are checked before they are changed, and errors name those.
     * Values: `_encode` and `_decode`. Times to live: `_ttl`.
     * `_around`: every call as a whole, as its caller made it, but for the listings `keys` and `collections`.
+    * `_finish`: what is the wrapper's own, before it closes.
 
     A wrapper owns its inner store: closing it closes that one, which then refuses a second `aclose` and every later
     call. Of several wrappers around one store the first that is closed closes it for all.
@@ -253,12 +255,12 @@ class BaseWrapper(HasCollections, Seams, Described):
         return Description(described.store, (*described.wrappers, self._layer()))
 
     async def aclose(self) -> None:
-        """Close the inner store.
+        """Finish what is the wrapper's own, and close the inner store.
 
         Raises:
             StoreClosedError: It has been closed before. Leaving `async with` after that raises nothing.
         """
-        await self.inner.aclose()
+        await finish_and_close(self._finish, self.inner.aclose)
 
     async def __aenter__(self) -> Self:
         await self.inner.__aenter__()
@@ -267,7 +269,7 @@ class BaseWrapper(HasCollections, Seams, Described):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.inner.__aexit__(kind, error, trace)
+        await leave(self.aclose)
 
     def _need_store(self, inner: object) -> None:
         if not isinstance(getattr(inner, "capabilities", None), Capability):

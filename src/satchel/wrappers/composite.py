@@ -11,8 +11,9 @@ from typing import Any, Self
 
 from ..capability import METHODS, Capability
 from ..description import Described
-from ..errors import ConfigurationError, UnsupportedOperationError
+from ..errors import ConfigurationError, StoreClosedError, UnsupportedOperationError
 from ..has_collections import HasCollections
+from ..lifecycle import finish_and_close, leave
 from ..protocol import AsyncKeyValue
 
 
@@ -56,11 +57,12 @@ class CompositeStore(HasCollections, Described):
         await asyncio.gather(*[inner.ping() for inner in self.inners])
 
     async def aclose(self) -> None:
-        """Close the inner stores, all of them also when one fails; the first failure is raised."""
-        outcomes = await asyncio.gather(*[inner.aclose() for inner in self.inners], return_exceptions=True)
-        for outcome in outcomes:
-            if outcome is not None:
-                raise outcome
+        """Finish what is the store's own, and close all inner stores, also when one fails; the first failure is raised.
+
+        Raises:
+            StoreClosedError: One has been closed before. Leaving `async with` after that raises nothing.
+        """
+        await finish_and_close(self._finish, self._close_inners)
 
     async def __aenter__(self) -> Self:
         for inner in self.inners:
@@ -70,10 +72,19 @@ class CompositeStore(HasCollections, Described):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        exits = [inner.__aexit__(kind, error, trace) for inner in self.inners]
-        for outcome in await asyncio.gather(*exits, return_exceptions=True):
-            if outcome is not None:
-                raise outcome
+        await leave(self.aclose)
+
+    async def _finish(self) -> None:
+        """Finish what this store itself has under way: the inner stores, which are still open, are closed next.
+
+        It may be called again, then with nothing left to do.
+        """
+
+    async def _close_inners(self) -> None:
+        outcomes = await asyncio.gather(*[inner.aclose() for inner in self.inners], return_exceptions=True)
+        failures = [outcome for outcome in outcomes if outcome is not None]
+        for failure in sorted(failures, key=lambda failure: isinstance(failure, StoreClosedError)):
+            raise failure
 
 
 def _refusal(operation: str) -> Callable[..., Any]:

@@ -67,6 +67,12 @@ class Seams:
         """
         return await call()
 
+    async def _finish(self) -> None:
+        """Finish what this wrapper itself has under way: the inner store, which is still open, is closed next.
+
+        It may be called again, then with nothing left to do.
+        """
+
     # How the verbs go through them.
 
     def _overrides(self, *seams: str) -> bool:
