@@ -1,6 +1,8 @@
 """Every test runs with a detector of calls that block the event loop; TEST_PROFILE says how much is tested.
 
-quick: few examples, no tests marked long; default: everything; long: many examples, for a night.
+quick: few examples, no tests marked long, none that need a server; default: everything; long: many examples, for a
+night. A test marked `server("redis")` needs that server: where there is none, it is left out and the summary says so,
+but with CI set it runs and fails.
 """
 
 import os
@@ -9,6 +11,9 @@ from collections.abc import Iterator
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import settings
+
+from scripts.test_servers.kinds import KINDS
+from tests.servers import is_missing, must_be_tested
 
 PROFILES = {"quick": 20, "default": 100, "long": 2000}
 for name, examples in PROFILES.items():
@@ -27,11 +32,28 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if profile() != "quick":
-        return
-    long = [item for item in items if item.get_closest_marker("long")]
-    config.hook.pytest_deselected(items=long)
-    items[:] = [item for item in items if item not in long]
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        (left_out if is_left_out(item) else kept).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
+
+
+def is_left_out(item: pytest.Item) -> bool:
+    servers = [name for mark in item.iter_markers("server") for name in mark.args]
+    if profile() == "quick" and (servers or item.get_closest_marker("long")):
+        return True
+    return any(map(is_missing, servers)) and not must_be_tested()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    missing = [name for name in KINDS if is_missing(name)]
+    if profile() == "quick":
+        terminalreporter.write_line("not tested: whatever needs a server (the quick profile)")
+    elif missing:
+        names = " ".join(missing)
+        terminalreporter.write_line(f"not tested: {names} (no URL; export $(python3 scripts/servers start {names}))")
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,9 @@ from types import ModuleType
 from urllib.parse import unquote
 
 import pytest
+from _pytest.mark import ParameterSet
 
+from scripts.test_servers.kinds import KINDS, variable
 from tests.project.checkout import ROOT, committed_files, short
 from tests.project.markdown import Block, Page
 
@@ -76,7 +78,14 @@ def namespace(program: Program) -> ModuleType:
     return page
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+def with_servers(name: str) -> ParameterSet:
+    """Mark a program with the servers whose URLs it takes from the environment."""
+    text = "".join(block.code for block in PROGRAMS[name].blocks)
+    needed = [server for server in KINDS if variable(server) in text]
+    return pytest.param(name, marks=[pytest.mark.server(*needed)] if needed else [])
+
+
+@pytest.mark.parametrize("name", [with_servers(name) for name in PROGRAMS])
 def test_a_page_runs_from_top_to_bottom(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = PROGRAMS[name]
     page = namespace(program)

