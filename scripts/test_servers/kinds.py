@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from . import pgbouncer as pooler
 from . import resp
 from .install import HERE, dynamodb, postgresql_places, program, wheels
 from .server import HOST, Server, as_user, ask, is_open, run, succeeds
@@ -74,8 +75,6 @@ def postgresql(server: Server) -> str:
 
 def pgbouncer(server: Server) -> str:
     """Start PostgreSQL behind a pooler of transactions."""
-    from . import pgbouncer as pooler
-
     command = program("pgbouncer", "pgbouncer")
     front, behind = server.port_for("pooler"), _postgresql(server)
     place = server.folder("pooler", POSTGRES if as_user(POSTGRES) else None)
