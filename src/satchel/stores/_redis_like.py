@@ -1,0 +1,296 @@
+"""`RedisLikeStore`: the hooks of stores over servers that speak Redis's commands, whatever client library asks them.
+
+A subclass writes `_execute` (send commands, give a reply each), `_scan` (the server's keys in pages), `_open`,
+`_close`, `_abandon` and `_ping`, and sets `_clustered` when its server is a cluster. The rest is here and in
+
+* `_redis_layout`: names to Redis keys and back, cluster slots,
+* `_redis_scripts`: the Lua scripts, and what they answer,
+* `_redis_errors`: the server's errors in satchel's.
+
+The header of an entry alone decides whether it lives, by the store's clock. The server's own expiry only reclaims
+space, a while after the deadline, so that clocks may differ.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from typing import Any, ClassVar
+
+from ..base import BaseStore, Condition, Done, Outcome, Wrote
+from ..clock import NEVER, Clock
+from ..codec import Codec
+from ..envelope import HEADER_SIZE, Record, pack, pack_deadline, unpack_outcome
+from ..errors import IntegrityError, SatchelError
+from ..names import Ref
+from ._redis_errors import NOT_OURS, ServerError, translate
+from ._redis_layout import Layout, slot_of
+from ._redis_scripts import CLEAR, DELETE, FOREIGN, LOOK, PUT, PUT_IF, TOUCH, Script
+
+Command = tuple[str | bytes, ...]
+"""A command as it is sent: its name as `str`, then its arguments, each as `bytes` or ASCII."""
+
+PAGE = 1000
+"""How many keys a server is to look at for one page of a listing."""
+
+_GRACE = 60.0
+_ANY = b""
+_NO_VERSION = b"-"  # shorter than any version, so that it equals none
+_REMEMBERED = 5000
+
+
+class RedisLikeStore(BaseStore):
+    """Is the base of stores over a server that speaks Redis's commands.
+
+    Args:
+        prefix: What the keys of the store begin with on the server.
+        codec, clock, timeout: As for `BaseStore`.
+    """
+
+    _culls_itself: ClassVar[bool] = True
+    _max_value_bytes = 512 * 1024 * 1024 - HEADER_SIZE  # a Redis string has at most 512 MiB
+    _clustered = False
+    """Whether the keys of one command must be in one slot."""
+
+    def __init__(self, *, prefix: str, codec: Codec | None, clock: Clock, timeout: float | None) -> None:
+        self._layout = Layout(prefix)
+        super().__init__(codec=codec, clock=clock, timeout=timeout)
+
+    # What a subclass writes.
+
+    @abstractmethod
+    async def _execute(self, commands: Sequence[Command], *, changes: bool) -> Sequence[Any]:
+        """Send commands together, and return the reply to each, in order, bulk strings as `bytes`.
+
+        A reply that is an error is given, not raised: as a `ServerError`, or as a `SatchelError` for a command whose
+        node of a cluster cannot be reached. What is raised has failed all commands.
+
+        Args:
+            commands: Those that look up or change entries; the keys of each are in one slot of a cluster.
+            changes: Some change something, so that none may be sent a second time once it may have been carried out.
+        """
+
+    @abstractmethod
+    def _scan(self, pattern: bytes) -> AsyncGenerator[list[bytes], None]:
+        """Give the server's keys that match a pattern of SCAN's, one page a request; a key may come repeatedly."""
+
+    # Items.
+
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+        keys = [self._layout.key(ref) for ref in refs]
+        if len(keys) == 1:
+            return [_outcome(reply) for reply in await self._execute([("GET", keys[0])], changes=False)]
+        answers = await self._call(keys, lambda group: ("MGET", *[keys[index] for index in group]), changes=False)
+        if None in answers:
+            await self._look_again(keys, answers)
+        return [_outcome(answer) for answer in answers]
+
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+        if len(records) > 1:
+            keys = [self._layout.key(ref) for ref, _ in records]
+            each = [(pack(record), _milliseconds(record.deadline, record.updated_at)) for _, record in records]
+            return [None if answer == 1 else _error(answer) for answer in await self._run(PUT, keys, (), each)]
+        ref, record = records[0]
+        milliseconds = _milliseconds(record.deadline, record.updated_at)
+        command: Command = ("SET", self._layout.key(ref), pack(record))
+        (reply,) = await self._execute([(*command, "PX", milliseconds) if milliseconds else command], changes=True)
+        return [_error(reply) if isinstance(reply, Exception) else None]
+
+    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
+        return await self._change(DELETE, refs, now, [(_ANY,)] * len(refs))
+
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
+        each = [
+            (_version(condition), pack(record), _milliseconds(record.deadline, record.updated_at))
+            for _, record, condition in items
+        ]
+        return await self._change(PUT_IF, [ref for ref, _, _ in items], now, each)
+
+    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
+        return await self._change(
+            DELETE, [ref for ref, _ in items], now, [(_version(version),) for _, version in items]
+        )
+
+    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
+        each = [(pack_deadline(deadline), _milliseconds(deadline, now)) for _, deadline in items]
+        return await self._change(TOUCH, [ref for ref, _ in items], now, each)
+
+    async def _change(
+        self, script: Script, refs: Sequence[Ref], now: float, each: Sequence[tuple[bytes, ...]]
+    ) -> list[Done]:
+        keys = [self._layout.key(ref) for ref in refs]
+        answers = await self._run(script, keys, (_time(now),), each)
+        return [bool(answer) if answer in (0, 1) else _error(answer) for answer in answers]
+
+    # Listing and destroying.
+
+    async def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
+        repeated = _Repeated()
+        async with aclosing(self._scan(self._layout.pattern(collection, prefix))) as pages:
+            async for page in pages:
+                living = await self._living(self._ours(page), now)
+                yield [key for _, key in living if not repeated(key)]
+
+    async def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
+        given: set[str] = set()
+        async with aclosing(self._scan(self._layout.pattern())) as pages:
+            async for page in pages:
+                unknown = {key: ref for key, ref in self._ours(page).items() if ref[0] not in given}
+                found = dict.fromkeys(collection for collection, _ in await self._living(unknown, now))
+                given.update(found)
+                yield list(found)
+
+    async def _destroy_collection(self, collection: str, now: float) -> bool:
+        return await self._clear(self._layout.pattern(collection), now)
+
+    async def _destroy(self, now: float) -> bool:
+        return await self._clear(self._layout.pattern(), now)
+
+    async def _clear(self, pattern: bytes, now: float) -> bool:
+        lived = False
+        async with aclosing(self._scan(pattern)) as pages:
+            while (page := await self._in_time(anext(pages, None))) is not None:
+                answers = await self._in_time(self._survey(CLEAR, list(self._ours(page)), now))
+                lived = lived or 1 in answers
+        return lived
+
+    def _ours(self, page: Sequence[bytes]) -> dict[bytes, Ref]:
+        return {key: ref for key in page if (ref := self._layout.ref(key)) is not None}
+
+    async def _living(self, names: dict[bytes, Ref], now: float) -> list[Ref]:
+        answers = await self._survey(LOOK, list(names), now)
+        return [ref for ref, answer in zip(names.values(), answers, strict=True) if answer == 1]
+
+    async def _survey(self, script: Script, keys: list[bytes], now: float) -> list[Any]:
+        """Run a script over keys that a scan found, which may hold what is not ours; that alone is no failure."""
+        answers = await self._run(script, keys, (_time(now),), [()] * len(keys))
+        for answer in answers:
+            if isinstance(answer, Exception) or (isinstance(answer, bytes) and not answer.startswith(b"WRONGTYPE")):
+                raise _error(answer)
+        return answers
+
+    # Commands for many keys.
+
+    async def _run(
+        self, script: Script, keys: Sequence[bytes], common: Command, each: Sequence[tuple[bytes, ...]]
+    ) -> list[Any]:
+        """Run a script, and return its answer for each key. A server that lacks it is sent its text."""
+
+        def call(name: str, text: str, group: Sequence[int]) -> Command:
+            arguments = [argument for index in group for argument in each[index]]
+            return (name, text, b"%d" % len(group), *[keys[index] for index in group], *common, *arguments)
+
+        changes = script is not LOOK
+        answers = await self._call(keys, lambda group: call("EVALSHA", script.digest, group), changes=changes)
+        lost = [i for i, answer in enumerate(answers) if isinstance(answer, ServerError) and answer.code == "NOSCRIPT"]
+        if lost:
+            again = await self._call(
+                [keys[index] for index in lost],
+                lambda group: call("EVAL", script.text, [lost[index] for index in group]),
+                changes=changes,
+            )
+            for index, answer in zip(lost, again, strict=True):
+                answers[index] = answer
+        return answers
+
+    async def _call(
+        self, keys: Sequence[bytes], command: Callable[[Sequence[int]], Command], *, changes: bool
+    ) -> list[Any]:
+        """Send the commands that `command` makes of groups of keys, and return the answer for each key."""
+        answers: list[Any] = [None] * len(keys)
+        groups = self._groups(keys)
+        while groups:
+            replies = await self._execute([command(group) for group in groups], changes=changes)
+            apart: list[Sequence[int]] = []
+            for group, reply in zip(groups, replies, strict=True):
+                if isinstance(reply, ServerError) and reply.code == "NOPERM" and len(group) > 1:
+                    apart += [(index,) for index in group]  # one key that the user may not touch refused them all
+                    continue
+                items = [reply] * len(group) if isinstance(reply, Exception) else reply
+                for index, item in zip(group, items, strict=True):
+                    answers[index] = item
+            groups = apart
+        return answers
+
+    def _groups(self, keys: Sequence[bytes]) -> list[Sequence[int]]:
+        if not self._clustered:
+            return [range(len(keys))] if keys else []
+        slots: dict[int, list[int]] = {}
+        for index, key in enumerate(keys):
+            slots.setdefault(slot_of(key), []).append(index)
+        return list(slots.values())
+
+    async def _look_again(self, keys: Sequence[bytes], answers: list[Any]) -> None:
+        """Ask for keys one by one that MGET found nothing under, if there is something: it has a wrong type."""
+        missing = [index for index, answer in enumerate(answers) if answer is None]
+        asked = [keys[index] for index in missing]
+        groups = self._groups(asked)
+        counts = await self._execute(
+            [("EXISTS", *[asked[index] for index in group]) for group in groups], changes=False
+        )
+        for group, count in zip(groups, counts, strict=True):
+            if count != 0:
+                again = await self._execute([("GET", asked[index]) for index in group], changes=False)
+                for index, answer in zip(group, again, strict=True):
+                    answers[missing[index]] = answer
+
+    def _translate(self, error: Exception) -> SatchelError | None:
+        return translate(error) if isinstance(error, ServerError) else None
+
+
+class _Repeated:
+    """Says of a name whether it was among the last few thousand.
+
+    SCAN repeats keys only when the server shrinks its table, and then those of the bucket where the cursor is: names
+    that it gave a moment ago. So that remembering some thousand, however long the listing, gives each once.
+    """
+
+    def __init__(self) -> None:
+        self._now: set[str] = set()
+        self._before: set[str] = set()
+
+    def __call__(self, name: str) -> bool:
+        if name in self._now or name in self._before:
+            return True
+        self._now.add(name)
+        if len(self._now) >= _REMEMBERED:
+            self._now, self._before = set(), self._now
+        return False
+
+
+def _outcome(answer: Any) -> Outcome:
+    return _error(answer) if isinstance(answer, Exception) else unpack_outcome(answer)
+
+
+def _error(answer: Any) -> SatchelError:
+    """Return the error that a reply, or what a script gave for one key, stands for."""
+    if isinstance(answer, SatchelError):
+        return answer
+    if isinstance(answer, ServerError):
+        return translate(answer)
+    if answer == FOREIGN:
+        return IntegrityError(NOT_OURS)
+    return translate(ServerError(answer.decode(errors="replace") if isinstance(answer, bytes) else str(answer)))
+
+
+def _milliseconds(deadline: float, now: float) -> bytes:
+    """Return after how long the server may drop an entry; nothing for never.
+
+    It is a length of time, so that the server's clock does not matter.
+    """
+    return b"" if deadline == NEVER else b"%d" % (max(deadline - now, 0) * 1000 + _GRACE * 1000)
+
+
+def _time(now: float) -> bytes:
+    return repr(now).encode()
+
+
+def _version(condition: Condition) -> bytes:
+    if condition is None:
+        return _ANY
+    try:
+        version = bytes.fromhex(condition)
+    except ValueError:
+        return _NO_VERSION
+    return version if version.hex() == condition and len(version) == 16 else _NO_VERSION
