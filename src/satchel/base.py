@@ -79,6 +79,8 @@ class BaseStore(HasCollections, Described, ABC):
     was sent in order, cut off or not: then a lone write needs no task."""
     _sealed: ClassVar[bool] = True
     """Give records a checksum, and check it when they are read."""
+    _opens_in_steps: ClassVar[bool] = False
+    """`_open` may take longer than one request: it bounds each of its steps with `_in_time` itself."""
     _culls_itself: ClassVar[bool] = False
     """The engine reclaims expired entries without `cull`."""
     _max_value_bytes: int | None = None

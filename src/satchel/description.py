@@ -83,6 +83,8 @@ class Described:
     The parts are `username`, `password`, `host`, `port` and `path`, or `url` alone for all of it as it is. Behind a
     host the path comes without its first slash.
     """
+    url_names: ClassVar[Mapping[str, str]] = {}
+    """Shorter names that options may have after the `?`, and the options' own."""
     url_query: ClassVar[frozenset[str]] = frozenset()
     """Options after the `?` that stay in the `url`, for the driver."""
 

@@ -287,7 +287,8 @@ class Engine:
 
     async def _open(self) -> None:
         try:
-            await self._store._in_time(self._store._open())
+            opening = self._store._open()
+            await (opening if self._store._opens_in_steps else self._store._in_time(opening))
         except Exception as error:
             raise self.failure(translated(self._store, error, "open"), "open") from error
 

@@ -132,7 +132,7 @@ def _parsed(url: str) -> Description:
         elif name in kind.url_query:
             left.append(f"{name}={text}")
         else:
-            _add(options, scheme, name, unquote(text))
+            _add(options, scheme, kind.url_names.get(name, name), unquote(text))
     if "url" in kind.url_parts:
         _add(options, scheme, kind.url_parts["url"], f"{scheme}:{front}" + "?" * bool(left) + "&".join(left))
     else:

@@ -1,0 +1,150 @@
+"""The form of an entry in a DynamoDB table: its key, its attributes and their size.
+
+A name that is too long for a key is kept as its beginning, `#` and its SHA-256. Such a form is always longer than every
+name that is kept as it is, so that the two cannot meet; the item then has both names as further attributes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+from ..clock import NEVER
+from ..codec import JsonCodec
+from ..envelope import Record
+from ..errors import IntegrityError, ValueTooLargeError
+from ..names import Ref
+
+Item = dict[str, dict[str, Any]]
+"""Attributes with their types, as the driver has them."""
+
+FORMAT = "1"
+MAX_ITEM_BYTES = 400 * 1024
+MAX_COLLECTION_BYTES, MAX_KEY_BYTES = 2048, 1024
+"""The longest partition key and sort key that DynamoDB takes."""
+
+_GRACE = 3600
+"""So many seconds after its deadline DynamoDB may remove an entry: the clocks of hosts differ."""
+_MARK = "#"
+_HASH_BYTES = len(_MARK) + 64
+_CUT = 3  # cutting between characters loses at most so many bytes
+_NUMBER_BYTES = 21  # DynamoDB's own bound for a number of 38 digits
+
+
+def key_of(ref: Ref) -> Item:
+    """Return the primary key of an entry."""
+    collection, key = ref
+    return {
+        "collection": {"S": _kept(collection, MAX_COLLECTION_BYTES)},
+        "key": {"S": _kept(key, MAX_KEY_BYTES)},
+    }
+
+
+def place_of(item: Item) -> tuple[str, str]:
+    """Return what tells an item from the others of a batch."""
+    return item["collection"]["S"], item["key"]["S"]
+
+
+def hidden_names(ref: Ref) -> Ref | None:
+    """Return the names if one of them is too long to be kept as it is."""
+    fits = _fits(ref[0], MAX_COLLECTION_BYTES) and _fits(ref[1], MAX_KEY_BYTES)
+    return None if fits else ref
+
+
+def searchable(prefix: str) -> str:
+    """Return the beginning of a prefix that every kept form of a name with this prefix begins with."""
+    room = MAX_KEY_BYTES - _HASH_BYTES - _CUT
+    return prefix if len(prefix.encode()) <= room else prefix.encode()[:room].decode(errors="ignore")
+
+
+def name_in(item: Item, attribute: str) -> str:
+    """Return a name as it was put, by the attribute of the key that stands for it."""
+    name: str = (item.get(f"{attribute}_name") or item[attribute])["S"]
+    return name
+
+
+def item_of(ref: Ref, record: Record) -> Item:
+    """Return the item of a record.
+
+    Raises:
+        ValueTooLargeError: DynamoDB would not take it.
+    """
+    item = key_of(ref)
+    item["satchel"] = {"N": FORMAT}
+    item["version"] = {"S": record.version}
+    item["updated_at"] = number(record.updated_at)
+    item["codec"] = number(record.codec)
+    item["checksum"] = number(record.checksum or 0)
+    if record.deadline != NEVER:
+        item["deadline"], item["ttl"] = deadline_of(record.deadline)
+    if record.names is not None:
+        item["collection_name"], item["key_name"] = ({"S": name} for name in record.names)
+    room = MAX_ITEM_BYTES - _size(item) - len("value")
+    if len(record.payload) > room:
+        raise ValueTooLargeError(
+            f"the encoded value has {len(record.payload)} bytes; a DynamoDB item has at most {MAX_ITEM_BYTES} with the "
+            f"names and what belongs to it, which leaves {room} here"
+        )
+    # JSON is text: as such it can be read in every tool for DynamoDB.
+    text = record.codec == JsonCodec.number
+    item["value"] = {"S": record.payload.decode()} if text else {"B": record.payload}
+    return item
+
+
+def number(value: float) -> dict[str, str]:
+    """Return a number as an attribute. DynamoDB keeps 38 decimal digits, so that every double comes back exactly."""
+    return {"N": repr(value)}
+
+
+def deadline_of(deadline: float) -> tuple[dict[str, str], dict[str, str]]:
+    """Return a deadline and when DynamoDB may remove the item."""
+    return number(deadline), number(math.ceil(deadline) + _GRACE)
+
+
+def outcome_of(item: Item | None) -> Record | IntegrityError | None:
+    """Return what `_read` gives for an item: an error for one that satchel did not write."""
+    if item is None:
+        return None
+    try:
+        if item["satchel"]["N"] != FORMAT:
+            return IntegrityError(
+                f"an item has format {item['satchel']['N']!r}, this release reads format {FORMAT}; "
+                "if a newer release wrote it, upgrade this one"
+            )
+        value = item["value"]
+        return Record(
+            payload=value["S"].encode() if "S" in value else value["B"],
+            codec=int(item["codec"]["N"]),
+            version=item["version"]["S"],
+            updated_at=float(item["updated_at"]["N"]),
+            deadline=float(item["deadline"]["N"]) if "deadline" in item else NEVER,
+            names=(item["collection_name"]["S"], item["key_name"]["S"]) if "key_name" in item else None,
+            checksum=int(item["checksum"]["N"]),
+        )
+    except (KeyError, ValueError):
+        return IntegrityError("an item is damaged or not satchel's: it lacks attributes that every entry has")
+
+
+def lives(item: Item, now: float) -> bool:
+    """Say whether an item that is there has not expired."""
+    return "deadline" not in item or float(item["deadline"]["N"]) > now
+
+
+def _fits(name: str, limit: int) -> bool:
+    return len(name if name.isascii() else name.encode()) < limit - _CUT
+
+
+def _kept(name: str, limit: int) -> str:
+    if _fits(name, limit):
+        return name
+    encoded = name.encode()
+    beginning = encoded[: limit - _HASH_BYTES].decode(errors="ignore")
+    return beginning + _MARK + hashlib.sha256(encoded).hexdigest()
+
+
+def _size(item: Item) -> int:
+    return sum(
+        len(name) + (len(attribute["S"].encode()) if "S" in attribute else _NUMBER_BYTES)
+        for name, attribute in item.items()
+    )

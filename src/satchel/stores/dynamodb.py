@@ -1,0 +1,369 @@
+"""`DynamoDBStore`: entries in a table of Amazon DynamoDB (`dynamodb://table?region=eu-west-1`)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, ClassVar
+
+from ..base import ABSENT, UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
+from ..clock import NEVER, Clock, system_clock
+from ..codec import Codec
+from ..envelope import Record
+from ..errors import ConfigurationError, SatchelError, StoreUnavailableError
+from ..names import Ref
+from ..network import DEFAULT_TIMEOUT, check_one_way
+from ..registry import missing_extra
+from ..sending import translated
+
+try:
+    from aiobotocore.client import AioBaseClient  # type: ignore[import-untyped]  # it has no types
+    from botocore.exceptions import ClientError, ConnectionClosedError  # type: ignore[import-untyped]  # it has no types
+except ModuleNotFoundError as error:
+    raise missing_extra("DynamoDBStore", "dynamodb", error) from error
+
+from ._dynamodb_client import OwnClient
+from ._dynamodb_errors import CONDITION_FAILED, THROTTLED, code_of, translate, was_sent_before
+from ._dynamodb_expressions import EXPIRED, LIVING, OURS, SAME_VERSION, VACANT, expressions
+from ._dynamodb_items import (
+    MAX_ITEM_BYTES,
+    Item,
+    deadline_of,
+    hidden_names,
+    item_of,
+    key_of,
+    lives,
+    name_in,
+    outcome_of,
+    place_of,
+    searchable,
+)
+from ._dynamodb_scan import MAX_CHANGES, Scanner
+from ._dynamodb_table import Table
+
+_TABLE_NAME = re.compile(r"[a-zA-Z0-9_.-]{3,255}|arn:[a-z0-9-]+:dynamodb:[a-z0-9-]+:[0-9]+:table/[a-zA-Z0-9_.-]{3,255}")
+_AT_ONCE = 16  # requests for one item each
+
+
+class DynamoDBStore(BaseStore):
+    """Keeps entries in a DynamoDB table with the partition key `collection` and the sort key `key`, both strings.
+
+    Calls that wait at the same time share BatchGetItem and BatchWriteItem requests. `keys` is a Query over the
+    collection. `collections`, `destroy` and `cull` are a Scan over the whole table, which costs as much as reading
+    every entry in it: keep them to tests and administration. Expired entries are removed by DynamoDB's own expiry.
+
+    Args:
+        table_name: The name of the table, or its ARN.
+        client: An aiobotocore client for DynamoDB to use; it is not closed. It excludes the next five.
+        region_name: The AWS region; None for the one that the environment or the AWS configuration names.
+        endpoint_url: Where to find DynamoDB instead of in its region, such as a local one.
+        aws_access_key_id: Credentials; without these, those that AWS programs find by themselves.
+        aws_secret_access_key: The second half of them.
+        aws_session_token: The third part of temporary ones.
+        create_table: Make the table if it is missing, paid by request, with expiry by `ttl`. A mapping gives further
+            arguments of CreateTable, such as `{"Tags": [...]}`.
+        consistent_reads: See every write acknowledged before; False may miss the last ones at half the price.
+        timeout: Seconds that a request may take; None for no end. Making a table may take 5 minutes all the same.
+        codec: Encodes values; JSON by default.
+        clock: Gives the present as seconds since the Unix epoch.
+
+    Raises:
+        ConfigurationError: An option is wrong, or two exclude each other.
+        StoreError: At the first call: there is no such table, its key is another, or AWS refuses the credentials.
+    """
+
+    url_parts = {"host": "table_name"}  # noqa: RUF012  # the base says ClassVar
+    url_names = {"region": "region_name"}  # noqa: RUF012  # as above
+    _max_inflight: ClassVar[int] = 4
+    _max_items: ClassVar[int] = MAX_CHANGES
+    _max_bytes: ClassVar[int] = 1024 * 1024  # the driver encodes and signs a request on the event loop
+    _max_value_bytes = MAX_ITEM_BYTES
+    _culls_itself: ClassVar[bool] = True
+    _opens_in_steps: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        table_name: str,
+        *,
+        client: AioBaseClient | None = None,
+        region_name: str | None = None,
+        endpoint_url: str | None = None,
+        aws_access_key_id: str | None = None,
+        aws_secret_access_key: str | None = None,
+        aws_session_token: str | None = None,
+        create_table: bool | Mapping[str, Any] = False,
+        consistent_reads: bool = True,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        codec: Codec | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
+        self._making: dict[str, str | None] = {
+            "region_name": region_name,
+            "endpoint_url": endpoint_url,
+            "aws_access_key_id": aws_access_key_id,
+            "aws_secret_access_key": aws_secret_access_key,
+            "aws_session_token": aws_session_token,
+        }
+        check_one_way("client", client, **self._making)
+        _check(table_name, client, self._making)
+        self._table_name = table_name
+        self._given_client = client
+        self._own_client: OwnClient | None = None
+        self._create_table = create_table
+        self._consistent = consistent_reads
+        super().__init__(codec=codec, clock=clock, timeout=timeout)
+
+    def __repr__(self) -> str:
+        return f"DynamoDBStore({self._table_name!r})"
+
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+        try:
+            if len(refs) == 1:
+                answer = await self._client.get_item(
+                    TableName=self._table_name, Key=key_of(refs[0]), ConsistentRead=self._consistent
+                )
+                return [outcome_of(answer.get("Item"))]
+            return await self._read_batch([key_of(ref) for ref in refs])
+        except ClientError as error:
+            return _handed_back(error, len(refs))
+        except ConnectionClosedError:  # a kept connection had ended, which shows only when it is used
+            return [UNPROCESSED] * len(refs)
+
+    async def _read_batch(self, keys: list[Item]) -> Sequence[Outcome]:
+        wanted = {self._table_name: {"Keys": keys, "ConsistentRead": self._consistent}}
+        answer = await self._client.batch_get_item(RequestItems=wanted)
+        outcomes: dict[tuple[str, str], Outcome] = {}
+        for found in answer["Responses"].values():
+            outcomes.update((place_of(item), outcome_of(item)) for item in found)
+        for left in answer.get("UnprocessedKeys", {}).values():
+            outcomes.update((place_of(key), UNPROCESSED) for key in left["Keys"])
+        return [outcomes.get(place_of(key)) for key in keys]
+
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+        outcomes: list[Wrote] = [None] * len(records)
+        items: dict[int, Item] = {}
+        for index, (ref, record) in enumerate(records):
+            try:
+                items[index] = item_of(ref, record)
+            except SatchelError as error:
+                outcomes[index] = error
+        again = await self._write_items(list(items.values()))
+        return [UNPROCESSED if i in items and place_of(items[i]) in again else outcomes[i] for i in range(len(records))]
+
+    async def _write_items(self, items: list[Item]) -> set[tuple[str, str]]:
+        """Write items; return the places of those that DynamoDB handed back."""
+        try:
+            if len(items) == 1:
+                await self._client.put_item(TableName=self._table_name, Item=items[0])
+            elif items:
+                requests = [{"PutRequest": {"Item": item}} for item in items]
+                answer = await self._client.batch_write_item(RequestItems={self._table_name: requests})
+                left = answer.get("UnprocessedItems", {}).values()
+                return {place_of(request["PutRequest"]["Item"]) for requests in left for request in requests}
+        except ClientError as error:
+            if code_of(error) not in THROTTLED:
+                raise
+            return {place_of(item) for item in items}
+        return set()
+
+    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
+        return await self._each("delete", [self._delete_one(ref, now) for ref in refs])
+
+    async def _delete_one(self, ref: Ref, now: float) -> bool:
+        answer = await self._client.delete_item(TableName=self._table_name, Key=key_of(ref), ReturnValues="ALL_OLD")
+        old = answer.get("Attributes")
+        if not old and was_sent_before(answer):
+            raise self._in_doubt()
+        return bool(old) and lives(old, now)
+
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
+        return await self._each("put_if", [self._put_one_if(*item, now) for item in items])
+
+    async def _put_one_if(self, ref: Ref, record: Record, version: Condition, now: float) -> bool:
+        request = {"Item": item_of(ref, record), **_condition(version, now)}
+        try:
+            return await self._change_if(self._client.put_item, request)
+        except StoreUnavailableError:
+            # The condition did not hold when the client sent it again: it may have met its own first sending.
+            answer = await self._client.get_item(TableName=self._table_name, Key=key_of(ref), ConsistentRead=True)
+            if answer.get("Item", {}).get("version") == {"S": record.version}:
+                return True
+            raise
+
+    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
+        requests = [{"Key": key_of(ref), **_condition(version, now)} for ref, version in items]
+        return await self._each("delete_if", [self._change_if(self._client.delete_item, each) for each in requests])
+
+    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
+        requests = [{"Key": key_of(ref), **_new_deadline(deadline, now)} for ref, deadline in items]
+        return await self._each("touch", [self._change_if(self._client.update_item, each) for each in requests])
+
+    async def _change_if(self, method: Callable[..., Awaitable[Any]], request: dict[str, Any]) -> bool:
+        """Make a change with a condition, and say whether it held."""
+        try:
+            await method(TableName=self._table_name, **request)
+        except ClientError as error:
+            if code_of(error) != CONDITION_FAILED:
+                raise
+            if was_sent_before(error.response):
+                raise self._in_doubt() from error
+            return False
+        return True
+
+    async def _each(self, operation: str, changes: Sequence[Coroutine[Any, Any, bool]]) -> Sequence[Done]:
+        """Make requests for one item each; the failure of one is its own."""
+
+        async def outcome(change: Coroutine[Any, Any, bool]) -> Done:
+            async with self._slots:
+                try:
+                    return await change
+                except Exception as error:
+                    throttled = isinstance(error, ClientError) and code_of(error) in THROTTLED
+                    return UNPROCESSED if throttled else translated(self, error, operation)
+
+        return await asyncio.gather(*map(outcome, changes))
+
+    def _in_doubt(self) -> StoreUnavailableError:
+        return StoreUnavailableError(
+            f"the client of {self!r} sent a request again by itself, so that it is not known what the first sending "
+            'did; make the client with retries={"total_max_attempts": 1}',
+            retryable=False,
+        )
+
+    # Going through the table.
+
+    async def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
+        within = "#collection = :collection" + " AND begins_with(#key, :prefix)" * bool(prefix)
+        query = expressions(
+            now, KeyConditionExpression=within, FilterExpression=LIVING, ProjectionExpression="#key, key_name"
+        )
+        query["ExpressionAttributeValues"][":collection"] = key_of((collection, "-"))["collection"]
+        if prefix:
+            query["ExpressionAttributeValues"][":prefix"] = {"S": searchable(prefix)}
+        async for page in self._scanner.pages(self._client.query, query, consistent=self._consistent):
+            yield [key for item in page if (key := name_in(item, "key")).startswith(prefix)]
+
+    async def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
+        scan = expressions(now, FilterExpression=LIVING, ProjectionExpression="#collection, collection_name")
+        seen: set[str] = set()
+        async for page in self._scanner.pages(self._client.scan, scan, consistent=self._consistent):
+            new = {name_in(item, "collection") for item in page} - seen
+            seen |= new
+            yield list(new)
+
+    async def _destroy_collection(self, collection: str, now: float) -> bool:
+        query = expressions(KeyConditionExpression="#collection = :collection", **_OURS_ALONE)
+        query["ExpressionAttributeValues"] = {":collection": key_of((collection, "-"))["collection"]}
+        return await self._remove_found(self._client.query, query, now)
+
+    async def _destroy(self, now: float) -> bool:
+        return await self._remove_found(self._client.scan, expressions(**_OURS_ALONE), now)
+
+    async def _remove_found(self, method: Callable[..., Awaitable[Any]], request: dict[str, Any], now: float) -> bool:
+        lived = False
+        async for page in self._scanner.pages(method, request, consistent=True):
+            lived = lived or any(lives(item, now) for item in page)
+            await self._scanner.remove(page)
+        return lived
+
+    async def _cull(self, now: float) -> int:
+        culled = 0
+        scan = expressions(now, FilterExpression=EXPIRED, ProjectionExpression="#collection, #key")
+        async for page in self._scanner.pages(self._client.scan, scan, consistent=True):
+            culled += await self._scanner.remove_if(page, expressions(now, ConditionExpression=EXPIRED))
+        return culled
+
+    async def _ping(self) -> None:
+        await self._client.get_item(TableName=self._table_name, Key=key_of(("ping", "ping")))
+
+    # Opening and closing.
+
+    async def _open(self) -> None:
+        if self._given_client is None:
+            self._own_client = await self._in_time(OwnClient.make(**self._making))
+            self._client = self._own_client.client
+        else:
+            self._client = self._given_client
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._scanner = Scanner(self._client, self._table_name, self._in_time)
+        try:
+            table = Table(self._client, self._table_name, self._in_time)
+            if self._create_table is False:
+                await table.check()
+            else:
+                await table.make({} if self._create_table is True else self._create_table)
+        except BaseException:
+            await self._close()
+            raise
+
+    async def _close(self) -> None:
+        if self._own_client is not None:
+            await self._own_client.close()
+            self._own_client = None
+
+    def _abandon(self) -> None:
+        self._own_client = None  # the end of its event loop has closed it
+
+    def _translate(self, error: Exception) -> SatchelError | None:
+        return translate(error, self._table_name, self._where())
+
+    def _where(self) -> str:
+        client = vars(self).get("_client")
+        if client is None:
+            return "its region"
+        endpoint = f" at {client.meta.endpoint_url}" if self._making["endpoint_url"] else ""
+        return f"region {client.meta.region_name}{endpoint}"
+
+    def _hidden_names(self, ref: Ref) -> Ref | None:
+        return hidden_names(ref)
+
+
+_OURS_ALONE = {"FilterExpression": OURS, "ProjectionExpression": "#collection, #key, deadline"}
+
+
+def _condition(version: Condition, now: float) -> dict[str, Any]:
+    if version is ABSENT:
+        return expressions(now, ConditionExpression=VACANT)
+    condition = expressions(now, ConditionExpression=SAME_VERSION)
+    # What is not ASCII is no version, and half a character would be refused.
+    condition["ExpressionAttributeValues"][":version"] = {"S": version if version.isascii() else ""}
+    return condition
+
+
+def _new_deadline(deadline: float, now: float) -> dict[str, Any]:
+    if deadline == NEVER:
+        return expressions(now, ConditionExpression=LIVING, UpdateExpression="REMOVE deadline, #ttl")
+    change = "SET deadline = :deadline, #ttl = :ttl"
+    request = expressions(now, ConditionExpression=LIVING, UpdateExpression=change)
+    values = request["ExpressionAttributeValues"]
+    values[":deadline"], values[":ttl"] = deadline_of(deadline)
+    return request
+
+
+def _handed_back(error: ClientError, count: int) -> Sequence[Outcome]:
+    """Return the outcomes of a request that was throttled; any other error is raised again."""
+    if code_of(error) not in THROTTLED:
+        raise error
+    return [UNPROCESSED] * count
+
+
+def _check(table_name: object, client: object, making: Mapping[str, str | None]) -> None:
+    if not isinstance(table_name, str) or not _TABLE_NAME.fullmatch(table_name):
+        raise ConfigurationError(
+            f"table_name must be 3 to 255 of the characters a-z A-Z 0-9 _ . - or the ARN of a table; got {table_name!r}"
+        )
+    if client is not None and not (
+        isinstance(client, AioBaseClient) and client.meta.service_model.service_name == "dynamodb"
+    ):
+        raise ConfigurationError(
+            "client must be an aiobotocore client for DynamoDB, entered: async with "
+            f'get_session().create_client("dynamodb") as client; got {type(client).__name__}'
+        )
+    endpoint = making["endpoint_url"]
+    if endpoint is not None and not re.match(r"https?://[^/]", endpoint):
+        raise ConfigurationError("endpoint_url must begin with http:// or https:// and a host")
+    if (making["aws_access_key_id"] is None) != (making["aws_secret_access_key"] is None):
+        raise ConfigurationError("aws_access_key_id and aws_secret_access_key are given both or not at all")
+    if making["aws_session_token"] is not None and making["aws_access_key_id"] is None:
+        raise ConfigurationError("aws_session_token belongs to aws_access_key_id and aws_secret_access_key")
