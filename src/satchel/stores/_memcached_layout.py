@@ -1,0 +1,71 @@
+"""How a `MemcachedStore` writes names and deadlines down.
+
+A key is `prefix|collection|key`, each of the last two escaped so that it has no `|`: what stands before the last two is
+the prefix, whatever is in it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+from ..clock import NEVER
+from ..errors import ConfigurationError
+from ..names import Escaping, Ref
+
+MAX_KEY = 250
+"""The most bytes of a key that memcached takes."""
+
+GRACE = 60
+"""Seconds that memcached keeps an expired entry: the deadline in the header decides, by clocks that may differ."""
+
+_SEPARATOR = "|"
+_SAFE = frozenset(map(chr, range(0x21, 0x7F))) - {"%", _SEPARATOR}
+_COLLECTION = 80
+_LONGEST_PREFIX = MAX_KEY - 2 * len(_SEPARATOR) - 2 * _COLLECTION
+_LAST_MOMENT = 2**31 - 1
+_HASHED = b"%-"
+
+
+class Layout:
+    """Writes the names of one store.
+
+    Args:
+        prefix: What all its keys begin with.
+
+    Raises:
+        ConfigurationError: Memcached would not take keys that begin with it.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        if not isinstance(prefix, str) or not 0 < len(prefix) <= _LONGEST_PREFIX or not _is_visible(prefix):
+            raise ConfigurationError(
+                f"prefix must be 1 to {_LONGEST_PREFIX} visible ASCII characters without spaces, got {prefix!r}"
+            )
+        self._prefix = prefix + _SEPARATOR
+        self._collection = Escaping(_SAFE, _COLLECTION).escape
+        self._key = Escaping(_SAFE, MAX_KEY - _COLLECTION - len(self._prefix) - len(_SEPARATOR)).escape
+
+    def key(self, ref: Ref) -> bytes:
+        """Return the key under which an entry is kept."""
+        return f"{self._prefix}{self._collection(ref[0])}{_SEPARATOR}{self._key(ref[1])}".encode()
+
+    def hidden_names(self, ref: Ref) -> Ref | None:
+        """Return the names where the key cannot give them back."""
+        return ref if _HASHED in self.key(ref) else None
+
+
+def expiry(deadline: float, now: float) -> int:
+    """Return when memcached may forget an entry, in seconds since the Unix epoch; 0 for never.
+
+    It is said as a moment, for memcached takes more than 30 days for one; and by the system's clock, for a store's own
+    may be any other.
+    """
+    if deadline == NEVER:
+        return 0
+    moment = math.ceil(time.time() + max(deadline - now, 0)) + GRACE
+    return moment if moment <= _LAST_MOMENT else 0
+
+
+def _is_visible(text: str) -> bool:
+    return all("!" <= mark <= "~" for mark in text)

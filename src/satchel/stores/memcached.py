@@ -1,0 +1,230 @@
+"""`MemcachedStore`: entries in memcached (`memcached://host:port`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+
+from ..base import ABSENT, BaseStore, Condition, Done, Outcome, Wrote
+from ..clock import Clock, system_clock
+from ..codec import Codec
+from ..envelope import Record, pack, unpack
+from ..errors import ConfigurationError, ConflictError, IntegrityError, SatchelError, StoreError
+from ..names import Ref
+from ..network import DEFAULT_TIMEOUT, check_one_way
+from ._memcached_layout import Layout, expiry
+from ._memcached_servers import DELETED, MISSED, Command, Servers
+
+if TYPE_CHECKING:
+    import emcache
+
+_DEFAULT_HOST, _DEFAULT_PORT = "127.0.0.1", 11211
+_MOST_ROUNDS = 32
+_GONE_AT_ONCE = -1
+
+Found = tuple[Record, int] | SatchelError | None
+"""A record with its CAS token, the error that says why there is none, or None for nothing there."""
+
+
+class MemcachedStore(BaseStore):
+    """Keeps entries in memcached, which forgets them when it restarts, and may forget any when its memory is full.
+
+    Without a client, it opens connections of its own: one for reads and one for writes, four at most.
+
+    Args:
+        client: An open emcache client, instead of host and port: its servers and its connections are used, and it
+            stays open.
+        host: Where memcached is; `127.0.0.1` by default.
+        port: Its port; 11211 by default.
+        prefix: What every key of this store begins with: 1 to 88 visible ASCII characters.
+        timeout: Seconds that a request may take; None for no end.
+        codec: Encodes values; JSON by default.
+        clock: Gives the present as seconds since the Unix epoch.
+
+    Raises:
+        ConfigurationError: An option is wrong, or two exclude each other.
+    """
+
+    url_parts = {"host": "host", "port": "port"}  # noqa: RUF012  # the base says ClassVar
+    _culls_itself: ClassVar[bool] = True
+    _shield_writes: ClassVar[bool] = False  # the next change waits until what was cut off has been carried out, or not
+
+    def __init__(
+        self,
+        *,
+        client: emcache.Client | None = None,
+        host: str | None = None,
+        port: int | None = None,
+        prefix: str = "satchel",
+        timeout: float | None = DEFAULT_TIMEOUT,
+        codec: Codec | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
+        check_one_way("client", client, host=host, port=port)
+        self._client = None if client is None else _client(client)
+        self._host, self._port = _host(host), _port(port)
+        self._layout = Layout(prefix)
+        self._servers: Servers | None = None
+        super().__init__(codec=codec, clock=clock, timeout=timeout)
+
+    def __repr__(self) -> str:
+        where = "client=..." if self._client is not None else f"host={self._host!r}, port={self._port}"
+        return f"MemcachedStore({where})"
+
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+        return [item[0] if isinstance(item, tuple) else item for item in await self._find(refs)]
+
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+        now = self.clock()
+        lines = await self._open_servers.carry_out([self._storing(b"set", ref, record, now) for ref, record in records])
+        return [line if isinstance(line, SatchelError) else None for line in lines]
+
+    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
+        outcomes: list[Done] = [False] * len(refs)
+        commands: dict[int, Command] = {}
+        for index, item in enumerate(await self._find(refs)):
+            # An expired entry is absent already, and another writer may be putting a fresh one.
+            if isinstance(item, IntegrityError) or (isinstance(item, tuple) and item[0].deadline > now):
+                commands[index] = Command(b"delete", self._layout.key(refs[index]))
+            elif isinstance(item, SatchelError):
+                outcomes[index] = item
+        lines = await self._open_servers.carry_out(list(commands.values()))
+        for index, line in zip(commands, lines, strict=True):
+            outcomes[index] = line if isinstance(line, SatchelError) else line == DELETED
+        return outcomes
+
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
+        def choose(index: int, found: tuple[Record, int] | None) -> Command | None:
+            ref, record, condition = items[index]
+            if (found[0].version if found is not None and found[0].deadline > now else None) != condition:
+                return None
+            # An expired one is swapped, so that a fresh one put meanwhile by another writer stays.
+            verb, token = (b"add", None) if found is None else (b"cas", found[1])
+            return self._storing(verb, ref, record, now, token)
+
+        # Most often nothing is there where nothing should be: then one request does it.
+        hope = [None] * len(items) if all(condition is ABSENT for _, _, condition in items) else None
+        return await self._swap([ref for ref, _, _ in items], choose, hope)
+
+    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
+        def choose(index: int, found: tuple[Record, int] | None) -> Command | None:
+            ref, version = items[index]
+            if found is None or found[0].deadline <= now or found[0].version != version:
+                return None
+            return Command(b"cas", self._layout.key(ref), b"", _GONE_AT_ONCE, found[1])
+
+        return await self._swap([ref for ref, _ in items], choose)
+
+    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
+        def choose(index: int, found: tuple[Record, int] | None) -> Command | None:
+            ref, deadline = items[index]
+            if found is None or found[0].deadline <= now:
+                return None
+            return self._storing(b"cas", ref, msgspec.structs.replace(found[0], deadline=deadline), now, found[1])
+
+        return await self._swap([ref for ref, _ in items], choose)
+
+    async def _ping(self) -> None:
+        await self._open_servers.check()
+
+    def _hidden_names(self, ref: Ref) -> Ref | None:
+        return self._layout.hidden_names(ref)
+
+    async def _find(self, refs: Sequence[Ref]) -> list[Found]:
+        items = await self._open_servers.gets([self._layout.key(ref) for ref in refs])
+        return [
+            self._found(ref, *item) if isinstance(item, tuple) else item for ref, item in zip(refs, items, strict=True)
+        ]
+
+    def _found(self, ref: Ref, value: bytes, token: int) -> Found:
+        try:
+            record = unpack(value)
+        except IntegrityError as error:
+            return error
+        if record.names != self._layout.hidden_names(ref):
+            return IntegrityError("a stored entry is another one's: something else copied it to this key")
+        return record, token
+
+    def _storing(self, verb: bytes, ref: Ref, record: Record, now: float, token: int | None = None) -> Command:
+        return Command(verb, self._layout.key(ref), pack(record), expiry(record.deadline, now), token)
+
+    async def _swap(
+        self,
+        refs: Sequence[Ref],
+        choose: Callable[[int, tuple[Record, int] | None], Command | None],
+        found: Sequence[Found] | None = None,
+    ) -> list[Done]:
+        """Read entries and change those that the condition holds for, again where another writer was faster.
+
+        Args:
+            refs: The names.
+            choose: Is given an index and what is there, and returns what to do; None where the condition does not hold.
+            found: What is there, if there is no need to read it the first time.
+        """
+        outcomes: list[Done] = [False] * len(refs)
+        left = list(range(len(refs)))
+        for _ in range(_MOST_ROUNDS):
+            commands: dict[int, Command] = {}
+            found = found or await self._find([refs[index] for index in left])
+            for index, item in zip(left, found, strict=True):
+                chosen = item if isinstance(item, SatchelError) else choose(index, item)
+                if isinstance(chosen, Command):
+                    commands[index] = chosen
+                elif chosen is not None:
+                    outcomes[index] = chosen
+            left, found = [], None
+            lines = await self._open_servers.carry_out(list(commands.values()))
+            for index, line in zip(commands, lines, strict=True):
+                if line in MISSED:
+                    left.append(index)
+                else:
+                    outcomes[index] = line if isinstance(line, SatchelError) else True
+            if not left:
+                return outcomes
+        lost = ConflictError(f"other writers changed this key {_MOST_ROUNDS} times meanwhile; try again")
+        return [lost if index in left else outcome for index, outcome in enumerate(outcomes)]
+
+    # Opening and closing.
+
+    @property
+    def _open_servers(self) -> Servers:
+        if self._servers is None:
+            raise StoreError(f"{self!r} is not open")
+        return self._servers
+
+    async def _open(self) -> None:
+        self._servers = Servers(self._client, self._host, self._port)
+
+    async def _close(self) -> None:
+        await self._open_servers.close()
+
+    def _abandon(self) -> None:
+        self._servers = None
+
+    def _translate(self, error: Exception) -> SatchelError | None:
+        kind = type(error)
+        if kind.__module__.partition(".")[0] == "emcache":
+            return StoreError(f"emcache cannot connect ({kind.__name__}); check what its client was made with")
+        return None
+
+
+def _client(client: Any) -> Any:
+    if not hasattr(client, "_cluster") or not hasattr(client, "closed"):
+        raise ConfigurationError(
+            f"client must be an emcache client: client=await emcache.create_client(...), got {type(client).__name__}"
+        )
+    return client
+
+
+def _host(host: object) -> str:
+    if host is not None and (not isinstance(host, str) or not host):
+        raise ConfigurationError(f"host must be a name or an address, got {host!r}")
+    return host or _DEFAULT_HOST
+
+
+def _port(port: object) -> int:
+    if port is not None and (type(port) is not int or not 0 < port < 2**16):
+        raise ConfigurationError(f"port must be an int of 1 to 65535, got {port!r}")
+    return port or _DEFAULT_PORT
