@@ -56,7 +56,7 @@ def valkey(server: Server) -> str:
 
 def valkey_cluster(server: Server) -> str:
     """Start a cluster of three masters and three replicas of Valkey."""
-    return f"valkey://{HOST}:{_cluster(server, _valkey())}?cluster=true"
+    return f"valkey+cluster://{HOST}:{_cluster(server, _valkey())}"
 
 
 def memcached(server: Server) -> str:

@@ -17,7 +17,7 @@ from ..protocol import AsyncKeyValue
 from .cases import ACCEPTED_VALUES, identical
 from .clock import FakeClock
 from .model import DictModel
-from .suite import close_if_open, listed, new_place
+from .suite import close_if_open, listed, new_clock, new_place
 
 MakeStore = Callable[[FakeClock, Path], AsyncKeyValue]
 
@@ -66,7 +66,7 @@ class StoreMachine(RuleBasedStateMachine):
         self._persistent = persistent
         self._holds = holds
         self._runner = asyncio.Runner()
-        self.clock = FakeClock()
+        self.clock = new_clock()
         self.model = DictModel(self.clock, holds=holds)
         self.versions: list[str] = ["", "0" * 32]
         self.store: Any = make_store(self.clock, place)

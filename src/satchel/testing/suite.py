@@ -72,8 +72,7 @@ class Suite(ABC):
     @pytest.fixture
     def clock(self) -> FakeClock:
         """Return the clock of the test's stores."""
-        # Not in the past: a backend with an expiry of its own would remove entries at once.
-        return FakeClock(float(int(time.time())))
+        return new_clock()
 
     @pytest.fixture
     def place(self, tmp_path: Path) -> Path:
@@ -97,6 +96,11 @@ class Suite(ABC):
     async def store(self, new_store: NewStore) -> SupportsEverything:
         """Return the test's store."""
         return new_store()
+
+
+def new_clock() -> FakeClock:
+    """Return a clock that starts now: where it was the past, a backend's own expiry would remove entries at once."""
+    return FakeClock(float(int(time.time())))
 
 
 def new_place(parent: Path) -> Path:

@@ -1,0 +1,264 @@
+"""`ValkeyStore`: entries in Valkey (`valkey://host:port/db`), by the client valkey-glide."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from ..registry import missing_extra
+
+try:
+    import glide
+except ModuleNotFoundError as error:
+    raise missing_extra("ValkeyStore", "valkey", error) from error
+
+from ..clock import Clock, system_clock
+from ..codec import Codec
+from ..errors import ConfigurationError, SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError
+from ..network import DEFAULT_TIMEOUT, check_one_way
+from ._redis_errors import ServerError
+from ._redis_like import PAGE, Command, RedisLikeStore
+
+Client = glide.GlideClient | glide.GlideClusterClient
+
+_SCHEMES = {
+    "valkey": (False, False),
+    "valkeys": (False, True),
+    "valkey+cluster": (True, False),
+    "valkeys+cluster": (True, True),
+}
+_NO_END = 24 * 60 * 60 * 1000
+_FIRST_WORD = re.compile(r"(?:An error was signalled by the server: - )?(\w+):? ?")
+_CODES = {
+    "Ask": "ASK",
+    "BusyLoadingError": "LOADING",
+    "ClusterDown": "CLUSTERDOWN",
+    "CrossSlot": "CROSSSLOT",
+    "MasterDown": "MASTERDOWN",
+    "Moved": "MOVED",
+    "NoScriptError": "NOSCRIPT",
+    "PermissionDenied": "NOPERM",
+    "ReadOnly": "READONLY",
+    "ResponseError": "ERR",
+    "TryAgain": "TRYAGAIN",
+}
+"""The names that the client gives to some of the server's codes."""
+
+
+class ValkeyStore(RedisLikeStore):
+    """Keeps entries in Valkey, one server with its replicas or a cluster; `RedisStore` reads and writes the same ones.
+
+    Each entry is one string under `prefix:collection:key`. The client keeps one connection to each node.
+
+    Args:
+        client: A `GlideClient` or `GlideClusterClient` of yours. It stays open.
+        url: Where the server is: `valkey://username:password@host:port/db`, with `valkeys` for TLS, and `+cluster`
+            behind either for a cluster.
+        host: Where it is instead; `"localhost"` by default.
+        port: Its port; 6379 by default.
+        db: The number of the database; 0 by default.
+        username: Who asks; the server's default user without one.
+        password: The password of that user.
+        tls: Encrypt the connection.
+        cluster: The server is a node of a cluster; the others are found through it.
+        prefix: What the keys of the store begin with, so that several can share a database.
+        timeout: Seconds that a request may take; None for no end.
+        codec: Encodes values; JSON by default.
+        clock: Gives the present as seconds since the Unix epoch.
+
+    Raises:
+        ConfigurationError: An option is wrong, or two exclude each other. At the first call: the server refuses the
+            username or the password, or is no node of a cluster.
+    """
+
+    url_parts = {"url": "url"}  # noqa: RUF012  # the base says ClassVar
+
+    def __init__(
+        self,
+        *,
+        client: Client | None = None,
+        url: str | None = None,
+        host: str | None = None,
+        port: int | None = None,
+        db: int | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        tls: bool | None = None,
+        cluster: bool | None = None,
+        prefix: str = "satchel",
+        timeout: float | None = DEFAULT_TIMEOUT,
+        codec: Codec | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
+        parts = {"host": host, "port": port, "db": db, "username": username, "password": password}
+        parts |= {"tls": tls, "cluster": cluster}
+        check_one_way("client", client, url=url, **parts)
+        check_one_way("url", url, **parts)
+        if client is not None and not isinstance(client, Client):
+            raise ConfigurationError(f"client must be a client of valkey-glide, got {type(client).__name__}")
+        if url is not None:
+            parts = _parts_of(url)
+        self._given_client = client
+        self._client: Client | None = client
+        self._parts = parts
+        self._clustered = isinstance(client, glide.GlideClusterClient) if client else bool(parts["cluster"])
+        if self._clustered and parts["db"]:
+            raise ConfigurationError("a cluster has the database 0 alone; leave db out")
+        super().__init__(prefix=prefix, codec=codec, clock=clock, timeout=timeout)
+        self._configuration = None if client else self._configured()
+
+    def __repr__(self) -> str:
+        if self._given_client is not None:
+            return "ValkeyStore(client=...)"
+        host, port = self._parts["host"] or "localhost", self._parts["port"] or 6379
+        return f"ValkeyStore({'cluster at ' * self._clustered}{host}:{port})"
+
+    # Asking the server.
+
+    async def _execute(self, commands: Sequence[Command], *, changes: bool) -> Sequence[Any]:
+        client: Any = self._client
+        if len(commands) == 1:
+            return [await self._ask(commands[0])]
+        batch: Any = glide.ClusterBatch(is_atomic=False) if self._clustered else glide.Batch(is_atomic=False)
+        for command in commands:
+            batch.custom_command(list(command))
+        replies = await client.exec(batch, raise_on_error=False)
+        return [_reply(reply) if isinstance(reply, glide.RequestError) else reply for reply in replies]
+
+    async def _ask(self, command: Command) -> Any:
+        client: Any = self._client
+        try:
+            return await client.custom_command(list(command))
+        except glide.RequestError as error:
+            return _reply(error)
+
+    async def _scan(self, pattern: bytes) -> AsyncGenerator[list[bytes], None]:
+        client: Any = self._client
+        if self._clustered:
+            position: Any = glide.ClusterScanCursor()  # type: ignore[no-untyped-call]  # the client does not annotate it
+            while not position.is_finished():
+                position, keys = await client.scan(position, match=pattern, count=PAGE)
+                yield keys
+            return
+        cursor = b"0"
+        while True:
+            cursor, keys = await client.scan(cursor, match=pattern, count=PAGE)
+            yield keys
+            if cursor == b"0":
+                return
+
+    async def _ping(self) -> None:
+        client: Any = self._client
+        await client.ping()
+
+    # Opening and closing.
+
+    async def _open(self) -> None:
+        if self._given_client is None:
+            kind: Any = glide.GlideClusterClient if self._clustered else glide.GlideClient
+            self._client = await kind.create(self._configuration)
+
+    async def _close(self) -> None:
+        if self._given_client is None and self._client is not None:
+            client, self._client = self._client, None
+            await client.close()
+
+    def _abandon(self) -> None:
+        if self._given_client is not None or self._client is None:
+            return
+        closing, self._client = self._client.close(), None
+        try:
+            closing.send(None)  # it awaits nothing, so that it needs no event loop
+        except (StopIteration, RuntimeError):
+            pass  # done, but for calls that were under way on the closed loop
+        finally:
+            closing.close()
+
+    def _configured(self) -> Any:
+        parts = self._parts
+        host, port, db = parts["host"] or "localhost", parts["port"] or 6379, parts["db"] or 0
+        milliseconds = _NO_END if self._timeout is None else max(int(self._timeout * 1000), 1)
+        credentials = None
+        if parts["password"] is not None:
+            credentials = glide.ServerCredentials(parts["password"], parts["username"])
+        elif parts["username"] is not None:
+            raise ConfigurationError("a username needs a password")
+        options: dict[str, Any] = {
+            "addresses": [glide.NodeAddress(host, port)],
+            "use_tls": bool(parts["tls"]),
+            "credentials": credentials,
+            "request_timeout": milliseconds,
+        }
+        if self._clustered:
+            return glide.GlideClusterClientConfiguration(
+                **options,
+                advanced_config=glide.AdvancedGlideClusterClientConfiguration(connection_timeout=milliseconds),
+            )
+        return glide.GlideClientConfiguration(
+            **options,
+            database_id=db,
+            advanced_config=glide.AdvancedGlideClientConfiguration(connection_timeout=milliseconds),
+        )
+
+    def _translate(self, error: Exception) -> SatchelError | None:
+        if isinstance(error, glide.TimeoutError):
+            return StoreTimeoutError(f"{self!r} did not answer in time; try again, or give a longer timeout")
+        if isinstance(error, glide.ClosingError):
+            return self._not_connected(error)
+        if isinstance(error, glide.ConnectionError):
+            return StoreUnavailableError(f"{self!r} lost its connection; try again")
+        if isinstance(error, glide.RequestError):
+            return super()._translate(_server_error(error))
+        return super()._translate(error)
+
+    def _not_connected(self, error: glide.ClosingError) -> SatchelError:
+        if self._given_client is not None:
+            return StoreError(f"the client of {self!r} has been closed; make a new store with an open one")
+        refused = re.search(r"NOAUTH|WRONGPASS|NOPERM|PermissionDenied", str(error))
+        if refused:
+            return super()._translate(ServerError(_CODES.get(refused[0], refused[0]))) or StoreError(str(refused[0]))
+        if "ResponseError" in str(error) and self._clustered:
+            return ConfigurationError(f"{self!r} is no cluster; leave +cluster out of the URL")
+        return StoreUnavailableError(
+            f"{self!r} cannot be reached; see that the server runs, that host and port are right, that both sides use "
+            "TLS or neither, and that it has the database"
+        )
+
+
+def _reply(error: glide.RequestError) -> Exception:
+    """Return what stands for a reply that is an error; what is not the server's answer is raised."""
+    if isinstance(error, (glide.TimeoutError, glide.ConnectionError, glide.ConfigurationError)):
+        raise error
+    return _server_error(error)
+
+
+def _server_error(error: glide.RequestError) -> ServerError:
+    text = str(error)
+    found = _FIRST_WORD.match(text)
+    if found is None:
+        return ServerError("ERR")
+    return ServerError(f"{_CODES.get(found[1], found[1])} {text[found.end() :]}")
+
+
+def _parts_of(url: str) -> dict[str, Any]:
+    """Return what a URL says, by the names of the constructor's options."""
+    try:
+        split = urlsplit(url)
+        cluster, tls = _SCHEMES[split.scheme]
+        number = split.path.strip("/")
+        return {
+            "host": split.hostname,
+            "port": split.port,
+            "db": int(number) if number else None,
+            "username": unquote(split.username) if split.username else None,
+            "password": unquote(split.password) if split.password else None,
+            "tls": tls,
+            "cluster": cluster,
+        }
+    except (KeyError, ValueError, TypeError, AttributeError):
+        raise ConfigurationError(
+            "url must be valkey://username:password@host:port/db, with the scheme valkeys for TLS, and +cluster behind "
+            "it for a cluster; percent-encode : @ / in a password"
+        ) from None
