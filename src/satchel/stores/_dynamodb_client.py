@@ -1,15 +1,21 @@
-"""An aiobotocore client of a store's own, made without blocking the event loop."""
+"""The aiobotocore client of a store: one of its own, made without blocking the event loop, or one that was given."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import re
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import AsyncExitStack
+from contextvars import Context
 from typing import Any, Self
 
+from aiobotocore.client import AioBaseClient  # type: ignore[import-untyped]  # it has no types
 from aiobotocore.config import AioConfig  # type: ignore[import-untyped]  # it has no types
 from aiobotocore.session import get_session  # type: ignore[import-untyped]  # it has no types
 
+from ..errors import ConfigurationError
+
+_TABLE_NAME = re.compile(r"[a-zA-Z0-9_.-]{3,255}|arn:[a-z0-9-]+:dynamodb:[a-z0-9-]+:[0-9]+:table/[a-zA-Z0-9_.-]{3,255}")
 _SETTINGS = AioConfig(
     # The driver would also send again what may have been done already: a conditional write then sees its own first
     # sending, and says that it lost. The store itself sends again what was certainly not done.
@@ -17,6 +23,34 @@ _SETTINGS = AioConfig(
     parameter_validation=False,  # what is sent has been checked before
     max_pool_connections=64,
 )
+
+
+def check_options(table_name: object, client: object, making: Mapping[str, str | None]) -> None:
+    """Refuse options that cannot work.
+
+    Args:
+        table_name: The name of the table.
+        client: The client that was given; None for one of the store's own.
+        making: The arguments to make that with.
+    """
+    if not isinstance(table_name, str) or not _TABLE_NAME.fullmatch(table_name):
+        raise ConfigurationError(
+            f"table_name must be 3 to 255 of the characters a-z A-Z 0-9 _ . - or the ARN of a table; got {table_name!r}"
+        )
+    if client is not None and not (
+        isinstance(client, AioBaseClient) and client.meta.service_model.service_name == "dynamodb"
+    ):
+        raise ConfigurationError(
+            "client must be an aiobotocore client for DynamoDB, entered: async with "
+            f'get_session().create_client("dynamodb") as client; got {type(client).__name__}'
+        )
+    endpoint = making["endpoint_url"]
+    if endpoint is not None and not re.match(r"https?://[^/]", endpoint):
+        raise ConfigurationError("endpoint_url must begin with http:// or https:// and a host")
+    if (making["aws_access_key_id"] is None) != (making["aws_secret_access_key"] is None):
+        raise ConfigurationError("aws_access_key_id and aws_secret_access_key are given both or not at all")
+    if making["aws_session_token"] is not None and making["aws_access_key_id"] is None:
+        raise ConfigurationError("aws_session_token belongs to aws_access_key_id and aws_secret_access_key")
 
 
 class OwnClient:
@@ -36,7 +70,7 @@ class OwnClient:
         Args:
             **arguments: Those of `create_client`.
         """
-        session = await asyncio.to_thread(get_session)
+        session = await asyncio.to_thread(_new_session)
         stack = AsyncExitStack()
         creating = session.create_client("dynamodb", config=_SETTINGS, **arguments)
         # It awaits nothing of the thread's own event loop that would outlive it: connections are made later.
@@ -56,3 +90,20 @@ async def _close_at_end_of_loop(stack: AsyncExitStack) -> AsyncGenerator[None]:
         yield
     finally:
         await stack.aclose()
+
+
+async def apart(request: Coroutine[Any, Any, Any]) -> Any:
+    """Await a request in an empty context: the connection that it leaves open would keep alive the caller's."""
+    return await asyncio.get_running_loop().create_task(request, context=Context())
+
+
+_models: list[Any] = []
+
+
+def _new_session() -> Any:
+    """Return a session that shares the files about AWS's services, 50 ms of reading, with the others."""
+    session = get_session()
+    if not _models:
+        _models.append(session.get_component("data_loader"))
+    session.register_component("data_loader", _models[0])
+    return session

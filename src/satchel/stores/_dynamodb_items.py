@@ -34,11 +34,12 @@ _NUMBER_BYTES = 21  # DynamoDB's own bound for a number of 38 digits
 
 def key_of(ref: Ref) -> Item:
     """Return the primary key of an entry."""
-    collection, key = ref
-    return {
-        "collection": {"S": _kept(collection, MAX_COLLECTION_BYTES)},
-        "key": {"S": _kept(key, MAX_KEY_BYTES)},
-    }
+    return {"collection": collection_of(ref[0]), "key": {"S": _kept(ref[1], MAX_KEY_BYTES)}}
+
+
+def collection_of(collection: str) -> dict[str, str]:
+    """Return the partition key of a collection."""
+    return {"S": _kept(collection, MAX_COLLECTION_BYTES)}
 
 
 def place_of(item: Item) -> tuple[str, str]:

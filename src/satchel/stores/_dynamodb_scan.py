@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any
 
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]  # it has no types
 
 from ..errors import StoreUnavailableError
 from ._dynamodb_errors import CONDITION_FAILED, THROTTLED, code_of
 from ._dynamodb_items import Item
+from ._dynamodb_table import Ask
 
-T = TypeVar("T")
+Method = Callable[..., Coroutine[Any, Any, Any]]
+"""Sends a request: a method of the driver's client."""
 
 MAX_CHANGES = 25
 """DynamoDB's own limit of changes in one request."""
@@ -31,13 +33,13 @@ class Scanner:
         ask: Awaits one request.
     """
 
-    def __init__(self, client: Any, table_name: str, ask: Callable[[Awaitable[Any]], Awaitable[Any]]) -> None:
+    def __init__(self, client: Any, table_name: str, ask: Ask) -> None:
         self._client = client
         self._table_name = table_name
         self._ask = ask
 
     async def pages(
-        self, method: Callable[..., Awaitable[Any]], request: dict[str, Any], *, consistent: bool
+        self, method: Method, request: dict[str, Any], *, consistent: bool
     ) -> AsyncIterator[Sequence[Item]]:
         """Give what a Query or a Scan finds, to its end; a page may be empty."""
         start: dict[str, Any] = {}
@@ -81,7 +83,7 @@ class Scanner:
         answer = await self._patiently(self._client.batch_write_item, RequestItems={self._table_name: requests})
         return [request for handed_back in answer.get("UnprocessedItems", {}).values() for request in handed_back]
 
-    async def _patiently(self, method: Callable[..., Awaitable[Any]], **request: Any) -> Any:
+    async def _patiently(self, method: Method, **request: Any) -> Any:
         for pause in _PAUSES:
             try:
                 return await self._ask(method(**request))

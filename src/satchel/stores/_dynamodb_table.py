@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]  # it has no types
@@ -18,7 +18,7 @@ _LONGEST_WAIT = 300.0
 _MISSING = "MISSING"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
-Ask = Callable[[Awaitable[Any]], Awaitable[Any]]
+Ask = Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]]
 """Awaits one request, and bounds it in time."""
 
 

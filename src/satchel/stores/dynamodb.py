@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from typing import Any, ClassVar
 
-from ..base import ABSENT, UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
-from ..clock import NEVER, Clock, system_clock
+from ..base import UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
+from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..envelope import Record
-from ..errors import ConfigurationError, SatchelError, StoreUnavailableError
+from ..errors import SatchelError, StoreUnavailableError
 from ..names import Ref
 from ..network import DEFAULT_TIMEOUT, check_one_way
 from ..registry import missing_extra
@@ -23,13 +22,21 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("DynamoDBStore", "dynamodb", error) from error
 
-from ._dynamodb_client import OwnClient
+from ._dynamodb_client import OwnClient, apart, check_options
 from ._dynamodb_errors import CONDITION_FAILED, THROTTLED, code_of, translate, was_sent_before
-from ._dynamodb_expressions import EXPIRED, LIVING, OURS, SAME_VERSION, VACANT, expressions
+from ._dynamodb_expressions import (
+    if_expired,
+    if_version,
+    new_deadline,
+    query_all,
+    query_living,
+    scan_all,
+    scan_expired,
+    scan_living,
+)
 from ._dynamodb_items import (
     MAX_ITEM_BYTES,
     Item,
-    deadline_of,
     hidden_names,
     item_of,
     key_of,
@@ -37,12 +44,10 @@ from ._dynamodb_items import (
     name_in,
     outcome_of,
     place_of,
-    searchable,
 )
-from ._dynamodb_scan import MAX_CHANGES, Scanner
+from ._dynamodb_scan import MAX_CHANGES, Method, Scanner
 from ._dynamodb_table import Table
 
-_TABLE_NAME = re.compile(r"[a-zA-Z0-9_.-]{3,255}|arn:[a-z0-9-]+:dynamodb:[a-z0-9-]+:[0-9]+:table/[a-zA-Z0-9_.-]{3,255}")
 _AT_ONCE = 16  # requests for one item each
 
 
@@ -106,7 +111,7 @@ class DynamoDBStore(BaseStore):
             "aws_session_token": aws_session_token,
         }
         check_one_way("client", client, **self._making)
-        _check(table_name, client, self._making)
+        check_options(table_name, client, self._making)
         self._table_name = table_name
         self._given_client = client
         self._own_client: OwnClient | None = None
@@ -120,19 +125,22 @@ class DynamoDBStore(BaseStore):
     async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
         try:
             if len(refs) == 1:
-                answer = await self._client.get_item(
-                    TableName=self._table_name, Key=key_of(refs[0]), ConsistentRead=self._consistent
-                )
-                return [outcome_of(answer.get("Item"))]
+                return [outcome_of(await self._read_item(refs[0]))]
             return await self._read_batch([key_of(ref) for ref in refs])
         except ClientError as error:
             return _handed_back(error, len(refs))
         except ConnectionClosedError:  # a kept connection had ended, which shows only when it is used
             return [UNPROCESSED] * len(refs)
 
+    async def _read_item(self, ref: Ref, *, consistent: bool | None = None) -> Item | None:
+        certain = self._consistent if consistent is None else consistent
+        request = self._client.get_item(TableName=self._table_name, Key=key_of(ref), ConsistentRead=certain)
+        item: Item | None = (await apart(request)).get("Item")
+        return item
+
     async def _read_batch(self, keys: list[Item]) -> Sequence[Outcome]:
         wanted = {self._table_name: {"Keys": keys, "ConsistentRead": self._consistent}}
-        answer = await self._client.batch_get_item(RequestItems=wanted)
+        answer = await apart(self._client.batch_get_item(RequestItems=wanted))
         outcomes: dict[tuple[str, str], Outcome] = {}
         for found in answer["Responses"].values():
             outcomes.update((place_of(item), outcome_of(item)) for item in found)
@@ -181,25 +189,25 @@ class DynamoDBStore(BaseStore):
         return await self._each("put_if", [self._put_one_if(*item, now) for item in items])
 
     async def _put_one_if(self, ref: Ref, record: Record, version: Condition, now: float) -> bool:
-        request = {"Item": item_of(ref, record), **_condition(version, now)}
+        request = {"Item": item_of(ref, record), **if_version(version, now)}
         try:
             return await self._change_if(self._client.put_item, request)
         except StoreUnavailableError:
             # The condition did not hold when the client sent it again: it may have met its own first sending.
-            answer = await self._client.get_item(TableName=self._table_name, Key=key_of(ref), ConsistentRead=True)
-            if answer.get("Item", {}).get("version") == {"S": record.version}:
-                return True
-            raise
+            found = await self._read_item(ref, consistent=True)
+            if found is None or found.get("version") != {"S": record.version}:
+                raise
+            return True
 
     async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
-        requests = [{"Key": key_of(ref), **_condition(version, now)} for ref, version in items]
+        requests = [{"Key": key_of(ref), **if_version(version, now)} for ref, version in items]
         return await self._each("delete_if", [self._change_if(self._client.delete_item, each) for each in requests])
 
     async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
-        requests = [{"Key": key_of(ref), **_new_deadline(deadline, now)} for ref, deadline in items]
+        requests = [{"Key": key_of(ref), **new_deadline(deadline, now)} for ref, deadline in items]
         return await self._each("touch", [self._change_if(self._client.update_item, each) for each in requests])
 
-    async def _change_if(self, method: Callable[..., Awaitable[Any]], request: dict[str, Any]) -> bool:
+    async def _change_if(self, method: Method, request: dict[str, Any]) -> bool:
         """Make a change with a condition, and say whether it held."""
         try:
             await method(TableName=self._table_name, **request)
@@ -234,18 +242,12 @@ class DynamoDBStore(BaseStore):
     # Going through the table.
 
     async def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
-        within = "#collection = :collection" + " AND begins_with(#key, :prefix)" * bool(prefix)
-        query = expressions(
-            now, KeyConditionExpression=within, FilterExpression=LIVING, ProjectionExpression="#key, key_name"
-        )
-        query["ExpressionAttributeValues"][":collection"] = key_of((collection, "-"))["collection"]
-        if prefix:
-            query["ExpressionAttributeValues"][":prefix"] = {"S": searchable(prefix)}
+        query = query_living(collection, prefix, now)
         async for page in self._scanner.pages(self._client.query, query, consistent=self._consistent):
             yield [key for item in page if (key := name_in(item, "key")).startswith(prefix)]
 
     async def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
-        scan = expressions(now, FilterExpression=LIVING, ProjectionExpression="#collection, collection_name")
+        scan = scan_living(now)
         seen: set[str] = set()
         async for page in self._scanner.pages(self._client.scan, scan, consistent=self._consistent):
             new = {name_in(item, "collection") for item in page} - seen
@@ -253,14 +255,12 @@ class DynamoDBStore(BaseStore):
             yield list(new)
 
     async def _destroy_collection(self, collection: str, now: float) -> bool:
-        query = expressions(KeyConditionExpression="#collection = :collection", **_OURS_ALONE)
-        query["ExpressionAttributeValues"] = {":collection": key_of((collection, "-"))["collection"]}
-        return await self._remove_found(self._client.query, query, now)
+        return await self._remove_found(self._client.query, query_all(collection), now)
 
     async def _destroy(self, now: float) -> bool:
-        return await self._remove_found(self._client.scan, expressions(**_OURS_ALONE), now)
+        return await self._remove_found(self._client.scan, scan_all(), now)
 
-    async def _remove_found(self, method: Callable[..., Awaitable[Any]], request: dict[str, Any], now: float) -> bool:
+    async def _remove_found(self, method: Method, request: dict[str, Any], now: float) -> bool:
         lived = False
         async for page in self._scanner.pages(method, request, consistent=True):
             lived = lived or any(lives(item, now) for item in page)
@@ -269,13 +269,12 @@ class DynamoDBStore(BaseStore):
 
     async def _cull(self, now: float) -> int:
         culled = 0
-        scan = expressions(now, FilterExpression=EXPIRED, ProjectionExpression="#collection, #key")
-        async for page in self._scanner.pages(self._client.scan, scan, consistent=True):
-            culled += await self._scanner.remove_if(page, expressions(now, ConditionExpression=EXPIRED))
+        async for page in self._scanner.pages(self._client.scan, scan_expired(now), consistent=True):
+            culled += await self._scanner.remove_if(page, if_expired(now))
         return culled
 
     async def _ping(self) -> None:
-        await self._client.get_item(TableName=self._table_name, Key=key_of(("ping", "ping")))
+        await self._read_item(("ping", "ping"))
 
     # Opening and closing.
 
@@ -286,9 +285,9 @@ class DynamoDBStore(BaseStore):
         else:
             self._client = self._given_client
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._scanner = Scanner(self._client, self._table_name, self._in_time)
+        self._scanner = Scanner(self._client, self._table_name, self._ask)
         try:
-            table = Table(self._client, self._table_name, self._in_time)
+            table = Table(self._client, self._table_name, self._ask)
             if self._create_table is False:
                 await table.check()
             else:
@@ -305,6 +304,9 @@ class DynamoDBStore(BaseStore):
     def _abandon(self) -> None:
         self._own_client = None  # the end of its event loop has closed it
 
+    def _ask(self, request: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
+        return self._in_time(apart(request))
+
     def _translate(self, error: Exception) -> SatchelError | None:
         return translate(error, self._table_name, self._where())
 
@@ -319,51 +321,8 @@ class DynamoDBStore(BaseStore):
         return hidden_names(ref)
 
 
-_OURS_ALONE = {"FilterExpression": OURS, "ProjectionExpression": "#collection, #key, deadline"}
-
-
-def _condition(version: Condition, now: float) -> dict[str, Any]:
-    if version is ABSENT:
-        return expressions(now, ConditionExpression=VACANT)
-    condition = expressions(now, ConditionExpression=SAME_VERSION)
-    # What is not ASCII is no version, and half a character would be refused.
-    condition["ExpressionAttributeValues"][":version"] = {"S": version if version.isascii() else ""}
-    return condition
-
-
-def _new_deadline(deadline: float, now: float) -> dict[str, Any]:
-    if deadline == NEVER:
-        return expressions(now, ConditionExpression=LIVING, UpdateExpression="REMOVE deadline, #ttl")
-    change = "SET deadline = :deadline, #ttl = :ttl"
-    request = expressions(now, ConditionExpression=LIVING, UpdateExpression=change)
-    values = request["ExpressionAttributeValues"]
-    values[":deadline"], values[":ttl"] = deadline_of(deadline)
-    return request
-
-
 def _handed_back(error: ClientError, count: int) -> Sequence[Outcome]:
     """Return the outcomes of a request that was throttled; any other error is raised again."""
     if code_of(error) not in THROTTLED:
         raise error
     return [UNPROCESSED] * count
-
-
-def _check(table_name: object, client: object, making: Mapping[str, str | None]) -> None:
-    if not isinstance(table_name, str) or not _TABLE_NAME.fullmatch(table_name):
-        raise ConfigurationError(
-            f"table_name must be 3 to 255 of the characters a-z A-Z 0-9 _ . - or the ARN of a table; got {table_name!r}"
-        )
-    if client is not None and not (
-        isinstance(client, AioBaseClient) and client.meta.service_model.service_name == "dynamodb"
-    ):
-        raise ConfigurationError(
-            "client must be an aiobotocore client for DynamoDB, entered: async with "
-            f'get_session().create_client("dynamodb") as client; got {type(client).__name__}'
-        )
-    endpoint = making["endpoint_url"]
-    if endpoint is not None and not re.match(r"https?://[^/]", endpoint):
-        raise ConfigurationError("endpoint_url must begin with http:// or https:// and a host")
-    if (making["aws_access_key_id"] is None) != (making["aws_secret_access_key"] is None):
-        raise ConfigurationError("aws_access_key_id and aws_secret_access_key are given both or not at all")
-    if making["aws_session_token"] is not None and making["aws_access_key_id"] is None:
-        raise ConfigurationError("aws_session_token belongs to aws_access_key_id and aws_secret_access_key")
