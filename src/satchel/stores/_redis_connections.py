@@ -1,0 +1,213 @@
+"""Connections of redis-py to one server: a few of the store's own, or those of a client that was passed in.
+
+`converse` is the one place where commands are sent and replies are read. It goes past redis-py's `execute_command` and
+pipelines, which cost more than the server does, and leaves no connection open on which a reply is still to come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextvars import Context
+from typing import Any, Final
+
+from redis.asyncio.connection import AbstractConnection, ConnectionPool, SSLConnection
+from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection
+from redis.exceptions import ConnectionError as Disconnected
+from redis.exceptions import RedisError, ResponseError
+
+from ..errors import StoreUnavailableError
+from ..threads import in_worker
+from ._redis_errors import ServerError
+from ._redis_like import PAGE, Command
+
+MAX_CONNECTIONS: Final = 4
+"""One for reads and one for writes, and two for what is not about single entries."""
+
+
+async def converse(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
+    """Send commands together and return the replies, error replies as `ServerError` among them.
+
+    However it ends otherwise, cancelled too, the connection is closed: a reply to come would be taken for another's.
+    """
+    replies: list[Any] = []
+    try:
+        packed = connection.pack_command(*commands[0]) if len(commands) == 1 else connection.pack_commands(commands)
+        await connection.send_packed_command(packed, check_health=False)
+        for _ in commands:
+            try:
+                replies.append(await connection.read_response(disable_decoding=True))
+            except ResponseError as error:
+                replies.append(server_error(error))
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    return replies
+
+
+async def ready(connection: AbstractConnection) -> None:
+    """Connect a connection that is not, or that the server has closed, or that has what nobody asked for."""
+    if connection.is_connected:
+        try:
+            if not await connection.can_read():
+                return
+        except (OSError, RedisError):
+            pass  # it is as good as closed
+        await connection.disconnect(nowait=True)
+    await apart(connection.connect())  # type: ignore[no-untyped-call]  # redis-py has no annotation there
+
+
+async def apart(work: Coroutine[Any, Any, Any]) -> None:
+    """Await work in an empty context: the transports that it makes would keep the caller's variables alive."""
+    await asyncio.get_running_loop().create_task(work, context=Context())
+
+
+def is_broken(error: Exception) -> bool:
+    """Say whether an error means that the connection broke, rather than that the server refused it."""
+    return type(error) is Disconnected or isinstance(error, OSError)
+
+
+def server_error(error: RedisError) -> ServerError:
+    """Return a server's answer as it was sent; redis-py takes off the codes that it knows."""
+    code = getattr(error, "status_code", None)
+    twin = ServerError(f"{code} {error}" if code else str(error))
+    twin.__cause__ = error
+    return twin
+
+
+def succeeded(replies: Sequence[Any]) -> Any:
+    """Return the one reply, or raise it where it is an error."""
+    (reply,) = replies
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
+
+
+async def pages(ask: Callable[[Command], Awaitable[Any]], pattern: bytes) -> AsyncGenerator[list[bytes], None]:
+    """Follow a scan's cursor to its end.
+
+    Args:
+        ask: Sends one command to the server that is scanned, and gives its reply.
+        pattern: What the keys are to match.
+    """
+    cursor = b"0"
+    while True:
+        cursor, page = await ask(("SCAN", cursor, "MATCH", pattern, "COUNT", str(PAGE)))
+        yield page
+        if cursor == b"0":
+            return
+
+
+class Connections(ABC):
+    """Carries out commands on one server, on at most `MAX_CONNECTIONS` connections at once."""
+
+    def __init__(self) -> None:
+        self._room = asyncio.Semaphore(MAX_CONNECTIONS)
+
+    @abstractmethod
+    async def _take(self) -> AbstractConnection:
+        """Return a connection that is connected."""
+
+    @abstractmethod
+    async def _give_back(self, connection: AbstractConnection) -> None:
+        """Take back what `_take` gave."""
+
+    async def execute(self, commands: Sequence[Command], *, changes: bool) -> Sequence[Any]:
+        """Carry out commands, as `RedisLikeStore._execute` does."""
+        async with self._room:
+            try:
+                return await self._attempt(commands)
+            except Exception as error:
+                if changes or not is_broken(error):
+                    raise
+            return await self._attempt(commands)
+
+    def scan(self, pattern: bytes) -> AsyncGenerator[list[bytes], None]:
+        """Give the keys that match a pattern, in pages."""
+        return pages(self._ask, pattern)
+
+    async def ping(self) -> None:
+        """Ask for a sign of life."""
+        await self._ask(("PING",))
+
+    async def close(self) -> None:
+        """Close the store's own connections."""
+
+    async def _ask(self, command: Command) -> Any:
+        return succeeded(await self.execute([command], changes=False))
+
+    async def _attempt(self, commands: Sequence[Command]) -> list[Any]:
+        connection = await self._take()
+        try:
+            replies = await converse(connection, commands)
+            if isinstance(connection, SentinelManagedConnection) and any(map(_was_demoted, replies)):
+                await connection.disconnect(nowait=True)
+                raise StoreUnavailableError("the primary became a replica; try again, Sentinel will say who took over")
+            return replies
+        finally:
+            await self._give_back(connection)
+
+
+class OwnConnections(Connections):
+    """Keeps connections of the store's own.
+
+    Args:
+        pool: Makes the connections; it is asked for nothing else.
+    """
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        super().__init__()
+        self._pool = pool
+        self._idle: list[AbstractConnection] = []
+
+    async def _take(self) -> AbstractConnection:
+        connection: AbstractConnection
+        connection = self._idle.pop() if self._idle else self._pool.make_connection()  # type: ignore[no-untyped-call]  # as above
+        try:
+            await ready(connection)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        return connection
+
+    async def _give_back(self, connection: AbstractConnection) -> None:
+        self._idle.append(connection)
+
+    async def close(self) -> None:
+        await asyncio.gather(*(connection.disconnect() for connection in self._idle), return_exceptions=True)
+        self._idle = []
+        if isinstance(self._pool, SentinelConnectionPool):
+            await self._pool.sentinel_manager.aclose()
+
+
+class BorrowedConnections(Connections):
+    """Takes connections from the pool of a client that was passed in, for one exchange each, and closes none."""
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        super().__init__()
+        self._pool = pool
+
+    async def _take(self) -> AbstractConnection:
+        connection: AbstractConnection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # as above
+        return connection
+
+    async def _give_back(self, connection: AbstractConnection) -> None:
+        await self._pool.release(connection)
+
+
+class TLSConnection(SSLConnection):
+    """Reads certificates in a worker thread, as redis-py's own does not."""
+
+    async def _connect(self) -> None:
+        await in_worker(self.ssl_context.get)
+        await super()._connect()  # type: ignore[no-untyped-call]  # as above
+
+
+class SentinelTLSConnection(SentinelManagedConnection, TLSConnection):
+    """Is the same behind Sentinel."""
+
+
+def _was_demoted(reply: Any) -> bool:
+    """Say whether a script was told that the server became a replica."""
+    return isinstance(reply, list) and any(isinstance(item, bytes) and item.startswith(b"READONLY") for item in reply)

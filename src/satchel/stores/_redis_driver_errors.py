@@ -1,0 +1,103 @@
+"""What redis-py raises, in satchel's errors: each says what to do, and none shows what was sent."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+
+from redis.asyncio.sentinel import MasterNotFoundError
+from redis.exceptions import (
+    AuthenticationError,
+    InvalidResponse,
+    MaxConnectionsError,
+    RedisClusterException,
+    RedisError,
+)
+from redis.exceptions import ConnectionError as Disconnected
+from redis.exceptions import TimeoutError as TimedOut
+
+from ..errors import ConfigurationError, SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError
+from ._redis_connections import server_error
+from ._redis_errors import ServerError, translate
+
+
+class DriverErrors:
+    """Translates errors of one store's connections.
+
+    Args:
+        where: Names the server, without secrets.
+        tls: Whether connections are made with TLS.
+    """
+
+    def __init__(self, where: str, *, tls: bool) -> None:
+        self._where = where
+        self._tls = tls
+
+    def translate(self, error: Exception) -> SatchelError | None:
+        """Return the satchel error; None for what is not redis-py's."""
+        if isinstance(error, SatchelError):
+            return error
+        if isinstance(error, ServerError):
+            return translate(error)
+        if isinstance(error, RedisClusterException):
+            return self._of_cluster(error)
+        if not isinstance(error, (RedisError, OSError)):
+            return None
+        for cause in _causes(error):
+            if isinstance(cause, ssl.SSLError):
+                return self._of_tls(cause)
+        return self._of_connection(error)
+
+    def _of_connection(self, error: Exception) -> SatchelError:
+        where = self._where
+        if isinstance(error, (TimedOut, TimeoutError)):
+            hint = "; does this port speak TLS?" if self._tls else ""
+            return StoreTimeoutError(f"{where} did not answer in time{hint}")
+        if isinstance(error, AuthenticationError) and getattr(error, "status_code", None) in (None, "ERR"):
+            return ConfigurationError(f"{where} has no password for this user; give none, or set one on the server")
+        if isinstance(error, MasterNotFoundError):
+            return StoreUnavailableError(
+                f"{where}: no Sentinel knows a living primary of that name; check it, or try again after the failover"
+            )
+        if isinstance(error, MaxConnectionsError):
+            return StoreUnavailableError("the client that was passed in has no connection free; let its pool have more")
+        if isinstance(error, InvalidResponse):
+            return ConfigurationError(
+                f"{where} does not speak Redis's protocol; check the port, and whether it wants TLS (rediss://)"
+            )
+        if isinstance(error, RedisError) and getattr(error, "status_code", None):
+            return translate(server_error(error))
+        if isinstance(error, (Disconnected, OSError)):
+            return StoreUnavailableError(
+                f"{where} cannot be reached, or closed the connection; check that a server runs there, then try again"
+            )
+        return StoreError(f"{where} failed ({type(error).__name__})")
+
+    def _of_tls(self, error: ssl.SSLError) -> SatchelError:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return ConfigurationError(
+                f"{self._where}: the server's certificate cannot be verified ({error.verify_message}); "
+                "give the authority that signed it as ssl_ca_certs"
+            )
+        return ConfigurationError(
+            f"{self._where}: TLS failed ({error.reason}); check that the port speaks TLS, and the certificates"
+        )
+
+    def _of_cluster(self, error: RedisClusterException) -> SatchelError:
+        if "mode is not enabled" in f"{error}":
+            return ConfigurationError(f"{self._where} is no cluster; open it with redis:// instead")
+        for cause in _causes(error):
+            if isinstance(cause, (RedisError, OSError)):
+                known = self.translate(cause)
+                if isinstance(known, ConfigurationError):
+                    return known
+        return StoreUnavailableError(
+            f"{self._where}: no node of the cluster answers; check that it runs, and try again"
+        )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__

@@ -1,0 +1,160 @@
+"""Where a Redis server is: from the options of a store, or from a URL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from ..errors import ConfigurationError
+
+Kind = Literal["server", "cluster", "sentinel"]
+
+_KINDS: Mapping[str, Kind] = {
+    "redis": "server",
+    "rediss": "server",
+    "unix": "server",
+    "redis+cluster": "cluster",
+    "redis+sentinel": "sentinel",
+}
+_PORTS: Mapping[Kind, int] = {"server": 6379, "cluster": 6379, "sentinel": 26379}
+_BOOLS = {"true": True, "1": True, "false": False, "0": False}
+_FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
+OPTIONS = frozenset({"ssl", "ssl_cert_reqs", "ssl_check_hostname", *_FILES})
+"""What a URL may say after its `?` for the connection."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Says where a server is and how to enter.
+
+    Attributes:
+        kind: One server, a cluster, or servers behind Sentinel.
+        hosts: Where to begin: the server, nodes of the cluster, or Sentinels.
+        path: The Unix socket, instead of hosts.
+        service: The name under which Sentinel knows the servers.
+        db: The number of the database.
+        tls: None for a connection without TLS, else its options as redis-py calls them.
+    """
+
+    kind: Kind = "server"
+    hosts: tuple[tuple[str, int], ...] = ()
+    path: str = ""
+    service: str = ""
+    db: int = 0
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    tls: Mapping[str, Any] | None = None
+
+    def __str__(self) -> str:
+        hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
+        match self.kind:
+            case "cluster":
+                return f"redis+cluster://{hosts}"
+            case "sentinel":
+                return f"redis+sentinel://{hosts}/{self.service}"
+        if self.path:
+            return f"unix://{self.path}"
+        return f"redis{'s' * (self.tls is not None)}://{hosts}/{self.db}"
+
+
+def address_of(
+    url: str | None, host: str | None, port: int | None, db: int | None, username: str | None, password: str | None
+) -> Address:
+    """Return where the server is that a store's options name.
+
+    Raises:
+        ConfigurationError: An option is wrong, or given twice. The message holds no secret.
+    """
+    if db is not None and (type(db) is not int or db < 0):
+        raise ConfigurationError(f"db must be an int of at least 0, got {db!r}")
+    if url is None:
+        if port is not None and (type(port) is not int or not 0 < port < 65536):
+            raise ConfigurationError(f"port must be an int of 1 to 65535, got {port!r}")
+        return Address("server", ((host or "localhost", port or 6379),), "", "", db or 0, username, password)
+    return _parsed(url, db, username, password)
+
+
+def _parsed(url: str, db: int | None, username: str | None, password: str | None) -> Address:
+    if not isinstance(url, str):
+        raise ConfigurationError(f"url must be a str, got {type(url).__name__}")
+    parts = urlsplit(url)
+    kind = _KINDS.get(parts.scheme)
+    if kind is None:
+        raise ConfigurationError(f"a URL of Redis begins with one of {', '.join(f'{name}://' for name in _KINDS)}")
+    user, _, place = parts.netloc.rpartition("@")
+    name, _, secret = user.partition(":")
+    options = _options(parts.query)
+    path = unquote(parts.path)
+    service = ""
+    if parts.scheme == "unix":
+        if not path:
+            raise ConfigurationError("a unix URL is unix:///path/of/the.sock")
+    elif kind == "sentinel":
+        service, _, path = path.strip("/").partition("/")
+        if not service:
+            raise ConfigurationError("a Sentinel URL is redis+sentinel://host:port/name-of-the-service")
+    number = options.pop("db", None) if parts.scheme == "unix" else path.strip("/") or options.pop("db", None)
+    if kind == "cluster" and (number or db):
+        raise ConfigurationError("a cluster has database 0 alone; leave db out")
+    encrypted = parts.scheme == "rediss" or options.pop("ssl", False)
+    if options and not encrypted:
+        raise ConfigurationError(f"{', '.join(options)}: these are options of TLS; use rediss://, or add ssl=true")
+    return Address(
+        kind=kind,
+        hosts=() if parts.scheme == "unix" else _hosts(place, kind),
+        path=path if parts.scheme == "unix" else "",
+        service=service,
+        db=_once("db", _number(number), db) or 0,
+        username=_once("username", unquote(name) or None, username),
+        password=_once("password", unquote(secret) or None, password),
+        tls=options if encrypted else None,
+    )
+
+
+def _hosts(place: str, kind: Kind) -> tuple[tuple[str, int], ...]:
+    hosts = []
+    for text in place.split(","):
+        try:
+            parts = urlsplit(f"//{text}")
+            hosts.append((parts.hostname or "localhost", parts.port or _PORTS[kind]))
+        except ValueError:
+            raise ConfigurationError(
+                "the host and port of the URL cannot be read; percent-encode : @ / in a password"
+            ) from None
+    if kind == "server" and len(hosts) > 1:
+        raise ConfigurationError("a redis URL has one host; for several use redis+cluster:// or redis+sentinel://")
+    return tuple(hosts)
+
+
+def _options(query: str) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name, text in parse_qsl(query, keep_blank_values=True):
+        if name not in OPTIONS | {"db"}:
+            raise ConfigurationError(f"a URL of Redis has no option {name!r}; it has db, {', '.join(sorted(OPTIONS))}")
+        if name in options:
+            raise ConfigurationError(f"option {name!r} of the URL is given twice")
+        if name in ("ssl", "ssl_check_hostname"):
+            if text.lower() not in _BOOLS:
+                raise ConfigurationError(f"option {name!r} of the URL must be true or false")
+            options[name] = _BOOLS[text.lower()]
+        else:
+            options[name] = text
+    if options.get("ssl_cert_reqs", "required") not in ("none", "optional", "required"):
+        raise ConfigurationError("option 'ssl_cert_reqs' of the URL must be none, optional or required")
+    return options
+
+
+def _number(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal()):
+        raise ConfigurationError(f"the database in the URL must be a number, got {text!r}")
+    return int(text)
+
+
+def _once(name: str, in_url: Any, given: Any) -> Any:
+    if in_url is not None and given is not None:
+        raise ConfigurationError(f"{name} is given twice: in the URL and as an option")
+    return given if in_url is None else in_url

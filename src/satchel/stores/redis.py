@@ -1,0 +1,129 @@
+"""`RedisStore`: entries in Redis, alone, behind Sentinel or in a cluster (`redis://` and others)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+from ..clock import Clock, system_clock
+from ..codec import Codec
+from ..errors import ConfigurationError, SatchelError
+from ..network import DEFAULT_TIMEOUT, check_one_way
+from ..registry import missing_extra
+from ..threads import in_worker
+from ._redis_like import Command, RedisLikeStore
+from ._redis_url import OPTIONS, address_of
+
+try:
+    from redis.asyncio import Redis, RedisCluster
+except ModuleNotFoundError as error:
+    raise missing_extra("RedisStore", "redis", error) from error
+
+from ._redis_cluster import ClusterConnections
+from ._redis_connections import BorrowedConnections, Connections, OwnConnections
+from ._redis_driver_errors import DriverErrors
+from ._redis_making import cluster_client, connection_pool
+
+
+class RedisStore(RedisLikeStore):
+    """Keeps entries in Redis: one server, servers behind Sentinel, or a cluster.
+
+    Args:
+        url: `redis://user:password@host:port/db`, `rediss://` for TLS, `unix:///path`, `redis+cluster://host:port` or
+            `redis+sentinel://host:port/service`. None: the server is at `host` and `port`.
+        client: A `redis.asyncio.Redis` or `RedisCluster` of yours instead. It is never closed, and its own retries and
+            timeouts are not used.
+        host: The server; `localhost` by default.
+        port: Its port; 6379 by default.
+        db: The number of its database; 0 by default.
+        username: Who enters; the server's default user by default.
+        password: The password.
+        prefix: What the store's keys on the server begin with. Stores with different prefixes have nothing to do with
+            each other.
+        codec: Encodes values; JSON by default.
+        clock: Gives the present as seconds since the Unix epoch.
+        timeout: Seconds that a request may take; None for no end.
+
+    Raises:
+        ConfigurationError: An option is wrong, or two exclude each other. At the first call: the server refuses the
+            user, is no cluster, or does not speak TLS or Redis's protocol.
+    """
+
+    url_parts = {"url": "url"}  # noqa: RUF012  # the base says ClassVar
+    url_query = OPTIONS
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        client: Redis | RedisCluster | None = None,
+        host: str | None = None,
+        port: int | None = None,
+        db: int | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        prefix: str = "satchel",
+        codec: Codec | None = None,
+        clock: Clock = system_clock,
+        timeout: float | None = DEFAULT_TIMEOUT,
+    ) -> None:
+        check_one_way("client", client, url=url, host=host, port=port, db=db, username=username, password=password)
+        check_one_way("url", url, host=host, port=port)
+        if client is not None and not isinstance(client, (Redis, RedisCluster)):
+            raise ConfigurationError(
+                f"client must be a redis.asyncio.Redis or RedisCluster, got {type(client).__module__}."
+                f"{type(client).__name__}"
+            )
+        self._given_client = client
+        self._address = address_of(url, host, port, db, username, password)
+        self._clustered = isinstance(client, RedisCluster) or (client is None and self._address.kind == "cluster")
+        self._where = str(self._address) if client is None else f"client={type(client).__name__}(...)"
+        self._errors = DriverErrors(self._where, tls=self._address.tls is not None)
+        self._held: AsyncGenerator[None, None] | None = None
+        super().__init__(prefix=prefix, codec=codec, clock=clock, timeout=timeout)
+
+    def __repr__(self) -> str:
+        return f"RedisStore({self._where})"
+
+    async def _execute(self, commands: Sequence[Command], *, changes: bool) -> Sequence[Any]:
+        return await self._connections.execute(commands, changes=changes)
+
+    def _scan(self, pattern: bytes) -> AsyncGenerator[list[bytes], None]:
+        return self._connections.scan(pattern)
+
+    async def _ping(self) -> None:
+        await self._connections.ping()
+
+    async def _open(self) -> None:
+        self._connections = await self._connect()
+        self._held = _hold(self._connections)
+        await anext(self._held)
+
+    async def _close(self) -> None:
+        if self._held is not None:
+            await self._held.aclose()
+
+    def _abandon(self) -> None:
+        self._held = None
+
+    async def _connect(self) -> Connections | ClusterConnections:
+        if isinstance(self._given_client, RedisCluster):
+            await self._given_client.initialize()
+            return ClusterConnections(self._given_client, self._errors, own=False)
+        if self._given_client is not None:
+            return BorrowedConnections(self._given_client.connection_pool)
+        if self._clustered:
+            client = await in_worker(cluster_client, self._address, self._timeout)
+            return ClusterConnections(client, self._errors, own=True)
+        return OwnConnections(await in_worker(connection_pool, self._address, self._timeout))
+
+    def _translate(self, error: Exception) -> SatchelError | None:
+        return self._errors.translate(error)
+
+
+async def _hold(connections: Connections | ClusterConnections) -> AsyncGenerator[None, None]:
+    """Close connections when this generator is closed: by the store, or by an event loop that ends before it."""
+    try:
+        yield
+    finally:
+        await connections.close()
