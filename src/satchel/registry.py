@@ -42,7 +42,13 @@ STORES = {
     "az": "satchel.stores.objectstore:ObjectStore",
 }
 WRAPPERS = {
+    "default_value": "satchel.wrappers.default_value:DefaultValueWrapper",
+    "limit_size": "satchel.wrappers.limit_size:LimitSizeWrapper",
+    "prefix_collections": "satchel.wrappers.prefix_collections:PrefixCollectionsWrapper",
+    "prefix_keys": "satchel.wrappers.prefix_keys:PrefixKeysWrapper",
+    "read_only": "satchel.wrappers.read_only:ReadOnlyWrapper",
     "sanitization": "satchel.wrappers.sanitization:SanitizationWrapper",
+    "single_collection": "satchel.wrappers.single_collection:SingleCollectionWrapper",
     "statistics": "satchel.wrappers.statistics:StatisticsWrapper",
     "ttl": "satchel.wrappers.ttl:TTLWrapper",
 }

@@ -1,0 +1,126 @@
+"""Statements on connections of an asyncpg pool, and what becomes of one that is cut off.
+
+A write that timed out must not be carried out after a later one. So a statement that ended in an error is followed up:
+asyncpg asks the server to stop it, and the connection's next answer shows that it has ended. Where that answer does not
+come, the server's process is ended before the next write. Behind a pooler it is not known which one that is.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import asyncpg  # type: ignore[import-untyped]  # it has no types
+
+from ..errors import ConfigurationError, StoreUnavailableError
+from ..threads import in_worker
+from ._postgresql_address import connect, read
+from ._postgresql_layout import Table
+from ._postgresql_pool import GRACE, Pool
+from ._postgresql_statements import PROBE, TERMINATE
+
+T = TypeVar("T")
+
+_ENDS_WITHIN = 1000  # milliseconds
+
+
+class Connections:
+    """Runs statements, each on a connection of a pool and as a transaction of its own.
+
+    Args:
+        pool: The pool.
+        is_pooled: There is a pooler between the pool and the server.
+    """
+
+    def __init__(self, pool: Pool | asyncpg.Pool, *, is_pooled: bool) -> None:
+        self._pool = pool
+        self._is_pooled = is_pooled
+        self._cut_off: set[int] = set()
+
+    @classmethod
+    async def open(cls, url: str, table: Table, size: int) -> Connections:
+        """Connect to what a URL names, with at most so many connections, which `close` ends."""
+        connection, way = await connect(await in_worker(read, url))
+        try:
+            is_pooled, _ = await _probe(connection, table)
+            await connection.close(timeout=GRACE)
+        finally:
+            connection.terminate()
+        pool = Pool(way, size, keeps_statements=not is_pooled)
+        await pool.start()
+        return cls(pool, is_pooled=is_pooled)
+
+    @classmethod
+    async def over(cls, pool: asyncpg.Pool, table: Table) -> Connections:
+        """Use a pool of the caller's, which stays open."""
+        connections = cls(pool, is_pooled=False)
+        is_pooled, names_statements = await connections._run(lambda connection: _probe(connection, table))
+        if is_pooled and names_statements:
+            raise ConfigurationError(
+                "the pool keeps prepared statements, but is connected to a pooler that does not keep them apart; "
+                "make it with asyncpg.create_pool(..., statement_cache_size=0)"
+            )
+        return cls(pool, is_pooled=is_pooled)
+
+    async def fetch(self, statement: str, *arguments: object) -> list[Any]:
+        """Run a statement that changes nothing, or nothing that a later write could meet, and return its rows."""
+        return await self._run(lambda connection: connection.fetch(statement, *arguments))
+
+    async def write(self, statement: str, *arguments: object) -> list[Any]:
+        """Run a statement that writes, once none that was cut off can still be under way; return its rows."""
+        if self._cut_off:
+            await self._end_what_was_cut_off()
+        return await self._run(lambda connection: connection.fetch(statement, *arguments), writes=True)
+
+    async def execute(self, statements: str) -> None:
+        """Run statements without arguments as one transaction."""
+        await self._run(lambda connection: connection.execute(statements))
+
+    async def close(self) -> None:
+        """Close the pool, if `open` made it."""
+        if isinstance(self._pool, Pool):
+            await self._pool.close()
+
+    async def _run(self, work: Callable[[Any], Awaitable[T]], *, writes: bool = False) -> T:
+        connection = await self._pool.acquire()
+        try:
+            result = await work(connection)
+        except BaseException:
+            await self._follow_up(connection, writes=writes)
+            raise
+        await self._pool.release(connection)
+        return result
+
+    async def _follow_up(self, connection: Any, *, writes: bool) -> None:
+        process = None if connection.is_closed() else connection.get_server_pid()
+        answered = False
+        try:
+            await connection.execute("SELECT 1", timeout=GRACE)
+            answered = True
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            pass  # what was to be found out: it does not answer
+        finally:
+            if not answered:
+                connection.terminate()
+                if writes and process is not None and not self._is_pooled:
+                    self._cut_off.add(process)
+            await self._pool.release(connection)
+
+    async def _end_what_was_cut_off(self) -> None:
+        processes = list(self._cut_off)
+        ended = await self.fetch(TERMINATE, processes, _ENDS_WITHIN)
+        if not all(row[0] for row in ended):
+            raise StoreUnavailableError(
+                "the server is still at work on a write that was cut off, and does not end it; try again later"
+            )
+        self._cut_off.difference_update(processes)
+
+
+async def _probe(connection: Any, table: Table) -> tuple[bool, bool]:
+    """Check the table if it is there; say whether there is a pooler, and whether statements get names that it keeps."""
+    # A text of its own, so that it is not taken for one that another client left behind.
+    statement = f"{PROBE} /* {secrets.token_hex(8)} */"
+    process, names_statements, columns = await connection.fetchrow(statement, table.quoted)
+    table.check(columns)
+    return process != connection.get_server_pid(), names_statements

@@ -1,0 +1,139 @@
+"""The table of a `PostgreSQLStore`: its name, its columns, and the form that collections and keys have in it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+from ..envelope import Record
+from ..errors import ConfigurationError, IntegrityError
+from ..names import Ref
+
+MAX_STORED_NAME = 1000
+"""The most bytes of a name that are stored as they are; a row of a PostgreSQL index has room for 2,704 bytes."""
+
+COLUMNS = {
+    "collection": "bytea",
+    "key": "bytea",
+    "codec": "smallint",
+    "version": "bytea",
+    "updated_at": "double precision",
+    "deadline": "double precision",
+    "checksum": "bigint",
+    "full_collection": "bytea",
+    "full_key": "bytea",
+    "payload": "bytea",
+}
+"""Each column and its type; the two `full` ones alone may be NULL."""
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,53}")  # with `_deadline` within PostgreSQL's 63 bytes
+
+
+class Table:
+    """Is the name of a table, checked, and quoted so that it stands in a statement as exactly this.
+
+    Args:
+        name: `table`, or `schema.table`.
+
+    Raises:
+        ConfigurationError: It is no such name.
+    """
+
+    def __init__(self, name: object) -> None:
+        parts = name.split(".") if isinstance(name, str) else []
+        if not 1 <= len(parts) <= 2 or not all(_IDENTIFIER.fullmatch(part) for part in parts):
+            raise ConfigurationError(
+                "table_name must be table or schema.table, each of at most 54 ASCII letters, digits and _, "
+                f"and not a digit first; got {name!r}"
+            )
+        self.quoted = ".".join(f'"{part}"' for part in parts)
+        self.index = f'"{parts[-1]}_deadline"'
+
+    def check(self, found: Sequence[str] | None) -> None:
+        """Refuse a table that is there with other columns; more columns than ours may be there.
+
+        Args:
+            found: Its columns, each with its type behind a space; None when there is no table.
+        """
+        lacking = {f"{name} {kind}" for name, kind in COLUMNS.items()}.difference(found or ())
+        if found is not None and lacking:
+            raise ConfigurationError(
+                f"the table {self.quoted} is not one of satchel's, or was changed: "
+                f"it lacks {', '.join(sorted(lacking))}; give another table_name"
+            )
+
+    @property
+    def creation(self) -> str:
+        """The statements that create it, to be sent as one: then they are one transaction.
+
+        PostgreSQL's own IF NOT EXISTS fails where two create at once, hence the lock, which ends with the transaction.
+        """
+        nullable = ("full_collection", "full_key")
+        columns = [f"{name} {kind}{'' if name in nullable else ' NOT NULL'}" for name, kind in COLUMNS.items()]
+        return (
+            f"SELECT pg_advisory_xact_lock({_CREATION_LOCK});"
+            f"CREATE TABLE IF NOT EXISTS {self.quoted} ({', '.join(columns)}, PRIMARY KEY (collection, key));"
+            f"CREATE INDEX IF NOT EXISTS {self.index} ON {self.quoted} (deadline) WHERE deadline < 'infinity'"
+        )
+
+
+_CREATION_LOCK = int.from_bytes(b"satchel", "big")
+
+
+def stored(name: str) -> bytes:
+    """Return the form of a name in the table.
+
+    Only the form of a long one, its beginning and its SHA-256, has more than `MAX_STORED_NAME` bytes, so that no two
+    names have the same.
+    """
+    whole = name.encode()
+    if len(whole) <= MAX_STORED_NAME:
+        return whole
+    return whole[:MAX_STORED_NAME] + hashlib.sha256(whole).digest()
+
+
+def stored_ref(ref: Ref) -> tuple[bytes, bytes]:
+    """Return the form of a collection and a key in the table."""
+    return stored(ref[0]), stored(ref[1])
+
+
+def is_hashed(ref: Ref) -> bool:
+    """Say whether the table has a collection or a key in a form that does not give it back."""
+    return any(len(name) * 4 > MAX_STORED_NAME and len(name.encode()) > MAX_STORED_NAME for name in ref)
+
+
+def prefix_range(prefix: str) -> tuple[bytes, bytes | None]:
+    """Return where the stored names that can begin with a prefix start, and what all of them sort before."""
+    start = prefix.encode()[:MAX_STORED_NAME]
+    # No byte of UTF-8 is 0xff, so that the last one can always be one more.
+    return start, start[:-1] + bytes([start[-1] + 1]) if start else None
+
+
+def row_of(ref: Ref, record: Record) -> tuple[object, ...]:
+    """Return an entry as a row, in the order of `COLUMNS`."""
+    names = (None, None) if record.names is None else (record.names[0].encode(), record.names[1].encode())
+    checksum = record.checksum if record.checksum is not None else record.sealed(record.names).checksum
+    version = bytes.fromhex(record.version)
+    head = (*stored_ref(ref), record.codec, version, record.updated_at, record.deadline, checksum)
+    return (*head, *names, record.payload)
+
+
+def record_of(row: Sequence[object]) -> Record | IntegrityError:
+    """Return the record in a row of the columns behind collection and key."""
+    codec, version, updated_at, deadline, checksum, full_collection, full_key, payload = row
+    names = None
+    if full_collection is not None or full_key is not None:
+        try:
+            names = full_collection.decode(), full_key.decode()  # type: ignore[attr-defined]  # else it is damaged
+        except (UnicodeDecodeError, AttributeError):
+            return IntegrityError("a stored entry is damaged: its names cannot be read")
+    return Record(payload, codec, version.hex(), updated_at, deadline, names, checksum)  # type: ignore[arg-type,attr-defined]  # the table's columns have these types
+
+
+def name_of(short: bytes, full: bytes | None) -> str:
+    """Return a name from the table."""
+    try:
+        return (short if full is None else full).decode()
+    except UnicodeDecodeError:
+        raise IntegrityError("the name of a stored entry is damaged: it is not UTF-8") from None

@@ -1,0 +1,125 @@
+"""The statements of a `PostgreSQLStore`, each one transaction of its own.
+
+A batch goes in arrays, one for each column. Names come from the table's own name, which was checked and quoted, and
+nothing else is put into the text of a statement.
+"""
+
+# ruff: noqa: S608  # said above
+
+from __future__ import annotations
+
+from ._postgresql_layout import COLUMNS
+
+PAGE = 500
+"""The most names in a page of a listing."""
+SWEEP = 1000
+"""The most rows that one statement reclaims."""
+
+_RECORD = [name for name in COLUMNS if name not in ("collection", "key")]
+_ARRAYS = ", ".join(f"${at}::{kind}[]" for at, kind in enumerate(COLUMNS.values(), 1))
+_SET = ", ".join(f"{name} = excluded.{name}" for name in _RECORD)
+_SET_FROM_ITEM = ", ".join(f"{name} = item.{name}" for name in _RECORD)
+_SAME = "entry.collection = item.collection AND entry.key = item.key"
+# A version is 8 bytes of the process and 8 bytes that count. What a process wrote later stays, when something that it
+# was told had failed arrives late.
+_NOT_OVERTAKEN = """
+    substr(entry.version, 1, 8) <> substr(excluded.version, 1, 8) OR entry.version <= excluded.version
+"""
+
+PROBE = """
+    SELECT pg_backend_pid(),
+        EXISTS (SELECT FROM pg_prepared_statements
+            WHERE statement = current_query() AND starts_with(name, '__asyncpg')),
+        (SELECT array_agg(attname || ' ' || format_type(atttypid, NULL)) FROM pg_attribute
+            WHERE attrelid = to_regclass($1::text) AND attnum > 0 AND NOT attisdropped)
+"""
+"""Gives the server's process, whether this statement has a name there, and the columns of a table."""
+
+TERMINATE = """
+    SELECT pg_terminate_backend(pid, $2::bigint) FROM pg_stat_activity
+    WHERE pid = ANY($1::integer[]) AND usename = session_user AND pid <> pg_backend_pid()
+"""
+"""Ends processes of the server, and waits so many milliseconds until they have ended."""
+
+
+class Statements:
+    """Holds the statements for one table.
+
+    Args:
+        table: Its name, quoted.
+    """
+
+    def __init__(self, table: str) -> None:
+        record = ", ".join(f"entry.{name}" for name in _RECORD)
+        self.read_one = f"SELECT {record} FROM {table} AS entry WHERE collection = $1 AND key = $2"
+        # LATERAL: one look-up in the index for each item, whatever the statistics make the planner believe.
+        self.read = f"""
+            SELECT {record}, item.position
+            FROM unnest($1::bytea[], $2::bytea[]) WITH ORDINALITY AS item (collection, key, position),
+                LATERAL (SELECT * FROM {table} AS found WHERE found.collection = item.collection
+                    AND found.key = item.key OFFSET 0) AS entry
+        """
+        insert = f"INSERT INTO {table} AS entry ({', '.join(COLUMNS)})"
+        conflict = f"ON CONFLICT (collection, key) DO UPDATE SET {_SET} WHERE"
+        values = ", ".join(f"${at}" for at in range(1, len(COLUMNS) + 1))
+        self.put_one = f"{insert} VALUES ({values}) {conflict} {_NOT_OVERTAKEN}"
+        self.put = f"{insert} SELECT * FROM unnest({_ARRAYS}) {conflict} {_NOT_OVERTAKEN}"
+        self.put_if = f"""
+            WITH item AS (SELECT * FROM unnest({_ARRAYS}, $11::bytea[]) AS item ({", ".join(COLUMNS)}, expected)),
+            added AS (
+                {insert} SELECT {", ".join(COLUMNS)} FROM item WHERE expected IS NULL
+                {conflict} entry.deadline <= $12 RETURNING entry.collection, entry.key
+            ),
+            replaced AS (
+                UPDATE {table} AS entry SET {_SET_FROM_ITEM} FROM item
+                WHERE {_SAME} AND entry.version = item.expected AND entry.deadline > $12
+                RETURNING entry.collection, entry.key
+            )
+            SELECT * FROM added UNION ALL SELECT * FROM replaced
+        """
+        items = f"unnest($1::bytea[], $2::bytea[]) AS item (collection, key) WHERE {_SAME}"
+        self.delete = f"""
+            DELETE FROM {table} AS entry USING {items} RETURNING entry.collection, entry.key, entry.deadline > $3
+        """
+        self.delete_if = f"""
+            DELETE FROM {table} AS entry
+            USING unnest($1::bytea[], $2::bytea[], $3::bytea[]) AS item (collection, key, expected)
+            WHERE {_SAME} AND entry.version = item.expected AND entry.deadline > $4
+            RETURNING entry.collection, entry.key
+        """
+        self.touch = f"""
+            UPDATE {table} AS entry SET deadline = item.deadline
+            FROM unnest($1::bytea[], $2::bytea[], $3::float8[]) AS item (collection, key, deadline)
+            WHERE {_SAME} AND entry.deadline > $4 RETURNING entry.collection, entry.key
+        """
+        self.keys = f"""
+            SELECT key, full_key FROM {table}
+            WHERE collection = $1 AND key >= $2 AND ($3::bytea IS NULL OR key < $3) AND deadline > $4
+            ORDER BY key LIMIT {PAGE}
+        """
+        after = f"SELECT collection, full_collection FROM {table} WHERE deadline > $2 AND collection >"
+        self.collections = f"""
+            WITH RECURSIVE found AS (
+                ({after} $1::bytea ORDER BY collection LIMIT 1)
+                UNION ALL
+                SELECT following.* FROM found,
+                    LATERAL ({after} found.collection ORDER BY collection LIMIT 1) AS following
+            )
+            SELECT * FROM found LIMIT {PAGE}
+        """
+        self.any = f"SELECT FROM {table} WHERE deadline > $1 LIMIT 1"
+        self.any_in = f"SELECT FROM {table} WHERE collection = $1 AND deadline > $2 LIMIT 1"
+        some = """
+            WITH batch AS MATERIALIZED (SELECT ctid FROM {table}{where} LIMIT 10000),
+                gone AS (DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM batch)))
+            SELECT FROM batch LIMIT 1
+        """
+        self.empty = some.format(table=table, where="")
+        self.empty_collection = some.format(table=table, where=" WHERE collection = $1")
+        # What another process puts meanwhile is locked, and so skipped, or no longer due.
+        self.cull = f"""
+            DELETE FROM {table} WHERE deadline <= $1 AND ctid = ANY (ARRAY(
+                SELECT ctid FROM {table} WHERE deadline < 'infinity' AND deadline <= $1 ORDER BY deadline LIMIT {SWEEP}
+                FOR UPDATE SKIP LOCKED
+            )) RETURNING 1
+        """

@@ -1,0 +1,235 @@
+"""`PostgreSQLStore`: entries in one table of a PostgreSQL database (`postgresql://host/database`)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, ClassVar
+
+from ..base import UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
+from ..clock import Clock, system_clock
+from ..codec import Codec
+from ..envelope import Record
+from ..errors import ConfigurationError, SatchelError
+from ..names import Ref
+from ..network import DEFAULT_TIMEOUT, check_one_way
+from ..registry import missing_extra
+from ._postgresql_layout import Table, is_hashed, name_of, prefix_range, record_of, row_of, stored, stored_ref
+
+try:
+    import asyncpg  # type: ignore[import-untyped]  # it has no types
+except ModuleNotFoundError as error:
+    raise missing_extra("PostgreSQLStore", "postgresql", error) from error
+
+from ._postgresql_connections import Connections
+from ._postgresql_errors import translate
+from ._postgresql_statements import Statements
+
+# The server carried out nothing of what these ended, whatever it was: the base sends it again.
+_UNDONE = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+
+
+class PostgreSQLStore(BaseStore):
+    """Keeps entries in one table of a PostgreSQL database, for any number of processes on any number of hosts.
+
+    The first write creates the table, if it is not there. Transaction poolers such as PgBouncer are found out and
+    worked with.
+
+    Args:
+        pool: An asyncpg pool to take connections from. It stays open.
+        url: Where the server is: `postgresql://user:password@host:5432/database`, with asyncpg's options after a `?`.
+        table_name: `table` or `schema.table`, upper and lower case being different.
+        timeout: Seconds that a request may take; None for no end.
+        codec: Encodes values; JSON by default.
+        clock: Gives the present as seconds since the Unix epoch.
+
+    Raises:
+        ConfigurationError: Not exactly one of pool and url is given, or an option is wrong. At the first call: there is
+            no such database or user, the password is wrong, or the table has other columns.
+    """
+
+    url_parts = {"url": "url"}  # noqa: RUF012  # the base says ClassVar
+    url_query = frozenset(
+        {"host", "port", "user", "database", "dbname", "passfile", "application_name", "options", "search_path"}
+        | {"sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword", "target_session_attrs"}
+        | {"ssl_min_protocol_version", "ssl_max_protocol_version", "krbsrvname", "gsslib"}
+    )
+    _max_inflight: ClassVar[int] = 2
+    _max_value_bytes = 500_000_000
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool | None = None,
+        *,
+        url: str | None = None,
+        table_name: str = "satchel_entries",
+        timeout: float | None = DEFAULT_TIMEOUT,
+        codec: Codec | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
+        check_one_way("pool", pool, url=url)
+        if pool is None and url is None:
+            raise ConfigurationError("PostgreSQLStore needs pool= or url=, such as postgresql://user@host/database")
+        if pool is not None and not isinstance(pool, asyncpg.Pool):
+            raise ConfigurationError(f"pool must be an asyncpg pool, got {type(pool).__name__}")
+        if url is not None and not (isinstance(url, str) and url.startswith(("postgresql://", "postgres://"))):
+            raise ConfigurationError("url must be a str that starts with postgresql:// or postgres://")
+        self._pool = pool
+        self._url = url
+        self._table = Table(table_name)
+        self._statements = Statements(self._table.quoted)
+        super().__init__(codec=codec, clock=clock, timeout=timeout)
+
+    def __repr__(self) -> str:
+        return f"PostgreSQLStore({str(self.describe())!r})"
+
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+        try:
+            if len(refs) == 1:
+                rows = await self._connections.fetch(self._statements.read_one, *stored_ref(refs[0]))
+                return [record_of(rows[0]) if rows else None]
+            rows = await self._connections.fetch(self._statements.read, *_columns(map(stored_ref, refs)))
+        except asyncpg.UndefinedTableError:
+            return [None] * len(refs)
+        except _UNDONE:
+            return [UNPROCESSED] * len(refs)
+        found = {row[-1]: row for row in rows}
+        return [record_of(found[at][:-1]) if at in found else None for at in range(1, len(refs) + 1)]
+
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+        try:
+            if len(records) == 1:
+                await self._put(self._statements.put_one, *row_of(*records[0]))
+            else:
+                await self._put(self._statements.put, *_columns(sorted(row_of(*item) for item in records)))
+        except _UNDONE:
+            return [UNPROCESSED] * len(records)
+        return [None] * len(records)
+
+    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
+        return await self._change(self._statements.delete, refs, map(stored_ref, refs), now)
+
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
+        rows = [(*row_of(ref, record), _version(condition)) for ref, record, condition in items]
+        change = self._put if any(condition is None for _, _, condition in items) else self._remove
+        return await self._change(self._statements.put_if, [ref for ref, _, _ in items], rows, now, change)
+
+    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
+        rows = [(*stored_ref(ref), _version(version)) for ref, version in items]
+        return await self._change(self._statements.delete_if, [ref for ref, _ in items], rows, now)
+
+    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
+        rows = [(*stored_ref(ref), deadline) for ref, deadline in items]
+        return await self._change(self._statements.touch, [ref for ref, _ in items], rows, now)
+
+    async def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
+        start, end = prefix_range(prefix)
+        while rows := await self._find(self._statements.keys, stored(collection), start, end, now):
+            # Of a hashed name only the beginning was compared.
+            yield [name for name in (name_of(*row) for row in rows) if name.startswith(prefix)]
+            start = rows[-1][0] + b"\0"
+
+    async def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
+        after = b""
+        while rows := await self._find(self._statements.collections, after, now):
+            yield [name_of(*row) for row in rows]
+            after = rows[-1][0]
+
+    async def _destroy_collection(self, collection: str, now: float) -> bool:
+        name = stored(collection)
+        lived = bool(await self._in_time(self._find(self._statements.any_in, name, now)))
+        while await self._in_time(self._remove(self._statements.empty_collection, name)):
+            pass
+        return lived
+
+    async def _destroy(self, now: float) -> bool:
+        lived = bool(await self._in_time(self._find(self._statements.any, now)))
+        while await self._in_time(self._remove(self._statements.empty)):
+            pass
+        return lived
+
+    async def _cull(self, now: float) -> int:
+        count = 0
+        while culled := len(await self._in_time(self._find(self._statements.cull, now))):
+            count += culled
+        return count
+
+    async def _ping(self) -> None:
+        await self._connections.fetch("SELECT 1")
+
+    # Statements over a table that may not be there: reading creates nothing.
+
+    async def _find(self, statement: str, *arguments: object) -> list[Any]:
+        try:
+            return await self._connections.fetch(statement, *arguments)
+        except asyncpg.UndefinedTableError:
+            return []
+
+    async def _remove(self, statement: str, *arguments: object) -> list[Any]:
+        try:
+            return await self._connections.write(statement, *arguments)
+        except asyncpg.UndefinedTableError:
+            return []
+
+    async def _put(self, statement: str, *arguments: object) -> list[Any]:
+        try:
+            return await self._connections.write(statement, *arguments)
+        except asyncpg.UndefinedTableError:
+            await self._create()
+        return await self._connections.write(statement, *arguments)
+
+    async def _create(self) -> None:
+        # What else creates it at this moment need not take our lock: then it is there all the same.
+        with suppress(asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError):
+            await self._connections.execute(self._table.creation)
+
+    async def _change(
+        self,
+        statement: str,
+        refs: Sequence[Ref],
+        rows: Iterable[tuple[Any, ...]],
+        now: float,
+        run: Callable[..., Awaitable[list[Any]]] | None = None,
+    ) -> Sequence[Done]:
+        """Run a statement that returns the names of what it changed, and in a third column whether that lived."""
+        try:
+            # In order of names, so that two processes do not wait for each other's rows.
+            changed = await (run or self._remove)(statement, *_columns(sorted(rows)), now)
+        except _UNDONE:
+            return [UNPROCESSED] * len(refs)
+        done = {(row[0], row[1]): len(row) < 3 or row[2] for row in changed}
+        return [done.get(stored_ref(ref), False) for ref in refs]
+
+    # Opening and closing.
+
+    async def _open(self) -> None:
+        if self._pool is not None:
+            self._connections = await Connections.over(self._pool, self._table)
+        else:
+            assert self._url is not None  # noqa: S101  # the constructor saw to it
+            size = 2 * self._max_inflight + 1  # reads, writes, and one for what lists or reclaims
+            self._connections = await Connections.open(self._url, self._table, size)
+
+    async def _close(self) -> None:
+        await self._connections.close()
+
+    def _translate(self, error: Exception) -> SatchelError | None:
+        return translate(error, repr(self), self._table.quoted)
+
+    def _hidden_names(self, ref: Ref) -> Ref | None:
+        return ref if is_hashed(ref) else None
+
+
+def _columns(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return list(zip(*rows, strict=True))
+
+
+def _version(version: str | None) -> bytes | None:
+    """Return a version as it is stored; a text that is none of ours becomes one that no entry has."""
+    if version is None:
+        return None
+    try:
+        wire = bytes.fromhex(version)
+    except ValueError:
+        return b""
+    return wire if wire.hex() == version else b""
