@@ -7,7 +7,9 @@ the prefix, whatever is in it.
 from __future__ import annotations
 
 import math
+import re
 import time
+from functools import lru_cache
 
 from ..clock import NEVER
 from ..errors import ConfigurationError
@@ -25,6 +27,7 @@ _COLLECTION = 80
 _LONGEST_PREFIX = MAX_KEY - 2 * len(_SEPARATOR) - 2 * _COLLECTION
 _LAST_MOMENT = 2**31 - 1
 _HASHED = b"%-"
+_PLAIN = re.compile(f"[{re.escape(''.join(sorted(_SAFE - {'.'})))}]+").fullmatch  # such a key escapes to itself
 
 
 class Layout:
@@ -43,12 +46,16 @@ class Layout:
                 f"prefix must be 1 to {_LONGEST_PREFIX} visible ASCII characters without spaces, got {prefix!r}"
             )
         self._prefix = prefix + _SEPARATOR
-        self._collection = Escaping(_SAFE, _COLLECTION).escape
-        self._key = Escaping(_SAFE, MAX_KEY - _COLLECTION - len(self._prefix) - len(_SEPARATOR)).escape
+        self._room = MAX_KEY - _COLLECTION - len(self._prefix) - len(_SEPARATOR)
+        self._escape_collection = lru_cache(256)(Escaping(_SAFE, _COLLECTION).escape)
+        self._escape_key = Escaping(_SAFE, self._room).escape
 
     def key(self, ref: Ref) -> bytes:
         """Return the key under which an entry is kept."""
-        return f"{self._prefix}{self._collection(ref[0])}{_SEPARATOR}{self._key(ref[1])}".encode()
+        collection, key = ref
+        if len(key) > self._room or not _PLAIN(key):
+            key = self._escape_key(key)
+        return f"{self._prefix}{self._escape_collection(collection)}{_SEPARATOR}{key}".encode()
 
     def hidden_names(self, ref: Ref) -> Ref | None:
         """Return the names where the key cannot give them back."""

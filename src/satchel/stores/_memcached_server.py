@@ -16,7 +16,7 @@ MAX_CONNECTIONS = 4
 """So many connections of a store's own are open at once, however many calls wait."""
 
 _USUAL_LIMIT = 1024 * 1024
-_ITEM_OVERHEAD = 80
+_ITEM_OVERHEAD = 64
 """More than memcached adds to a key and a value: an item's head, the CAS token, flags and line ends."""
 
 
