@@ -4,7 +4,7 @@ import asyncio
 
 from satchel import JsonCodec
 from satchel.errors import IntegrityError
-from satchel.wrappers import BaseWrapper, CompositeStore, TTLWrapper
+from satchel.wrappers import BaseWrapper, CompositeStore, DefaultValueWrapper, ReadOnlyWrapper, TTLWrapper
 
 
 class Nothing(BaseWrapper):
@@ -144,3 +144,40 @@ class Routing(CompositeStore):
 
     async def destroy_collection(self, collection):
         return await self._of(collection).destroy_collection(collection)
+
+
+class WritesBeneath(BaseWrapper):
+    """Reads through a `ReadOnlyWrapper`, and does all else beneath it, so that there is something to read."""
+
+    def __init__(self, inner):
+        self._beneath = inner
+        super().__init__(ReadOnlyWrapper(inner))
+        for operation in METHODS_THAT_WRITE:
+            self.__dict__[operation] = getattr(inner, operation)
+
+    @property
+    def capabilities(self):
+        return self._beneath.capabilities
+
+
+METHODS_THAT_WRITE = (
+    "put", "put_many", "delete", "delete_many", "put_if_absent", "compare_and_put", "compare_and_delete", "touch",
+    "destroy_collection", "destroy", "cull",
+)  # fmt: skip
+
+
+class DefaultUndone(DefaultValueWrapper):
+    """Gives a default everywhere, and takes it back: what is left is what a store promises."""
+
+    DEFAULT = "no value of anybody's: 5d0c1f"
+
+    def __init__(self, inner):
+        super().__init__(inner, value=self.DEFAULT)
+
+    async def get(self, collection, key, default=None):
+        value = await super().get(collection, key)
+        return default if type(value) is str and value == self.DEFAULT else value
+
+    async def get_many(self, collection, keys):
+        found = await super().get_many(collection, keys)
+        return {key: value for key, value in found.items() if type(value) is not str or value != self.DEFAULT}

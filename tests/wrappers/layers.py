@@ -2,9 +2,19 @@
 
 from functools import partial
 
-from satchel.wrappers import SanitizationWrapper, StatisticsWrapper, TTLWrapper
+from satchel.wrappers import (
+    LimitSizeWrapper,
+    PrefixCollectionsWrapper,
+    PrefixKeysWrapper,
+    RoutingStore,
+    SanitizationWrapper,
+    SingleCollectionWrapper,
+    StatisticsWrapper,
+    TTLWrapper,
+)
 from tests.wrappers.doubles import (
     Around,
+    DefaultUndone,
     Framed,
     Nothing,
     OneWay,
@@ -12,7 +22,19 @@ from tests.wrappers.doubles import (
     PrefixKeys,
     ReadsEntries,
     Reversed,
+    WritesBeneath,
 )
+
+
+def by_collection(inner):
+    a, b, c = (PrefixCollectionsWrapper(inner, prefix=prefix) for prefix in "abc")
+    return RoutingStore(a, collections={"A": b}, prefixes={"a::": c, "a": b})
+
+
+def by_key(inner):
+    a, b, c = (PrefixCollectionsWrapper(inner, prefix=prefix) for prefix in "abc")
+    return RoutingStore(a, b, c, route=lambda collection, key: [None, b, c][(len(collection) + ord(key[0])) % 3])
+
 
 LAYERS = {
     "nothing": Nothing,
@@ -29,6 +51,15 @@ LAYERS = {
     "escape": partial(SanitizationWrapper, key_strategy="escape", collection_strategy="escape"),
     "hash": partial(SanitizationWrapper, key_strategy="hash", collection_strategy="hash"),
     "short": partial(SanitizationWrapper, key_strategy="hash-excess-length", max_bytes=80),
+    "read_only": WritesBeneath,
+    "limit_size": partial(LimitSizeWrapper, max_bytes=10_000_000),
+    "limit_size skip": partial(LimitSizeWrapper, max_bytes=10_000_000, policy="skip"),
+    "default_value": DefaultUndone,
+    "prefix_keys": partial(PrefixKeysWrapper, prefix="a"),
+    "prefix_collections": partial(PrefixCollectionsWrapper, prefix="a"),
+    "single_collection": partial(SingleCollectionWrapper, collection="a"),
+    "by collection": by_collection,
+    "by key": by_key,
     "preset": partial(SanitizationWrapper, preset="filesystem-v1"),
 }
 """Each makes a store around a store. Few of them hash names: above one that does, nothing can be listed any more."""

@@ -1,8 +1,27 @@
 """Every promise of a store, asked of each wrapper and of a wrapper for each seam."""
 
+from satchel import MemoryStore
 from satchel.testing import WrapperConformance
-from satchel.wrappers import SanitizationWrapper, StatisticsWrapper, TTLWrapper
-from tests.wrappers.doubles import Framed, Nothing, OneWay, PrefixCollections, PrefixKeys, ReadsEntries
+from satchel.wrappers import (
+    LimitSizeWrapper,
+    PrefixCollectionsWrapper,
+    PrefixKeysWrapper,
+    RoutingStore,
+    SanitizationWrapper,
+    SingleCollectionWrapper,
+    StatisticsWrapper,
+    TTLWrapper,
+)
+from tests.wrappers.doubles import (
+    DefaultUndone,
+    Framed,
+    Nothing,
+    OneWay,
+    PrefixCollections,
+    PrefixKeys,
+    ReadsEntries,
+    WritesBeneath,
+)
 
 LONG_COLLECTIONS = (
     "test_collections_of_4096_bytes_are_listed_as_they_were_put",
@@ -73,3 +92,49 @@ class TestMemcachedPreset(WrapperConformance):
 class TestStatistics(WrapperConformance):
     def wrap(self, inner, clock):
         return StatisticsWrapper(inner)
+
+
+class TestReadOnly(WrapperConformance):
+    def wrap(self, inner, clock):
+        return WritesBeneath(inner)
+
+
+class TestLimitSize(WrapperConformance):
+    def wrap(self, inner, clock):
+        return LimitSizeWrapper(inner, max_bytes=100_000_000)
+
+
+class TestDefaultValue(WrapperConformance):
+    def wrap(self, inner, clock):
+        return DefaultUndone(inner)
+
+
+class TestPrefixKeysWrapper(WrapperConformance):
+    def wrap(self, inner, clock):
+        return PrefixKeysWrapper(inner, prefix="a::")
+
+
+class TestPrefixCollectionsWrapper(WrapperConformance):
+    changes = dict.fromkeys(LONG_COLLECTIONS, "a collection that leaves no room for the prefix is refused")
+
+    def wrap(self, inner, clock):
+        return PrefixCollectionsWrapper(inner, prefix="a::")
+
+
+class TestSingleCollection(WrapperConformance):
+    changes = dict.fromkeys(LONG_COLLECTIONS, "a collection beyond a quarter of the longest key is refused")
+
+    def wrap(self, inner, clock):
+        return SingleCollectionWrapper(inner, collection="all")
+
+
+class TestRoutingByCollection(WrapperConformance):
+    def wrap(self, inner, clock):
+        a, b = MemoryStore(clock=clock), MemoryStore(clock=clock)
+        return RoutingStore(inner, collections={"a": a, "A": b}, prefixes={"a::": b, "../": a})
+
+
+class TestRoutingByKey(WrapperConformance):
+    def wrap(self, inner, clock):
+        other = MemoryStore(clock=clock)
+        return RoutingStore(inner, other, route=lambda collection, key: inner if ord(key[0]) % 2 else other)

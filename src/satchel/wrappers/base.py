@@ -12,12 +12,12 @@ from ..capability import METHODS, NEEDED, Capability
 from ..clock import TTL
 from ..description import Described, Description
 from ..entry import Entry
-from ..errors import ConfigurationError, SatchelError, UnsupportedOperationError
+from ..errors import ConfigurationError, InvalidKeyError, SatchelError, UnsupportedOperationError
 from ..has_collections import HasCollections
 from ..lifecycle import finish_and_close, leave
 from ..names import MAX_NAME_BYTES, check_items, check_limit, check_name, check_names, check_prefix, utf8_size
 from ..protocol import AsyncKeyValue, SupportsEverything
-from .call import MISSING, surrounded
+from .call import MISSING, NOT_GIVEN, surrounded
 from .seams import Seams, renamed
 
 D = TypeVar("D")
@@ -26,6 +26,7 @@ _NAMES = ("_ref", "_collection")
 _READ = (*_NAMES, "_decode")
 _WRITTEN = (*_NAMES, "_encode", "_ttl")
 _LISTED = (*_NAMES, "_unref", "_uncollection", "_shares_collections")
+_SHARED = ("_shares_collections", "_shares_store")
 _SEAMS: dict[str, tuple[str, ...]] = {
     "get": _READ,
     "get_entry": _READ,
@@ -44,13 +45,14 @@ _SEAMS: dict[str, tuple[str, ...]] = {
     "keys": _LISTED,
     "collections": _LISTED,
     "destroy_collection": _LISTED,
-    "destroy": ("_shares_collections",),
+    "destroy": _SHARED,
     "cull": (),
 }
 """The verbs, and the seams that each goes through."""
 
 _LISTINGS = frozenset({"keys", "collections"})
 _KNOWN = functools.reduce(operator.or_, METHODS)
+_NEEDED_TO_DESTROY = Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLECTION
 _PAGE = 500
 
 
@@ -85,7 +87,8 @@ class BaseWrapper(HasCollections, Seams, Described):
         self._dropped = drops | ~_KNOWN
         if self._overrides("_ref") and not self._overrides("_unref"):
             self._dropped |= Capability.ENUMERATE_KEYS
-        if self._overrides("_collection") and not self._overrides("_uncollection"):
+        lists = self._overrides("_uncollection") or type(self).collections is not BaseWrapper.collections
+        if self._overrides("_collection") and not lists:
             self._dropped |= Capability.ENUMERATE_COLLECTIONS
         self._limit = self.max_key_bytes
         self._encodes, self._decodes = self._overrides("_encode"), self._overrides("_decode")
@@ -100,7 +103,7 @@ class BaseWrapper(HasCollections, Seams, Described):
         have = self.inner.capabilities & ~self._dropped
         if self._shares_collections and Capability.ENUMERATE_KEYS not in have:
             have &= ~(Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLECTION)
-        if self._shares_collections and Capability.ENUMERATE_COLLECTIONS not in have:
+        if self._overrides(*_SHARED) and (_NEEDED_TO_DESTROY & ~have):
             have &= ~Capability.DESTROY_STORE
         return have
 
@@ -113,18 +116,22 @@ class BaseWrapper(HasCollections, Seams, Described):
     async def get(self, collection: str, key: str, default: None = None) -> Any | None: ...
     @overload
     async def get(self, collection: str, key: str, default: D) -> Any | D: ...
-    async def get(self, collection: str, key: str, default: Any = None) -> Any:
+    async def get(self, collection: str, key: str, default: Any = NOT_GIVEN) -> Any:
         """Return the value under a key, or the default when it is absent."""
         collection, key = self._checked(collection, key)
         inner_collection, inner_key = self._ref(collection, key)
         try:
+            if default is NOT_GIVEN and not self._decodes:
+                return await self._inner.get(inner_collection, inner_key)
             value = await self._inner.get(inner_collection, inner_key, MISSING if self._decodes else default)
         except SatchelError as error:
             names = {(inner_collection, inner_key): (collection, key)}
             raise renamed(error, names, collection) from error.__cause__ or error
         if not self._decodes:
             return value
-        return default if value is MISSING else await self._decoded("get", (collection, key), value)
+        if value is MISSING:
+            return None if default is NOT_GIVEN else default
+        return await self._decoded("get", (collection, key), value)
 
     async def get_entry(self, collection: str, key: str) -> Entry | None:
         """Return the entry under a key: the value with version, times and size."""
@@ -229,18 +236,12 @@ class BaseWrapper(HasCollections, Seams, Described):
         name = check_name(collection, "collection")
         if not self._shares_collections:
             return await self._inner.destroy_collection(self._collection(name))
-        removed, page = 0, list[str]()
-        async for key in BaseWrapper.keys(self, name):
-            page.append(key)
-            if len(page) == _PAGE:
-                removed += await BaseWrapper.delete_many(self, name, page)
-                page = []
-        return removed + await BaseWrapper.delete_many(self, name, page) > 0
+        return await self._deleted(BaseWrapper.keys(self, name), functools.partial(BaseWrapper.delete_many, self, name))
 
     async def destroy(self) -> bool:
         """Remove everything that this store wrote and nothing else, and say whether there was any entry."""
         self._need("destroy")
-        if not self._shares_collections:
+        if not self._overrides(*_SHARED):
             return await self._inner.destroy()
         names = [name async for name in BaseWrapper.collections(self)]
         return any([await BaseWrapper.destroy_collection(self, name) for name in names])
@@ -270,6 +271,24 @@ class BaseWrapper(HasCollections, Seams, Described):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await leave(self.aclose)
+
+    async def _deleted(self, keys: AsyncIterator[str], delete_many: Callable[[list[str]], Awaitable[int]]) -> bool:
+        """Delete keys in pages, and say whether any was there."""
+        removed, page = 0, list[str]()
+        async for key in keys:
+            page.append(key)
+            if len(page) == _PAGE:
+                removed += await delete_many(page)
+                page = []
+        return removed + await delete_many(page) > 0
+
+    @staticmethod
+    def _name(option: str, name: object, limit: int = MAX_NAME_BYTES) -> str:
+        """Return an option that is a name, or part of one, or refuse it."""
+        try:
+            return check_name(name, option, limit)
+        except InvalidKeyError as error:
+            raise ConfigurationError(str(error)) from None
 
     def _need_store(self, inner: object) -> None:
         if not isinstance(getattr(inner, "capabilities", None), Capability):

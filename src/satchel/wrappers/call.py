@@ -21,6 +21,9 @@ class Missing(enum.Enum):
 MISSING: Final = Missing.MISSING
 """What a `get` gives inside a wrapper when the entry is absent: a stored None is something else."""
 
+NOT_GIVEN: Final = object()
+"""Stands for a default that a caller of `get` does not give, so that it is not given further inside either."""
+
 _NOTHING: dict[str, Any] = {}
 
 Around = Callable[[str, "Call"], Awaitable[Any]]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from ..capability import METHODS, Capability
+from ..capability import METHODS, NEEDED, Capability
 from ..description import Described
-from ..errors import ConfigurationError, StoreClosedError, UnsupportedOperationError
+from ..errors import BatchError, ConfigurationError, SatchelError, StoreClosedError, UnsupportedOperationError
 from ..has_collections import HasCollections
 from ..lifecycle import finish_and_close, leave
 from ..protocol import AsyncKeyValue
@@ -52,6 +52,10 @@ class CompositeStore(HasCollections, Described):
         """The longest key, in UTF-8 bytes, that every inner store takes."""
         return min(inner.max_key_bytes for inner in self.inners)
 
+    def _need(self, operation: str) -> None:
+        if NEEDED[operation] not in self.capabilities:
+            _refusal(operation)(self)
+
     async def ping(self) -> None:
         """Return when every inner store answers."""
         await asyncio.gather(*[inner.ping() for inner in self.inners])
@@ -85,6 +89,40 @@ class CompositeStore(HasCollections, Described):
         failures = [outcome for outcome in outcomes if outcome is not None]
         for failure in sorted(failures, key=lambda failure: isinstance(failure, StoreClosedError)):
             raise failure
+
+
+async def gather_batch(
+    store: object, operation: str, collection: str, parts: Sequence[tuple[Iterable[str], Awaitable[Any]]]
+) -> list[Any]:
+    """Await the parts of a batch, each with its keys, and return what each gave; failures are those of one batch.
+
+    Raises:
+        BatchError: Some parts failed, or some keys of them; what fails all parts alike is raised as it is.
+    """
+    if len(parts) == 1:
+        return [await parts[0][1]]
+    outcomes = await asyncio.gather(*[part for _, part in parts], return_exceptions=True)
+    failed: dict[str, SatchelError] = {}
+    for (keys, _), outcome in zip(parts, outcomes, strict=True):
+        if isinstance(outcome, BatchError):
+            failed |= outcome.failed
+        elif isinstance(outcome, SatchelError):
+            failed |= {key: outcome.again() for key in keys}
+        elif isinstance(outcome, BaseException):
+            raise outcome
+    first = outcomes[0]
+    if isinstance(first, SatchelError) and not isinstance(first, BatchError) and len(set(map(type, outcomes))) == 1:
+        raise first
+    if failed:
+        first = next(iter(failed.values()))
+        raise BatchError(
+            f"{operation}: {len(failed)} keys failed, one with {type(first).__name__}: {first}",
+            failed=failed,
+            store=repr(store),
+            operation=operation,
+            collection=collection,
+        ) from first
+    return outcomes
 
 
 def _refusal(operation: str) -> Callable[..., Any]:

@@ -22,6 +22,8 @@ class Seams:
 
     _shares_collections: ClassVar[bool] = False
     """An inner collection also holds keys that are not this wrapper's: it is listed and destroyed key by key."""
+    _shares_store: ClassVar[bool] = False
+    """The inner store also holds collections that are not this wrapper's: it is destroyed collection by collection."""
 
     _limit: int
 

@@ -1,0 +1,84 @@
+"""`LimitSizeWrapper`: values up to a size (`?wrap=limit_size(max_bytes=65536)`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from ..clock import TTL, seconds
+from ..codec import Codec, JsonCodec
+from ..errors import ConfigurationError, ValueTooLargeError
+from ..names import Ref, check_items, check_name
+from ..protocol import AsyncKeyValue
+from ..registry import unknown
+from .base import BaseWrapper
+from .composite import gather_batch
+
+
+class LimitSizeWrapper(BaseWrapper):
+    """Keeps out values that are larger than so many encoded bytes.
+
+    Args:
+        inner: The store around which this is.
+        max_bytes: The largest value, in bytes as the codec encodes it; `bytes` count as they are.
+        policy: With `refuse`, a larger value raises `ValueTooLargeError` before anything is sent. With `skip`, `put`
+            and `put_many` leave nothing under its key, as if it had been put and evicted at once: what was there goes
+            too. Conditional writes refuse with either, as their answer says whether the value is there.
+        codec: Measures values; JSON by default. Give the inner store's own where that keeps what JSON does not.
+
+    Raises:
+        ConfigurationError: An option is out of its range, or not known.
+    """
+
+    def __init__(
+        self,
+        inner: AsyncKeyValue,
+        *,
+        max_bytes: int,
+        policy: Literal["refuse", "skip"] = "refuse",
+        codec: Codec | None = None,
+    ) -> None:
+        if type(max_bytes) is not int or max_bytes < 1:
+            raise ConfigurationError(f"max_bytes must be an int of at least 1, got {max_bytes!r}")
+        if policy not in ("refuse", "skip"):
+            raise unknown("policy", str(policy), ["refuse", "skip"])
+        if codec is not None and not isinstance(codec, Codec):
+            raise ConfigurationError(f"codec must be a satchel Codec such as JsonCodec(), got {type(codec).__name__}")
+        self._max_bytes, self._skips, self._measure = max_bytes, policy == "skip", (codec or JsonCodec()).encode
+        super().__init__(inner)
+
+    async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
+        """Store a value under a key, replacing what was there, its deadline included."""
+        collection, key = self._checked(collection, key)
+        if await self._fits("put", (collection, key), value, ttl):
+            await self._inner.put(collection, key, value, ttl=ttl)
+        else:
+            await self._inner.delete(collection, key)
+
+    async def put_many(self, collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> None:
+        """Store many values. Everything is checked first; the writes are not one atomic step."""
+        collection, pairs = check_name(collection, "collection"), check_items(items, self._limit)
+        fitting = {key: value for key, value in pairs if await self._fits("put_many", (collection, key), value, ttl)}
+        skipped = [key for key, _ in pairs if key not in fitting]
+        parts: list[Any] = [(fitting, self._inner.put_many(collection, fitting, ttl=ttl))]
+        if skipped:
+            parts.append((skipped, self._inner.delete_many(collection, skipped)))
+        await gather_batch(self, "put_many", collection, parts)
+
+    async def _fits(self, operation: str, ref: Ref, value: object, ttl: TTL | None) -> bool:
+        """Say whether a value is put; one that is not raises, or is to be skipped."""
+        try:
+            await self._encoded(operation, ref, value)
+        except ValueTooLargeError:
+            if not self._skips:
+                raise
+            if ttl is not None:
+                seconds(ttl)  # the inner store will not see it
+            return False
+        return True
+
+    def _encode(self, ref: Ref, value: object) -> object:
+        size = len(value) if type(value) is bytes else len(self._measure(value))
+        if size > self._max_bytes:
+            raise ValueTooLargeError(f"the encoded value has {size} bytes, at most {self._max_bytes} are let in")
+        return value

@@ -1,0 +1,35 @@
+"""`PrefixCollectionsWrapper`: collections of its own in a shared store (`?wrap=prefix_collections(prefix=app-)`)."""
+
+from __future__ import annotations
+
+from ..names import MAX_NAME_BYTES, check_name
+from ..protocol import AsyncKeyValue
+from .base import BaseWrapper
+
+
+class PrefixCollectionsWrapper(BaseWrapper):
+    """Puts a prefix before every collection, so that several share a store without meeting.
+
+    Other collections inside are neither listed nor destroyed: `destroy` removes collection by collection.
+
+    Args:
+        inner: The store around which this is.
+        prefix: What stands before each collection. A collection that it makes longer than 4,096 bytes raises
+            `InvalidKeyError`.
+
+    Raises:
+        ConfigurationError: The prefix is no legal name, or leaves no room for a collection.
+    """
+
+    _shares_store = True
+
+    def __init__(self, inner: AsyncKeyValue, *, prefix: str) -> None:
+        self._start = self._name("prefix", prefix, MAX_NAME_BYTES - 1)
+        self._room = MAX_NAME_BYTES - len(self._start.encode())
+        super().__init__(inner)
+
+    def _collection(self, collection: str) -> str:
+        return self._start + check_name(collection, "collection", self._room)
+
+    def _uncollection(self, collection: str) -> str | None:
+        return collection[len(self._start) :] or None if collection.startswith(self._start) else None

@@ -1,0 +1,43 @@
+"""`PrefixKeysWrapper`: keys of its own in collections that are shared (`?wrap=prefix_keys(prefix=app-)`)."""
+
+from __future__ import annotations
+
+from ..names import Ref
+from ..protocol import AsyncKeyValue
+from .base import BaseWrapper
+
+
+class PrefixKeysWrapper(BaseWrapper):
+    """Puts a prefix before every key, so that several share the collections of a store without meeting.
+
+    Other keys inside are neither listed nor destroyed: `destroy_collection` and `destroy` remove key by key.
+
+    Args:
+        inner: The store around which this is.
+        prefix: What stands before each key; it takes its length off the longest.
+
+    Raises:
+        ConfigurationError: The prefix is no legal name, or leaves no room for a key.
+    """
+
+    _shares_collections = True
+
+    def __init__(self, inner: AsyncKeyValue, *, prefix: str) -> None:
+        self._need_store(inner)
+        self._start = self._name("prefix", prefix, inner.max_key_bytes - 1)
+        self._longest = inner.max_key_bytes - len(self._start.encode())
+        super().__init__(inner)
+
+    @property
+    def max_key_bytes(self) -> int:
+        """The longest key, in UTF-8 bytes, without the prefix."""
+        return self._longest
+
+    def _ref(self, collection: str, key: str) -> Ref:
+        return collection, self._start + key
+
+    def _unref(self, collection: str, key: str) -> str | None:
+        return key[len(self._start) :] or None if key.startswith(self._start) else None
+
+    def _prefix(self, collection: str, prefix: str) -> str | None:
+        return self._start + prefix

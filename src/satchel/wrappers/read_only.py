@@ -1,0 +1,36 @@
+"""`ReadOnlyWrapper`: a store that is read and never changed (`?wrap=read_only`)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ..capability import Capability
+from ..errors import ReadOnlyError
+from ..protocol import AsyncKeyValue
+from .base import BaseWrapper
+
+_WRITES = ("put", "put_many", "delete", "delete_many")
+
+
+class ReadOnlyWrapper(BaseWrapper):
+    """Refuses every change: `put`, `put_many`, `delete` and `delete_many` raise `ReadOnlyError`.
+
+    What else changes something is not there: of the capabilities, listing alone is passed on.
+
+    Args:
+        inner: The store around which this is.
+
+    Raises:
+        ConfigurationError: The inner store is none.
+    """
+
+    def __init__(self, inner: AsyncKeyValue) -> None:
+        super().__init__(inner, drops=~(Capability.ENUMERATE_KEYS | Capability.ENUMERATE_COLLECTIONS))
+        self.__dict__.update({operation: self._read_only(operation) for operation in _WRITES})
+
+    def _read_only(self, operation: str) -> Callable[..., Awaitable[Any]]:
+        async def refuse(*_: Any, **__: Any) -> Any:
+            raise ReadOnlyError(f"{self!r} is read-only, and refuses {operation}")
+
+        return refuse

@@ -1,0 +1,272 @@
+"""`RoutingStore`: several stores as one, each collection or key in the one where it belongs."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeVar, cast, overload
+
+from ..capability import Capability
+from ..clock import TTL
+from ..entry import Entry
+from ..errors import ConfigurationError
+from ..names import check_items, check_name, check_names
+from ..protocol import AsyncKeyValue, SupportsEverything
+from .base import BaseWrapper
+from .call import NOT_GIVEN
+from .composite import CompositeStore, gather_batch
+
+D = TypeVar("D")
+Route = Callable[[str, str], AsyncKeyValue | None]
+
+
+class RoutingStore(CompositeStore):
+    """Keeps each entry in one of several stores, by its collection or by a function.
+
+    An entry is in the store where its names lead, and nowhere else: what another store holds under the same names is
+    neither found, listed nor destroyed. So a route that changes leaves behind what was put before.
+
+    ```python
+    store = RoutingStore(disk, collections={"sessions": redis}, prefixes={"cache-": memory})
+    store = RoutingStore(disk, memory, route=lambda collection, key: memory if key.startswith("draft-") else None)
+    ```
+
+    Args:
+        default: Where everything is kept that belongs nowhere else.
+        others: The further stores that the function gives.
+        collections: The stores of single collections.
+        prefixes: The stores of collections by how they begin; the longest prefix that fits decides.
+        route: Instead of both, a function of collection and key that gives one of the stores, or None for the default.
+            It gives the same for the same names at every time.
+
+    Raises:
+        ConfigurationError: One is no store, or the options contradict each other.
+    """
+
+    def __init__(
+        self,
+        default: AsyncKeyValue,
+        *others: AsyncKeyValue,
+        collections: Mapping[str, AsyncKeyValue] | None = None,
+        prefixes: Mapping[str, AsyncKeyValue] | None = None,
+        route: Route | None = None,
+    ) -> None:
+        if (route is None) == (collections is None and prefixes is None):
+            raise ConfigurationError("RoutingStore takes either collections and prefixes, or route")
+        if route is None and others:
+            raise ConfigurationError("RoutingStore takes further stores with route alone; name their collections")
+        if route is not None and not callable(route):
+            raise ConfigurationError(f"route must be a function of collection and key, got {type(route).__name__}")
+        self._by_name = _places("collections", collections)
+        self._by_prefix = sorted(_places("prefixes", prefixes).items(), key=lambda item: len(item[0]), reverse=True)
+        self._default, self._route = default, route
+        super().__init__(default, *others, *self._by_name.values(), *(to for _, to in self._by_prefix))
+        self._limit = self.max_key_bytes
+        view = _SomeCollections if route is None else _SomeKeys
+        self._views = {id(inner): view(inner, self._leads_to) for inner in self.inners}
+
+    @property
+    def capabilities(self) -> Capability:
+        """What this store can do beyond the core: what can be done with a part of each inner store."""
+        return functools.reduce(operator.and_, [view.capabilities for view in self._views.values()])
+
+    @overload
+    async def get(self, collection: str, key: str, default: None = None) -> Any | None: ...
+    @overload
+    async def get(self, collection: str, key: str, default: D) -> Any | D: ...
+    async def get(self, collection: str, key: str, default: Any = NOT_GIVEN) -> Any:
+        """Return the value under a key, or the default when it is absent."""
+        inner = self._of(collection, key)
+        return await (inner.get(collection, key) if default is NOT_GIVEN else inner.get(collection, key, default))
+
+    async def get_entry(self, collection: str, key: str) -> Entry | None:
+        """Return the entry under a key: the value with version, times and size."""
+        return await self._of(collection, key).get_entry(collection, key)
+
+    async def exists(self, collection: str, key: str) -> bool:
+        """Say whether there is an entry under a key."""
+        return await self._of(collection, key).exists(collection, key)
+
+    async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
+        """Store a value under a key, replacing what was there, its deadline included."""
+        await self._of(collection, key).put(collection, key, value, ttl=ttl)
+
+    async def delete(self, collection: str, key: str) -> bool:
+        """Remove the entry under a key, and say whether it was there."""
+        return await self._of(collection, key).delete(collection, key)
+
+    async def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
+        """Return the values of those keys that are there, in the order asked."""
+        return await self._find("get_many", collection, check_names(keys, self._limit))
+
+    async def get_entries(self, collection: str, keys: Iterable[str]) -> dict[str, Entry]:
+        """Return the entries of those keys that are there, in the order asked."""
+        return await self._find("get_entries", collection, check_names(keys, self._limit))
+
+    async def put_many(self, collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> None:
+        """Store many values, each store's part at once: what one refuses, the others may have written."""
+        values = dict(check_items(items, self._limit))
+        await self._split(
+            "put_many",
+            collection,
+            values,
+            lambda inner, keys: inner.put_many(collection, {key: values[key] for key in keys}, ttl=ttl),
+        )
+
+    async def delete_many(self, collection: str, keys: Iterable[str]) -> int:
+        """Remove many entries, and return how many of them were there."""
+        names = check_names(keys, self._limit)
+        parts = await self._split(
+            "delete_many", collection, names, lambda inner, keys: inner.delete_many(collection, keys)
+        )
+        return sum(parts)
+
+    async def put_if_absent(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> str | None:
+        """Store a value if the key is absent, and return its version; None when something was there."""
+        self._need("put_if_absent")
+        return await self._of(collection, key).put_if_absent(collection, key, value, ttl=ttl)
+
+    async def compare_and_put(
+        self, collection: str, key: str, value: object, *, version: str, ttl: TTL | None = None
+    ) -> str | None:
+        """Replace the entry if it still has the version, and return the new version; None when it has not."""
+        self._need("compare_and_put")
+        return await self._of(collection, key).compare_and_put(collection, key, value, version=version, ttl=ttl)
+
+    async def compare_and_delete(self, collection: str, key: str, *, version: str) -> bool:
+        """Remove the entry if it still has the version, and say whether it was removed."""
+        self._need("compare_and_delete")
+        return await self._of(collection, key).compare_and_delete(collection, key, version=version)
+
+    async def touch(self, collection: str, key: str, *, ttl: TTL | None) -> bool:
+        """Give the entry a new deadline, None for no deadline, and say whether it was there."""
+        self._need("touch")
+        return await self._of(collection, key).touch(collection, key, ttl=ttl)
+
+    def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
+        """Iterate over the keys of a collection, in no particular order, in constant memory."""
+        self._need("keys")
+        listings = [view.keys(collection, prefix=prefix, limit=limit) for view in self._views_of(collection)]
+        return listings[0] if len(listings) == 1 else _chained(listings, limit)
+
+    def collections(self) -> AsyncIterator[str]:
+        """Iterate over the collections that hold at least one entry, in no particular order."""
+        self._need("collections")
+        return self._found_collections()
+
+    async def destroy_collection(self, collection: str) -> bool:
+        """Remove every entry of a collection, and say whether there was any."""
+        self._need("destroy_collection")
+        return any([await view.destroy_collection(collection) for view in self._views_of(collection)])
+
+    async def destroy(self) -> bool:
+        """Remove everything that leads to its store, and nothing else there, and say whether there was any entry."""
+        self._need("destroy")
+        return any([await view.destroy() for view in self._views.values()])
+
+    async def cull(self) -> int:
+        """Reclaim the space of expired entries now, and return how many there were."""
+        self._need("cull")
+        return sum([await view.cull() for view in self._views.values()])
+
+    def _of(self, collection: str, key: str) -> SupportsEverything:
+        return self._leads_to(check_name(collection, "collection"), check_name(key, "key", self._limit))
+
+    def _leads_to(self, collection: str, key: str) -> SupportsEverything:
+        """Return the store of an entry; without a function any key will do."""
+        if self._route is not None:
+            given = self._route(collection, key)
+            chosen = self._default if given is None else given
+        elif collection in self._by_name:
+            chosen = self._by_name[collection]
+        else:
+            chosen = next((to for start, to in self._by_prefix if collection.startswith(start)), self._default)
+        if id(chosen) not in self._views:
+            raise ConfigurationError(f"route gave {chosen!r}, which is none of the stores of this RoutingStore")
+        return cast("SupportsEverything", chosen)
+
+    def _views_of(self, collection: str) -> list[BaseWrapper]:
+        if self._route is not None:
+            return list(self._views.values())
+        return [self._views[id(self._leads_to(check_name(collection, "collection"), ""))]]
+
+    async def _find(self, operation: str, collection: str, keys: list[str]) -> dict[str, Any]:
+        parts = await self._split(
+            operation, collection, keys, lambda inner, some: getattr(inner, operation)(collection, some)
+        )
+        found = functools.reduce(operator.or_, parts)
+        return found if len(parts) == 1 else {key: found[key] for key in keys if key in found}
+
+    async def _split(
+        self,
+        operation: str,
+        collection: str,
+        keys: Iterable[str],
+        call: Callable[[SupportsEverything, list[str]], Awaitable[Any]],
+    ) -> list[Any]:
+        name = check_name(collection, "collection")
+        stores: dict[int, tuple[SupportsEverything, list[str]]] = {}
+        for key in keys:
+            inner = self._leads_to(name, key)
+            stores.setdefault(id(inner), (inner, []))[1].append(key)
+        if not stores:  # an empty batch is refused, too, where it is not legal or the store is closed
+            stores[0] = (cast("SupportsEverything", self._default), [])
+        return await gather_batch(self, operation, name, [(some, call(inner, some)) for inner, some in stores.values()])
+
+    async def _found_collections(self) -> AsyncIterator[str]:
+        views = list(self._views.values())
+        for number, view in enumerate(views):
+            async for name in view.collections():
+                # By a function a collection can be in several stores: the first that has some of it gives its name.
+                earlier = views[:number] if self._route is not None else []
+                if not any([await _holds(one, name) for one in earlier]):
+                    yield name
+
+
+class _SomeCollections(BaseWrapper):
+    """Is what one of the stores has of the collections that lead to it."""
+
+    _shares_store = True
+
+    def __init__(self, inner: AsyncKeyValue, leads_to: Callable[[str, str], AsyncKeyValue]) -> None:
+        self._leads_to = leads_to
+        super().__init__(inner)
+
+    def _uncollection(self, collection: str) -> str | None:
+        return collection if self._leads_to(collection, "") is self.inner else None
+
+
+class _SomeKeys(BaseWrapper):
+    """Is what one of the stores has of the keys that lead to it."""
+
+    _shares_collections = True
+
+    def __init__(self, inner: AsyncKeyValue, leads_to: Callable[[str, str], AsyncKeyValue]) -> None:
+        self._leads_to = leads_to
+        super().__init__(inner)
+
+    def _unref(self, collection: str, key: str) -> str | None:
+        return key if self._leads_to(collection, key) is self.inner else None
+
+
+def _places(option: str, places: Mapping[str, AsyncKeyValue] | None) -> dict[str, AsyncKeyValue]:
+    if not isinstance(places, Mapping | None):
+        raise ConfigurationError(f"{option} must be a mapping of names to stores, got {type(places).__name__}")
+    return {BaseWrapper._name(option, name): to for name, to in (places or {}).items()}
+
+
+async def _holds(view: BaseWrapper, collection: str) -> bool:
+    async for _ in view.keys(collection, limit=1):
+        return True
+    return False
+
+
+async def _chained(listings: list[AsyncIterator[str]], limit: int | None) -> AsyncIterator[str]:
+    left = limit
+    for listing in listings:
+        async for key in listing:
+            if left == 0:
+                return
+            yield key
+            left = None if left is None else left - 1

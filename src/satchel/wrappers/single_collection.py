@@ -1,0 +1,95 @@
+"""`SingleCollectionWrapper`: all collections in one (`?wrap=single_collection(collection=app)`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from functools import partial
+
+from ..errors import ConfigurationError
+from ..names import Ref, check_name
+from ..protocol import AsyncKeyValue
+from .base import BaseWrapper
+
+_FRAME = re.compile(r"([1-9][0-9]{0,3}):")
+_SHORTEST = 8
+
+
+class SingleCollectionWrapper(BaseWrapper):
+    """Keeps all collections in one collection of the inner store, for backends where a collection costs something.
+
+    An inner key is the length of the collection in characters, the collection and the key: `5:users:ada`. So no two
+    names meet, whatever is in them. Listing collections reads all keys, and keeps the collections in memory.
+
+    Args:
+        inner: The store around which this is.
+        collection: The inner collection; what is there with keys of another form is left alone.
+
+    Raises:
+        ConfigurationError: The collection is no legal name, or the inner store's keys are too short.
+    """
+
+    _shares_collections = True
+
+    def __init__(self, inner: AsyncKeyValue, *, collection: str) -> None:
+        self._need_store(inner)
+        self._whole = self._name("collection", collection)
+        self._room = inner.max_key_bytes // 4
+        self._longest = inner.max_key_bytes - self._room - len(f"{self._room}::")
+        if inner.max_key_bytes < _SHORTEST:
+            raise ConfigurationError(f"{inner!r} takes keys of {inner.max_key_bytes} bytes, at least 8 are needed")
+        super().__init__(inner)
+
+    @property
+    def max_key_bytes(self) -> int:
+        """The longest key, in UTF-8 bytes: a quarter of the inner store's is kept for the collection."""
+        return self._longest
+
+    def collections(self) -> AsyncIterator[str]:
+        """Iterate over the collections that hold at least one entry, in no particular order."""
+        self._need("collections")
+        return self._found_collections()
+
+    async def destroy(self) -> bool:
+        """Remove everything that this store wrote and nothing else, and say whether there was any entry."""
+        self._need("destroy")
+        return await self._deleted(self._framed(), partial(self._inner.delete_many, self._whole))
+
+    def _ref(self, collection: str, key: str) -> Ref:
+        return self._whole, self._frame(collection) + key
+
+    def _unref(self, collection: str, key: str) -> str | None:
+        frame = self._frame(collection)
+        return key[len(frame) :] or None if key.startswith(frame) else None
+
+    def _collection(self, collection: str) -> str:
+        check_name(collection, "collection", self._room)
+        return self._whole
+
+    def _prefix(self, collection: str, prefix: str) -> str | None:
+        return self._frame(collection) + prefix
+
+    def _frame(self, collection: str) -> str:
+        return f"{len(collection)}:{check_name(collection, 'collection', self._room)}:"
+
+    async def _found_collections(self) -> AsyncIterator[str]:
+        seen = set[str]()
+        async for key in self._framed():
+            collection = self._split(key)
+            if collection not in seen:
+                seen.add(collection)
+                yield collection
+
+    async def _framed(self) -> AsyncIterator[str]:
+        async for key in self._inner.keys(self._whole):
+            if self._split(key):
+                yield key
+
+    def _split(self, key: str) -> str:
+        """Return the collection in an inner key; an empty one where the key is not one that `_ref` makes."""
+        frame = _FRAME.match(key)
+        if frame is None:
+            return ""
+        collection = key[frame.end() : frame.end() + int(frame[1])]
+        legal = collection and len(collection.encode()) <= self._room
+        return collection if legal and self._unref(collection, key) else ""
