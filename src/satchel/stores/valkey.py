@@ -53,10 +53,10 @@ class ValkeyStore(RedisLikeStore):
     Each entry is one string under `prefix:collection:key`. The client keeps one connection to each node.
 
     Args:
-        client: A `GlideClient` or `GlideClusterClient` of yours. It stays open.
         url: Where the server is: `valkey://username:password@host:port/db`, with `valkeys` for TLS, and `+cluster`
             behind either for a cluster.
-        host: Where it is instead; `"localhost"` by default.
+        client: A `GlideClient` or `GlideClusterClient` of yours instead. It stays open.
+        host: Where the server is, without a URL; `"localhost"` by default.
         port: Its port; 6379 by default.
         db: The number of the database; 0 by default.
         username: Who asks; the server's default user without one.
@@ -77,9 +77,9 @@ class ValkeyStore(RedisLikeStore):
 
     def __init__(
         self,
+        url: str | None = None,
         *,
         client: Client | None = None,
-        url: str | None = None,
         host: str | None = None,
         port: int | None = None,
         db: int | None = None,
@@ -95,11 +95,11 @@ class ValkeyStore(RedisLikeStore):
         parts = {"host": host, "port": port, "db": db, "username": username, "password": password}
         parts |= {"tls": tls, "cluster": cluster}
         check_one_way("client", client, url=url, **parts)
-        check_one_way("url", url, **parts)
+        check_one_way("url", url, host=host, port=port, tls=tls, cluster=cluster)
         if client is not None and not isinstance(client, Client):
             raise ConfigurationError(f"client must be a client of valkey-glide, got {type(client).__name__}")
         if url is not None:
-            parts = _parts_of(url)
+            parts = _parts_of(url) | {name: value for name, value in parts.items() if value is not None}
         self._given_client = client
         self._client: Client | None = client
         self._parts = parts
@@ -158,7 +158,15 @@ class ValkeyStore(RedisLikeStore):
     async def _open(self) -> None:
         if self._given_client is None:
             kind: Any = glide.GlideClusterClient if self._clustered else glide.GlideClient
-            self._client = await kind.create(self._configuration)
+            client = await kind.create(self._configuration)
+            try:
+                await client.ping()
+            except BaseException as error:
+                await client.close()
+                if isinstance(error, glide.GlideError):
+                    raise self._not_connected(error) from error
+                raise
+            self._client = client
 
     async def _close(self) -> None:
         if self._given_client is None and self._client is not None:
@@ -180,6 +188,7 @@ class ValkeyStore(RedisLikeStore):
         parts = self._parts
         host, port, db = parts["host"] or "localhost", parts["port"] or 6379, parts["db"] or 0
         milliseconds = _NO_END if self._timeout is None else max(int(self._timeout * 1000), 1)
+        connecting = max(milliseconds * 3 // 4, 1)  # so that the client says what was wrong before the time is over
         credentials = None
         if parts["password"] is not None:
             credentials = glide.ServerCredentials(parts["password"], parts["username"])
@@ -190,32 +199,31 @@ class ValkeyStore(RedisLikeStore):
             "use_tls": bool(parts["tls"]),
             "credentials": credentials,
             "request_timeout": milliseconds,
+            "lazy_connect": True,  # otherwise the client connects in the event loop's own thread
         }
         if self._clustered:
             return glide.GlideClusterClientConfiguration(
                 **options,
-                advanced_config=glide.AdvancedGlideClusterClientConfiguration(connection_timeout=milliseconds),
+                advanced_config=glide.AdvancedGlideClusterClientConfiguration(connection_timeout=connecting),
             )
         return glide.GlideClientConfiguration(
             **options,
             database_id=db,
-            advanced_config=glide.AdvancedGlideClientConfiguration(connection_timeout=milliseconds),
+            advanced_config=glide.AdvancedGlideClientConfiguration(connection_timeout=connecting),
         )
 
     def _translate(self, error: Exception) -> SatchelError | None:
         if isinstance(error, glide.TimeoutError):
             return StoreTimeoutError(f"{self!r} did not answer in time; try again, or give a longer timeout")
         if isinstance(error, glide.ClosingError):
-            return self._not_connected(error)
+            return StoreError(f"the client of {self!r} has been closed; make a new store with an open one")
         if isinstance(error, glide.ConnectionError):
             return StoreUnavailableError(f"{self!r} lost its connection; try again")
         if isinstance(error, glide.RequestError):
             return super()._translate(_server_error(error))
         return super()._translate(error)
 
-    def _not_connected(self, error: glide.ClosingError) -> SatchelError:
-        if self._given_client is not None:
-            return StoreError(f"the client of {self!r} has been closed; make a new store with an open one")
+    def _not_connected(self, error: glide.GlideError) -> SatchelError:
         refused = re.search(r"NOAUTH|WRONGPASS|NOPERM|PermissionDenied", str(error))
         if refused:
             return super()._translate(ServerError(_CODES.get(refused[0], refused[0]))) or StoreError(str(refused[0]))
