@@ -129,19 +129,22 @@ async def test_cancelled_calls_leave_no_reply_to_others() -> None:
         await asyncio.gather(*(use() for _ in range(5)))
 
 
+# A large value takes the server longer to carry out than a small one that comes later over another connection.
+SLOW = b"x" * 800_000
+
+
 async def test_a_put_that_timed_out_never_lands_over_a_later_one() -> None:
     with private_server("memcached") as server:
-        async with MemcachedStore(port=server.port, timeout=0.1) as store:
-            for number in range(10):
-                await store.put("a", "k", "before")
+        async with MemcachedStore(port=server.port, timeout=0.5) as store:
+            for number in range(3):
+                await asyncio.gather(store.put("a", "k", "before"), store.get("a", "k"))
                 pause(server)
                 with pytest.raises(StoreTimeoutError):
-                    await store.put("a", "k", "timed out")
+                    await store.put("a", "k", SLOW)
                 with pytest.raises(StoreTimeoutError):
                     await store.put("a", "k", "not even sent")
-                asyncio.get_running_loop().call_later(0.01, server.resume)
+                server.resume()
                 await store.put("a", "k", number)
-                assert await store.get("a", "k") == number
                 await asyncio.sleep(0.02)
                 assert await store.get("a", "k") == number
 
@@ -149,17 +152,17 @@ async def test_a_put_that_timed_out_never_lands_over_a_later_one() -> None:
 async def test_a_put_cancelled_while_the_server_stands_never_lands_over_a_later_one() -> None:
     with private_server("memcached") as server:
         async with MemcachedStore(port=server.port) as store:
-            for number in range(10):
-                await store.put("a", "k", "before")
+            for number in range(20):
+                await asyncio.gather(store.put("a", "k", "before"), store.get("a", "k"))
                 pause(server)
-                call = asyncio.create_task(store.put("a", "k", "cancelled"))
-                await asyncio.sleep(0.01)
+                call = asyncio.create_task(store.put("a", "k", SLOW))
+                await asyncio.sleep(0.02)
                 call.cancel()
                 later = asyncio.create_task(store.put("a", "k", number))
                 await asyncio.sleep(0.01)
                 server.resume()
                 await later
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.02)
                 assert await store.get("a", "k") == number
 
 
