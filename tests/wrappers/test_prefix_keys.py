@@ -1,0 +1,76 @@
+import pytest
+
+from satchel import Capability, ConfigurationError, InvalidKeyError, MemoryStore, SerializationError
+from satchel.wrappers import PrefixKeysWrapper
+
+
+async def held(store):
+    return sorted([(name, key) async for name in store.collections() async for key in store.keys(name)])
+
+
+async def test_a_key_is_kept_behind_the_prefix():
+    inner = MemoryStore()
+    store = PrefixKeysWrapper(inner, prefix="app:")
+    await store.put("c", "k", 1)
+    await store.put_many("c", {"l": 2})
+    assert await held(inner) == [("c", "app:k"), ("c", "app:l")]
+    assert await held(store) == [("c", "k"), ("c", "l")]
+
+
+async def test_neighbours_are_neither_seen_nor_destroyed():
+    inner = MemoryStore()
+    await inner.put("c", "a", "the prefix alone")
+    await inner.put("c", "b", 1)
+    await inner.put("other", "b", 1)
+    a, ab = PrefixKeysWrapper(inner, prefix="a"), PrefixKeysWrapper(inner, prefix="A")
+    await ab.put("c", "k", 1)
+    await a.put("c", "k", 1)
+    assert await held(a) == [("c", "k")]
+    assert [key async for key in a.keys("c", prefix="k")] == ["k"]
+    assert [key async for key in a.keys("c", prefix="b")] == []
+    assert await a.destroy_collection("c") is True
+    assert await a.destroy_collection("c") is False
+    await a.put("d", "k", 1)
+    assert await a.destroy() is True
+    assert await a.destroy() is False
+    assert await held(inner) == [("c", "Ak"), ("c", "a"), ("c", "b"), ("other", "b")]
+
+
+async def test_the_longest_key_is_shorter_by_the_prefix_in_bytes():
+    store = PrefixKeysWrapper(MemoryStore(), prefix="é:")
+    assert store.max_key_bytes == 4093
+    await store.put("c", "k" * 4093, 1)
+    assert await held(store) == [("c", "k" * 4093)]
+    with pytest.raises(InvalidKeyError, match="4094 bytes in UTF-8, the limit here is 4093"):
+        await store.get("c", "k" * 4094)
+
+
+async def test_errors_name_the_callers_own_key():
+    with pytest.raises(SerializationError, match="of key 'k' in collection 'c'"):
+        await PrefixKeysWrapper(MemoryStore(), prefix="secret-tenant").put("c", "k", (1,))
+
+
+def test_what_lists_nothing_cannot_destroy():
+    inner = MemoryStore()
+    inner._lacking = Capability.ENUMERATE_KEYS
+    assert PrefixKeysWrapper(inner, prefix="a").capabilities == Capability.CULL | Capability.CONDITIONAL
+
+
+@pytest.mark.parametrize(
+    ("prefix", "message"),
+    [
+        ("", "prefix must not be empty"),
+        (None, "prefix must be a str, got NoneType"),
+        (b"a", "prefix must be a str, got bytes"),
+        ("\ud800", "prefix has a lone surrogate"),
+        ("p" * 4096, "prefix has 4096 bytes in UTF-8, the limit here is 4095"),
+    ],
+)
+def test_bad_options_are_refused(prefix, message):
+    with pytest.raises(ConfigurationError, match=message):
+        PrefixKeysWrapper(MemoryStore(), prefix=prefix)
+
+
+def test_what_is_no_store_is_refused():
+    with pytest.raises(ConfigurationError, match="PrefixKeysWrapper goes around a store, got dict"):
+        PrefixKeysWrapper({}, prefix="a")
