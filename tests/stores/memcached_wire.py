@@ -3,11 +3,12 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import urlsplit
 
-from scripts.test_servers.server import Server
+from scripts.test_servers.install import program
+from scripts.test_servers.server import Server, ask
 from tests.servers import server_url
 
 HOST = "127.0.0.1"
@@ -56,3 +57,21 @@ def pause(server: Server) -> None:
     """Stop a server where it is, and return when it stands."""
     server.pause()
     os.waitid(os.P_PID, server.pid, os.WSTOPPED)
+
+
+@contextmanager
+def memcached_with(*options: str, users: str = "") -> Iterator[int]:
+    """Run a memcached of the test's own with more options, for these users alone if there are any; give its port."""
+
+    def begin(server: Server) -> str:
+        port = server.port_for("main")
+        command = [program("memcached", "memcached"), "-u", "nobody", "-l", HOST, "-p", str(port), "-U", "0"]
+        file = server.directory / "users"
+        file.write_text(users)
+        server.spawn([*command, *options, *(["-Y", str(file)] if users else [])])
+        server.wait_until(lambda: ask(port, b"version\r\n") != b"")
+        return ""
+
+    with Server("memcached", begin) as server:
+        server.start()
+        yield server.port
