@@ -1,0 +1,133 @@
+"""The client of a `MongoDBStore`: made from a URL, or the caller's own, PyMongo's or Motor's.
+
+Whatever else the store calls is named alike and awaited alike in both.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from pymongo import AsyncMongoClient
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
+
+from ..errors import ConfigurationError
+from ..threads import in_worker
+
+Client = AsyncMongoClient[dict[str, Any]]
+
+_SRV = "mongodb+srv://"
+_DB_NAME = re.compile(r'[^/\\. "$*<>:|?\0]{1,63}')
+_COLL_NAME = re.compile(r"(?!system\.)[^$.\0]+(\.[^$.\0]+)*")
+_LONGEST_DB_NAME = 63
+_LONGEST = 235  # in bytes; MongoDB has 255 for both names and what it appends
+_FORM = "mongodb://user:password@host:port/database?option=value"
+
+DRIVER_OPTIONS = frozenset(
+    {
+        *("appName", "authMechanism", "authMechanismProperties", "authSource", "compressors", "connectTimeoutMS"),
+        *("directConnection", "heartbeatFrequencyMS", "journal", "loadBalanced", "localThresholdMS", "maxConnecting"),
+        *("maxIdleTimeMS", "maxPoolSize", "minPoolSize", "proxyHost", "proxyPassword", "proxyPort", "proxyUsername"),
+        *("readConcernLevel", "replicaSet", "retryReads", "retryWrites", "serverMonitoringMode"),
+        *("serverSelectionTimeoutMS", "socketTimeoutMS", "srvMaxHosts", "srvServiceName", "tls"),
+        *(
+            "tlsAllowInvalidCertificates",
+            "tlsAllowInvalidHostnames",
+            "tlsCAFile",
+            "tlsCRLFile",
+            "tlsCertificateKeyFile",
+        ),
+        *("tlsCertificateKeyFilePassword", "tlsDisableOCSPEndpointCheck", "tlsInsecure", "w", "waitQueueTimeoutMS"),
+        *("wTimeoutMS", "wtimeoutMS", "zlibCompressionLevel", "ssl"),
+    }
+)
+"""Options of a MongoDB URL that reach the driver. `readPreference` is not among them: reads go to the primary."""
+
+
+def check_url(url: object) -> str | None:
+    """Return the database that a URL names, if it does.
+
+    Raises:
+        ConfigurationError: It is not a URL of MongoDB's, or has an option that a store cannot work with.
+    """
+    if not isinstance(url, str) or not url.startswith(("mongodb://", _SRV)):
+        raise ConfigurationError(f"url must be a str such as {_FORM}, or with mongodb+srv")
+    try:
+        # Without +srv, or the driver would ask for the servers now.
+        found = parse_uri("mongodb://" + url.removeprefix(_SRV) if url.startswith(_SRV) else url, warn=False)
+    except (PyMongoError, ValueError, TypeError) as error:
+        # What the driver says can repeat a password, so only the names of options are taken from it.
+        said = str(error).lower()
+        options = [part.partition("=")[0] for part in url.partition("?")[2].split("&")]
+        named = [option for option in options if option and unquote(option).lower() in said]
+        wrong = f"; look at the option {' or '.join(named)}" if named else ""
+        raise ConfigurationError(
+            f"url must have the form {_FORM}, with : / ? # [ ] @ in the user name and password percent-encoded{wrong}"
+        ) from None
+    _check_options(found["options"])
+    database: str | None = found["database"]
+    return database
+
+
+def check_client(client: object) -> None:
+    """Refuse what is neither a PyMongo `AsyncMongoClient` nor a Motor client, or does not wait for its writes."""
+    motor: Any = sys.modules.get("motor.motor_asyncio")
+    if not isinstance(client, AsyncMongoClient) and not (motor and isinstance(client, motor.AsyncIOMotorClient)):
+        raise ConfigurationError(
+            "client must be a pymongo.AsyncMongoClient or a motor.motor_asyncio.AsyncIOMotorClient, "
+            f"got {type(client).__name__}"
+        )
+    if not client.write_concern.acknowledged:
+        raise ConfigurationError(_UNACKNOWLEDGED)
+
+
+def check_names(db_name: object, coll_name: object) -> None:
+    """Refuse names of a database or a MongoDB collection that MongoDB does not take."""
+    if not isinstance(db_name, str) or not _DB_NAME.fullmatch(db_name) or _size(db_name) > _LONGEST_DB_NAME:
+        raise ConfigurationError(
+            f'db_name must be 1 to 63 bytes without / \\ . space " $ * < > : | ? and NUL, got {db_name!r}'
+        )
+    if not isinstance(coll_name, str) or not _COLL_NAME.fullmatch(coll_name) or _size(db_name, coll_name) > _LONGEST:
+        raise ConfigurationError(
+            "coll_name must be a name without $, NUL, and dots at its ends, not of the system's, and with db_name at "
+            f"most {_LONGEST} bytes long; got {coll_name!r}"
+        )
+
+
+async def connect(url: str) -> tuple[Client, AsyncGenerator[None]]:
+    """Make a client, and what closes it: its `aclose`, or the orderly end of the event loop."""
+    client = await in_worker(_make, url)  # it reads certificates from files
+    guard = _close_at_end_of_loop(client)
+    await anext(guard)
+    return client, guard
+
+
+def _make(url: str) -> Client:
+    options = {} if re.search(r"[?&]w=", url, re.IGNORECASE) else {"w": "majority"}
+    return AsyncMongoClient(url, **options)
+
+
+async def _close_at_end_of_loop(client: Client) -> AsyncGenerator[None]:
+    """Close a client when this generator is closed: `asyncio.run` does that to all of them at its end."""
+    try:
+        yield
+    finally:
+        await client.close()
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    if "readPreference" in options:
+        raise ConfigurationError("a store reads from the primary; leave readPreference out of the URL")
+    if options.get("w") == 0:
+        raise ConfigurationError(_UNACKNOWLEDGED)
+
+
+def _size(*names: str) -> int:
+    return sum(len(name.encode(errors="replace")) for name in names)
+
+
+_UNACKNOWLEDGED = 'w=0 lets no write be acknowledged, which a store needs; use w="majority"'

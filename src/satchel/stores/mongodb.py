@@ -1,0 +1,332 @@
+"""`MongoDBStore`: entries as documents in one MongoDB collection (`mongodb://host/database`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..base import BaseStore, Condition, Done, Outcome, Wrote
+from ..clock import NEVER, Clock, system_clock
+from ..codec import LARGE, Codec
+from ..envelope import Record
+from ..errors import SatchelError
+from ..names import Ref
+from ..network import DEFAULT_TIMEOUT, check_one_way
+from ..registry import missing_extra
+from ..sending import translated
+from ..threads import Turns, in_worker
+
+try:
+    import pymongo
+except ModuleNotFoundError as error:
+    raise missing_extra("MongoDBStore", "mongodb", error) from error
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+from pymongo.errors import BulkWriteError, WriteError
+from pymongo.read_preferences import ReadPreference
+
+from ._mongodb_client import DRIVER_OPTIONS, Client, check_client, check_names, check_url, connect
+from ._mongodb_document import (
+    LARGEST_VALUE,
+    date_of,
+    deadline_fields,
+    document_id,
+    is_version,
+    names_in,
+    not_ours,
+    range_behind,
+    range_of,
+    read_document,
+    write_document,
+)
+from ._mongodb_errors import failures_in, is_taken, refusal, translate
+from ._mongodb_index import has_index, make_index
+
+if TYPE_CHECKING:
+    from motor.motor_asyncio import AsyncIOMotorClient
+
+T = TypeVar("T")
+Query = dict[str, Any]
+
+_PAGE = 500
+_AT_ONCE = 16
+_TRIES = 3
+_RAW = CodecOptions(document_class=RawBSONDocument)
+_OURS: Query = {"satchel": {"$gte": 1}}
+
+
+class MongoDBStore(BaseStore):
+    """Keeps entries as documents in one MongoDB collection, JSON values as BSON that MongoDB's own tools can search.
+
+    The first write makes a TTL index, by which the server reclaims expired entries. `docs/stores/mongodb.md` has the
+    layout, and the privileges that are needed.
+
+    Args:
+        client: A `pymongo.AsyncMongoClient` or Motor client of the caller's, instead of a URL; it stays open.
+        url: Where the server is, with options for the driver; `mongodb://localhost` by default.
+        db_name: The database; by default the one that the URL names, or else `satchel`.
+        coll_name: The MongoDB collection for everything that this store holds.
+        timeout: Seconds that a request may take; None for no end.
+        codec: Encodes values; JSON by default. What other codecs make is kept as bytes.
+        clock: Gives the present as seconds since the Unix epoch.
+
+    Raises:
+        ConfigurationError: An option has a wrong form, or the client does not wait for its writes.
+    """
+
+    url_parts = {"url": "url"}  # noqa: RUF012  # the base says ClassVar
+    url_query = DRIVER_OPTIONS
+    _culls_itself = True
+    _max_value_bytes = LARGEST_VALUE
+
+    def __init__(
+        self,
+        client: Client | AsyncIOMotorClient[Any] | None = None,
+        *,
+        url: str | None = None,
+        db_name: str | None = None,
+        coll_name: str = "satchel",
+        timeout: float | None = DEFAULT_TIMEOUT,
+        codec: Codec | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
+        check_one_way("client", client, url=url)
+        self._url = "mongodb://localhost" if url is None else url
+        named = check_url(self._url)
+        if client is not None:
+            check_client(client)
+        self._db_name = db_name if db_name is not None else named or "satchel"
+        check_names(self._db_name, coll_name)
+        self._coll_name = coll_name
+        self._where = f"{self._db_name}.{coll_name}"
+        self._own = client is None
+        self._client: Any = client  # PyMongo's and Motor's are alike in what is used here
+        self._collection: Any = None
+        self._indexed = False
+        super().__init__(codec=codec, clock=clock, timeout=timeout)
+
+    def __repr__(self) -> str:
+        return f"MongoDBStore({self._where!r})"
+
+    async def _open(self) -> None:
+        if self._own:
+            self._client, self._guard = await connect(self._url)
+        try:
+            database = self._client.get_database(self._db_name)
+            self._collection = database.get_collection(
+                self._coll_name, codec_options=_RAW, read_preference=ReadPreference.PRIMARY
+            )
+            with self._limit():
+                self._indexed = await has_index(database, self._coll_name)
+        except BaseException:
+            await self._close()
+            raise
+
+    async def _close(self) -> None:
+        if self._own:
+            await self._guard.aclose()
+
+    async def _ping(self) -> None:
+        with self._limit():
+            await self._client.admin.command("ping")
+
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+        names = [document_id(ref) for ref in refs]
+        with self._limit():
+            if len(names) == 1:
+                found = await self._collection.find_one({"_id": names[0]})
+                documents = [] if found is None else [found]
+            else:
+                query = {"_id": {"$in": names}}
+                documents = await self._collection.find(query, batch_size=len(names)).to_list(None)
+        outcomes: dict[Any, Outcome] = {}
+        turns = Turns()
+        for document in documents:
+            raw = document.raw
+            name, outcome = read_document(raw) if len(raw) < LARGE else await in_worker(read_document, raw)
+            outcomes[name] = outcome
+            await turns.after(len(raw))
+        return [outcomes.get(name) for name in names]
+
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+        # What is no entry is no match: then inserting fails, instead of replacing what another program put there.
+        writes = [({"_id": name, **_OURS}, document) for name, document in await self._documents(records)]
+        outcomes: list[Wrote] = [None] * len(writes)
+        left = list(range(len(writes)))
+        for _ in range(_TRIES):  # inserting also fails when another process has just put the same new entry
+            failures = await self._upsert([writes[index] for index in left])
+            for index, failure in zip(left, failures, strict=True):
+                outcomes[index] = None if failure is None else self._refusal(failure)
+            left = [index for index, failure in zip(left, failures, strict=True) if is_taken(failure)]
+            if not left:
+                break
+        return outcomes
+
+    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
+        async def delete(ref: Ref) -> bool:
+            found = await self._collection.find_one_and_delete(
+                {"_id": document_id(ref), **_OURS}, projection={"deadline": 1}
+            )
+            deadline = None if found is None else found.get("deadline", NEVER)
+            return deadline is not None and not (isinstance(deadline, (int, float)) and deadline <= now)
+
+        return await self._each(delete, refs)
+
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
+        documents = await self._documents([(ref, record) for ref, record, _ in items])
+        new = [at for at, (_, _, condition) in enumerate(items) if condition is None]
+        outcomes: list[Done] = [False] * len(items)
+        if new:
+            # What lives is no match: then inserting fails.
+            expired = {**_OURS, "deadline": {"$lte": now}}
+            failures = await self._upsert([({"_id": documents[at][0], **expired}, documents[at][1]) for at in new])
+            for at, failure in zip(new, failures, strict=True):
+                outcomes[at] = True if failure is None else not is_taken(failure) and self._refusal(failure)
+
+        async def replace(at: int) -> bool:
+            name, document = documents[at]
+            result = await self._collection.replace_one(self._with_version(name, items[at][2], now), document)
+            return bool(result.matched_count)
+
+        others = [at for at, (_, _, version) in enumerate(items) if version is not None and is_version(version)]
+        for at, outcome in zip(others, await self._each(replace, others), strict=True):
+            outcomes[at] = outcome
+        return outcomes
+
+    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
+        async def delete(item: tuple[Ref, str]) -> bool:
+            ref, version = item
+            if not is_version(version):
+                return False
+            result = await self._collection.delete_one(self._with_version(document_id(ref), version, now))
+            return bool(result.deleted_count)
+
+        return await self._each(delete, items)
+
+    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
+        async def touch(item: tuple[Ref, float]) -> bool:
+            ref, deadline = item
+            change: Query = {"$set": deadline_fields(deadline)}
+            if deadline == NEVER:
+                change["$unset"] = {"expire_at": ""}
+            query = {"_id": document_id(ref), **_OURS, "deadline": {"$gt": now}}
+            return bool((await self._collection.update_one(query, change)).matched_count)
+
+        return await self._each(touch, items)
+
+    async def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
+        where = range_of(collection, prefix)
+        while True:
+            names = await self._names({"_id": where, **_OURS, "deadline": {"$gt": self.clock()}})
+            yield [names_in(name)[1] for name in names]
+            if len(names) < _PAGE:
+                return
+            where = {"$gt": names[-1], "$lt": where["$lt"]}
+
+    async def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
+        where = {"$gte": ""}
+        while True:
+            names = await self._names({"_id": where, **_OURS, "deadline": {"$gt": self.clock()}})
+            page = list(dict.fromkeys([names_in(name)[0] for name in names]))
+            yield page
+            if len(names) < _PAGE:
+                return
+            where = range_behind(page[-1])  # past the rest of a collection that has more entries
+
+    async def _destroy_collection(self, collection: str, now: float) -> bool:
+        return await self._empty({"_id": range_of(collection), **_OURS}, now)
+
+    async def _destroy(self, now: float) -> bool:
+        return await self._empty(_OURS, now)
+
+    async def _cull(self, now: float) -> int:
+        return await self._remove({"expire_at": {"$lte": date_of(now)}, "deadline": {"$lte": now}, **_OURS})
+
+    def _translate(self, error: Exception) -> SatchelError | None:
+        return translate(error, self._where)
+
+    def _limit(self) -> AbstractContextManager[object]:
+        """Let the driver and the server give up a little before the base does: then the driver can say why."""
+        return nullcontext() if self._timeout is None else pymongo.timeout(self._timeout * 0.9)
+
+    async def _make_index(self) -> None:
+        if not self._indexed:
+            with self._limit():
+                await make_index(self._collection)
+            self._indexed = True
+
+    async def _documents(self, records: Sequence[tuple[Ref, Record]]) -> list[tuple[str, RawBSONDocument]]:
+        documents = []
+        turns = Turns()
+        for ref, record in records:
+            name, size = document_id(ref), len(record.payload)
+            small = size < LARGE
+            documents.append(
+                (name, write_document(name, record) if small else await in_worker(write_document, name, record))
+            )
+            await turns.after(size)
+        await self._make_index()
+        return documents
+
+    async def _upsert(self, writes: Sequence[tuple[Query, RawBSONDocument]]) -> Sequence[Mapping[str, Any] | None]:
+        """Replace what matches each query, or insert; give for each None, or what the server says against it."""
+        try:
+            with self._limit():
+                if len(writes) == 1:
+                    await self._collection.replace_one(*writes[0], upsert=True)
+                else:
+                    requests: Any = [pymongo.ReplaceOne(query, document, upsert=True) for query, document in writes]
+                    await self._collection.bulk_write(requests, ordered=False)
+        except WriteError as error:
+            return [error.details or {"code": error.code}]
+        except BulkWriteError as error:
+            return failures_in(error, len(writes))
+        return [None] * len(writes)
+
+    def _refusal(self, failure: Mapping[str, Any]) -> SatchelError:
+        return not_ours() if is_taken(failure) else refusal(failure.get("code"), failure, self._where)
+
+    def _with_version(self, name: str, version: Condition, now: float) -> Query:
+        return {"_id": name, **_OURS, "version": version, "deadline": {"$gt": now}}
+
+    async def _each(self, change: Callable[[T], Awaitable[bool]], items: Sequence[T]) -> list[Done]:
+        """Make single changes, a few at a time: what the server says of a batch does not tell one from another."""
+        turns = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(item: T) -> bool:
+            async with turns:
+                return await change(item)
+
+        with self._limit():
+            if len(items) == 1:
+                return [await change(items[0])]
+            outcomes = await asyncio.gather(*map(one, items), return_exceptions=True)
+        return [self._done(outcome) for outcome in outcomes]
+
+    def _done(self, outcome: bool | BaseException) -> Done:
+        if isinstance(outcome, Exception):
+            return translated(self, outcome, "write")
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    async def _names(self, query: Query) -> list[Any]:
+        with self._limit():
+            cursor = self._collection.find(query, {"_id": 1}, sort=[("_id", 1)], limit=_PAGE, batch_size=_PAGE)
+            return [document["_id"] for document in await cursor.to_list(None)]
+
+    async def _empty(self, query: Query, now: float) -> bool:
+        lived = await self._remove({**query, "deadline": {"$gt": now}})
+        await self._remove(query)
+        return lived > 0
+
+    async def _remove(self, query: Query) -> int:
+        """Remove what matches, in pieces, each of which takes a bounded time."""
+        removed = 0
+        while names := await self._in_time(self._names(query)):
+            with self._limit():
+                matching = {"$and": [{"_id": {"$in": names}}, query]}
+                removed += (await self._in_time(self._collection.delete_many(matching))).deleted_count
+        return removed

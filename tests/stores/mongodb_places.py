@@ -1,0 +1,36 @@
+"""What the tests of the MongoDB store share."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+
+from satchel.testing import StoreConformance
+
+
+@contextmanager
+def detector_for_pymongo() -> Iterator[BlockBuster]:
+    """Detect calls that block, but for one of the driver's own.
+
+    For each server that it comes to know PyMongo looks whether there is a file `/.dockerenv`. There is no option
+    against it, and no hook to do it elsewhere: it belongs to the event loop from the start.
+    """
+    with blockbuster_ctx("satchel") as detector:
+        detector.functions["os.stat"].can_block_in("pymongo/pool_options.py", "get_container_env_info")
+        yield detector
+
+
+@pytest.fixture(autouse=True)
+def blocking_detector() -> Iterator[BlockBuster]:
+    with detector_for_pymongo() as detector:
+        yield detector
+
+
+class MongoDBConformance(StoreConformance):
+    persistent = True
+
+    @pytest.fixture(autouse=True)
+    def blocking_detector(self) -> Iterator[BlockBuster]:
+        with detector_for_pymongo() as detector:
+            yield detector

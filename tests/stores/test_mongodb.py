@@ -1,0 +1,15 @@
+from pathlib import Path
+
+import pytest
+
+from satchel import Clock
+from satchel.stores.mongodb import MongoDBStore
+from tests.servers import server_url
+from tests.stores.mongodb_places import MongoDBConformance
+
+pytestmark = pytest.mark.server("mongodb")
+
+
+class TestEmulatedMongoDBStore(MongoDBConformance):
+    def make_store(self, clock: Clock, place: Path) -> MongoDBStore:
+        return MongoDBStore(url=server_url("mongodb"), coll_name=place.name, clock=clock)
