@@ -42,6 +42,7 @@ class ClusterConnections:
         self._own = own
         self._room = asyncio.Semaphore(MAX_CONNECTIONS)
         self._outdated = True
+        self._slots: Any = None
         self._learning = asyncio.Lock()
 
     async def execute(self, commands: Sequence[Command], *, changes: bool) -> Sequence[Any]:
@@ -82,8 +83,13 @@ class ClusterConnections:
             await self._client.nodes_manager.aclose("startup_nodes")
 
     async def _primaries(self) -> list[ClusterNode]:
-        self._outdated = True  # a node that none of our keys was on yet may have joined
+        """Return the nodes that hold all keys among them, those too that joined since the last time."""
         await self._learn()
+        slots = await self._ask(self._client.get_primaries()[0], ("CLUSTER", "SLOTS"))
+        if slots != self._slots:
+            self._outdated = True
+            await self._learn()
+            self._slots = slots
         return self._client.get_primaries()
 
     async def _ask(self, node: ClusterNode, command: Command) -> Any:

@@ -1,0 +1,44 @@
+"""What the tests of Redis share: a suite that cleans up, as a listing looks at everything that a server holds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+
+from satchel import Clock
+from satchel.stores.redis import RedisStore
+from satchel.testing import StoreConformance
+from tests.servers import server_url
+
+
+class RedisConformance(StoreConformance):
+    __test__ = False
+    persistent = True
+    server: ClassVar[str]
+    prefixes: ClassVar[set[bytes]] = set()
+
+    def make_store(self, clock: Clock, place: Path) -> RedisStore:
+        self.prefixes.add(place.name.encode())
+        return RedisStore(server_url(self.server), prefix=place.name, clock=clock)
+
+    @pytest.fixture(autouse=True, scope="class")
+    @classmethod
+    def clean_server(cls) -> Iterator[None]:
+        yield
+        with plain_client(server_url(cls.server)) as client:
+            for key in list(client.scan_iter("satchel-*", count=1000)):
+                if key.partition(b":")[0] in cls.prefixes:
+                    client.unlink(key)
+
+
+def plain_client(url: str) -> redis.Redis | redis.RedisCluster:
+    """Return a client that blocks, for what a test does beside the store."""
+    parts = urlsplit(url)
+    if parts.scheme == "redis+cluster":
+        return redis.RedisCluster(host=parts.hostname, port=parts.port)
+    if parts.scheme == "redis+sentinel":
+        return redis.Sentinel([(parts.hostname, parts.port)]).master_for(parts.path.strip("/"))
+    return redis.Redis.from_url(url)
