@@ -96,7 +96,16 @@ def mongodb(server: Server) -> str:
 
 
 def dynamodb_local(server: Server) -> str:
-    """Start AWS's DynamoDB Local."""
+    """Start AWS's DynamoDB Local, with its tables in memory: on disk a write takes eight times as long."""
+    return _dynamodb(server, "-inMemory")
+
+
+def dynamodb_on_disk(server: Server) -> str:
+    """Start AWS's DynamoDB Local so that its tables survive it."""
+    return _dynamodb(server, "-dbPath", str(server.folder("data")))
+
+
+def _dynamodb(server: Server, *storage: str) -> str:
     java, place, port = program("java", "default-jre-headless"), dynamodb(), server.port_for("main")
     memory = [
         "-XX:TieredStopAtLevel=1",
@@ -104,7 +113,7 @@ def dynamodb_local(server: Server) -> str:
         "-Xmx256m",
         f"-Djava.library.path={place}/DynamoDBLocal_lib",
     ]
-    options = ["-sharedDb", "-disableTelemetry", "-port", str(port), "-dbPath", str(server.folder("data"))]
+    options = ["-sharedDb", "-disableTelemetry", "-port", str(port), *storage]
     server.spawn([java, *memory, "-jar", str(place / "DynamoDBLocal.jar"), *options])
     server.wait_until(lambda: _answers(port))
     return f"http://{HOST}:{port}"

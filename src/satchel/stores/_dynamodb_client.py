@@ -25,18 +25,27 @@ _SETTINGS = AioConfig(
 )
 
 
-def check_options(table_name: object, client: object, making: Mapping[str, str | None]) -> None:
-    """Refuse options that cannot work.
-
-    Args:
-        table_name: The name of the table.
-        client: The client that was given; None for one of the store's own.
-        making: The arguments to make that with.
-    """
+def check_table_options(table_name: object, create_table: object, consistent_reads: object) -> None:
+    """Refuse options about the table that cannot work."""
     if not isinstance(table_name, str) or not _TABLE_NAME.fullmatch(table_name):
         raise ConfigurationError(
             f"table_name must be 3 to 255 of the characters a-z A-Z 0-9 _ . - or the ARN of a table; got {table_name!r}"
         )
+    if not isinstance(create_table, (bool, Mapping)):
+        raise ConfigurationError(
+            f"create_table must be a bool, or a mapping of arguments of CreateTable; got {type(create_table).__name__}"
+        )
+    if not isinstance(consistent_reads, bool):
+        raise ConfigurationError(f"consistent_reads must be a bool, got {type(consistent_reads).__name__}")
+
+
+def check_client_options(client: object, making: Mapping[str, str | None]) -> None:
+    """Refuse a client that cannot be used, and arguments with which none can be made.
+
+    Args:
+        client: The client that was given; None for one of the store's own.
+        making: The arguments to make that with.
+    """
     if client is not None and not (
         isinstance(client, AioBaseClient) and client.meta.service_model.service_name == "dynamodb"
     ):

@@ -108,6 +108,11 @@ def _not_reached(error: Exception, table: str, where: str) -> SatchelError | Non
         return StoreUnavailableError(
             f"DynamoDB in {where} cannot be reached: check region_name, endpoint_url and the network"
         )
+    if type(error) is driver.HTTPClientError:  # not one of the many below it: the driver itself failed
+        return StoreError(
+            f"the driver could not send a request to DynamoDB in {where}; a client that was given to the store must "
+            "stay open as long as the store"
+        )
     if isinstance(error, driver.HTTPClientError):
         return StoreUnavailableError(f"the connection to DynamoDB in {where} broke ({type(error).__name__})")
     if isinstance(error, ResponseParserError):

@@ -22,7 +22,7 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("DynamoDBStore", "dynamodb", error) from error
 
-from ._dynamodb_client import OwnClient, apart, check_options
+from ._dynamodb_client import OwnClient, apart, check_client_options, check_table_options
 from ._dynamodb_errors import CONDITION_FAILED, THROTTLED, code_of, translate, was_sent_before
 from ._dynamodb_expressions import (
     if_expired,
@@ -111,7 +111,8 @@ class DynamoDBStore(BaseStore):
             "aws_session_token": aws_session_token,
         }
         check_one_way("client", client, **self._making)
-        check_options(table_name, client, self._making)
+        check_client_options(client, self._making)
+        check_table_options(table_name, create_table, consistent_reads)
         self._table_name = table_name
         self._given_client = client
         self._own_client: OwnClient | None = None
