@@ -1,0 +1,158 @@
+"""`Bucket`: the requests to an object store, each said once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, GenericError, NotModifiedError, PreconditionError
+
+from ..envelope import HEADER_SIZE, Record, unpack
+from ..errors import ConfigurationError, IntegrityError
+from ..names import MAX_NAME_BYTES
+from ._objectstore_errors import code_of, is_missing_bucket
+from ._objectstore_layout import HASH_MARK
+
+_AT_ONCE = 64
+_PAGE = 250
+_WITH_NAMES = HEADER_SIZE + 2 * (2 + MAX_NAME_BYTES)
+_MAGIC = b"\x89S"
+_TAG: tuple[Literal["e_tag", "version"], ...] = ("e_tag", "version")
+_REFUSED = (AlreadyExistsError, PreconditionError, NotModifiedError)
+
+Kind = Literal["create", "update"]
+Tag = dict[Literal["e_tag", "version"], str]
+
+
+class Found(NamedTuple):
+    """Is what was read of an object, and what identifies this content of it: ETag, and for gs:// its generation."""
+
+    wire: bytes
+    tag: Tag
+
+
+class Head:
+    """Is what a listing learns of one object.
+
+    Attributes:
+        path: Its path.
+        tag: What identifies its content.
+        record: Its header, without the payload; None when it cannot be read.
+        ours: It begins as entries do.
+    """
+
+    __slots__ = ("ours", "path", "record", "tag")
+
+    def __init__(self, path: str, found: Found) -> None:
+        wire, self.tag = found
+        self.path, self.ours = path, wire.startswith(_MAGIC)
+        try:
+            self.record: Record | None = unpack(wire)
+        except IntegrityError:
+            self.record = None
+
+
+class Bucket:
+    """Reads, writes, lists and removes objects.
+
+    Args:
+        client: An obstore store.
+        strict: One over the same objects that sends nothing twice by itself; for conditional writes.
+        proven: The kinds of conditions that the server is known to keep.
+    """
+
+    def __init__(self, client: Any, strict: Any, proven: set[Kind]) -> None:
+        self.client = client
+        self._strict = strict
+        self._proven = proven
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def read(self, path: str) -> Found | None:
+        """Return an object; None where there is none."""
+        return await self._get(path, None)
+
+    async def read_header(self, path: str) -> Found | None:
+        """Return the beginning of an object, the header and names of an entry; None where there is none."""
+        return await self._get(path, {"range": (0, _WITH_NAMES if HASH_MARK in path else HEADER_SIZE)})
+
+    async def write(self, path: str, wire: bytes) -> str:
+        """Write an object whatever is there, in one request however large it is; return its ETag."""
+        return str((await obstore.put_async(self.client, path, wire, use_multipart=False))["e_tag"])
+
+    async def swap(self, path: str, wire: bytes, tag: Tag | None) -> bool:
+        """Write an object if what is there has the tag, or nothing is there for None; say whether it did.
+
+        Raises:
+            ConfigurationError: The server writes whatever is there.
+        """
+        done = await self._put_if(path, wire, tag)
+        kind: Kind = "create" if tag is None else "update"
+        if done and kind not in self._proven and await self._put_if(path, wire, tag):
+            # The same again can only succeed where the condition is not looked at.
+            raise ConfigurationError(
+                f"this server ignores the condition of a write ({kind}); use one that keeps If-None-Match and If-Match"
+            )
+        self._proven.add(kind)
+        return done
+
+    async def pages(self, folder: str, after: str | None = None) -> AsyncIterator[Sequence[Any]]:
+        """Give what the bucket says of the objects below a folder, in pages."""
+        async for page in obstore.list(self.client, folder, offset=after, chunk_size=_PAGE):
+            yield page
+
+    async def folders(self, folder: str) -> Sequence[str]:
+        """Return the folders directly below a folder."""
+        return (await obstore.list_with_delimiter_async(self.client, folder))["common_prefixes"]
+
+    async def heads(self, paths: Sequence[str]) -> list[Head]:
+        """Return what the headers of objects say, but for those that have gone."""
+        heads = await _all(self._head(path) for path in paths)
+        return [head for head in heads if head is not None]
+
+    async def remove(self, paths: Sequence[str]) -> None:
+        """Remove objects, whatever they hold now."""
+        if paths:
+            await obstore.delete_async(self.client, paths)
+
+    async def _head(self, path: str) -> Head | None:
+        async with self._turns:
+            found = await self.read_header(path)
+        return None if found is None else Head(path, found)
+
+    async def _get(self, path: str, options: Any) -> Found | None:
+        try:
+            result = await obstore.get_async(self.client, path, options=options)
+            meta = result.meta
+            tag = {part: token for part in _TAG if (token := meta[part]) is not None}
+            return Found(bytes(await result.bytes_async()), tag)
+        except FileNotFoundError as error:
+            if is_missing_bucket(error):
+                raise
+            return None
+        except GenericError as error:
+            if code_of(error) == "InvalidRange":  # an object without a first byte
+                return Found(b"", {})
+            raise
+
+    async def _put_if(self, path: str, wire: bytes, tag: Tag | None) -> bool:
+        mode: Any = "create" if tag is None else tag
+        try:
+            await obstore.put_async(self._strict, path, wire, mode=mode)
+        except _REFUSED:
+            return False
+        except FileNotFoundError as error:  # S3's answer to a condition on what is not there
+            if tag is None or is_missing_bucket(error):
+                raise
+            return False
+        return True
+
+
+async def _all(works: Any) -> list[Any]:
+    """Await requests at the same time; when one fails, the others have ended before its error is raised."""
+    outcomes = await asyncio.gather(*works, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return outcomes

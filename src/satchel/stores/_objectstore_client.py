@@ -1,0 +1,90 @@
+"""What speaks to the object store: made from a URL, or the user's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from obstore.exceptions import BaseError
+from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
+
+from ..errors import ConfigurationError
+
+KINDS: dict[str, Callable[..., Any]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
+
+_URL = re.compile(r"([a-z0-9]+)://([^/?#@]+)/?([^?#]*)", re.DOTALL)
+_UNORDERED = "--x-s3"  # S3 Express: its listings come in no order, and cannot begin in the middle
+_NO_END = timedelta(days=1)
+_RESENDS = 3
+
+
+class Target:
+    """Is which bucket a URL names.
+
+    Raises:
+        ConfigurationError: It has another form.
+    """
+
+    def __init__(self, url: str) -> None:
+        match = _URL.fullmatch(url) if isinstance(url, str) else None
+        if match is None or match[1] not in KINDS:
+            raise ConfigurationError("url must be s3://bucket, gs://bucket or az://container, with /prefix if need be")
+        self.scheme, self.bucket, self.prefix = match[1], match[2], match[3].strip("/")
+        if self.bucket.endswith(_UNORDERED):
+            raise ConfigurationError(f"{self} is a directory bucket, whose listings have no order; take another kind")
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.bucket}"
+
+
+def check_client(client: object) -> None:
+    """Refuse what is no obstore store that keeps the conditions of writes.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if not isinstance(client, (S3Store, GCSStore, AzureStore, MemoryStore)):
+        raise ConfigurationError(
+            "client must be an S3Store, GCSStore, AzureStore or MemoryStore of obstore, which keep the conditions of "
+            f"writes; got {type(client).__name__}"
+        )
+    if isinstance(client, S3Store) and str(client.config.get("bucket", "")).endswith(_UNORDERED):
+        raise ConfigurationError("client is of a directory bucket, whose listings have no order; take another kind")
+
+
+def connect(target: Target, options: dict[str, Any], timeout: float | None) -> tuple[Any, Any]:
+    """Make two clients: one that sends again what failed, and one for conditional writes, which does not.
+
+    A conditional write that was carried out and is sent again is refused by what it wrote itself. Only who sends it
+    once knows what the answer means.
+
+    Args:
+        target: The bucket.
+        options: Those of the driver's that were given.
+        timeout: Seconds for one request; None for no end.
+
+    Raises:
+        ConfigurationError: The driver refuses the options.
+    """
+    length = _NO_END if timeout is None else timedelta(seconds=timeout)
+    http = {"timeout": length}
+    if str(options.get("endpoint", "")).startswith("http://"):
+        http["allow_http"] = True  # type: ignore[assignment]  # a dict of whatever the driver takes
+    again = {
+        "max_retries": _RESENDS,
+        "retry_timeout": length,
+        "backoff": {"init_backoff": timedelta(milliseconds=50), "max_backoff": timedelta(seconds=1)},
+    }
+    try:
+        first, second = (
+            KINDS[target.scheme](target.bucket, client_options=http, retry_config=retries, **options)
+            for retries in (again, {"max_retries": 0})
+        )
+    except (BaseError, ValueError, OSError) as error:
+        raise ConfigurationError(
+            f"obstore makes no client for {target} of these options ({type(error).__name__}): check them, and for "
+            "gs:// and az:// the environment variables that it reads"
+        ) from error
+    return first, second

@@ -1,0 +1,121 @@
+"""What obstore raises, in satchel's errors.
+
+What it says is left out but for the server's code: it holds addresses and names. The original is the cause.
+"""
+
+from __future__ import annotations
+
+import re
+
+from obstore.exceptions import (
+    BaseError,
+    GenericError,
+    InvalidPathError,
+    NotSupportedError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+    UnknownConfigurationKeyError,
+)
+
+from ..errors import (
+    ConfigurationError,
+    SatchelError,
+    StoreError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+    ValueTooLargeError,
+)
+
+_CODE = re.compile(r"<Code>([A-Za-z]{1,60})</Code>|\(code: ([A-Za-z]{1,60})\)")
+_STATUS = re.compile(r"status code: (\d{3})")
+_METADATA_SERVICES = ("169.254.169.254", "169.254.170.2", "fd00:ec2::254", "metadata.google.internal")
+
+_NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound"})
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"})
+_UNKNOWN_CREDENTIALS = frozenset(
+    {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthenticationFailed", "InvalidSecurity"}
+)
+_ELSEWHERE = frozenset(
+    {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect", "TemporaryRedirect"}
+)
+_GIVE_CREDENTIALS = (
+    "give access_key_id and secret_access_key, or set up one of the ways in which obstore finds credentials"
+)
+
+
+def code_of(error: Exception) -> str:
+    """Return the server's word for what went wrong; the empty str when it gave none."""
+    match = _CODE.search(str(error))
+    return (match[1] or match[2]) if match else ""
+
+
+def is_missing_bucket(error: Exception) -> bool:
+    """Say whether it was the bucket that was not found, rather than an object."""
+    return code_of(error) in _NO_BUCKET
+
+
+def is_throttled(error: Exception) -> bool:
+    """Say whether the server refused a request for now, without doing anything."""
+    return _status_of(error) in (429, 503)
+
+
+def is_unsure(error: Exception) -> bool:
+    """Say whether the request may have been carried out all the same."""
+    return isinstance(error, GenericError) and not 300 <= _status_of(error) < 500
+
+
+def translate(error: Exception, place: str) -> SatchelError | None:
+    """Return the satchel error for one of obstore's; None for those that are not.
+
+    Args:
+        error: What was raised.
+        place: How messages call the bucket.
+    """
+    code, status = code_of(error), _status_of(error)
+    if is_missing_bucket(error):
+        return StoreError(f"there is no {place}: check its name, the endpoint and the region, or make it ({code})")
+    if isinstance(error, UnknownConfigurationKeyError):
+        return ConfigurationError(f"an option for {place} is not one that obstore knows; a newer obstore may")
+    if not isinstance(error, (BaseError, FileNotFoundError, NotImplementedError)):
+        return None
+    if any(name in str(error) for name in _METADATA_SERVICES):
+        return StoreError(f"there are no credentials for {place}: {_GIVE_CREDENTIALS}")
+    if code in _EXPIRED:
+        return StoreError(f"the credentials for {place} have expired: get new ones ({code})")
+    if code == "RequestTimeTooSkewed":
+        return StoreError(f"{place} finds the time of the request wrong: set the clock of this host ({code})")
+    if code in _UNKNOWN_CREDENTIALS or isinstance(error, UnauthenticatedError):
+        return StoreError(f"{place} does not accept the credentials: {_GIVE_CREDENTIALS} ({code or status})")
+    if isinstance(error, PermissionDeniedError) or code == "AccessDenied":
+        return StoreError(
+            f"the credentials do not permit this on {place}: allow reading, writing, listing and deleting objects "
+            f"({code or status})"
+        )
+    if code in _ELSEWHERE or status in (301, 307):
+        return StoreError(f"{place} is in another region: give the one it is in as region ({code or status})")
+    if code == "EntityTooLarge":
+        return ValueTooLargeError(f"the entry is larger than an object of {place} may be, when written at once")
+    if isinstance(error, (InvalidPathError, NotSupportedError, NotImplementedError)):
+        return StoreError(f"{place} does not take a request of this kind ({type(error).__name__})")
+    return _failed(error, place, code, status)
+
+
+def _failed(error: Exception, place: str, code: str, status: int) -> SatchelError:
+    if status in (429, 503):
+        return StoreUnavailableError(f"{place} refuses requests for now: try later, or more slowly ({code or status})")
+    if status >= 500:
+        return StoreUnavailableError(f"{place} failed ({code or status}); a write may or may not have happened")
+    if status:
+        return StoreError(f"{place} refused the request ({code or status})")
+    if "TimedOut" in str(error) or "timed out" in str(error):
+        return StoreTimeoutError(f"{place} did not answer in time; a write may or may not have happened")
+    if "builder error" in str(error):
+        return ConfigurationError(
+            f"the endpoint of {place} cannot be used: give it as https://host or https://host:port"
+        )
+    return StoreUnavailableError(f"{place} cannot be reached: check the endpoint, the region and the network")
+
+
+def _status_of(error: Exception) -> int:
+    match = _STATUS.search(str(error))
+    return int(match[1]) if match else 0

@@ -1,0 +1,153 @@
+"""Looking through all objects: who lives, and who can be reclaimed.
+
+What lives stands in the header of each object, so that every look at an object is one small request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Any, TypeVar
+
+from ..clock import NEVER
+from ..envelope import Record, new_version, pack
+from ._objectstore_bucket import Bucket, Head
+from ._objectstore_layout import Layout, beginning, collection_of, just_before, key_of
+from ._objectstore_removal import Removal
+
+T = TypeVar("T")
+
+
+TOMBSTONE_DEADLINE = 0.0
+"""Long ago for every clock."""
+GRACE = 300.0
+"""Seconds for which a tombstone stays: who deleted the entry, and did not get an answer, may look for it."""
+
+
+def tombstone(now: float) -> Record:
+    """Return what stands for a deleted entry. No two are alike, so that each can be told by its ETag."""
+    return Record(payload=b"", codec=0, version=new_version(), updated_at=now, deadline=TOMBSTONE_DEADLINE)
+
+
+def lives(record: Record | None, now: float) -> bool:
+    """Say whether there is an entry which has not expired."""
+    return record is not None and (record.deadline == NEVER or record.deadline > now)
+
+
+class Sweep:
+    """Lists and reclaims.
+
+    Args:
+        bucket: Where the objects are.
+        layout: How they are named.
+        removal: Deletes those that have not changed.
+        timeout: Seconds for one step; None for no end.
+    """
+
+    def __init__(self, bucket: Bucket, layout: Layout, removal: Removal, timeout: float | None) -> None:
+        self._bucket = bucket
+        self._layout = layout
+        self._removal = removal
+        self._timeout = timeout
+        self._after: str | None = None
+
+    async def keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[list[str]]:
+        """Give the keys of living entries in pages."""
+        folder = self._layout.folder(collection)
+        start = f"{folder}/{beginning(prefix)}"
+        async for page in self._bucket.pages(folder, just_before(start) if prefix else None):
+            heads = await self._bucket.heads(self._entries(page, start))
+            keys = [_key(head) for head in heads if lives(head.record, now)]
+            yield [key for key in keys if key is not None and key.startswith(prefix)]
+            last = page[-1]["path"]
+            if last > start and not last.startswith(start):
+                return
+
+    async def collections(self, now: float) -> AsyncIterator[list[str]]:
+        """Give the collections with a living entry, each once; a page without any between long searches."""
+        for folder in await self._bucket.folders(self._layout.root):
+            async for page in self._bucket.pages(folder):
+                found = await self._any_living(self._entries(page), now)
+                names = None if found is None else _collection(folder, found)
+                yield [] if names is None else [names]
+                if found is not None:
+                    break
+
+    async def destroy(self, folder: str, now: float) -> bool:
+        """Remove every entry below a folder; say whether one lived."""
+        lived = False
+        async for heads in self._heads(folder):
+            lived = lived or any(lives(head.record, now) for head in heads)
+            await self._in_time(self._bucket.remove([head.path for head in heads if head.ours]))
+        return lived
+
+    async def all(self, now: float) -> int:
+        """Reclaim all that can be; return how many entries had expired."""
+        count = 0
+        async for heads in self._heads(self._layout.root):
+            count += await self._in_time(self._reclaim(heads, now))
+        return count
+
+    async def some(self, most: int, now: float) -> int:
+        """Reclaim among the next objects, about so many, going on where the last such step ended."""
+        seen = count = 0
+        async for heads in self._heads(self._layout.root, self._after):
+            count += await self._in_time(self._reclaim(heads, now))
+            seen += len(heads)
+            if heads:
+                self._after = heads[-1].path
+            if seen >= most:
+                return count
+        self._after = None
+        return count
+
+    async def _in_time(self, work: Awaitable[T]) -> T:
+        async with asyncio.timeout(self._timeout):
+            return await work
+
+    async def _reclaim(self, heads: Sequence[Head], now: float) -> int:
+        expired = [head for head in heads if _has_expired(head.record, now)]
+        buried = [head for head in heads if _is_buried(head.record, now)]
+        if not expired and not buried:
+            return 0
+        if await self._removal.works():
+            return sum((await self._removal.remove([*expired, *buried]))[: len(expired)])
+        # A deletion could hit what is put at this moment; a tombstone cannot, and takes next to no room.
+        stone = pack(tombstone(now))
+        return sum([await self._bucket.swap(head.path, stone, head.tag) for head in expired])
+
+    async def _heads(self, folder: str, after: str | None = None) -> AsyncIterator[list[Head]]:
+        pages = self._bucket.pages(folder, after)
+        while (page := await self._in_time(anext(pages, None))) is not None:
+            yield await self._in_time(self._bucket.heads(self._entries(page)))
+
+    async def _any_living(self, paths: list[str], now: float) -> Head | None:
+        start, count = 0, 1  # most often the first one lives
+        while start < len(paths):
+            for head in await self._bucket.heads(paths[start : start + count]):
+                if lives(head.record, now):
+                    return head
+            start, count = start + count, 64
+        return None
+
+    def _entries(self, page: Sequence[Any], start: str = "") -> list[str]:
+        paths = [str(meta["path"]) for meta in page]
+        return [path for path in paths if path.startswith(start) and self._layout.folder_of(path) is not None]
+
+
+def _has_expired(record: Record | None, now: float) -> bool:
+    return record is not None and record.deadline != TOMBSTONE_DEADLINE and not lives(record, now)
+
+
+def _is_buried(record: Record | None, now: float) -> bool:
+    return record is not None and record.deadline == TOMBSTONE_DEADLINE and record.updated_at + GRACE <= now
+
+
+def _key(head: Head) -> str | None:
+    key = key_of(head.path)
+    return head.record.names[1] if key is None and head.record is not None and head.record.names else key
+
+
+def _collection(folder: str, head: Head) -> str | None:
+    collection = collection_of(folder)
+    return head.record.names[0] if collection is None and head.record is not None and head.record.names else collection

@@ -1,0 +1,253 @@
+"""`ObjectStore`: one object an entry in a bucket of S3, Google Cloud Storage or Azure (`s3:// gs:// az://`)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import msgspec
+
+from ..base import Condition, Done, Outcome, Wrote
+from ..clock import NEVER, Clock, system_clock
+from ..codec import Codec
+from ..envelope import Record, pack, unpack, unpack_outcome
+from ..errors import ConfigurationError, ConflictError, SatchelError
+from ..keyed import KeyedStore
+from ..names import Ref
+from ..network import DEFAULT_TIMEOUT, check_one_way
+from ..registry import missing_extra
+from ..threads import in_worker
+
+try:
+    from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
+except ModuleNotFoundError as error:
+    raise missing_extra("ObjectStore", "objectstore", error) from error
+
+from ._objectstore_bucket import Bucket, Kind, Tag
+from ._objectstore_client import Target, check_client, connect
+from ._objectstore_errors import is_throttled, is_unsure, translate
+from ._objectstore_layout import DEFAULT_PREFIX, Layout
+from ._objectstore_removal import Removal
+from ._objectstore_sweep import Sweep, lives, tombstone
+
+Decide = Callable[[Record | None], Record | bool]
+"""Takes the living entry, and gives what to write in its place, or the outcome if nothing is to be written."""
+
+_TRIES = 12
+_LONGEST_PAUSE = 0.5
+_LOOKS_FOR_EACH = 2
+
+
+class ObjectStore(KeyedStore):
+    """Keeps entries in a bucket, one object each: for values that are large, or read far more often than listed.
+
+    Conditional writes are those of the object store, by ETag. A deleted entry becomes an object of 46 bytes, which
+    `cull` removes five minutes later; so do expired ones. Listing keys reads the header of each: one request an entry.
+
+    Args:
+        url: `s3://bucket`, `gs://bucket` or `az://container`, with `/prefix` behind it if need be.
+        client: An `S3Store`, `GCSStore`, `AzureStore` or `MemoryStore` of obstore to use instead of a url.
+        prefix: What the names of all objects begin with, `satchel` unless the url says it. It is this store's alone.
+        endpoint: For s3, where the service is if it is not AWS, as `https://host:port`.
+        region: For s3, the region of the bucket.
+        access_key_id: For s3, who one is; else obstore looks for credentials in the environment and the machine.
+        secret_access_key: For s3, the secret of that key.
+        session_token: For s3, the third part of credentials that end.
+        virtual_hosted_style_request: For s3, the bucket's name is in the host name rather than in the path.
+        timeout: Seconds that a request may take; None for no end.
+        codec: Encodes values; JSON by default.
+        clock: Gives the present as seconds since the Unix epoch.
+
+    Raises:
+        ConfigurationError: An option is wrong, or two exclude each other. At the first call: obstore takes it for
+            wrong. At the first conditional write: the server ignores its condition.
+    """
+
+    url_parts = {"url": "url"}  # noqa: RUF012  # the base says ClassVar
+    _max_value_bytes = 5 * 1024**3 - 16 * 1024  # the largest object that one request writes, and room
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        client: S3Store | GCSStore | AzureStore | MemoryStore | None = None,
+        prefix: str | None = None,
+        endpoint: str | None = None,
+        region: str | None = None,
+        access_key_id: str | None = None,
+        secret_access_key: str | None = None,
+        session_token: str | None = None,
+        virtual_hosted_style_request: bool | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        codec: Codec | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
+        options: dict[str, object] = {
+            "endpoint": endpoint,
+            "region": region,
+            "access_key_id": access_key_id,
+            "secret_access_key": secret_access_key,
+            "session_token": session_token,
+            "virtual_hosted_style_request": virtual_hosted_style_request,
+        }
+        check_one_way("client", client, url=url, **options)
+        self._given_client = client
+        self._target = None
+        if client is not None:
+            check_client(client)
+        elif url is None:
+            raise ConfigurationError("give a url, such as s3://bucket, or a client")
+        else:
+            self._target = Target(url)
+        self._options = {name: value for name, value in options.items() if value is not None}
+        _check_options(self._target, self._options)
+        self._layout = Layout(_one_prefix(self._target, prefix))
+        self._owed = 0
+        super().__init__(codec=codec, clock=clock, timeout=timeout)
+
+    def __repr__(self) -> str:
+        return f"ObjectStore({self._place!r}, prefix={self._layout.root!r})"
+
+    async def _read_one(self, ref: Ref) -> Outcome:
+        found = await self._bucket.read(self._layout.path(ref))
+        return None if found is None else unpack_outcome(found.wire)
+
+    async def _write_one(self, ref: Ref, record: Record) -> Wrote:
+        await self._bucket.write(self._layout.path(ref), pack(record))
+        self._owed += record.deadline != NEVER
+        return None
+
+    async def _delete_one(self, ref: Ref, now: float) -> Done:
+        return await self._bury(ref, now, lambda record: record is not None)
+
+    async def _delete_if_one(self, ref: Ref, version: str, now: float) -> Done:
+        return await self._bury(ref, now, lambda record: record is not None and record.version == version)
+
+    async def _put_if_one(self, ref: Ref, record: Record, condition: Condition, now: float) -> Done:
+        self._owed += record.deadline != NEVER
+        return await self._exchange(
+            ref, now, lambda there: record if condition == (None if there is None else there.version) else False
+        )
+
+    async def _touch_one(self, ref: Ref, deadline: float, now: float) -> Done:
+        def decide(record: Record | None) -> Record | bool:
+            if record is None or record.deadline == deadline:
+                return record is not None
+            return msgspec.structs.replace(record, deadline=deadline)
+
+        self._owed += deadline != NEVER
+        return await self._exchange(ref, now, decide, whole=True)
+
+    def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
+        return self._sweep.keys(collection, prefix, now)
+
+    def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
+        return self._sweep.collections(now)
+
+    async def _destroy_collection(self, collection: str, now: float) -> bool:
+        return await self._sweep.destroy(self._layout.folder(collection), now)
+
+    async def _destroy(self, now: float) -> bool:
+        return await self._sweep.destroy(self._layout.root, now)
+
+    async def _cull(self, now: float) -> int:
+        looks, self._owed = self._owed * _LOOKS_FOR_EACH, 0
+        return await self._sweep.some(looks, now)
+
+    async def cull(self) -> int:
+        """Reclaim the space of expired entries now, and return how many there were.
+
+        This looks at every object. What the store does by itself now and then is bounded by what was written: it looks
+        at two objects for each entry that was deleted or has a deadline.
+        """
+        return await self._machinery.administer("cull", lambda: self._sweep.all(self.clock()))
+
+    async def _ping(self) -> None:
+        await self._bucket.read_header(f"{self._layout.root}/ping")
+
+    def _hidden_names(self, ref: Ref) -> Ref | None:
+        return self._layout.hidden(ref)
+
+    def _translate(self, error: Exception) -> SatchelError | None:
+        return translate(error, self._place)
+
+    async def _open(self) -> None:
+        client = strict = self._given_client
+        if self._target is not None:  # it reads files: certificates, for some also credentials
+            client, strict = await in_worker(connect, self._target, self._options, self._timeout)
+        proven: set[Kind] = set() if isinstance(client, S3Store) else {"create", "update"}
+        self._bucket = Bucket(client, strict, proven)
+        removal = Removal(self._bucket, self._layout.root, self._timeout)
+        self._sweep = Sweep(self._bucket, self._layout, removal, self._timeout)
+
+    async def _close(self) -> None:
+        self._abandon()
+
+    def _abandon(self) -> None:
+        vars(self).pop("_bucket", None)
+        vars(self).pop("_sweep", None)
+
+    @property
+    def _place(self) -> str:
+        return "the bucket of the client" if self._target is None else str(self._target)
+
+    async def _bury(self, ref: Ref, now: float, wanted: Callable[[Record | None], bool]) -> bool:
+        """Put a tombstone in the place of a living entry, if it is the one wanted; say whether it was."""
+        stone = tombstone(now)
+        done = await self._exchange(ref, now, lambda record: stone if wanted(record) else False)
+        if done:
+            self._owed += 1
+            self._machinery._cull_if_due(1)
+        return done
+
+    async def _exchange(self, ref: Ref, now: float, decide: Decide, *, whole: bool = False) -> bool:
+        """Replace what is there in one atomic step, after a look at it; again when another writer was faster."""
+        path, sent = self._layout.path(ref), None
+        for attempt in range(_TRIES):
+            if attempt:
+                await asyncio.sleep(random.uniform(0.5, 1) * min(_LONGEST_PAUSE, 0.01 * 2**attempt))  # noqa: S311  # spreads load, hides nothing
+            found = await (self._bucket.read(path) if whole else self._bucket.read_header(path))
+            record = None if found is None else unpack(found.wire)
+            if sent is not None and _is_same(record, sent):
+                return True  # a client that sends again by itself was refused by what it wrote
+            choice = decide(record if lives(record, now) else None)
+            if isinstance(choice, bool):
+                return choice
+            sent = choice
+            if await self._swap(path, sent, None if found is None else found.tag):
+                return True
+        raise ConflictError(f"{_TRIES} times another writer was faster; try again")
+
+    async def _swap(self, path: str, record: Record, tag: Tag | None) -> bool:
+        try:
+            return await self._bucket.swap(path, pack(record), tag)
+        except Exception as error:
+            if is_throttled(error):
+                return False
+            if is_unsure(error):
+                found = await self._bucket.read_header(path)
+                if found is not None and _is_same(unpack(found.wire), record):
+                    return True
+            raise
+
+
+def _is_same(record: Record | None, other: Record) -> bool:
+    return record is not None and (record.version, record.deadline) == (other.version, other.deadline)
+
+
+def _one_prefix(target: Target | None, prefix: str | None) -> str:
+    of_url = "" if target is None else target.prefix
+    if of_url and prefix is not None:
+        raise ConfigurationError("prefix is given twice: by the url and as an option")
+    return of_url or (DEFAULT_PREFIX if prefix is None else prefix)
+
+
+def _check_options(target: Target | None, options: dict[str, object]) -> None:
+    if target is not None and target.scheme != "s3" and options:
+        raise ConfigurationError(
+            f"{min(options)} is an option of s3:// alone; for {target.scheme}:// give a client, or set the environment "
+            "variables that obstore reads"
+        )
+    if ("access_key_id" in options) != ("secret_access_key" in options):
+        raise ConfigurationError("access_key_id and secret_access_key are given both or not at all")
