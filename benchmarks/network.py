@@ -1,0 +1,72 @@
+"""What the benchmarks of network stores share: the same work for each store, and where the server is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from key_value.aio.stores.base import BaseStore as PeerStore
+
+from benchmarks.harness import Contender, Report, Work
+from benchmarks.value import PROFILE
+
+KEYS = [f"user:{number}" for number in range(2_000)]
+TTL = 3600
+STEPS = {1: 1_000, 32: 2_000, 90: 2_000}
+"""For each number of tasks, so many operations a round."""
+
+Call = Callable[[str], Awaitable[Any]]
+
+
+def port_of(server: str) -> int:
+    """Return the port of a server that runs for the benchmarks."""
+    port = urlsplit(os.environ[f"SATCHEL_TEST_{server.upper()}_URL"]).port
+    assert port is not None
+    return port
+
+
+def compare(report: Report, makers: Mapping[str, Callable[[], Any]], steps: Mapping[int, int] = STEPS) -> None:
+    """Time putting and getting a value of 300 bytes by each store, for each number of tasks.
+
+    Args:
+        report: Takes the figures.
+        makers: Each store's name, and how to make it; it is an asynchronous context manager, and has `get` and `put`
+            as satchel's stores have, or as py-key-value-aio's.
+        steps: For each number of tasks, so many operations a round.
+    """
+    for title, verb in (("put", _put), ("get", _get)):
+        contenders = {name: _using(make, verb) for name, make in makers.items()}
+        for tasks, count in steps.items():
+            report.compare(title, contenders, steps=count, tasks=tasks)
+
+
+def _put(store: Any) -> Call:
+    if isinstance(store, PeerStore):
+        return lambda key: store.put(key, PROFILE, collection="peers", ttl=TTL)
+    return lambda key: store.put("users", key, PROFILE, ttl=TTL)
+
+
+def _get(store: Any) -> Call:
+    if isinstance(store, PeerStore):
+        return lambda key: store.get(key, collection="peers")
+    return lambda key: store.get("users", key)
+
+
+def _using(make: Callable[[], Any], verb: Callable[[Any], Call]) -> Contender:
+    @asynccontextmanager
+    async def contender() -> AsyncIterator[Work]:
+        async with make() as store:
+            put, call = _put(store), verb(store)
+            for key in KEYS:
+                await put(key)
+
+            async def work(steps: range) -> None:
+                for step in steps:
+                    await call(KEYS[step % len(KEYS)])
+
+            yield work
+
+    return contender
