@@ -1,0 +1,143 @@
+"""How an entry becomes an Elasticsearch document, and back.
+
+A document has the names and the header of an entry as fields, and its value in one of two:
+
+* `value`: a JSON object as it is, searchable, where Elasticsearch is sure to give it back the same,
+* `payload`: the encoded value in base64, for all others.
+
+The checksum is that of the encoded value, so that an object that came back different would be refused, not returned.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+from ..clock import NEVER
+from ..codec import JsonCodec
+from ..envelope import Record
+from ..errors import IntegrityError
+from ..names import Escaping, Ref
+
+FORMAT = 1
+NOT_OURS = "the document under this name is not one that satchel wrote; remove it, or choose another index_prefix"
+"""What to do about a document that is no entry."""
+
+MAPPING: dict[str, Any] = {
+    "dynamic": "strict",
+    "_meta": {"satchel_format": FORMAT},
+    "properties": {
+        "collection": {"type": "keyword"},
+        "key": {"type": "keyword"},
+        "deadline": {"type": "double"},
+        "updated_at": {"type": "double"},
+        "version": {"type": "keyword", "index": False, "doc_values": False},
+        "codec": {"type": "integer", "index": False, "doc_values": False},
+        "checksum": {"type": "long", "index": False, "doc_values": False},
+        "value": {"type": "flattened", "depth_limit": 100, "ignore_above": 1024},
+        "payload": {"type": "binary"},
+    },
+}
+NEEDED_TYPES = {"collection": "keyword", "key": "keyword", "deadline": "double"}
+"""The types without which listing and expiry would give wrong answers."""
+
+_NAME = Escaping(max_bytes=255)  # two of them and a colon: an _id has at most 512 bytes
+_LARGEST_OBJECT = 16 * 1024  # Lucene takes terms of 32,766 bytes: a name's path and a text of the value
+_encode = msgspec.json.Encoder().encode
+
+
+class Document(msgspec.Struct):
+    """Is an entry as Elasticsearch holds it."""
+
+    collection: str
+    key: str
+    version: str
+    updated_at: float
+    deadline: float | None
+    codec: int
+    checksum: int
+    value: Any = msgspec.UNSET
+    payload: bytes | msgspec.UnsetType = msgspec.UNSET
+
+
+class State(msgspec.Struct):
+    """Is what a change has to know of a document.
+
+    Attributes:
+        guard: Makes a change conditional on the document being the one that was looked at.
+        version: The version of the entry; None where the document is no entry.
+        deadline: The deadline of the entry.
+    """
+
+    guard: dict[str, int]
+    version: str | None
+    deadline: float
+
+    def lives(self, now: float) -> bool:
+        """Say whether the entry has not expired."""
+        return self.deadline > now
+
+
+def document_id(ref: Ref) -> str:
+    """Return the `_id` of an entry; no two entries have the same."""
+    return f"{_NAME.escape(ref[0])}:{_NAME.escape(ref[1])}"
+
+
+def is_searchable(record: Record) -> bool:
+    """Say whether a value is a JSON object that can be indexed as it is."""
+    payload = record.payload
+    return (
+        record.codec == JsonCodec.number
+        and len(payload) <= _LARGEST_OBJECT
+        and payload.startswith(b"{")
+        and b"\\u0000" not in payload  # no name in an indexed object may have a NUL
+    )
+
+
+def document(ref: Ref, record: Record, *, searchable: bool) -> bytes:
+    """Return an entry as the JSON of its document."""
+    return _encode(
+        Document(
+            collection=ref[0],
+            key=ref[1],
+            version=record.version,
+            updated_at=record.updated_at,
+            deadline=None if record.deadline == NEVER else record.deadline,
+            codec=record.codec,
+            checksum=record.checksum or 0,
+            value=msgspec.Raw(record.payload) if searchable else msgspec.UNSET,
+            payload=msgspec.UNSET if searchable else record.payload,
+        )
+    )
+
+
+def deadline_only(deadline: float) -> bytes:
+    """Return the JSON of an update that sets a deadline and nothing else."""
+    return _encode({"doc": {"deadline": None if deadline == NEVER else deadline}})
+
+
+def record_of(ref: Ref, source: Any) -> Record | IntegrityError:
+    """Return the entry in a document's source, an error if it is none."""
+    try:
+        found = msgspec.convert(source, Document)
+    except msgspec.ValidationError:
+        return IntegrityError(NOT_OURS)
+    payload = _encode(found.value) if found.payload is msgspec.UNSET else found.payload
+    if (found.collection, found.key) != ref or (found.value is msgspec.UNSET) == (found.payload is msgspec.UNSET):
+        return IntegrityError(NOT_OURS)
+    deadline = NEVER if found.deadline is None else found.deadline
+    return Record(payload, found.codec, found.version, found.updated_at, deadline, checksum=found.checksum)
+
+
+def state_of(found: Any) -> State:
+    """Return the state of a document that `_mget` found."""
+    source = found.get("_source", {})
+    version, deadline = source.get("version"), source.get("deadline", math.nan)
+    ours = isinstance(version, str) and (deadline is None or isinstance(deadline, (int, float)))
+    return State(
+        guard={"if_seq_no": found["_seq_no"], "if_primary_term": found["_primary_term"]},
+        version=version if ours else None,
+        deadline=NEVER if deadline is None or not ours else deadline,
+    )

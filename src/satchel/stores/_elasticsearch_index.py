@@ -1,0 +1,305 @@
+"""`Index`: the one index of a store, and the requests that are made of it.
+
+Entries are written through an alias, and only through it: so that Elasticsearch never makes an index by itself, with a
+mapping of its own guess, when somebody has removed ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing, suppress
+from typing import Any, Final, Literal
+
+import msgspec
+from elastic_transport import ApiError, TransportError
+from elasticsearch import AsyncElasticsearch, BadRequestError, NotFoundError
+
+from ..codec import LARGE
+from ..envelope import Record
+from ..errors import ConfigurationError, SatchelError
+from ..names import Ref
+from ..sending import UNPROCESSED, Unprocessed
+from ..threads import in_worker
+from ._elasticsearch_documents import FORMAT, MAPPING, NEEDED_TYPES, deadline_only, document, document_id, is_searchable
+from ._elasticsearch_errors import ALREADY_THERE, MISSING_INDEX, failure, type_of
+
+PAGE = 1000
+_KEEP_ALIVE = "5m"
+_CLOSING = 2.0
+_REJECTED = "es_rejected_execution_exception"
+_HEADERS = {"accept": "application/json", "content-type": "application/x-ndjson"}
+
+
+class Changed(enum.Enum):
+    """Is the type of `CHANGED`."""
+
+    CHANGED = "changed"
+
+
+CHANGED: Final = Changed.CHANGED
+"""Of an action: not done, because the document is not, or no longer, the one that it was for."""
+
+Result = None | SatchelError | Literal[Changed.CHANGED, Unprocessed.UNPROCESSED]
+"""What came of an action: None for done."""
+
+_Answer = tuple[int, str]
+
+
+class Action(msgspec.Struct):
+    """Is one item of a bulk request.
+
+    Attributes:
+        kind: `index`, `create`, `update` or `delete`.
+        ref: The names of the entry.
+        guard: What the document must be for the action to be carried out.
+        record: What to write, for `index` and `create`.
+        deadline: What to set, for `update`.
+    """
+
+    kind: str
+    ref: Ref
+    guard: dict[str, int] = {}
+    record: Record | None = None
+    deadline: float = 0
+
+    def lines(self, *, searchable: bool) -> Iterable[bytes]:
+        """Return its lines in the body of the request."""
+        yield msgspec.json.encode({self.kind: {"_id": document_id(self.ref), **self.guard}})
+        if self.record is not None:
+            yield document(self.ref, self.record, searchable=searchable and is_searchable(self.record))
+        elif self.kind == "update":
+            yield deadline_only(self.deadline)
+
+
+class Index:
+    """Makes requests of the index of a store.
+
+    Attributes:
+        closed: The client may not be used any more.
+
+    Args:
+        client: Talks to the server.
+        name: The name of the alias; the index behind it has a number after it.
+    """
+
+    def __init__(self, client: AsyncElasticsearch, name: str) -> None:
+        self._client = client
+        # A change that was sent a second time could be told that it was not done.
+        self._changing = client.options(max_retries=0)
+        self._name = name
+        self._first = f"{name}-000001"
+        self.closed = False
+
+    async def check(self) -> None:
+        """See whether the index, if there is one, is of this store's making.
+
+        Raises:
+            ConfigurationError: It is not, or it was made by a later release.
+        """
+        try:
+            found = (await self._client.indices.get_mapping(index=self._name)).body
+        except NotFoundError as error:
+            if type_of(error.body) == MISSING_INDEX:
+                return
+            raise
+        if self._name in found:
+            raise ConfigurationError(
+                f"there is an index {self._name!r} that satchel did not make; choose another index_prefix"
+            )
+        if len(found) > 1:
+            raise ConfigurationError(f"the alias {self._name!r} stands for several indices; leave it only the newest")
+        for index, about in found.items():
+            _check_mapping(index, about.get("mappings", {}))
+
+    async def find(self, refs: Sequence[Ref], fields: Sequence[str] | None = None) -> list[Any]:
+        """Return for each entry its document as `_mget` gives it, None if there is none, or an error."""
+        ids = [document_id(ref) for ref in refs]
+        answer = await self._client.mget(index=self._name, ids=ids, source_includes=fields)
+        return [_found(item) for item in answer.body["docs"]]
+
+    async def carry_out(self, actions: Sequence[Action]) -> list[Result]:
+        """Carry out actions in one bulk request, and say of each what came of it.
+
+        The index is made if an action needs it. A document whose value Elasticsearch cannot index is written without
+        that.
+        """
+        if not actions:
+            return []
+        results = await self._send(actions, searchable=True)
+        missing = [n for n, result in enumerate(results) if result == (404, MISSING_INDEX) and actions[n].record]
+        if missing:
+            await self._create()
+            await self._again(actions, missing, results, searchable=True)
+        refused = [
+            n
+            for n, (status, _) in enumerate(results)
+            if status == 400 and (record := actions[n].record) is not None and is_searchable(record)
+        ]
+        if refused:
+            await self._again(actions, refused, results, searchable=False)
+        return [_result(action, *result) for action, result in zip(actions, results, strict=True)]
+
+    async def refresh(self) -> bool:
+        """Make all that was written until now appear in searches; say whether there is an index at all."""
+        try:
+            await self._client.indices.refresh(index=self._name)
+        except NotFoundError as error:
+            if type_of(error.body) == MISSING_INDEX:
+                return False
+            raise
+        return True
+
+    async def has_any(self, query: dict[str, Any]) -> bool:
+        """Say whether a document matches."""
+        answer = await self._client.search(
+            index=self._name, query=query, size=1, source=False, allow_partial_search_results=False
+        )
+        return bool(answer.body["hits"]["hits"])
+
+    async def remove_some(self, query: dict[str, Any]) -> int:
+        """Remove up to a page of the documents that match, none that has changed meanwhile; say how many."""
+        try:
+            answer = await self._changing.delete_by_query(
+                index=self._name, query=query, conflicts="proceed", refresh=True, max_docs=PAGE
+            )
+        except NotFoundError as error:
+            if type_of(error.body) == MISSING_INDEX:
+                return 0
+            raise
+        for failed in answer.body["failures"]:
+            raise failure(failed.get("status", 0), type_of({"error": failed.get("cause")}))
+        return int(answer.body["deleted"])
+
+    async def keys(self, query: dict[str, Any]) -> AsyncIterator[list[str]]:
+        """Give the keys of the documents that match, in order, in pages.
+
+        They are those of one point in time; of a later one, when the caller takes longer over a page than points in
+        time are kept.
+        """
+        last: str | None = None
+        while True:
+            last_before = last
+            beyond = [] if last is None else [{"range": {"key": {"gt": last}}}]
+            try:
+                async with aclosing(self._keys_of_one_time({"bool": {"filter": [query, *beyond]}})) as pages:
+                    async for page in pages:
+                        last = page[-1]
+                        yield page
+            except NotFoundError as error:
+                if type_of(error.body) == MISSING_INDEX:
+                    return
+                if last == last_before:
+                    raise
+            else:
+                return
+
+    async def collections(self, query: dict[str, Any]) -> AsyncIterator[list[str]]:
+        """Give the collections of the documents that match, each once, in pages."""
+        names: dict[str, Any] = {"size": PAGE, "sources": [{"collection": {"terms": {"field": "collection"}}}]}
+        while True:
+            answer = await self._client.search(
+                index=self._name,
+                query=query,
+                size=0,
+                aggregations={"names": {"composite": names}},
+                track_total_hits=False,
+                allow_partial_search_results=False,
+            )
+            found = answer.body["aggregations"]["names"]
+            if not found["buckets"]:
+                return
+            yield [bucket["key"]["collection"] for bucket in found["buckets"]]
+            names["after"] = found["after_key"]
+
+    async def _keys_of_one_time(self, query: dict[str, Any]) -> AsyncGenerator[list[str]]:
+        opened = await self._client.open_point_in_time(index=self._name, keep_alive=_KEEP_ALIVE)
+        pit, after = opened.body["id"], None
+        try:
+            while True:
+                answer = await self._client.search(
+                    pit={"id": pit, "keep_alive": _KEEP_ALIVE},
+                    query=query,
+                    sort=[{"key": "asc"}],
+                    search_after=after,
+                    size=PAGE,
+                    source=False,
+                    track_total_hits=False,
+                    allow_partial_search_results=False,
+                )
+                hits = answer.body["hits"]["hits"]
+                if not hits:
+                    return
+                pit, after = answer.body["pit_id"], hits[-1]["sort"]
+                yield [hit["sort"][0] for hit in hits]
+        finally:
+            if not self.closed:
+                with suppress(ApiError, TransportError, TimeoutError):  # the server drops it by itself a little later
+                    async with asyncio.timeout(_CLOSING):
+                        await self._changing.close_point_in_time(id=pit)
+
+    async def _create(self) -> None:
+        """Make the index, unless another store has just made it."""
+        try:
+            await self._changing.indices.create(index=self._first, mappings=MAPPING, aliases={self._name: {}})
+        except BadRequestError as error:
+            if type_of(error.body) != ALREADY_THERE:
+                raise
+            found = (await self._client.indices.get_alias(index=self._first)).body
+            if self._name not in found.get(self._first, {}).get("aliases", {}):
+                raise ConfigurationError(
+                    f"the index {self._first!r} is there, but its alias {self._name!r} is not; add the alias if the "
+                    "index is this store's, or choose another index_prefix"
+                ) from None
+            await self.check()
+
+    async def _again(
+        self, actions: Sequence[Action], which: Sequence[int], results: list[_Answer], *, searchable: bool
+    ) -> None:
+        for n, result in zip(which, await self._send([actions[n] for n in which], searchable=searchable), strict=True):
+            results[n] = result
+
+    async def _send(self, actions: Sequence[Action], *, searchable: bool) -> list[_Answer]:
+        """Make a bulk request, and return for each action its status and the type of its error."""
+        size = sum([len(action.record.payload) for action in actions if action.record is not None])
+        lines = await in_worker(_lines, actions, searchable) if size >= LARGE else _lines(actions, searchable)
+        # Not the client's own bulk(): it makes a PUT of it, which aiohttp sends anew when its connection was lost.
+        answer = await self._changing.perform_request(
+            "POST", f"/{self._name}/_bulk", params={"require_alias": "true"}, headers=_HEADERS, body=lines
+        )
+        return [
+            (result["status"], type_of(result) if "error" in result else "")
+            for item in answer.body["items"]
+            for result in item.values()
+        ]
+
+
+def _lines(actions: Sequence[Action], searchable: bool) -> list[bytes]:
+    return [line for action in actions for line in action.lines(searchable=searchable)]
+
+
+def _found(item: dict[str, Any]) -> Any:
+    if item.get("found"):
+        return item
+    kind = type_of(item)
+    return None if "error" not in item or kind == MISSING_INDEX else failure(503, kind)
+
+
+def _result(action: Action, status: int, kind: str) -> Result:
+    if status < 300:
+        return None
+    if kind == _REJECTED or (kind == MISSING_INDEX and action.record is not None):
+        return UNPROCESSED  # in the second case the index is there, but this node has not heard of it yet
+    return CHANGED if status in (404, 409) else failure(status, kind)
+
+
+def _check_mapping(index: str, mapping: dict[str, Any]) -> None:
+    made = mapping.get("_meta", {}).get("satchel_format")
+    if type(made) is int and made > FORMAT:
+        raise ConfigurationError(f"the index {index!r} was made by a later release of satchel; upgrade this one")
+    types = {name: field.get("type") for name, field in mapping.get("properties", {}).items()}
+    if made != FORMAT or {name: types.get(name) for name in NEEDED_TYPES} != NEEDED_TYPES:
+        raise ConfigurationError(
+            f"the index {index!r} has another mapping than satchel gives it; choose another index_prefix"
+        )
