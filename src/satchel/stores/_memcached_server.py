@@ -6,6 +6,7 @@ import asyncio
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from contextvars import Context
 from typing import Any
 
@@ -199,15 +200,19 @@ class LentServer(Server):
 
     Args:
         node: emcache's own object for it.
+        patience: Seconds to wait for a connection, which emcache does for ever; None for no end.
     """
 
-    def __init__(self, node: Any) -> None:
+    def __init__(self, node: Any, patience: float | None) -> None:
         address = node.memcached_host_address
         super().__init__("memcached at " + (getattr(address, "path", "") or f"{address.address}:{address.port}"))
         self._node = node
+        self._patience = patience
 
     async def _ask(self, request: bytes, reply: Reply, *, changing: bool) -> None:
-        async with self._node.connection() as lent:
+        async with AsyncExitStack() as stack:
+            async with asyncio.timeout(self._patience):
+                lent = await stack.enter_async_context(self._node.connection())
             transport = lent._transport
             connection = Connection(transport)
             own = transport.get_protocol()

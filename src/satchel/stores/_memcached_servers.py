@@ -54,10 +54,13 @@ class Servers:
         client: An emcache client, whose servers these are.
         host: Where the only server is, without a client.
         port: Its port.
+        timeout: Seconds that a batch may take. A server of the client that cannot be reached takes half of them, so
+            that the others can still answer.
     """
 
-    def __init__(self, client: emcache.Client | None, host: str, port: int) -> None:
+    def __init__(self, client: emcache.Client | None, host: str, port: int, timeout: float | None) -> None:
         self._client: Any = client
+        self._patience = None if timeout is None else timeout / 2
         self._only = None if client is not None else OwnServer(host, port)
         self._lent: dict[object, LentServer] = {}
 
@@ -113,7 +116,7 @@ class Servers:
     def _of(self, node: object) -> LentServer:
         server = self._lent.get(node)
         if server is None:
-            server = self._lent[node] = LentServer(node)
+            server = self._lent[node] = LentServer(node, self._patience)
         return server
 
 

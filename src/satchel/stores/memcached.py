@@ -195,7 +195,7 @@ class MemcachedStore(BaseStore):
         return self._servers
 
     async def _open(self) -> None:
-        self._servers = Servers(self._client, self._host, self._port)
+        self._servers = Servers(self._client, self._host, self._port, self._timeout)
 
     async def _close(self) -> None:
         await self._open_servers.close()
