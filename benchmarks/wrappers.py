@@ -9,21 +9,26 @@ from typing import Any
 from benchmarks.harness import Contender, Report, Work
 from benchmarks.value import POST
 from satchel import MemoryStore
-from satchel.wrappers import BaseWrapper, Call, SanitizationWrapper, StatisticsWrapper, TTLWrapper
+from satchel.wrappers import (
+    BaseWrapper,
+    Call,
+    DefaultValueWrapper,
+    LimitSizeWrapper,
+    PrefixCollectionsWrapper,
+    PrefixKeysWrapper,
+    ReadOnlyWrapper,
+    RoutingStore,
+    SanitizationWrapper,
+    SingleCollectionWrapper,
+    StatisticsWrapper,
+    TTLWrapper,
+)
 
 STEPS = 10_000
 
 
 class ChangesNothing(BaseWrapper):
     pass
-
-
-class PrefixesKeys(BaseWrapper):
-    def _ref(self, collection: str, key: str) -> tuple[str, str]:
-        return collection, "prefix:" + key
-
-    def _unref(self, collection: str, key: str) -> str | None:  # noqa: ARG002  # a seam's
-        return key.removeprefix("prefix:")
 
 
 class GoesAround(BaseWrapper):
@@ -34,13 +39,26 @@ class GoesAround(BaseWrapper):
 WRAPPERS: dict[str, tuple[Callable[[Any], Any], float | None]] = {
     "MemoryStore": (lambda inner: inner, None),
     "changes nothing": (ChangesNothing, 0.3),
-    "prefixes keys": (PrefixesKeys, 0.5),
     "goes around": (GoesAround, None),
+    "ReadOnlyWrapper": (ReadsOnly, 0.3),
     "StatisticsWrapper": (StatisticsWrapper, 1.0),
     "TTLWrapper": (lambda inner: TTLWrapper(inner, maximum=3600), None),
     "TTLWrapper, sliding": (lambda inner: TTLWrapper(inner, default=3600, sliding=True), None),
+    "DefaultValueWrapper": (lambda inner: DefaultValueWrapper(inner, value=0), 0.5),
+    "LimitSizeWrapper": (lambda inner: LimitSizeWrapper(inner, max_bytes=65536), None),
+    "PrefixKeysWrapper": (lambda inner: PrefixKeysWrapper(inner, prefix="prefix"), 0.5),
+    "PrefixCollectionsWrapper": (lambda inner: PrefixCollectionsWrapper(inner, prefix="prefix"), 0.5),
+    "SingleCollectionWrapper": (lambda inner: SingleCollectionWrapper(inner, collection="all"), None),
+    "RoutingStore, collections": (lambda inner: RoutingStore(inner, collections={"other": MemoryStore()}), 0.5),
+    "RoutingStore, function": (lambda inner: RoutingStore(inner, MemoryStore(), route=lambda _, __: inner), 0.5),
     "SanitizationWrapper": (lambda inner: SanitizationWrapper(inner, preset="redis-v1"), None),
 }
+
+
+class ReadsOnly(ReadOnlyWrapper):
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        self.__dict__["put"] = inner.put  # so that there is something to read
 
 
 def getting(wrap: Callable[[Any], Any]) -> Contender:

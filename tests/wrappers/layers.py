@@ -27,13 +27,13 @@ from tests.wrappers.doubles import (
 
 
 def by_collection(inner):
-    a, b, c = (PrefixCollectionsWrapper(inner, prefix=prefix) for prefix in "abc")
-    return RoutingStore(a, collections={"A": b}, prefixes={"a::": c, "a": b})
+    a, b = (PrefixCollectionsWrapper(inner, prefix=prefix) for prefix in "ab")
+    return RoutingStore(a, collections={"A": b}, prefixes={"a::": a, "a": b})
 
 
 def by_key(inner):
-    a, b, c = (PrefixCollectionsWrapper(inner, prefix=prefix) for prefix in "abc")
-    return RoutingStore(a, b, c, route=lambda collection, key: [None, b, c][(len(collection) + ord(key[0])) % 3])
+    a, b = (PrefixCollectionsWrapper(inner, prefix=prefix) for prefix in "ab")
+    return RoutingStore(a, b, route=lambda collection, key: b if (len(collection) + ord(key[0])) % 2 else None)
 
 
 LAYERS = {

@@ -9,11 +9,11 @@ from satchel import MemoryStore
 from satchel.testing import StoreMachine
 from tests.wrappers.layers import LAYERS
 
-STACKS_AN_EXAMPLE = 5
-"""With the four heights and the 100 examples of the default profile: 2,000 stacks."""
+STACKS_AN_EXAMPLE = 7
+"""With the three heights and the 100 examples of the default profile: 2,100 stacks."""
 
 
-@pytest.mark.parametrize("height", [2, 3, 4, 5])
+@pytest.mark.parametrize("height", [2, 3, 4])
 def test_random_stacks_agree_with_a_dict(height, tmp_path):
     class StackMachine(StoreMachine):
         def __init__(self):

@@ -12,7 +12,7 @@ from ..capability import METHODS, NEEDED, Capability
 from ..clock import TTL
 from ..description import Described, Description
 from ..entry import Entry
-from ..errors import ConfigurationError, InvalidKeyError, SatchelError, UnsupportedOperationError
+from ..errors import ConfigurationError, SatchelError, UnsupportedOperationError
 from ..has_collections import HasCollections
 from ..lifecycle import finish_and_close, leave
 from ..names import MAX_NAME_BYTES, check_items, check_limit, check_name, check_names, check_prefix, utf8_size
@@ -281,14 +281,6 @@ class BaseWrapper(HasCollections, Seams, Described):
                 removed += await delete_many(page)
                 page = []
         return removed + await delete_many(page) > 0
-
-    @staticmethod
-    def _name(option: str, name: object, limit: int = MAX_NAME_BYTES) -> str:
-        """Return an option that is a name, or part of one, or refuse it."""
-        try:
-            return check_name(name, option, limit)
-        except InvalidKeyError as error:
-            raise ConfigurationError(str(error)) from None
 
     def _need_store(self, inner: object) -> None:
         if not isinstance(getattr(inner, "capabilities", None), Capability):

@@ -1,21 +1,22 @@
-"""`PrefixCollectionsWrapper`: collections of its own in a shared store (`?wrap=prefix_collections(prefix=app-)`)."""
+"""`PrefixCollectionsWrapper`: collections of its own in a shared store (`?wrap=prefix_collections(prefix=app)`)."""
 
 from __future__ import annotations
 
 from ..names import MAX_NAME_BYTES, check_name
 from ..protocol import AsyncKeyValue
 from .base import BaseWrapper
+from .naming import own_prefix
 
 
 class PrefixCollectionsWrapper(BaseWrapper):
-    """Puts a prefix before every collection, so that several share a store without meeting.
+    """Puts a prefix and a `:` before every collection, so that several share a store without meeting.
 
     Other collections inside are neither listed nor destroyed: `destroy` removes collection by collection.
 
     Args:
         inner: The store around which this is.
-        prefix: What stands before each collection. A collection that it makes longer than 4,096 bytes raises
-            `InvalidKeyError`.
+        prefix: What stands before each collection, with `:` and `%` in it escaped, so that no two prefixes meet. A
+            collection that it makes longer than 4,096 bytes raises `InvalidKeyError`.
 
     Raises:
         ConfigurationError: The prefix is no legal name, or leaves no room for a collection.
@@ -24,7 +25,7 @@ class PrefixCollectionsWrapper(BaseWrapper):
     _shares_store = True
 
     def __init__(self, inner: AsyncKeyValue, *, prefix: str) -> None:
-        self._start = self._name("prefix", prefix, MAX_NAME_BYTES - 1)
+        self._start = own_prefix(prefix)
         self._room = MAX_NAME_BYTES - len(self._start.encode())
         super().__init__(inner)
 

@@ -1,20 +1,22 @@
-"""`PrefixKeysWrapper`: keys of its own in collections that are shared (`?wrap=prefix_keys(prefix=app-)`)."""
+"""`PrefixKeysWrapper`: keys of its own in collections that are shared (`?wrap=prefix_keys(prefix=app)`)."""
 
 from __future__ import annotations
 
 from ..names import Ref
 from ..protocol import AsyncKeyValue
 from .base import BaseWrapper
+from .naming import own_prefix
 
 
 class PrefixKeysWrapper(BaseWrapper):
-    """Puts a prefix before every key, so that several share the collections of a store without meeting.
+    """Puts a prefix and a `:` before every key, so that several share the collections of a store without meeting.
 
     Other keys inside are neither listed nor destroyed: `destroy_collection` and `destroy` remove key by key.
 
     Args:
         inner: The store around which this is.
-        prefix: What stands before each key; it takes its length off the longest.
+        prefix: What stands before each key, with `:` and `%` in it escaped, so that no two prefixes meet. It takes its
+            length off the longest key.
 
     Raises:
         ConfigurationError: The prefix is no legal name, or leaves no room for a key.
@@ -24,13 +26,13 @@ class PrefixKeysWrapper(BaseWrapper):
 
     def __init__(self, inner: AsyncKeyValue, *, prefix: str) -> None:
         self._need_store(inner)
-        self._start = self._name("prefix", prefix, inner.max_key_bytes - 1)
+        self._start = own_prefix(prefix, inner.max_key_bytes)
         self._longest = inner.max_key_bytes - len(self._start.encode())
         super().__init__(inner)
 
     @property
     def max_key_bytes(self) -> int:
-        """The longest key, in UTF-8 bytes, without the prefix."""
+        """The longest key, in UTF-8 bytes, behind the prefix."""
         return self._longest
 
     def _ref(self, collection: str, key: str) -> Ref:

@@ -16,6 +16,7 @@ from ..protocol import AsyncKeyValue, SupportsEverything
 from .base import BaseWrapper
 from .call import NOT_GIVEN
 from .composite import CompositeStore, gather_batch
+from .naming import name_option
 
 D = TypeVar("D")
 Route = Callable[[str, str], AsyncKeyValue | None]
@@ -26,11 +27,6 @@ class RoutingStore(CompositeStore):
 
     An entry is in the store where its names lead, and nowhere else: what another store holds under the same names is
     neither found, listed nor destroyed. So a route that changes leaves behind what was put before.
-
-    ```python
-    store = RoutingStore(disk, collections={"sessions": redis}, prefixes={"cache-": memory})
-    store = RoutingStore(disk, memory, route=lambda collection, key: memory if key.startswith("draft-") else None)
-    ```
 
     Args:
         default: Where everything is kept that belongs nowhere else.
@@ -253,7 +249,7 @@ class _SomeKeys(BaseWrapper):
 def _places(option: str, places: Mapping[str, AsyncKeyValue] | None) -> dict[str, AsyncKeyValue]:
     if not isinstance(places, Mapping | None):
         raise ConfigurationError(f"{option} must be a mapping of names to stores, got {type(places).__name__}")
-    return {BaseWrapper._name(option, name): to for name, to in (places or {}).items()}
+    return {name_option(option, name): to for name, to in (places or {}).items()}
 
 
 async def _holds(view: BaseWrapper, collection: str) -> bool:

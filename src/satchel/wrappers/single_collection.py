@@ -10,6 +10,7 @@ from ..errors import ConfigurationError
 from ..names import Ref, check_name
 from ..protocol import AsyncKeyValue
 from .base import BaseWrapper
+from .naming import name_option
 
 _FRAME = re.compile(r"([1-9][0-9]{0,3}):")
 _SHORTEST = 8
@@ -33,7 +34,7 @@ class SingleCollectionWrapper(BaseWrapper):
 
     def __init__(self, inner: AsyncKeyValue, *, collection: str) -> None:
         self._need_store(inner)
-        self._whole = self._name("collection", collection)
+        self._whole = name_option("collection", collection)
         self._room = inner.max_key_bytes // 4
         self._longest = inner.max_key_bytes - self._room - len(f"{self._room}::")
         if inner.max_key_bytes < _SHORTEST:
