@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from pathlib import Path
 
 from benchmarks.harness import Report
+from scripts.test_servers.fleet import Fleet
+from scripts.test_servers.kinds import KINDS
 
 HERE = Path(__file__).parent
 NAMES = sorted(path.stem for path in HERE.glob("*.py") if "\ndef run(" in path.read_text("utf-8"))
@@ -20,11 +23,22 @@ def main() -> int:
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(NAMES):
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    for name in arguments.names or NAMES:
-        report = Report(name, arguments.rounds)
-        importlib.import_module(f"benchmarks.{name}").run(report)
-        report.write()
+    names = arguments.names or NAMES
+    with Fleet([server for server in map(server_of, names) if server]) as servers:
+        if servers.problems:
+            parser.error("; ".join(f"{name} cannot be had: {problem}" for name, problem in servers.problems.items()))
+        os.environ.update(servers.urls)
+        for name in names:
+            report = Report(name, arguments.rounds)
+            importlib.import_module(f"benchmarks.{name}").run(report)
+            report.write()
     return 0
+
+
+def server_of(name: str) -> str | None:
+    """Return the server that a benchmark needs; most are called as what they measure."""
+    server = {"objectstore": "s3"}.get(name, name)
+    return server if server in KINDS else None
 
 
 sys.exit(main())

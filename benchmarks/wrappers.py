@@ -36,6 +36,12 @@ class GoesAround(BaseWrapper):
         return await call()
 
 
+class ReadsOnly(ReadOnlyWrapper):
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        self.__dict__["put"] = inner.put  # so that there is something to read
+
+
 WRAPPERS: dict[str, tuple[Callable[[Any], Any], float | None]] = {
     "MemoryStore": (lambda inner: inner, None),
     "changes nothing": (ChangesNothing, 0.3),
@@ -53,12 +59,6 @@ WRAPPERS: dict[str, tuple[Callable[[Any], Any], float | None]] = {
     "RoutingStore, function": (lambda inner: RoutingStore(inner, MemoryStore(), route=lambda _, __: inner), 0.5),
     "SanitizationWrapper": (lambda inner: SanitizationWrapper(inner, preset="redis-v1"), None),
 }
-
-
-class ReadsOnly(ReadOnlyWrapper):
-    def __init__(self, inner: Any) -> None:
-        super().__init__(inner)
-        self.__dict__["put"] = inner.put  # so that there is something to read
 
 
 def getting(wrap: Callable[[Any], Any]) -> Contender:
