@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]  # it has no types
@@ -84,16 +85,16 @@ class Connections:
 
     async def _run(self, work: Callable[[Any], Awaitable[T]], *, writes: bool = False) -> T:
         connection = await self._pool.acquire()
+        process = connection.get_server_pid() if writes and not self._is_pooled else None
         try:
             result = await work(connection)
         except BaseException:
-            await self._follow_up(connection, writes=writes)
+            await self._follow_up(connection, process)
             raise
         await self._pool.release(connection)
         return result
 
-    async def _follow_up(self, connection: Any, *, writes: bool) -> None:
-        process = None if connection.is_closed() else connection.get_server_pid()
+    async def _follow_up(self, connection: Any, process: int | None) -> None:
         answered = False
         try:
             await connection.execute("SELECT 1", timeout=GRACE)
@@ -102,9 +103,10 @@ class Connections:
             pass  # what was to be found out: it does not answer
         finally:
             if not answered:
-                connection.terminate()
-                if writes and process is not None and not self._is_pooled:
+                if process is not None:
                     self._cut_off.add(process)
+                with suppress(asyncpg.InterfaceError):  # asyncpg's pool has parted with it already
+                    connection.terminate()
             await self._pool.release(connection)
 
     async def _end_what_was_cut_off(self) -> None:
