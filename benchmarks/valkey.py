@@ -9,7 +9,7 @@ import msgspec
 from key_value.aio.stores.valkey import ValkeyStore as PeerStore
 
 from benchmarks.harness import Report
-from benchmarks.network import TTL, compare, port_of
+from benchmarks.network import compare, port_of
 from satchel.stores.valkey import ValkeyStore
 
 
