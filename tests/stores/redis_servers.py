@@ -1,16 +1,21 @@
 """What the tests of Redis share: a suite that cleans up, as a listing looks at everything that a server holds."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import pytest
 import redis
+from redis.asyncio import Redis
 
 from satchel import Clock
 from satchel.stores.redis import RedisStore
 from satchel.testing import StoreConformance
+from scripts.test_servers.install import program
+from scripts.test_servers.server import HOST, Server, is_open
 from tests.servers import server_url
 
 
@@ -42,3 +47,25 @@ def plain_client(url: str) -> redis.Redis | redis.RedisCluster:
     if parts.scheme == "redis+sentinel":
         return redis.Sentinel([(parts.hostname, parts.port)]).master_for(parts.path.strip("/"))
     return redis.Redis.from_url(url)
+
+
+@contextmanager
+def redis_with(*options: str) -> Iterator[Server]:
+    """Start a Redis of the distribution with options of its own."""
+    with Server("redis", partial(_begin, options)) as server:
+        server.start()
+        yield server
+
+
+def _begin(options: tuple[str, ...], server: Server) -> str:
+    port = server.port_for("main")
+    place = ["--bind", HOST, "--dir", str(server.folder("data")), "--save", ""]
+    server.spawn([program("redis-server", "redis-server"), "--port", str(port), *place, *options])
+    server.wait_until(lambda: is_open(port))
+    return f"redis://{HOST}:{port}/0"
+
+
+async def tell(server: Server, *command: str) -> Any:
+    """Send a command to a server, beside the store."""
+    async with Redis(host=HOST, port=server.port, driver_info=None) as client:
+        return await client.execute_command(*command)
