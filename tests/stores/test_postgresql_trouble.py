@@ -47,7 +47,8 @@ async def until(condition: object) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_what_was_acknowledged_outlives_a_killed_server() -> None:
+@pytest.mark.parametrize("kind", ["postgresql", pytest.param("pgbouncer", marks=pytest.mark.server("pgbouncer"))])
+async def test_what_was_acknowledged_outlives_a_killed_server(kind: str) -> None:
     acknowledged: dict[str, int] = {}
     failures: list[SatchelError] = []
 
@@ -63,7 +64,7 @@ async def test_what_was_acknowledged_outlives_a_killed_server() -> None:
                 await asyncio.sleep(0.05)
 
     stop = asyncio.Event()
-    with private_server("postgresql") as server:
+    with private_server(kind) as server:
         async with PostgreSQLStore(url=server.url, timeout=5) as store:
             await store.put("c", "first", 1)
             writers = [asyncio.create_task(write(number)) for number in range(8)]
