@@ -1,6 +1,7 @@
 """A memcached that goes away, stops or is cut off: an error that says so, never a hang, never another call's reply."""
 
 import asyncio
+import gc
 import random
 import time
 
@@ -189,3 +190,22 @@ async def test_closing_ends_every_connection() -> None:
         await store.aclose()
     await asyncio.sleep(0.1)
     assert connections() < before + 10
+
+
+def test_a_loop_that_ends_in_the_midst_of_a_put_leaves_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
+    with private_server("memcached") as server:
+        store = MemcachedStore(port=server.port)
+
+        async def leave_behind() -> None:
+            await store.put("a", "k", 1)
+            pause(server)
+            task = asyncio.create_task(store.put("a", "k", 2))
+            await asyncio.sleep(0.02)
+            assert not task.done()
+
+        asyncio.run(leave_behind())
+        server.resume()
+        assert asyncio.run(store.get("a", "k")) in (1, 2)
+        asyncio.run(store.aclose())
+        gc.collect()
+        assert not [record.getMessage() for record in caplog.records if record.name == "asyncio"]

@@ -74,6 +74,19 @@ class Lines(Reply):
         return len(self.lines) == self._count, len(text) - len(rest), 0
 
 
+class Greeting(Lines):
+    """Is the one line by which memcached says its version."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def _take(self, text: bytes) -> tuple[bool, int, int]:
+        taken = super()._take(text)
+        if self.lines and not self.lines[0].startswith(b"VERSION "):
+            raise RefusedError(self.lines[0])
+        return taken
+
+
 class Values(Reply):
     """Is what `gets` finds: under each key the value and its CAS token."""
 

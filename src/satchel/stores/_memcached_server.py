@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from contextvars import Context
 from typing import Any
 
 from ..errors import SatchelError, StoreError, StoreUnavailableError, ValueTooLargeError
-from ._memcached_protocol import Connection, Lines, RefusedError, Reply, Settings
+from ._memcached_protocol import Connection, Greeting, Lines, RefusedError, Reply, Settings
 
 MAX_CONNECTIONS = 4
 """So many connections of a store's own are open at once, however many calls wait."""
@@ -50,7 +49,7 @@ class Server(ABC):
 
         What an earlier change sent and heard no answer to has been carried out by then, or never will be.
         """
-        if self._unsettled:
+        while self._unsettled:
             await asyncio.wait(self._unsettled)
         reply = Lines(count)
         try:
@@ -75,10 +74,7 @@ class Server(ABC):
 
     async def check(self) -> None:
         """Return when the server says that it is memcached."""
-        reply = Lines(1)
-        await self.ask(b"version\r\n", reply)
-        if not reply.lines[0].startswith(b"VERSION "):
-            raise self.refusal(reply.lines[0])
+        await self.ask(b"version\r\n", Greeting())
 
     def too_large(self, size: int, largest: int) -> SatchelError:
         """Return the error for an entry that the server would not take, and would drop what is there for."""
@@ -153,46 +149,38 @@ class OwnServer(Server):
         self._host, self._port = host, port
         self._idle: list[Connection] = []
         self._free = asyncio.Semaphore(MAX_CONNECTIONS)
-        self._guard: AsyncGenerator[None] | None = None
 
     async def _ask(self, request: bytes, reply: Reply, *, changing: bool) -> None:
         async with self._free:
-            connection = self._idle.pop() if self._idle else None
-            if connection is None or connection.closed:
+            while (connection := self._unused()) is None:
                 # In an empty context: what reads from it would keep alive what this caller's variables hold.
-                connection = await asyncio.create_task(self._connect(), context=Context())
+                await asyncio.create_task(self._connect(), context=Context())
             await self._ask_over(connection, request, reply, changing=changing)
             self._idle.append(connection)
 
-    async def _connect(self) -> Connection:
-        if self._guard is None:
-            self._guard = self._close_at_end_of_loop()
-            await anext(self._guard)
+    def _unused(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.closed:
+                return connection
+        return None
+
+    async def _connect(self) -> None:
+        """Add a connection to those that are idle, where it is also found when the caller has gone meanwhile."""
         _, connection = await asyncio.get_running_loop().create_connection(Connection, self._host, self._port)
         try:
-            reply = Lines(1)
-            await connection.ask(b"version\r\n", reply)
-            if not reply.lines[0].startswith(b"VERSION "):
-                raise RefusedError(reply.lines[0])
+            await connection.ask(b"version\r\n", Greeting())
         except BaseException:
             connection.cut()
             raise
-        return connection
-
-    async def _close_at_end_of_loop(self) -> AsyncGenerator[None]:
-        """Close when this generator is closed: `asyncio.run` does that to all of them at its end."""
-        try:
-            yield
-        finally:
-            idle, self._idle = self._idle, []
-            for connection in idle:
-                connection.cut()
-                await connection.ended()
+        self._idle.append(connection)
 
     async def close(self) -> None:
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.cut()
+            await connection.ended()
         await super().close()
-        if self._guard is not None:
-            await self._guard.aclose()
 
 
 class LentServer(Server):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..errors import SatchelError, StoreError
@@ -63,6 +63,23 @@ class Servers:
         self._patience = None if timeout is None else timeout / 2
         self._only = None if client is not None else OwnServer(host, port)
         self._lent: dict[object, LentServer] = {}
+        self._guard = self._close_at_end_of_loop()
+
+    async def open(self) -> None:
+        """Be ready to connect, which happens when something is asked."""
+        await anext(self._guard)
+
+    async def close(self) -> None:
+        """Close the connections that were opened here."""
+        await self._guard.aclose()
+
+    async def _close_at_end_of_loop(self) -> AsyncGenerator[None]:
+        """Close when this generator is closed: `asyncio.run` does that to all of them at its end."""
+        try:
+            yield
+        finally:
+            for server in (*self._lent.values(), *([] if self._only is None else [self._only])):
+                await server.close()
 
     async def gets(self, keys: Sequence[bytes]) -> list[tuple[bytes, int] | SatchelError | None]:
         """Return the value and the CAS token of each key, None for those that are not there."""
@@ -82,11 +99,6 @@ class Servers:
         """Return when every server answers."""
         servers = [self._only] if self._only is not None else [self._of(node) for node in self._nodes().nodes]
         await asyncio.gather(*[server.check() for server in servers])
-
-    async def close(self) -> None:
-        """Close the connections that were opened here."""
-        for server in [*self._lent.values(), *([self._only] if self._only is not None else [])]:
-            await server.close()
 
     async def _spread(
         self, keys: Sequence[bytes], items: Sequence[Any], work: Callable[[Server, Any], Awaitable[Sequence[T]]]

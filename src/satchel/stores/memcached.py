@@ -196,6 +196,7 @@ class MemcachedStore(BaseStore):
 
     async def _open(self) -> None:
         self._servers = Servers(self._client, self._host, self._port, self._timeout)
+        await self._servers.open()
 
     async def _close(self) -> None:
         await self._open_servers.close()
