@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ..clock import TTL, seconds
 from ..codec import Codec, JsonCodec
-from ..errors import ConfigurationError, ValueTooLargeError
+from ..errors import ConfigurationError, SatchelError, ValueTooLargeError
 from ..names import Ref, check_items, check_name
 from ..protocol import AsyncKeyValue
 from ..registry import unknown
@@ -44,7 +44,7 @@ class LimitSizeWrapper(BaseWrapper):
             raise unknown("policy", str(policy), ["refuse", "skip"])
         if codec is not None and not isinstance(codec, Codec):
             raise ConfigurationError(f"codec must be a satchel Codec such as JsonCodec(), got {type(codec).__name__}")
-        self._max_bytes, self._skips, self._measure = max_bytes, policy == "skip", (codec or JsonCodec()).encode
+        self._max_bytes, self._skips, self._codec = max_bytes, policy == "skip", codec or JsonCodec()
         super().__init__(inner)
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
@@ -67,6 +67,8 @@ class LimitSizeWrapper(BaseWrapper):
 
     async def _fits(self, operation: str, ref: Ref, value: object, ttl: TTL | None) -> bool:
         """Say whether a value is put; one that is not raises, or is to be skipped."""
+        if self._is_small(value):
+            return True
         try:
             await self._encoded(operation, ref, value)
         except ValueTooLargeError:
@@ -77,8 +79,18 @@ class LimitSizeWrapper(BaseWrapper):
             return False
         return True
 
+    def _is_small(self, value: object) -> bool:
+        """Say quickly whether a value is let in; for one that may not be, `_encode` finds out and says why."""
+        if type(value) is bytes:
+            return len(value) <= self._max_bytes
+        try:
+            payload = self._codec.encode_if_small(value)
+        except SatchelError:
+            return False
+        return payload is not None and len(payload) <= self._max_bytes
+
     def _encode(self, ref: Ref, value: object) -> object:
-        size = len(value) if type(value) is bytes else len(self._measure(value))
+        size = len(value) if type(value) is bytes else len(self._codec.encode(value))
         if size > self._max_bytes:
             raise ValueTooLargeError(f"the encoded value has {size} bytes, at most {self._max_bytes} are let in")
         return value

@@ -27,10 +27,13 @@ class PrefixCollectionsWrapper(BaseWrapper):
     def __init__(self, inner: AsyncKeyValue, *, prefix: str) -> None:
         self._start = own_prefix(prefix)
         self._room = MAX_NAME_BYTES - len(self._start.encode())
+        self._sure = self._room // 4  # so many characters fit, whichever they are
         super().__init__(inner)
 
     def _collection(self, collection: str) -> str:
-        return self._start + check_name(collection, "collection", self._room)
+        if len(collection) > self._sure:
+            check_name(collection, "collection", self._room)
+        return self._start + collection
 
     def _uncollection(self, collection: str) -> str | None:
         return collection[len(self._start) :] or None if collection.startswith(self._start) else None

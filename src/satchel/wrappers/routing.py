@@ -17,12 +17,13 @@ from .base import BaseWrapper
 from .call import NOT_GIVEN
 from .composite import CompositeStore, gather_batch
 from .naming import name_option
+from .seams import ChecksNames
 
 D = TypeVar("D")
 Route = Callable[[str, str], AsyncKeyValue | None]
 
 
-class RoutingStore(CompositeStore):
+class RoutingStore(CompositeStore, ChecksNames):
     """Keeps each entry in one of several stores, by its collection or by a function.
 
     An entry is in the store where its names lead, and nowhere else: what another store holds under the same names is
@@ -167,20 +168,19 @@ class RoutingStore(CompositeStore):
         return sum([await view.cull() for view in self._views.values()])
 
     def _of(self, collection: str, key: str) -> SupportsEverything:
-        return self._leads_to(check_name(collection, "collection"), check_name(key, "key", self._limit))
+        return self._leads_to(*self._checked(collection, key))
 
     def _leads_to(self, collection: str, key: str) -> SupportsEverything:
         """Return the store of an entry; without a function any key will do."""
         if self._route is not None:
-            given = self._route(collection, key)
-            chosen = self._default if given is None else given
-        elif collection in self._by_name:
-            chosen = self._by_name[collection]
+            chosen = self._route(collection, key)
+            if chosen is not None and id(chosen) not in self._views:
+                raise ConfigurationError(f"route gave {chosen!r}, which is none of the stores of this RoutingStore")
         else:
-            chosen = next((to for start, to in self._by_prefix if collection.startswith(start)), self._default)
-        if id(chosen) not in self._views:
-            raise ConfigurationError(f"route gave {chosen!r}, which is none of the stores of this RoutingStore")
-        return cast("SupportsEverything", chosen)
+            chosen = self._by_name.get(collection)
+            if chosen is None and self._by_prefix:
+                chosen = next((to for start, to in self._by_prefix if collection.startswith(start)), None)
+        return cast("SupportsEverything", self._default if chosen is None else chosen)
 
     def _views_of(self, collection: str) -> list[BaseWrapper]:
         if self._route is not None:

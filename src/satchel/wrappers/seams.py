@@ -17,15 +17,33 @@ from .call import Call
 T = TypeVar("T")
 
 
-class Seams:
+class ChecksNames:
+    """Checks the names of an entry."""
+
+    _limit: int
+    """The longest key, in UTF-8 bytes."""
+
+    def _checked(self, collection: str, key: str) -> Ref:
+        # Most names are plain, and further calls for them would cost more than their mapping.
+        if (
+            type(key) is str
+            and type(collection) is str
+            and key.isascii()
+            and collection.isascii()
+            and 0 < len(key) <= self._limit
+            and 0 < len(collection) <= MAX_NAME_BYTES
+        ):
+            return collection, key
+        return check_name(collection, "collection"), check_name(key, "key", self._limit)
+
+
+class Seams(ChecksNames):
     """Is the inner face of `BaseWrapper`."""
 
     _shares_collections: ClassVar[bool] = False
     """An inner collection also holds keys that are not this wrapper's: it is listed and destroyed key by key."""
     _shares_store: ClassVar[bool] = False
     """The inner store also holds collections that are not this wrapper's: it is destroyed collection by collection."""
-
-    _limit: int
 
     def _ref(self, collection: str, key: str) -> Ref:
         """Return the inner store's names for an entry. The first must be `_collection(collection)`."""
@@ -79,19 +97,6 @@ class Seams:
 
     def _overrides(self, *seams: str) -> bool:
         return any(getattr(type(self), seam) is not getattr(Seams, seam) for seam in seams)
-
-    def _checked(self, collection: str, key: str) -> Ref:
-        # Most names are plain, and further calls for them would cost more than their mapping.
-        if (
-            type(key) is str
-            and type(collection) is str
-            and key.isascii()
-            and collection.isascii()
-            and 0 < len(key) <= self._limit
-            and 0 < len(collection) <= MAX_NAME_BYTES
-        ):
-            return collection, key
-        return check_name(collection, "collection"), check_name(key, "key", self._limit)
 
     async def _call(self, function: Callable[..., Awaitable[T]], ref: Ref, *arguments: Any, **named: Any) -> T:
         """Call a method of the inner store about one entry of the caller's."""

@@ -39,6 +39,7 @@ class SingleCollectionWrapper(BaseWrapper):
         self._longest = inner.max_key_bytes - self._room - len(f"{self._room}::")
         if inner.max_key_bytes < _SHORTEST:
             raise ConfigurationError(f"{inner!r} takes keys of {inner.max_key_bytes} bytes, at least 8 are needed")
+        self._sure = self._room // 4  # so many characters fit, whichever they are
         super().__init__(inner)
 
     @property
@@ -64,14 +65,16 @@ class SingleCollectionWrapper(BaseWrapper):
         return key[len(frame) :] or None if key.startswith(frame) else None
 
     def _collection(self, collection: str) -> str:
-        check_name(collection, "collection", self._room)
+        self._frame(collection)  # refuses one that is too long, also for an empty batch
         return self._whole
 
     def _prefix(self, collection: str, prefix: str) -> str | None:
         return self._frame(collection) + prefix
 
     def _frame(self, collection: str) -> str:
-        return f"{len(collection)}:{check_name(collection, 'collection', self._room)}:"
+        if len(collection) > self._sure:
+            check_name(collection, "collection", self._room)
+        return f"{len(collection)}:{collection}:"
 
     async def _found_collections(self) -> AsyncIterator[str]:
         seen = set[str]()
