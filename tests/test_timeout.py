@@ -1,6 +1,9 @@
 """A store with a timeout waits for no request longer, and goes on working."""
 
 import asyncio
+import gc
+import weakref
+from contextvars import ContextVar
 
 import pytest
 
@@ -84,3 +87,29 @@ def test_a_timeout_that_is_none_is_refused(timeout):
 def test_stores_of_one_process_take_none():
     with pytest.raises(TypeError):
         MemoryStore(timeout=1)
+
+
+class Anything:
+    """Is something that a caller's context holds."""
+
+
+_variable = ContextVar("_variable", default=None)
+
+
+async def test_a_timer_keeps_nothing_of_its_caller():
+    store = Slow(timeout=60)
+    store.answers.set()
+    # The loop drops cancelled timers only once they are the next to come.
+    earlier = asyncio.get_running_loop().call_later(30, print)
+
+    async def call():
+        anything = Anything()
+        _variable.set(anything)
+        await store.get("c", "k")
+        return weakref.ref(anything)
+
+    kept = await asyncio.create_task(call())
+    await asyncio.sleep(0)
+    gc.collect()
+    earlier.cancel()
+    assert kept() is None

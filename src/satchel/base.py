@@ -11,6 +11,7 @@ import asyncio
 import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextvars import Context
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self, TypeVar, overload
 
@@ -349,7 +350,10 @@ class BaseStore(HasCollections, Described, ABC):
 
     async def _in_time(self, work: Awaitable[T]) -> T:
         """Await one request; after the store's timeout it is cut off, and `TimeoutError` is raised."""
-        async with asyncio.timeout(self._timeout):
+        async with asyncio.timeout(None) as limit:
+            if self._timeout is not None:
+                # An empty context: the loop keeps a timer for a while after it was cancelled, with what it holds.
+                Context().run(limit.reschedule, asyncio.get_running_loop().time() + self._timeout)
             return await work
 
     def _need(self, operation: str) -> None:
