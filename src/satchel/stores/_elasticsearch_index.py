@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import aclosing, suppress
-from typing import Any, Final, Literal
+from contextvars import Context
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 from elastic_transport import ApiError, TransportError
@@ -24,6 +25,8 @@ from ..sending import UNPROCESSED, Unprocessed
 from ..threads import in_worker
 from ._elasticsearch_documents import FORMAT, MAPPING, NEEDED_TYPES, deadline_only, document, document_id, is_searchable
 from ._elasticsearch_errors import ALREADY_THERE, MISSING_INDEX, failure, type_of
+
+T = TypeVar("T")
 
 PAGE = 1000
 _KEEP_ALIVE = "5m"
@@ -99,7 +102,7 @@ class Index:
             ConfigurationError: It is not, or it was made by a later release.
         """
         try:
-            found = (await self._client.indices.get_mapping(index=self._name)).body
+            found = (await _apart(self._client.indices.get_mapping(index=self._name))).body
         except NotFoundError as error:
             if type_of(error.body) == MISSING_INDEX:
                 return
@@ -116,7 +119,7 @@ class Index:
     async def find(self, refs: Sequence[Ref], fields: Sequence[str] | None = None) -> list[Any]:
         """Return for each entry its document as `_mget` gives it, None if there is none, or an error."""
         ids = [document_id(ref) for ref in refs]
-        answer = await self._client.mget(index=self._name, ids=ids, source_includes=fields)
+        answer = await _apart(self._client.mget(index=self._name, ids=ids, source_includes=fields))
         return [_found(item) for item in answer.body["docs"]]
 
     async def carry_out(self, actions: Sequence[Action]) -> list[Result]:
@@ -144,7 +147,7 @@ class Index:
     async def refresh(self) -> bool:
         """Make all that was written until now appear in searches; say whether there is an index at all."""
         try:
-            await self._client.indices.refresh(index=self._name)
+            await _apart(self._client.indices.refresh(index=self._name))
         except NotFoundError as error:
             if type_of(error.body) == MISSING_INDEX:
                 return False
@@ -153,16 +156,18 @@ class Index:
 
     async def has_any(self, query: dict[str, Any]) -> bool:
         """Say whether a document matches."""
-        answer = await self._client.search(
-            index=self._name, query=query, size=1, source=False, allow_partial_search_results=False
+        answer = await _apart(
+            self._client.search(index=self._name, query=query, size=1, source=False, allow_partial_search_results=False)
         )
         return bool(answer.body["hits"]["hits"])
 
     async def remove_some(self, query: dict[str, Any]) -> int:
         """Remove up to a page of the documents that match, none that has changed meanwhile; say how many."""
         try:
-            answer = await self._changing.delete_by_query(
-                index=self._name, query=query, conflicts="proceed", refresh=True, max_docs=PAGE
+            answer = await _apart(
+                self._changing.delete_by_query(
+                    index=self._name, query=query, conflicts="proceed", refresh=True, max_docs=PAGE
+                )
             )
         except NotFoundError as error:
             if type_of(error.body) == MISSING_INDEX:
@@ -199,13 +204,15 @@ class Index:
         """Give the collections of the documents that match, each once, in pages."""
         names: dict[str, Any] = {"size": PAGE, "sources": [{"collection": {"terms": {"field": "collection"}}}]}
         while True:
-            answer = await self._client.search(
-                index=self._name,
-                query=query,
-                size=0,
-                aggregations={"names": {"composite": names}},
-                track_total_hits=False,
-                allow_partial_search_results=False,
+            answer = await _apart(
+                self._client.search(
+                    index=self._name,
+                    query=query,
+                    size=0,
+                    aggregations={"names": {"composite": names}},
+                    track_total_hits=False,
+                    allow_partial_search_results=False,
+                )
             )
             found = answer.body["aggregations"]["names"]
             if not found["buckets"]:
@@ -214,19 +221,21 @@ class Index:
             names["after"] = found["after_key"]
 
     async def _keys_of_one_time(self, query: dict[str, Any]) -> AsyncGenerator[list[str]]:
-        opened = await self._client.open_point_in_time(index=self._name, keep_alive=_KEEP_ALIVE)
+        opened = await _apart(self._client.open_point_in_time(index=self._name, keep_alive=_KEEP_ALIVE))
         pit, after = opened.body["id"], None
         try:
             while True:
-                answer = await self._client.search(
-                    pit={"id": pit, "keep_alive": _KEEP_ALIVE},
-                    query=query,
-                    sort=[{"key": "asc"}],
-                    search_after=after,
-                    size=PAGE,
-                    source=False,
-                    track_total_hits=False,
-                    allow_partial_search_results=False,
+                answer = await _apart(
+                    self._client.search(
+                        pit={"id": pit, "keep_alive": _KEEP_ALIVE},
+                        query=query,
+                        sort=[{"key": "asc"}],
+                        search_after=after,
+                        size=PAGE,
+                        source=False,
+                        track_total_hits=False,
+                        allow_partial_search_results=False,
+                    )
                 )
                 hits = answer.body["hits"]["hits"]
                 if not hits:
@@ -237,16 +246,16 @@ class Index:
             if not self.closed:
                 with suppress(ApiError, TransportError, TimeoutError):  # the server drops it by itself a little later
                     async with asyncio.timeout(_CLOSING):
-                        await self._changing.close_point_in_time(id=pit)
+                        await _apart(self._changing.close_point_in_time(id=pit))
 
     async def _create(self) -> None:
         """Make the index, unless another store has just made it."""
         try:
-            await self._changing.indices.create(index=self._first, mappings=MAPPING, aliases={self._name: {}})
+            await _apart(self._changing.indices.create(index=self._first, mappings=MAPPING, aliases={self._name: {}}))
         except BadRequestError as error:
             if type_of(error.body) != ALREADY_THERE:
                 raise
-            found = (await self._client.indices.get_alias(index=self._first)).body
+            found = (await _apart(self._client.indices.get_alias(index=self._first))).body
             if self._name not in found.get(self._first, {}).get("aliases", {}):
                 raise ConfigurationError(
                     f"the index {self._first!r} is there, but its alias {self._name!r} is not; add the alias if the "
@@ -265,14 +274,21 @@ class Index:
         size = sum([len(action.record.payload) for action in actions if action.record is not None])
         lines = await in_worker(_lines, actions, searchable) if size >= LARGE else _lines(actions, searchable)
         # Not the client's own bulk(): it makes a PUT of it, which aiohttp sends anew when its connection was lost.
-        answer = await self._changing.perform_request(
-            "POST", f"/{self._name}/_bulk", params={"require_alias": "true"}, headers=_HEADERS, body=lines
+        answer = await _apart(
+            self._changing.perform_request(
+                "POST", f"/{self._name}/_bulk", params={"require_alias": "true"}, headers=_HEADERS, body=lines
+            )
         )
         return [
             (result["status"], type_of(result) if "error" in result else "")
             for item in answer.body["items"]
             for result in item.values()
         ]
+
+
+async def _apart(request: Coroutine[Any, Any, T]) -> T:
+    """Make a request in an empty context: a connection keeps the one in which it was last used."""
+    return await asyncio.create_task(request, context=Context())
 
 
 def _lines(actions: Sequence[Action], searchable: bool) -> list[bytes]:
