@@ -103,11 +103,11 @@ def is_hashed(ref: Ref) -> bool:
     return any(len(name) * 4 > MAX_STORED_NAME and len(name.encode()) > MAX_STORED_NAME for name in ref)
 
 
-def prefix_range(prefix: str) -> tuple[bytes, bytes | None]:
+def prefix_range(prefix: str) -> tuple[bytes, bytes]:
     """Return where the stored names that can begin with a prefix start, and what all of them sort before."""
     start = prefix.encode()[:MAX_STORED_NAME]
     # No byte of UTF-8 is 0xff, so that the last one can always be one more.
-    return start, start[:-1] + bytes([start[-1] + 1]) if start else None
+    return start, start[:-1] + bytes([start[-1] + 1]) if start else b"\xff"
 
 
 def row_of(ref: Ref, record: Record) -> tuple[object, ...]:

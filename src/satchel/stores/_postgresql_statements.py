@@ -92,10 +92,11 @@ class Statements:
             FROM unnest($1::bytea[], $2::bytea[], $3::float8[]) AS item (collection, key, deadline)
             WHERE {_SAME} AND entry.deadline > $4 RETURNING entry.collection, entry.key
         """
+        # Compared as pairs, so that the planner expects many, and goes along the index instead of sorting all.
         self.keys = f"""
             SELECT key, full_key FROM {table}
-            WHERE collection = $1 AND key >= $2 AND ($3::bytea IS NULL OR key < $3) AND deadline > $4
-            ORDER BY key LIMIT {PAGE}
+            WHERE (collection, key) >= ($1::bytea, $2::bytea) AND (collection, key) < ($1, $3::bytea) AND deadline > $4
+            ORDER BY collection, key LIMIT {PAGE}
         """
         after = f"SELECT collection, full_collection FROM {table} WHERE deadline > $2 AND collection >"
         self.collections = f"""
