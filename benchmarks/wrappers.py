@@ -56,7 +56,10 @@ WRAPPERS: dict[str, tuple[Callable[[Any], Any], float | None]] = {
     "PrefixCollectionsWrapper": (lambda inner: PrefixCollectionsWrapper(inner, prefix="prefix"), 0.5),
     "SingleCollectionWrapper": (lambda inner: SingleCollectionWrapper(inner, collection="all"), None),
     "RoutingStore, collections": (lambda inner: RoutingStore(inner, collections={"other": MemoryStore()}), 0.5),
-    "RoutingStore, function": (lambda inner: RoutingStore(inner, MemoryStore(), route=lambda _, __: inner), 0.5),
+    "RoutingStore, function": (
+        lambda inner: RoutingStore(inner, others=[MemoryStore()], route=lambda _, __: inner),
+        0.5,
+    ),
     "SanitizationWrapper": (lambda inner: SanitizationWrapper(inner, preset="redis-v1"), None),
 }
 

@@ -33,7 +33,7 @@ def by_collection(inner):
 
 def by_key(inner):
     a, b = (PrefixCollectionsWrapper(inner, prefix=prefix) for prefix in "ab")
-    return RoutingStore(a, b, route=lambda collection, key: b if (len(collection) + ord(key[0])) % 2 else None)
+    return RoutingStore(a, others=[b], route=lambda collection, key: b if (len(collection) + ord(key[0])) % 2 else None)
 
 
 LAYERS = {

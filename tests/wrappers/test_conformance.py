@@ -18,7 +18,6 @@ from tests.wrappers.doubles import (
     Nothing,
     OneWay,
     PrefixCollections,
-    PrefixKeys,
     ReadsEntries,
     WritesBeneath,
 )
@@ -39,11 +38,6 @@ EXPANDING = (
 class TestNothing(WrapperConformance):
     def wrap(self, inner, clock):
         return Nothing(inner)
-
-
-class TestPrefixKeys(WrapperConformance):
-    def wrap(self, inner, clock):
-        return PrefixKeys(inner)
 
 
 class TestOneWay(WrapperConformance):
@@ -109,12 +103,12 @@ class TestDefaultValue(WrapperConformance):
         return DefaultUndone(inner)
 
 
-class TestPrefixKeysWrapper(WrapperConformance):
+class TestPrefixKeys(WrapperConformance):
     def wrap(self, inner, clock):
         return PrefixKeysWrapper(inner, prefix="a::")
 
 
-class TestPrefixCollectionsWrapper(WrapperConformance):
+class TestPrefixCollectionsOfItsOwn(WrapperConformance):
     changes = dict.fromkeys(LONG_COLLECTIONS, "a collection that leaves no room for the prefix is refused")
 
     def wrap(self, inner, clock):
@@ -137,4 +131,4 @@ class TestRoutingByCollection(WrapperConformance):
 class TestRoutingByKey(WrapperConformance):
     def wrap(self, inner, clock):
         other = MemoryStore(clock=clock)
-        return RoutingStore(inner, other, route=lambda collection, key: inner if ord(key[0]) % 2 else other)
+        return RoutingStore(inner, others=[other], route=lambda collection, key: inner if ord(key[0]) % 2 else other)

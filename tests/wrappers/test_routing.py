@@ -12,6 +12,7 @@ from satchel import (
     StoreClosedError,
     StoreUnavailableError,
     UnsupportedOperationError,
+    open_store,
 )
 from satchel.wrappers import PrefixKeysWrapper, RoutingStore
 
@@ -28,7 +29,7 @@ class Broken(MemoryStore):
 
 
 def by_first_letter(default, other):
-    return RoutingStore(default, other, route=lambda _, key: other if key.startswith("b") else None)
+    return RoutingStore(default, others=[other], route=lambda _, key: other if key.startswith("b") else None)
 
 
 async def test_collections_are_where_their_names_or_the_longest_prefix_leads():
@@ -89,7 +90,7 @@ async def test_what_leads_elsewhere_is_neither_found_nor_listed_nor_destroyed(ro
 
 async def test_a_collection_in_several_stores_is_listed_once():
     stores = [MemoryStore() for _ in range(4)]
-    store = RoutingStore(*stores, route=lambda _, key: stores[int(key[0])])
+    store = RoutingStore(stores[0], others=stores[1:], route=lambda _, key: stores[int(key[0])])
     await stores[0].put("c", "1 is foreign here", 1)
     await store.put_many("c", {"1": 1, "3": 1})
     await store.put_many("d", {"0": 1, "2": 1, "3": 1})
@@ -170,20 +171,31 @@ async def test_a_function_that_gives_no_store_of_its_own_is_said_so():
             await call()
 
 
+def test_it_describes_itself_and_is_built_again():
+    a, b, c = MemoryStore(), MemoryStore(), MemoryStore()
+    store = RoutingStore(a, others=[b, c], route=lambda collection, key: b)
+    description = store.describe()
+    assert str(description) == "RoutingStore://?default=<MemoryStore>&others=<list>&route=<function>"
+    again = open_store(description)
+    assert again.inners == (a, b, c)
+    assert again.describe() == description
+
+
 @pytest.mark.parametrize(
-    ("stores", "options", "message"),
+    ("default", "options", "message"),
     [
-        ([MemoryStore()], {}, "either collections and prefixes, or route"),
-        ([MemoryStore()], {"collections": {}, "route": print}, "either collections and prefixes, or route"),
-        ([MemoryStore(), NullStore()], {"collections": {}}, "further stores with route alone"),
-        ([MemoryStore()], {"route": {"c": NullStore()}}, "route must be a function of collection and key, got dict"),
-        ([MemoryStore()], {"collections": ["a"]}, "collections must be a mapping of names to stores, got list"),
-        ([MemoryStore()], {"prefixes": {"": NullStore()}}, "prefixes must not be empty"),
-        ([MemoryStore()], {"prefixes": {5: NullStore()}}, "prefixes must be a str, got int"),
-        ([MemoryStore()], {"collections": {"a": "memory://"}}, "RoutingStore goes over stores, got str"),
-        ([None], {"route": print}, "RoutingStore goes over stores, got NoneType"),
+        (MemoryStore(), {}, "either collections and prefixes, or route"),
+        (MemoryStore(), {"collections": {}, "route": print}, "either collections and prefixes, or route"),
+        (MemoryStore(), {"collections": {}, "others": [NullStore()]}, "further stores with route alone"),
+        (MemoryStore(), {"route": print, "others": NullStore()}, "others must be a list of stores, got NullStore"),
+        (MemoryStore(), {"route": {"c": NullStore()}}, "route must be a function of collection and key, got dict"),
+        (MemoryStore(), {"collections": ["a"]}, "collections must be a mapping of names to stores, got list"),
+        (MemoryStore(), {"prefixes": {"": NullStore()}}, "prefixes must not be empty"),
+        (MemoryStore(), {"prefixes": {5: NullStore()}}, "prefixes must be a str, got int"),
+        (MemoryStore(), {"collections": {"a": "memory://"}}, "RoutingStore goes over stores, got str"),
+        (None, {"route": print}, "RoutingStore goes over stores, got NoneType"),
     ],
 )
-def test_bad_options_are_refused(stores, options, message):
+def test_bad_options_are_refused(default, options, message):
     with pytest.raises(ConfigurationError, match=message):
-        RoutingStore(*stores, **options)
+        RoutingStore(default, **options)

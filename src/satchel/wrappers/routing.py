@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast, overload
 
 from ..capability import Capability
@@ -31,11 +31,11 @@ class RoutingStore(CompositeStore, ChecksNames):
 
     Args:
         default: Where everything is kept that belongs nowhere else.
-        others: The further stores that the function gives.
         collections: The stores of single collections.
         prefixes: The stores of collections by how they begin; the longest prefix that fits decides.
         route: Instead of both, a function of collection and key that gives one of the stores, or None for the default.
             It gives the same for the same names at every time.
+        others: The further stores that the function gives.
 
     Raises:
         ConfigurationError: One is no store, or the options contradict each other.
@@ -44,15 +44,18 @@ class RoutingStore(CompositeStore, ChecksNames):
     def __init__(
         self,
         default: AsyncKeyValue,
-        *others: AsyncKeyValue,
+        *,
         collections: Mapping[str, AsyncKeyValue] | None = None,
         prefixes: Mapping[str, AsyncKeyValue] | None = None,
         route: Route | None = None,
+        others: Sequence[AsyncKeyValue] = (),
     ) -> None:
         if (route is None) == (collections is None and prefixes is None):
             raise ConfigurationError("RoutingStore takes either collections and prefixes, or route")
         if route is None and others:
             raise ConfigurationError("RoutingStore takes further stores with route alone; name their collections")
+        if not isinstance(others, Sequence):
+            raise ConfigurationError(f"others must be a list of stores, got {type(others).__name__}")
         if route is not None and not callable(route):
             raise ConfigurationError(f"route must be a function of collection and key, got {type(route).__name__}")
         self._by_name = _places("collections", collections)
