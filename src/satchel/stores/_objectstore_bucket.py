@@ -12,7 +12,7 @@ from obstore.exceptions import AlreadyExistsError, GenericError, NotModifiedErro
 from ..envelope import HEADER_SIZE, Record, unpack
 from ..errors import ConfigurationError, IntegrityError
 from ..names import MAX_NAME_BYTES
-from ._objectstore_errors import code_of, is_missing_bucket
+from ._objectstore_errors import is_missing_bucket, is_out_of_range
 from ._objectstore_layout import HASH_MARK
 
 _AT_ONCE = 64
@@ -132,8 +132,8 @@ class Bucket:
                 raise
             return None
         except GenericError as error:
-            if code_of(error) == "InvalidRange":  # an object without a first byte
-                return Found(b"", {})
+            if options is not None and is_out_of_range(error):  # an object without a first byte
+                return await self._get(path, None)
             raise
 
     async def _put_if(self, path: str, wire: bytes, tag: Tag | None) -> bool:

@@ -14,7 +14,8 @@ from ..errors import ConfigurationError
 
 KINDS: dict[str, Callable[..., Any]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
 
-_URL = re.compile(r"([a-z0-9]+)://([^/?#@]+)/?([^?#]*)", re.DOTALL)
+_URL = re.compile(r"([a-z0-9]+)://([^/?#@]+)(?:/([^?#]*))?", re.DOTALL)
+_ENDPOINT = re.compile(r"https?://[^/?#@\s]+(/[^?#@\s]*)?")
 _UNORDERED = "--x-s3"  # S3 Express: its listings come in no order, and cannot begin in the middle
 _NO_END = timedelta(days=1)
 _RESENDS = 3
@@ -31,7 +32,7 @@ class Target:
         match = _URL.fullmatch(url) if isinstance(url, str) else None
         if match is None or match[1] not in KINDS:
             raise ConfigurationError("url must be s3://bucket, gs://bucket or az://container, with /prefix if need be")
-        self.scheme, self.bucket, self.prefix = match[1], match[2], match[3].strip("/")
+        self.scheme, self.bucket, self.prefix = match[1], match[2], (match[3] or "").strip("/")
         if self.bucket.endswith(_UNORDERED):
             raise ConfigurationError(f"{self} is a directory bucket, whose listings have no order; take another kind")
 
@@ -52,6 +53,23 @@ def check_client(client: object) -> None:
         )
     if isinstance(client, S3Store) and str(client.config.get("bucket", "")).endswith(_UNORDERED):
         raise ConfigurationError("client is of a directory bucket, whose listings have no order; take another kind")
+
+
+def check_options(target: Target | None, options: dict[str, Any]) -> None:
+    """Refuse what the driver cannot use, or would leave aside.
+
+    Raises:
+        ConfigurationError: There is something.
+    """
+    if target is not None and target.scheme != "s3" and options:
+        raise ConfigurationError(
+            f"{min(options)} is an option of s3:// alone; for {target.scheme}:// give a client, or set the environment "
+            "variables that obstore reads"
+        )
+    if ("access_key_id" in options) != ("secret_access_key" in options):
+        raise ConfigurationError("access_key_id and secret_access_key are given both or not at all")
+    if not _ENDPOINT.fullmatch(options.get("endpoint", "https://aws")):
+        raise ConfigurationError("endpoint must be https://host or http://host, with a :port if need be")
 
 
 def connect(target: Target, options: dict[str, Any], timeout: float | None) -> tuple[Any, Any]:

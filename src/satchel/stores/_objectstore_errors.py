@@ -28,7 +28,12 @@ from ..errors import (
 
 _CODE = re.compile(r"<Code>([A-Za-z]{1,60})</Code>|\(code: ([A-Za-z]{1,60})\)")
 _STATUS = re.compile(r"status code: (\d{3})")
-_METADATA_SERVICES = ("169.254.169.254", "169.254.170.2", "fd00:ec2::254", "metadata.google.internal")
+# The paths of entries have no spaces, so that no key can look like these.
+_NO_CREDENTIALS = re.compile(
+    r"Error performing [A-Z]+ http://[^/ ]+/(latest/(api/token|meta-data)|v2/credentials|computeMetadata)"
+)
+_LATE = re.compile(r"operation timed out|source: TimedOut")
+_NOT_UNDERSTOOD = re.compile(r"source: (NotPartial|Header|Parse|InvalidListResponse|InvalidPutResponse)\b")
 
 _NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound"})
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"})
@@ -52,6 +57,11 @@ def code_of(error: Exception) -> str:
 def is_missing_bucket(error: Exception) -> bool:
     """Say whether it was the bucket that was not found, rather than an object."""
     return code_of(error) in _NO_BUCKET
+
+
+def is_out_of_range(error: Exception) -> bool:
+    """Say whether an object has none of the bytes asked for."""
+    return _status_of(error) == 416 or "Invalid range" in str(error)
 
 
 def is_throttled(error: Exception) -> bool:
@@ -78,7 +88,7 @@ def translate(error: Exception, place: str) -> SatchelError | None:
         return ConfigurationError(f"an option for {place} is not one that obstore knows; a newer obstore may")
     if not isinstance(error, (BaseError, FileNotFoundError, NotImplementedError)):
         return None
-    if any(name in str(error) for name in _METADATA_SERVICES):
+    if _NO_CREDENTIALS.search(str(error)):
         return StoreError(f"there are no credentials for {place}: {_GIVE_CREDENTIALS}")
     if code in _EXPIRED:
         return StoreError(f"the credentials for {place} have expired: get new ones ({code})")
@@ -91,7 +101,7 @@ def translate(error: Exception, place: str) -> SatchelError | None:
             f"the credentials do not permit this on {place}: allow reading, writing, listing and deleting objects "
             f"({code or status})"
         )
-    if code in _ELSEWHERE or status in (301, 307):
+    if code in _ELSEWHERE or "Received redirect without LOCATION" in str(error):
         return StoreError(f"{place} is in another region: give the one it is in as region ({code or status})")
     if code == "EntityTooLarge":
         return ValueTooLargeError(f"the entry is larger than an object of {place} may be, when written at once")
@@ -107,7 +117,9 @@ def _failed(error: Exception, place: str, code: str, status: int) -> SatchelErro
         return StoreUnavailableError(f"{place} failed ({code or status}); a write may or may not have happened")
     if status:
         return StoreError(f"{place} refused the request ({code or status})")
-    if "TimedOut" in str(error) or "timed out" in str(error):
+    if _NOT_UNDERSTOOD.search(str(error)):
+        return StoreError(f"what answers for {place} is not an object store: check the endpoint")
+    if _LATE.search(str(error)):
         return StoreTimeoutError(f"{place} did not answer in time; a write may or may not have happened")
     if "builder error" in str(error):
         return ConfigurationError(

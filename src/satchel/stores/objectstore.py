@@ -25,7 +25,7 @@ except ModuleNotFoundError as error:
     raise missing_extra("ObjectStore", "objectstore", error) from error
 
 from ._objectstore_bucket import Bucket, Kind, Tag
-from ._objectstore_client import Target, check_client, connect
+from ._objectstore_client import Target, check_client, check_options, connect
 from ._objectstore_errors import is_throttled, is_unsure, translate
 from ._objectstore_layout import DEFAULT_PREFIX, Layout
 from ._objectstore_removal import Removal
@@ -101,7 +101,7 @@ class ObjectStore(KeyedStore):
         else:
             self._target = Target(url)
         self._options = {name: value for name, value in options.items() if value is not None}
-        _check_options(self._target, self._options)
+        check_options(self._target, self._options)
         self._layout = Layout(_one_prefix(self._target, prefix))
         self._owed = 0
         super().__init__(codec=codec, clock=clock, timeout=timeout)
@@ -242,12 +242,3 @@ def _one_prefix(target: Target | None, prefix: str | None) -> str:
         raise ConfigurationError("prefix is given twice: by the url and as an option")
     return of_url or (DEFAULT_PREFIX if prefix is None else prefix)
 
-
-def _check_options(target: Target | None, options: dict[str, object]) -> None:
-    if target is not None and target.scheme != "s3" and options:
-        raise ConfigurationError(
-            f"{min(options)} is an option of s3:// alone; for {target.scheme}:// give a client, or set the environment "
-            "variables that obstore reads"
-        )
-    if ("access_key_id" in options) != ("secret_access_key" in options):
-        raise ConfigurationError("access_key_id and secret_access_key are given both or not at all")
