@@ -51,7 +51,7 @@ def plain_client(url: str) -> redis.Redis | redis.RedisCluster:
 
 @contextmanager
 def redis_with(*options: str) -> Iterator[Server]:
-    """Start a Redis of the distribution with options of its own."""
+    """Start a Redis of the distribution with options of its own; one with a certificate speaks TLS alone."""
     with Server("redis", partial(_begin, options)) as server:
         server.start()
         yield server
@@ -60,7 +60,8 @@ def redis_with(*options: str) -> Iterator[Server]:
 def _begin(options: tuple[str, ...], server: Server) -> str:
     port = server.port_for("main")
     place = ["--bind", HOST, "--dir", str(server.folder("data")), "--save", ""]
-    server.spawn([program("redis-server", "redis-server"), "--port", str(port), *place, *options])
+    listen = ["--port", "0", "--tls-port", str(port)] if "--tls-cert-file" in options else ["--port", str(port)]
+    server.spawn([program("redis-server", "redis-server"), *listen, *place, *options])
     server.wait_until(lambda: is_open(port))
     return f"redis://{HOST}:{port}/0"
 
