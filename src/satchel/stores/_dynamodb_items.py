@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from ..clock import NEVER
-from ..codec import JsonCodec
+from ..codec import LARGE, JsonCodec
 from ..envelope import Record
 from ..errors import IntegrityError, ValueTooLargeError
 from ..names import Ref
@@ -87,8 +87,9 @@ def item_of(ref: Ref, record: Record) -> Item:
             f"the encoded value has {len(record.payload)} bytes; a DynamoDB item has at most {MAX_ITEM_BYTES} with the "
             f"names and what belongs to it, which leaves {room} here"
         )
-    # JSON is text: as such it can be read in every tool for DynamoDB.
-    text = record.codec == JsonCodec.number
+    # JSON is text: as such it can be read in every tool for DynamoDB. The driver makes it up to three times as long on
+    # its way, binary a third longer: a large one goes as that.
+    text = record.codec == JsonCodec.number and len(record.payload) < LARGE
     item["value"] = {"S": record.payload.decode()} if text else {"B": record.payload}
     return item
 

@@ -82,7 +82,9 @@ class DynamoDBStore(BaseStore):
     url_names = {"region": "region_name"}  # noqa: RUF012  # as above
     _max_inflight: ClassVar[int] = 4
     _max_items: ClassVar[int] = MAX_CHANGES
-    _max_bytes: ClassVar[int] = 1024 * 1024  # the driver encodes and signs a request on the event loop
+    _max_bytes: ClassVar[int] = (
+        256 * 1024
+    )  # the driver encodes and signs a request on the event loop, and warns of large ones
     _max_value_bytes = MAX_ITEM_BYTES
     _culls_itself: ClassVar[bool] = True
     _opens_in_steps: ClassVar[bool] = True
