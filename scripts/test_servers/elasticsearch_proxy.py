@@ -143,9 +143,10 @@ async def serve(reader: StreamReader, writer: StreamWriter, port: int) -> None:
 
 
 async def main(listen: int, target: int) -> None:
-    """Serve until a SIGTERM comes."""
+    """Serve until a signal ends it."""
     ended = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    for end in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(end, ended.set)
 
     async def accept(reader: StreamReader, writer: StreamWriter) -> None:
         with suppress(asyncio.CancelledError):  # by the end of the process

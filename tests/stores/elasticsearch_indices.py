@@ -31,15 +31,15 @@ async def indices_go(client: AsyncElasticsearch) -> AsyncIterator[None]:
             await client.indices.delete(index=list(found.body))
 
 
-@pytest_asyncio.fixture
-async def client() -> AsyncIterator[AsyncElasticsearch]:
+@pytest_asyncio.fixture(name="client")
+async def looking() -> AsyncIterator[AsyncElasticsearch]:
     """Give a client of the shared server, to look at what the store does and to spoil it."""
     async with AsyncElasticsearch(server_url("elasticsearch").replace("elasticsearch", "http", 1)) as made:
         yield made
 
 
-@pytest_asyncio.fixture
-async def prefix() -> str:
+@pytest_asyncio.fixture(name="prefix")
+async def new_prefix() -> str:
     """Give a name for an index that no other test has."""
     name = f"satchel-{uuid4().hex[:12]}"
     _made.add(name)

@@ -5,7 +5,7 @@ import pytest
 from satchel import Clock
 from satchel.stores.elasticsearch import ElasticsearchStore
 from satchel.testing import StoreConformance
-from tests.stores.elasticsearch_indices import client, indices_go, make_store  # noqa: F401  # fixtures
+from tests.stores.elasticsearch_indices import indices_go, looking, make_store  # noqa: F401  # fixtures
 
 pytestmark = [pytest.mark.server("elasticsearch"), pytest.mark.filterwarnings("ignore:Sending a large body")]
 

@@ -5,7 +5,6 @@ What the server says may quote a document, so that only its status and the type 
 
 from __future__ import annotations
 
-import ssl
 from typing import Any
 
 from elastic_transport import ApiError, ConnectionError, ConnectionTimeout, SerializationError, TlsError, TransportError  # noqa: A004  # the driver calls it so
@@ -108,16 +107,10 @@ def type_of(body: Any) -> str:
 
 
 def _of_tls(error: TlsError) -> SatchelError:
-    if any(isinstance(_root(cause), ssl.SSLCertVerificationError) for cause in error.errors):
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return ConfigurationError(
             "the certificate of the server is not trusted; give ca_certs= the file with that of its authority"
         )
     return ConfigurationError(
         "the server does not speak TLS as it should; if it speaks none, the URL begins with elasticsearch://"
     )
-
-
-def _root(cause: BaseException) -> BaseException:
-    """Return the error of the ssl module within one of aiohttp's."""
-    inner = getattr(cause, "certificate_error", None) or getattr(cause, "os_error", None)
-    return inner if isinstance(inner, BaseException) else cause

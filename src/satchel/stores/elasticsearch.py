@@ -276,6 +276,7 @@ def _options(url: object, api_key: object, ca_certs: str | None, verify_certs: o
         raise ConfigurationError("url must be elasticsearch://host:port or elasticsearch+https://host:port")
     shown = f"[{host}]" if ":" in host else host
     options: dict[str, Any] = {
+        "max_retries": 1,  # of requests that change nothing: a connection may have been closed while it was idle
         "hosts": [f"{_SCHEMES[parts.scheme]}://{shown}:{port or 9200}{parts.path.rstrip('/')}"],
     }
     if api_key is not None:
@@ -297,7 +298,9 @@ def _connected(options: dict[str, Any]) -> AsyncElasticsearch:
     try:
         return AsyncElasticsearch(**options)
     except (ValueError, OSError) as error:
-        raise ConfigurationError(f"the client cannot be made of these options ({type(error).__name__})") from error
+        raise ConfigurationError(
+            f"no client can be made of these options ({type(error).__name__}); ca_certs must be a file of certificates"
+        ) from error
 
 
 async def _close_at_end_of_loop(client: AsyncElasticsearch) -> AsyncGenerator[None]:

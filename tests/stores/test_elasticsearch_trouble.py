@@ -1,0 +1,136 @@
+"""Servers and networks that fail: an error that says so, never a wrong answer, and the store works again by itself."""
+
+import asyncio
+from urllib.parse import urlsplit
+
+import pytest
+
+from satchel import StoreError, StoreTimeoutError, StoreUnavailableError
+from tests.proxy import FaultyProxy
+from tests.servers import private_server, server_url
+from tests.stores.elasticsearch_indices import indices_go, looking, make_store, new_prefix  # noqa: F401  # fixtures
+
+pytestmark = [pytest.mark.server("elasticsearch"), pytest.mark.filterwarnings("ignore:Sending a large body")]
+
+
+@pytest.fixture
+async def proxy():
+    async with FaultyProxy(urlsplit(server_url("elasticsearch")).port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def store(proxy, prefix):
+    async with make_store(prefix, f"elasticsearch://127.0.0.1:{proxy.port}", timeout=2) as store:
+        await store.put("c", "first", 1)
+        yield store
+
+
+async def test_emulated_a_change_whose_answer_was_lost_is_not_sent_again(store, proxy):
+    for number in range(5):
+        await store.exists("c", "first")  # so that the connection is one that was used before
+        proxy.cut_replies_after(0)
+        with pytest.raises(StoreUnavailableError):
+            await store.put_if_absent("c", str(number), number)
+        assert await store.get("c", str(number)) == number, "it was carried out, so None would have been wrong"
+        entry = await store.get_entry("c", str(number))
+        proxy.cut_replies_after(600)  # the look at the entry has its answer, the change has none
+        try:
+            done = await store.compare_and_put("c", str(number), "new", version=entry.version)
+        except StoreUnavailableError:
+            done = "unknown"
+        assert done is not None
+
+
+async def test_emulated_a_cut_connection_fails_what_was_under_way_and_no_more(store, proxy):
+    proxy.delay = 0.2
+    calls = [asyncio.create_task(store.put("c", str(number), number)) for number in range(20)]
+    await asyncio.sleep(0.1)
+    proxy.cut()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert any(isinstance(outcome, StoreUnavailableError) for outcome in outcomes)
+    assert all(outcome is None or isinstance(outcome, StoreUnavailableError) for outcome in outcomes)
+    proxy.delay = 0
+    await store.put("c", "k", 1)
+    assert await store.get("c", "k") == 1
+
+
+async def test_emulated_a_silent_server_is_given_up_in_time_and_used_again(proxy, prefix):
+    async with make_store(prefix, f"elasticsearch://127.0.0.1:{proxy.port}", timeout=0.5) as store:
+        await store.put("c", "k", "before")
+        proxy.silent = True
+        for call in (store.get("c", "k"), store.put("c", "k", "unknown"), store.ping(), anext(store.keys("c"))):
+            with pytest.raises(StoreTimeoutError) as failed:
+                await call
+            assert failed.value.retryable
+        proxy.silent = False
+        await store.put("c", "k", "after")
+        assert await store.get("c", "k") == "after"
+
+
+async def test_emulated_cancelled_calls_leave_no_answer_to_others(store, proxy):
+    proxy.delay = 0.02
+    await store.put_many("c", {str(number): number for number in range(50)})
+    for number in range(50):
+        call = asyncio.create_task(store.get("c", str(number)))
+        await asyncio.sleep(number % 5 * 0.01)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        assert await store.get("c", str(49 - number)) == 49 - number
+
+
+async def test_emulated_a_store_works_again_when_its_server_does(prefix):
+    with private_server("elasticsearch") as server:
+        async with make_store(prefix, server.url, timeout=5) as store:
+            acknowledged: dict[str, int] = {}
+            failures: list[StoreError] = []
+
+            async def write(task):
+                for number in range(100_000):
+                    try:
+                        await store.put("c", str(task), number)
+                        acknowledged[str(task)] = number
+                    except StoreError as error:
+                        failures.append(error)
+                        return
+
+            tasks = [asyncio.create_task(write(task)) for task in range(10)]
+            await asyncio.sleep(0.3)
+            found = await store.get_many("c", map(str, range(10)))
+            assert len(found) == 10
+            await asyncio.to_thread(server.kill)
+            await asyncio.gather(*tasks)
+            assert len(failures) == 10
+            assert {type(failure) for failure in failures} == {StoreUnavailableError}
+            with pytest.raises(StoreUnavailableError, match="cannot be reached"):
+                await store.get("c", "0")
+            await asyncio.to_thread(server.start)
+            assert await store.get("c", "0") is None  # the emulator has lost everything, the index too
+            await store.put("c", "0", "again")
+            assert await store.get("c", "0") == "again"
+
+
+async def test_emulated_nothing_can_be_reached(prefix):
+    async with FaultyProxy(1) as proxy:
+        port = proxy.port
+    async with make_store(prefix, f"elasticsearch://user:hunter2@127.0.0.1:{port}") as store:
+        for call in (store.get("c", "k"), store.put("c", "k", 1), store.ping()):
+            with pytest.raises(StoreUnavailableError, match="cannot be reached") as failed:
+                await call
+            assert "hunter2" not in f"{failed.value!r}{failed.value.store}{failed.value.__cause__!r}"
+
+
+async def test_emulated_two_stores_increment_together(prefix):
+    async with make_store(prefix) as one, make_store(prefix) as other:
+        await one.put("c", "count", 0)
+
+        async def increment(store):
+            while True:
+                entry = await store.get_entry("c", "count")
+                if await store.compare_and_put("c", "count", entry.value + 1, version=entry.version):
+                    return
+
+        await asyncio.gather(*(increment(store) for store in (one, other) * 15))
+        assert await one.get("c", "count") == 30
+        deleted = await asyncio.gather(*(store.delete("c", "count") for store in (one, other)))
+        assert sorted(deleted) == [False, True]
