@@ -78,7 +78,7 @@ class Store(PostgreSQLStore):
     def __init__(self) -> None:
         super().__init__(url=url(), table_name="benchmark")
 
-    async def __aexit__(self, *error: Any) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.destroy()
         await super().__aexit__(*error)
 

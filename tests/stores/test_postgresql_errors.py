@@ -12,7 +12,7 @@ import pytest
 from satchel import ConfigurationError, SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError
 from satchel.stores.postgresql import PostgreSQLStore
 from tests.servers import private_server, server_url
-from tests.stores.postgresql_tables import table_for
+from tests.stores.postgresql_tables import table_for, until
 
 pytestmark = pytest.mark.server("postgresql")
 
@@ -136,12 +136,15 @@ async def test_a_transaction_that_is_undone_for_another_is_made_again(
 ) -> None:
     await admin.execute(f"GRANT ALL ON {table} TO {role}")
     await admin.execute(f"ALTER ROLE {role} SET default_transaction_isolation = 'repeatable read'")
-    stores = [PostgreSQLStore(url=url_as(role), table_name=table) for _ in range(2)]
-    for number in range(20):
-        await asyncio.gather(*[store.put("c", "k", number) for store in stores])
-    for store in stores:
-        assert await store.get("c", "k") == 19
-        await store.aclose()
+    async with PostgreSQLStore(url=url_as(role), table_name=table) as store:
+        await store.ping()
+        async with admin.transaction():
+            await admin.execute(f"UPDATE {table} SET deadline = 5e9")  # noqa: S608  # it is ours
+            putting = asyncio.create_task(store.put("c", "k", 2))
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
+            await until(lambda: admin.fetchval(waiting))
+        await putting
+        assert await store.get("c", "k") == 2
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from satchel.stores.postgresql import PostgreSQLStore
 from satchel.testing import FakeClock
 from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
-from tests.stores.postgresql_tables import table_for
+from tests.stores.postgresql_tables import table_for, until
 
 pytestmark = pytest.mark.server("postgresql")
 
@@ -38,13 +38,6 @@ async def processes_at_work(admin: asyncpg.Connection, table: str) -> int:
     query = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid() AND query LIKE $1"
     count: int = await admin.fetchval(query, f"%{table}%")
     return count
-
-
-async def until(condition: object) -> None:
-    deadline = time.monotonic() + 20
-    while not await condition():  # type: ignore[operator]  # it is a function
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("kind", ["postgresql", pytest.param("pgbouncer", marks=pytest.mark.server("pgbouncer"))])
@@ -219,13 +212,14 @@ async def test_reclaiming_passes_over_rows_that_others_hold(admin: asyncpg.Conne
 
 
 async def test_stores_that_start_at_once_create_one_table(tmp_path: Path) -> None:
-    url, table = server_url("postgresql"), table_for(tmp_path)
-    stores = [PostgreSQLStore(url=url, table_name=table) for _ in range(8)]
-    await asyncio.gather(*[store.ping() for store in stores])
-    await asyncio.gather(*[store.put("c", str(number), number) for number, store in enumerate(stores)])
-    assert len(await stores[0].get_many("c", map(str, range(8)))) == 8
-    for store in stores:
-        await store.aclose()
+    for turn in range(3):
+        url, table = server_url("postgresql"), f"{table_for(tmp_path)}_{turn}"
+        stores = [PostgreSQLStore(url=url, table_name=table) for _ in range(8)]
+        await asyncio.gather(*[store.ping() for store in stores])
+        await asyncio.gather(*[store.put("c", str(number), number) for number, store in enumerate(stores)])
+        assert len(await stores[0].get_many("c", map(str, range(8)))) == 8
+        for store in stores:
+            await store.aclose()
 
 
 async def test_reading_and_removing_create_nothing(admin: asyncpg.Connection, tmp_path: Path) -> None:

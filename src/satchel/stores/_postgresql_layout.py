@@ -65,20 +65,13 @@ class Table:
 
     @property
     def creation(self) -> str:
-        """The statements that create it, to be sent as one: then they are one transaction.
-
-        PostgreSQL's own IF NOT EXISTS fails where two create at once, hence the lock, which ends with the transaction.
-        """
+        """The statements that create it, to be sent as one: then they are one transaction."""
         nullable = ("full_collection", "full_key")
         columns = [f"{name} {kind}{'' if name in nullable else ' NOT NULL'}" for name, kind in COLUMNS.items()]
         return (
-            f"SELECT pg_advisory_xact_lock({_CREATION_LOCK});"
             f"CREATE TABLE IF NOT EXISTS {self.quoted} ({', '.join(columns)}, PRIMARY KEY (collection, key));"
             f"CREATE INDEX IF NOT EXISTS {self.index} ON {self.quoted} (deadline) WHERE deadline < 'infinity'"
         )
-
-
-_CREATION_LOCK = int.from_bytes(b"satchel", "big")
 
 
 def stored(name: str) -> bytes:

@@ -179,7 +179,7 @@ class PostgreSQLStore(BaseStore):
         return await self._connections.write(statement, *arguments)
 
     async def _create(self) -> None:
-        # What else creates it at this moment need not take our lock: then it is there all the same.
+        # Of two that create at once one is told so in spite of IF NOT EXISTS, and then the table is there.
         with suppress(asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError):
             await self._connections.execute(self._table.creation)
 
