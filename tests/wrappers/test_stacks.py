@@ -9,12 +9,15 @@ from satchel import MemoryStore
 from satchel.testing import StoreMachine
 from tests.wrappers.layers import LAYERS
 
+PARTS = 4
+"""Of each height, so that each test is short and several processes share them."""
 STACKS_AN_EXAMPLE = 7
 """With the three heights and the 100 examples of the default profile: 2,100 stacks."""
 
 
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("height", [2, 3, 4])
-def test_random_stacks_agree_with_a_dict(height, tmp_path):
+def test_random_stacks_agree_with_a_dict(height, part, tmp_path):
     class StackMachine(StoreMachine):
         def __init__(self):
             super().__init__(lambda clock, place: MemoryStore(clock=clock), tmp_path)
@@ -24,10 +27,11 @@ def test_random_stacks_agree_with_a_dict(height, tmp_path):
             for layer in layers:
                 self.store = LAYERS[layer](self.store)
 
+    StackMachine.__name__ += str(part)  # where Hypothesis is made to repeat itself, it goes by the name
     run_state_machine_as_test(
         StackMachine,
         settings=settings(
-            max_examples=STACKS_AN_EXAMPLE * settings().max_examples,
+            max_examples=STACKS_AN_EXAMPLE * settings().max_examples // PARTS,
             stateful_step_count=15,
             deadline=None,
             suppress_health_check=list(HealthCheck),

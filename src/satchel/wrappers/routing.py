@@ -265,7 +265,7 @@ async def _chained(listings: list[AsyncIterator[str]], limit: int | None) -> Asy
     left = limit
     for listing in listings:
         async for key in listing:
-            if left == 0:
-                return
             yield key
             left = None if left is None else left - 1
+            if left == 0:
+                return
