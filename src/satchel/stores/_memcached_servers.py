@@ -111,11 +111,15 @@ class Servers:
         groups: dict[object, list[int]] = {}
         for index, key in enumerate(keys):
             groups.setdefault(cluster.pick_node(key), []).append(index)
+        # To the end of them all, also when one raises: a change under way must not outlast the call.
         answers = await asyncio.gather(
-            *[_outcomes(work, self._of(node), [items[i] for i in own]) for node, own in groups.items()]
+            *[_outcomes(work, self._of(node), [items[i] for i in own]) for node, own in groups.items()],
+            return_exceptions=True,
         )
         outcomes: list[Any] = [None] * len(keys)
         for own, some in zip(groups.values(), answers, strict=True):
+            if isinstance(some, BaseException):
+                raise some
             for index, outcome in zip(own, some, strict=True):
                 outcomes[index] = outcome
         return outcomes
