@@ -10,6 +10,7 @@ from pathlib import Path
 
 from . import pgbouncer as pooler
 from . import resp
+from . import s3 as weed
 from .install import HERE, dynamodb, postgresql_places, program, wheels
 from .server import HOST, Server, as_user, ask, is_open, run, succeeds
 
@@ -130,6 +131,11 @@ def elasticsearch(server: Server) -> str:
     return f"elasticsearch://{HOST}:{front}"
 
 
+def s3(server: Server) -> str:
+    """Start SeaweedFS as an S3 server."""
+    return weed.begin(server, _executable(wheels("s3") / "bin" / "weed"))
+
+
 KINDS: dict[str, Callable[[Server], str]] = {
     "redis": redis,
     "redis82": redis82,
@@ -143,6 +149,7 @@ KINDS: dict[str, Callable[[Server], str]] = {
     "mongodb": mongodb,
     "dynamodb": dynamodb_local,
     "elasticsearch": elasticsearch,
+    "s3": s3,
 }
 
 
