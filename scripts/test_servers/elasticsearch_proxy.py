@@ -8,6 +8,7 @@ points in time, and the field type `flattened`. All that is put right here, on l
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import re
 import signal
@@ -23,6 +24,7 @@ PIECE = 256 * 1024
 _VENDOR = re.compile(rb"application/vnd\.elasticsearch\+(json|x-ndjson)\s*;\s*compatible-with=(\d+)", re.IGNORECASE)
 _PLAIN = re.compile(rb"(\r\ncontent-type:\s*)application/(json|x-ndjson)[^\r]*", re.IGNORECASE)
 _LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
+_GZIP = re.compile(rb"\r\ncontent-encoding:\s*gzip", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:\s*chunked", re.IGNORECASE)
 _CLOSE = re.compile(rb"\r\nconnection:\s*close", re.IGNORECASE)
 _OPEN_PIT = re.compile(rb"POST (/[^/? ]+)/_pit\?")
@@ -39,6 +41,8 @@ def request_head(head: bytes) -> bytes:
 
 def renamed(head: bytes, body: bytes) -> tuple[bytes, bytes]:
     """Return a request in the emulator's words."""
+    if _GZIP.search(head):
+        head, body = _GZIP.sub(b"", head), gzip.decompress(body)
     if _CLOSE_PIT.match(head):
         head, body = _CLOSE_PIT.sub(b"DELETE /_search/point_in_time ", head), _edited(body, _pit_ids)
     elif _CREATE_INDEX.match(head):
@@ -56,12 +60,12 @@ def _pit_ids(body: dict[str, Any]) -> dict[str, Any]:
     return {"pit_id": [body["id"]]}
 
 
-def _flat_objects(body: dict[str, Any]) -> dict[str, Any]:
-    fields = body.get("mappings", {}).get("properties", {})
-    for name, field in fields.items():
-        if field.get("type") == "flattened":
-            fields[name] = {"type": "flat_object"}
-    return body
+def _flat_objects(part: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    if part.get("type") == "flattened":
+        return {"type": "flat_object"}
+    return {name: _flat_objects(inner) for name, inner in part.items()}
 
 
 def response_head(head: bytes, asked: bytes) -> bytes:

@@ -299,7 +299,9 @@ def _found(item: dict[str, Any]) -> Any:
     if item.get("found"):
         return item
     kind = type_of(item)
-    return None if "error" not in item or kind == MISSING_INDEX else failure(503, kind)
+    if "error" not in item or kind == MISSING_INDEX:
+        return None
+    return failure(403 if kind == "security_exception" else 503, kind)
 
 
 def _result(action: Action, status: int, kind: str) -> Result:
