@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -90,20 +91,34 @@ def translate(error: Exception, where: str) -> SatchelError | None:
     return None
 
 
-def failures_in(error: errors.BulkWriteError, count: int) -> Sequence[Mapping[str, Any] | None]:
-    """Return what the server says of each write of a batch that failed in part; None for one that was carried out."""
-    details = error.details
+class Put(enum.Enum):
+    """Says how a document came to be where it is."""
+
+    INSERTED = "inserted"
+    REPLACED = "replaced"
+
+
+Failure = Mapping[str, Any]
+"""What the server says against one write."""
+
+
+def outcomes_in(details: Mapping[str, Any], count: int) -> Sequence[Put | Failure]:
+    """Return what the answer to a batch of replacements says of each of them."""
     failed = {failure["index"]: failure for failure in details.get("writeErrors", ())}
+    inserted = {item["index"] for item in details.get("upserted", ())}
     # Writes that too few members confirmed were carried out, but are not what was asked for.
-    others = next(iter(details.get("writeConcernErrors", ())), None)
-    return [failed.get(index, others) for index in range(count)]
+    unconfirmed = next(iter(details.get("writeConcernErrors", ())), None)
+    return [
+        failed.get(index) or unconfirmed or (Put.INSERTED if index in inserted else Put.REPLACED)
+        for index in range(count)
+    ]
 
 
-def is_taken(failure: Mapping[str, Any] | None) -> bool:
-    """Say whether an insert failed because there is a document with its `_id`."""
-    return (
-        failure is not None and failure.get("code") == _DUPLICATE_KEY and "_id" in failure.get("keyPattern", ("_id",))
-    )
+def is_taken(outcome: Put | Failure) -> bool:
+    """Say whether inserting failed because there is a document with this `_id`."""
+    if isinstance(outcome, Put):
+        return False
+    return outcome.get("code") == _DUPLICATE_KEY and "_id" in outcome.get("keyPattern", ("_id",))
 
 
 def refusal(code: int | None, details: Mapping[str, Any] | None, where: str) -> SatchelError:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..base import BaseStore, Condition, Done, Outcome, Wrote
 from ..clock import NEVER, Clock, system_clock
-from ..codec import LARGE, Codec
-from ..envelope import Record
+from ..codec import LARGE, Codec, JsonCodec
+from ..envelope import Record, new_version
 from ..errors import SatchelError
 from ..names import Ref
 from ..network import DEFAULT_TIMEOUT, check_one_way
@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:
     raise missing_extra("MongoDBStore", "mongodb", error) from error
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
-from pymongo.errors import BulkWriteError, WriteError
+from pymongo.errors import BulkWriteError, PyMongoError, WriteError
 from pymongo.read_preferences import ReadPreference
 
 from ._mongodb_client import DRIVER_OPTIONS, Client, check_client, check_names, check_url, connect
@@ -41,7 +41,7 @@ from ._mongodb_document import (
     read_document,
     write_document,
 )
-from ._mongodb_errors import failures_in, is_taken, refusal, translate
+from ._mongodb_errors import Failure, Put, is_taken, outcomes_in, refusal, translate
 from ._mongodb_index import has_index, make_index
 
 if TYPE_CHECKING:
@@ -156,23 +156,32 @@ class MongoDBStore(BaseStore):
         outcomes: list[Wrote] = [None] * len(writes)
         left = list(range(len(writes)))
         for _ in range(_TRIES):  # inserting also fails when another process has just put the same new entry
-            failures = await self._upsert([writes[index] for index in left])
-            for index, failure in zip(left, failures, strict=True):
-                outcomes[index] = None if failure is None else self._refusal(failure)
-            left = [index for index, failure in zip(left, failures, strict=True) if is_taken(failure)]
+            done = await self._upsert([writes[index] for index in left])
+            for index, outcome in zip(left, done, strict=True):
+                outcomes[index] = None if isinstance(outcome, Put) else self._refusal(outcome)
+            left = [index for index, outcome in zip(left, done, strict=True) if is_taken(outcome)]
             if not left:
                 break
         return outcomes
 
     async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
-        async def delete(ref: Ref) -> bool:
-            found = await self._collection.find_one_and_delete(
-                {"_id": document_id(ref), **_OURS}, projection={"deadline": 1}
-            )
-            deadline = None if found is None else found.get("deadline", NEVER)
-            return deadline is not None and not (isinstance(deadline, (int, float)) and deadline <= now)
-
-        return await self._each(delete, refs)
+        names = [document_id(ref) for ref in refs]
+        # An expired entry is left to the TTL index; one whose deadline was damaged is there, and goes.
+        living = {**_OURS, "deadline": {"$not": {"$lte": now}}}
+        if len(names) == 1:
+            with self._limit():
+                return [bool((await self._collection.delete_one({"_id": names[0], **living})).deleted_count)]
+        # The answer to a batch of deletions tells only how many there were. So each entry is replaced by an expired
+        # one, which is no less atomic, and of which the answer tells where nothing was: there it was inserted.
+        tomb = Record(b"null", JsonCodec.number, new_version(), now, 0.0).sealed()
+        await self._make_index()
+        outcomes = await self._upsert([({"_id": name, **living}, write_document(name, tomb)) for name in names])
+        with suppress(PyMongoError), self._limit():  # what stays has expired, and the TTL index takes it away
+            await self._collection.delete_many({"_id": {"$in": names}, "version": tomb.version})
+        return [
+            outcome is Put.REPLACED if isinstance(outcome, Put) else not is_taken(outcome) and self._refusal(outcome)
+            for outcome in outcomes
+        ]
 
     async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
         documents = await self._documents([(ref, record) for ref, record, _ in items])
@@ -181,9 +190,9 @@ class MongoDBStore(BaseStore):
         if new:
             # What lives is no match: then inserting fails.
             expired = {**_OURS, "deadline": {"$lte": now}}
-            failures = await self._upsert([({"_id": documents[at][0], **expired}, documents[at][1]) for at in new])
-            for at, failure in zip(new, failures, strict=True):
-                outcomes[at] = True if failure is None else not is_taken(failure) and self._refusal(failure)
+            done = await self._upsert([({"_id": documents[at][0], **expired}, documents[at][1]) for at in new])
+            for at, outcome in zip(new, done, strict=True):
+                outcomes[at] = isinstance(outcome, Put) or (not is_taken(outcome) and self._refusal(outcome))
 
         async def replace(at: int) -> bool:
             name, document = documents[at]
@@ -191,8 +200,8 @@ class MongoDBStore(BaseStore):
             return bool(result.matched_count)
 
         others = [at for at, (_, _, version) in enumerate(items) if version is not None and is_version(version)]
-        for at, outcome in zip(others, await self._each(replace, others), strict=True):
-            outcomes[at] = outcome
+        for at, done_or_not in zip(others, await self._each(replace, others), strict=True):
+            outcomes[at] = done_or_not
         return outcomes
 
     async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
@@ -270,22 +279,23 @@ class MongoDBStore(BaseStore):
         await self._make_index()
         return documents
 
-    async def _upsert(self, writes: Sequence[tuple[Query, RawBSONDocument]]) -> Sequence[Mapping[str, Any] | None]:
-        """Replace what matches each query, or insert; give for each None, or what the server says against it."""
+    async def _upsert(self, writes: Sequence[tuple[Query, RawBSONDocument]]) -> Sequence[Put | Failure]:
+        """Replace what matches each query, or else insert; give for each what was done, or why it was not."""
         try:
             with self._limit():
                 if len(writes) == 1:
-                    await self._collection.replace_one(*writes[0], upsert=True)
-                else:
-                    requests: Any = [pymongo.ReplaceOne(query, document, upsert=True) for query, document in writes]
-                    await self._collection.bulk_write(requests, ordered=False)
+                    result = await self._collection.replace_one(*writes[0], upsert=True)
+                    return [Put.REPLACED if result.upserted_id is None else Put.INSERTED]
+                requests: Any = [pymongo.ReplaceOne(query, document, upsert=True) for query, document in writes]
+                return outcomes_in(
+                    (await self._collection.bulk_write(requests, ordered=False)).bulk_api_result, len(writes)
+                )
         except WriteError as error:
             return [error.details or {"code": error.code}]
         except BulkWriteError as error:
-            return failures_in(error, len(writes))
-        return [None] * len(writes)
+            return outcomes_in(error.details, len(writes))
 
-    def _refusal(self, failure: Mapping[str, Any]) -> SatchelError:
+    def _refusal(self, failure: Failure) -> SatchelError:
         return not_ours() if is_taken(failure) else refusal(failure.get("code"), failure, self._where)
 
     def _with_version(self, name: str, version: Condition, now: float) -> Query:
