@@ -33,6 +33,7 @@ STORES = {
     "memcached": "satchel.stores.memcached:MemcachedStore",
     "dynamodb": "satchel.stores.dynamodb:DynamoDBStore",
     "mongodb": "satchel.stores.mongodb:MongoDBStore",
+    "mongodb+srv": "satchel.stores.mongodb:MongoDBStore",
     "elasticsearch": "satchel.stores.elasticsearch:ElasticsearchStore",
     "elasticsearch+https": "satchel.stores.elasticsearch:ElasticsearchStore",
     "postgresql": "satchel.stores.postgresql:PostgreSQLStore",
