@@ -83,11 +83,12 @@ async def test_memcached_keeps_an_entry_a_little_longer_than_its_ttl(ttl: float,
     clock = FakeClock(time.time() + skew)
     async with MemcachedStore(port=shared_port(), prefix="expiry", clock=clock) as store:
         await store.put("a", "k", 1, ttl=ttl)
+        # By memcached's own clock, which is late by some seconds on a busy machine.
         kept = int(raw(shared_port(), b"mg expiry|a|k t\r\n").split()[1].removeprefix(b"t"))
-        assert seconds <= kept <= seconds + GRACE + 2
+        assert seconds <= kept <= seconds + 2 * GRACE
         assert await store.touch("a", "k", ttl=timedelta(days=60))
         kept = int(raw(shared_port(), b"mg expiry|a|k t\r\n").split()[1].removeprefix(b"t"))
-        assert 60 * 86_400 <= kept <= 60 * 86_400 + GRACE + 2
+        assert 60 * 86_400 <= kept <= 60 * 86_400 + 2 * GRACE
         clock.advance(60 * 86_400 + 1)
         assert await store.get("a", "k") is None
 
