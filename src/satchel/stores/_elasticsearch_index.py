@@ -7,23 +7,20 @@ mapping of its own guess, when somebody has removed ours.
 from __future__ import annotations
 
 import asyncio
-import enum
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from contextvars import Context
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, TypeVar
 
-import msgspec
 from elastic_transport import ApiError, TransportError
 from elasticsearch import AsyncElasticsearch, BadRequestError, NotFoundError
 
 from ..codec import LARGE
-from ..envelope import Record
-from ..errors import ConfigurationError, SatchelError
+from ..errors import ConfigurationError
 from ..names import Ref
-from ..sending import UNPROCESSED, Unprocessed
 from ..threads import in_worker
-from ._elasticsearch_documents import FORMAT, MAPPING, NEEDED_TYPES, deadline_only, document, document_id, is_searchable
+from ._elasticsearch_actions import Action, Answer, Result, lines_of, result_of
+from ._elasticsearch_documents import FORMAT, MAPPING, NEEDED_TYPES, document_id, is_searchable
 from ._elasticsearch_errors import ALREADY_THERE, MISSING_INDEX, failure, type_of
 
 T = TypeVar("T")
@@ -31,49 +28,7 @@ T = TypeVar("T")
 PAGE = 1000
 _KEEP_ALIVE = "5m"
 _CLOSING = 2.0
-_REJECTED = "es_rejected_execution_exception"
 _HEADERS = {"accept": "application/json", "content-type": "application/x-ndjson"}
-
-
-class Changed(enum.Enum):
-    """Is the type of `CHANGED`."""
-
-    CHANGED = "changed"
-
-
-CHANGED: Final = Changed.CHANGED
-"""Of an action: not done, because the document is not, or no longer, the one that it was for."""
-
-Result = None | SatchelError | Literal[Changed.CHANGED, Unprocessed.UNPROCESSED]
-"""What came of an action: None for done."""
-
-_Answer = tuple[int, str]
-
-
-class Action(msgspec.Struct):
-    """Is one item of a bulk request.
-
-    Attributes:
-        kind: `index`, `create`, `update` or `delete`.
-        ref: The names of the entry.
-        guard: What the document must be for the action to be carried out.
-        record: What to write, for `index` and `create`.
-        deadline: What to set, for `update`.
-    """
-
-    kind: str
-    ref: Ref
-    guard: dict[str, int] = {}
-    record: Record | None = None
-    deadline: float = 0
-
-    def lines(self, *, searchable: bool) -> Iterable[bytes]:
-        """Return its lines in the body of the request."""
-        yield msgspec.json.encode({self.kind: {"_id": document_id(self.ref), **self.guard}})
-        if self.record is not None:
-            yield document(self.ref, self.record, searchable=searchable and is_searchable(self.record))
-        elif self.kind == "update":
-            yield deadline_only(self.deadline)
 
 
 class Index:
@@ -142,7 +97,7 @@ class Index:
         ]
         if refused:
             await self._again(actions, refused, results, searchable=False)
-        return [_result(action, *result) for action, result in zip(actions, results, strict=True)]
+        return [result_of(action, *result) for action, result in zip(actions, results, strict=True)]
 
     async def refresh(self) -> bool:
         """Make all that was written until now appear in searches; say whether there is an index at all."""
@@ -264,15 +219,15 @@ class Index:
             await self.check()
 
     async def _again(
-        self, actions: Sequence[Action], which: Sequence[int], results: list[_Answer], *, searchable: bool
+        self, actions: Sequence[Action], which: Sequence[int], results: list[Answer], *, searchable: bool
     ) -> None:
         for n, result in zip(which, await self._send([actions[n] for n in which], searchable=searchable), strict=True):
             results[n] = result
 
-    async def _send(self, actions: Sequence[Action], *, searchable: bool) -> list[_Answer]:
+    async def _send(self, actions: Sequence[Action], *, searchable: bool) -> list[Answer]:
         """Make a bulk request, and return for each action its status and the type of its error."""
         size = sum([len(action.record.payload) for action in actions if action.record is not None])
-        lines = await in_worker(_lines, actions, searchable) if size >= LARGE else _lines(actions, searchable)
+        lines = await in_worker(lines_of, actions, searchable) if size >= LARGE else lines_of(actions, searchable)
         # Not the client's own bulk(): it makes a PUT of it, which aiohttp sends anew when its connection was lost.
         answer = await _apart(
             self._changing.perform_request(
@@ -291,10 +246,6 @@ async def _apart(request: Coroutine[Any, Any, T]) -> T:
     return await asyncio.create_task(request, context=Context())
 
 
-def _lines(actions: Sequence[Action], searchable: bool) -> list[bytes]:
-    return [line for action in actions for line in action.lines(searchable=searchable)]
-
-
 def _found(item: dict[str, Any]) -> Any:
     if item.get("found"):
         return item
@@ -302,14 +253,6 @@ def _found(item: dict[str, Any]) -> Any:
     if "error" not in item or kind == MISSING_INDEX:
         return None
     return failure(403 if kind == "security_exception" else 503, kind)
-
-
-def _result(action: Action, status: int, kind: str) -> Result:
-    if status < 300:
-        return None
-    if kind == _REJECTED or (kind == MISSING_INDEX and action.record is not None):
-        return UNPROCESSED  # in the second case the index is there, but this node has not heard of it yet
-    return CHANGED if status in (404, 409) else failure(status, kind)
 
 
 def _check_mapping(index: str, mapping: dict[str, Any]) -> None:

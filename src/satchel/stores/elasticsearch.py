@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any, ClassVar
-from urllib.parse import unquote, urlsplit
 
 from ..registry import missing_extra
 
@@ -23,11 +22,12 @@ from ..names import Ref
 from ..network import DEFAULT_TIMEOUT, check_one_way
 from ..sending import UNPROCESSED
 from ..threads import in_worker
+from ._elasticsearch_actions import CHANGED, Action
+from ._elasticsearch_client import client_options, close_at_end_of_loop, connected
 from ._elasticsearch_documents import NOT_OURS, State, record_of, state_of
 from ._elasticsearch_errors import translate
-from ._elasticsearch_index import CHANGED, Action, Index
+from ._elasticsearch_index import Index
 
-_SCHEMES = {"elasticsearch": "http", "elasticsearch+https": "https"}
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9._-]{0,199}")
 _ROUNDS = 20
 
@@ -93,7 +93,7 @@ class ElasticsearchStore(BaseStore):
         super().__init__(codec=codec, clock=clock, timeout=timeout)
         self._client = client
         self._prefix = index_prefix
-        self._options = {} if client else _options(url or "elasticsearch://127.0.0.1", api_key, ca_certs, verify_certs)
+        self._options = {} if client else client_options(url, api_key, ca_certs, verify_certs)
         self._guard: AsyncGenerator[None] | None = None
 
     def __repr__(self) -> str:
@@ -241,8 +241,8 @@ class ElasticsearchStore(BaseStore):
     async def _open(self) -> None:
         client = self._client
         if client is None:
-            client = await in_worker(_connected, self._options | {"request_timeout": self._timeout})
-            self._guard = _close_at_end_of_loop(client)
+            client = await in_worker(connected, self._options | {"request_timeout": self._timeout})
+            self._guard = close_at_end_of_loop(client)
             await anext(self._guard)
         self._index = Index(client, self._prefix)
         try:
@@ -261,54 +261,6 @@ class ElasticsearchStore(BaseStore):
 
     def _translate(self, error: Exception) -> SatchelError | None:
         return translate(error)
-
-
-def _options(url: object, api_key: object, ca_certs: str | None, verify_certs: object) -> dict[str, Any]:
-    """Return the arguments for a client."""
-    if not isinstance(url, str):
-        raise ConfigurationError(f"url must be a str, got {type(url).__name__}")
-    parts = urlsplit(url)
-    try:
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if parts.scheme not in _SCHEMES or not host or parts.query or parts.fragment:
-        raise ConfigurationError("url must be elasticsearch://host:port or elasticsearch+https://host:port")
-    shown = f"[{host}]" if ":" in host else host
-    options: dict[str, Any] = {
-        "max_retries": 1,  # of requests that change nothing: a connection may have been closed while it was idle
-        "hosts": [f"{_SCHEMES[parts.scheme]}://{shown}:{port or 9200}{parts.path.rstrip('/')}"],
-    }
-    if api_key is not None:
-        if not isinstance(api_key, str) or not api_key or parts.username:
-            raise ConfigurationError("api_key must be a str that is not empty, and excludes a username in the url")
-        options["api_key"] = api_key
-    elif parts.username:
-        options["basic_auth"] = unquote(parts.username), unquote(parts.password or "")
-    if parts.scheme == "elasticsearch+https":
-        options |= {"verify_certs": verify_certs, "ssl_show_warn": False}
-        options |= {} if ca_certs is None else {"ca_certs": ca_certs}
-    elif ca_certs is not None or not verify_certs:
-        raise ConfigurationError("ca_certs and verify_certs need TLS: the url begins with elasticsearch+https://")
-    return options
-
-
-def _connected(options: dict[str, Any]) -> AsyncElasticsearch:
-    """Make a client; with TLS this reads files."""
-    try:
-        return AsyncElasticsearch(**options)
-    except (ValueError, OSError) as error:
-        raise ConfigurationError(
-            f"no client can be made of these options ({type(error).__name__}); ca_certs must be a file of certificates"
-        ) from error
-
-
-async def _close_at_end_of_loop(client: AsyncElasticsearch) -> AsyncGenerator[None]:
-    """Close a client when this generator is closed: `asyncio.run` does that to all of them at its end."""
-    try:
-        yield
-    finally:
-        await client.close()
 
 
 def _outcomes(refs: Sequence[Ref], found: Sequence[Any]) -> list[Outcome]:
