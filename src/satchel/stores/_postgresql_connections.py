@@ -111,7 +111,7 @@ class Connections:
 
     async def _end_what_was_cut_off(self) -> None:
         processes = list(self._cut_off)
-        ended = await self.fetch(TERMINATE, processes, _ENDS_WITHIN)
+        ended = await self.fetch(TERMINATE, [str(process) for process in processes], _ENDS_WITHIN)
         if not all(row[0] for row in ended):
             raise StoreUnavailableError(
                 "the server is still at work on a write that was cut off, and does not end it; try again later"

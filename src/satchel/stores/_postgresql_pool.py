@@ -54,7 +54,7 @@ class Pool:
                     return connection
             # An empty context: the connection would keep alive what the caller's variables hold.
             connecting = asyncpg.connect(**self._options, max_cached_statement_lifetime=0)
-            return await asyncio.create_task(_run(connecting), context=Context())
+            return await asyncio.create_task(connecting, context=Context())
         except BaseException:
             self._free.release()
             raise
@@ -78,7 +78,3 @@ class Pool:
                 with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                     await connection.close(timeout=GRACE)  # which aborts it when it fails
             self._idle.clear()
-
-
-async def _run(connecting: Any) -> Any:
-    return await connecting

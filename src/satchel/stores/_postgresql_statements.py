@@ -1,7 +1,8 @@
 """The statements of a `PostgreSQLStore`, each one transaction of its own.
 
-A batch goes in arrays, one for each column. Names come from the table's own name, which was checked and quoted, and
-nothing else is put into the text of a statement.
+A batch goes in arrays of text, one for each column, bytes in hexadecimal: of other arrays asyncpg asks the server what
+they are at each new connection, which takes long, and behind a pooler a second. The table's name was checked and quoted,
+and nothing else is put into the text of a statement.
 """
 
 # ruff: noqa: S608  # said above
@@ -16,7 +17,6 @@ SWEEP = 1000
 """The most rows that one statement reclaims."""
 
 _RECORD = [name for name in COLUMNS if name not in ("collection", "key")]
-_ARRAYS = ", ".join(f"${at}::{kind}[]" for at, kind in enumerate(COLUMNS.values(), 1))
 _SET = ", ".join(f"{name} = excluded.{name}" for name in _RECORD)
 _SET_FROM_ITEM = ", ".join(f"{name} = item.{name}" for name in _RECORD)
 _SAME = "entry.collection = item.collection AND entry.key = item.key"
@@ -37,9 +37,24 @@ PROBE = """
 
 TERMINATE = """
     SELECT pg_terminate_backend(pid, $2::bigint) FROM pg_stat_activity
-    WHERE pid = ANY($1::integer[]) AND usename = session_user AND pid <> pg_backend_pid()
+    WHERE pid = ANY($1::text[]::integer[]) AND usename = session_user AND pid <> pg_backend_pid()
 """
 """Ends processes of the server, and waits so many milliseconds until they have ended."""
+
+
+_REF = {"collection": "bytea", "key": "bytea"}
+
+
+def _items(columns: dict[str, str]) -> str:
+    """Return what gives a batch as a table `item` with these columns and its positions."""
+    forms = [
+        f"decode({name}, 'hex') AS {name}" if kind == "bytea" else f"{name}::{kind}" for name, kind in columns.items()
+    ]
+    arrays = ", ".join(f"${at}::text[]" for at in range(1, len(columns) + 1))
+    return (
+        f"(SELECT {', '.join(forms)}, position FROM unnest({arrays}) "
+        f"WITH ORDINALITY AS packed ({', '.join(columns)}, position)) AS item"
+    )
 
 
 class Statements:
@@ -55,7 +70,7 @@ class Statements:
         # LATERAL: one look-up in the index for each item, whatever the statistics make the planner believe.
         self.read = f"""
             SELECT {record}, item.position
-            FROM unnest($1::bytea[], $2::bytea[]) WITH ORDINALITY AS item (collection, key, position),
+            FROM {_items(_REF)},
                 LATERAL (SELECT * FROM {table} AS found WHERE found.collection = item.collection
                     AND found.key = item.key OFFSET 0) AS entry
         """
@@ -63,9 +78,9 @@ class Statements:
         conflict = f"ON CONFLICT (collection, key) DO UPDATE SET {_SET} WHERE"
         values = ", ".join(f"${at}" for at in range(1, len(COLUMNS) + 1))
         self.put_one = f"{insert} VALUES ({values}) {conflict} {_NOT_OVERTAKEN}"
-        self.put = f"{insert} SELECT * FROM unnest({_ARRAYS}) {conflict} {_NOT_OVERTAKEN}"
+        self.put = f"{insert} SELECT {', '.join(COLUMNS)} FROM {_items(COLUMNS)} WHERE true {conflict} {_NOT_OVERTAKEN}"
         self.put_if = f"""
-            WITH item AS (SELECT * FROM unnest({_ARRAYS}, $11::bytea[]) AS item ({", ".join(COLUMNS)}, expected)),
+            WITH item AS (SELECT * FROM {_items(COLUMNS | {"expected": "bytea"})}),
             added AS (
                 {insert} SELECT {", ".join(COLUMNS)} FROM item WHERE expected IS NULL
                 {conflict} entry.deadline <= $12 RETURNING entry.collection, entry.key
@@ -77,19 +92,19 @@ class Statements:
             )
             SELECT * FROM added UNION ALL SELECT * FROM replaced
         """
-        items = f"unnest($1::bytea[], $2::bytea[]) AS item (collection, key) WHERE {_SAME}"
         self.delete = f"""
-            DELETE FROM {table} AS entry USING {items} RETURNING entry.collection, entry.key, entry.deadline > $3
+            DELETE FROM {table} AS entry USING {_items(_REF)} WHERE {_SAME}
+            RETURNING entry.collection, entry.key, entry.deadline > $3
         """
         self.delete_if = f"""
             DELETE FROM {table} AS entry
-            USING unnest($1::bytea[], $2::bytea[], $3::bytea[]) AS item (collection, key, expected)
+            USING {_items(_REF | {"expected": "bytea"})}
             WHERE {_SAME} AND entry.version = item.expected AND entry.deadline > $4
             RETURNING entry.collection, entry.key
         """
         self.touch = f"""
             UPDATE {table} AS entry SET deadline = item.deadline
-            FROM unnest($1::bytea[], $2::bytea[], $3::float8[]) AS item (collection, key, deadline)
+            FROM {_items(_REF | {"deadline": "double precision"})}
             WHERE {_SAME} AND entry.deadline > $4 RETURNING entry.collection, entry.key
         """
         # Compared as pairs, so that the planner expects many, and goes along the index instead of sorting all.

@@ -220,8 +220,15 @@ class PostgreSQLStore(BaseStore):
         return ref if is_hashed(ref) else None
 
 
-def _columns(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    return list(zip(*rows, strict=True))
+def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[str | None]]:
+    """Return rows as an array of text for each column."""
+    return [[_text(value) for value in column] for column in zip(*rows, strict=True)]
+
+
+def _text(value: bytes | float | None) -> str | None:
+    if type(value) is bytes:
+        return value.hex()
+    return None if value is None else repr(value)
 
 
 def _version(version: str | None) -> bytes | None:
