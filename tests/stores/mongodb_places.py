@@ -2,10 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from motor.motor_asyncio import AsyncIOMotorClient
 
+from satchel.stores.mongodb import MongoDBStore
 from satchel.testing import StoreConformance
 
 
@@ -34,3 +38,22 @@ class MongoDBConformance(StoreConformance):
     def blocking_detector(self) -> Iterator[BlockBuster]:
         with detector_for_pymongo() as detector:
             yield detector
+
+
+class StoreOverMotor(MongoDBStore):
+    """Is given a Motor client, a new one for each event loop: a Motor client stays with its first."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self._new = partial(AsyncIOMotorClient, url, w="majority")
+        super().__init__(self._new(), **options)
+
+    async def _open(self) -> None:
+        self._client = self._new()
+        await super()._open()
+
+    async def _close(self) -> None:
+        await super()._close()
+        self._client.close()
+
+    def _abandon(self) -> None:
+        self._client.close()

@@ -258,7 +258,9 @@ class MongoDBStore(BaseStore):
 
     def _limit(self) -> AbstractContextManager[object]:
         """Let the driver and the server give up a little before the base does: then the driver can say why."""
-        return nullcontext() if self._timeout is None else pymongo.timeout(self._timeout * 0.9)
+        if self._timeout is None:
+            return nullcontext()
+        return pymongo.timeout(self._timeout - min(1.0, self._timeout / 2))  # it looks at its clock every half second
 
     async def _make_index(self) -> None:
         if not self._indexed:
