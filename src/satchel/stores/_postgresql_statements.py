@@ -1,7 +1,7 @@
 """The statements of a `PostgreSQLStore`, each one transaction of its own.
 
 A batch goes in arrays of text, one for each column, bytes in hexadecimal: of other arrays asyncpg asks the server what
-they are at each new connection, which takes long, behind a pooler a second. The table's name was checked and quoted, and
+they are at each new connection, which takes long, behind a pooler a second. The table's name was checked and quoted;
 nothing else is put into the text of a statement.
 """
 
