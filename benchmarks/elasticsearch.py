@@ -24,7 +24,7 @@ class PlainStore:
     """What a service writes for itself: a document with deadline and value for each entry, one request a call."""
 
     async def __aenter__(self) -> Self:
-        self._client = AsyncElasticsearch(address())
+        self._client = AsyncElasticsearch(address(), request_timeout=60)
         try:
             await self._client.indices.create(index="plain", mappings=MAPPING)
         except BadRequestError as error:
