@@ -1,0 +1,144 @@
+"""ObjectStore against plain obstore, against itself with batches, and against py-key-value-aio's store.
+
+The server is the one of SATCHEL_TEST_S3_URL; `export $(python3 scripts/servers start s3)` starts one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import ModuleType
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import aiobotocore.session
+import msgspec
+import obstore
+from obstore.store import S3Store
+
+from benchmarks.harness import Contender, Report, Work
+from benchmarks.value import PROFILE
+from satchel.base import Outcome, Wrote
+from satchel.envelope import Record
+from satchel.names import Ref
+from satchel.stores.objectstore import ObjectStore
+
+KEYS = [f"user:{number}" for number in range(320)]
+STEPS = {1: 80, 32: 320}
+
+
+class Batched(ObjectStore):
+    """The same, with batches that wait for their slowest member."""
+
+    _max_inflight = 1
+    _max_items = 64
+
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+        return await asyncio.gather(*map(self._read_one, refs))
+
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+        return await asyncio.gather(*(self._write_one(*item) for item in records))
+
+
+class PlainStore:
+    """What a service writes for itself."""
+
+    def __init__(self, client: S3Store) -> None:
+        self._client = client
+        self._encode = msgspec.json.Encoder().encode
+        self._decode = msgspec.json.Decoder().decode
+
+    async def get(self, collection: str, key: str) -> Any:
+        try:
+            answer = await obstore.get_async(self._client, f"{collection}/{key}")
+        except FileNotFoundError:
+            return None
+        return self._decode(await answer.bytes_async())
+
+    async def put(self, collection: str, key: str, value: object) -> None:
+        await obstore.put_async(self._client, f"{collection}/{key}", self._encode(value))
+
+
+def place() -> tuple[str, dict[str, str]]:
+    """Return the bucket, and the options of a client for it."""
+    parts = urlsplit(os.environ["SATCHEL_TEST_S3_URL"])
+    return parts.netloc, dict(parse_qsl(parts.query))
+
+
+def new_store(kind: type[ObjectStore]) -> ObjectStore:
+    bucket, options = place()
+    return kind(f"s3://{bucket}", prefix="benchmark", **options)  # type: ignore[arg-type]  # all of them are text
+
+
+def satchel() -> ObjectStore:
+    return new_store(ObjectStore)
+
+
+def batched() -> ObjectStore:
+    return new_store(Batched)
+
+
+@asynccontextmanager
+async def plain() -> AsyncIterator[PlainStore]:
+    bucket, options = place()
+    yield PlainStore(S3Store(bucket, client_options={"allow_http": True}, **options))  # type: ignore[arg-type]  # the same
+
+
+@asynccontextmanager
+async def peer() -> AsyncIterator[Any]:
+    """Give py-key-value-aio's store. It imports aioboto3, which needs an older aiobotocore, only to make a client."""
+    for name in ("aioboto3", "aioboto3.session"):
+        module = ModuleType(name)
+        module.Session = aiobotocore.session.AioSession  # type: ignore[attr-defined]  # modules take any attribute
+        sys.modules.setdefault(name, module)
+    from key_value.aio.stores.s3 import S3Store as PeerStore  # noqa: PLC0415  # after the line above
+
+    bucket, options = place()
+    access = {f"aws_{name}": options[name] for name in ("access_key_id", "secret_access_key")}
+    session = aiobotocore.session.get_session()
+    new_client = session.create_client("s3", endpoint_url=options["endpoint"], region_name=options["region"], **access)
+    async with new_client as client, PeerStore(client=client, bucket_name=bucket) as store:
+        yield store
+
+
+def using(make: Any, verb: str) -> Contender:
+    @asynccontextmanager
+    async def contender() -> AsyncIterator[Work]:
+        opened: AbstractAsyncContextManager[Any] = make()
+        async with opened as store:
+            for key in KEYS:
+                await _call(store, "put", make.__name__, key)
+
+            async def work(steps: range) -> None:
+                for step in steps:
+                    await _call(store, verb, make.__name__, KEYS[step])
+
+            yield work
+
+    return contender
+
+
+def _call(store: Any, verb: str, collection: str, key: str) -> Awaitable[Any]:
+    value = (PROFILE,) if verb == "put" else ()
+    method = getattr(store, verb)
+    called: Awaitable[Any] = (
+        method(collection, key, *value)
+        if isinstance(store, (ObjectStore, PlainStore))
+        else method(key, *value, collection=collection)
+    )
+    return called
+
+
+def run(report: Report) -> None:
+    for verb in ("put", "get"):
+        contenders = {
+            "plain obstore": using(plain, verb),
+            "satchel": using(satchel, verb),
+            "satchel, in batches": using(batched, verb),
+            "py-key-value-aio": using(peer, verb),
+        }
+        for tasks, steps in STEPS.items():
+            report.compare(verb, contenders, steps=steps, tasks=tasks)
