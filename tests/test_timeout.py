@@ -78,6 +78,19 @@ async def test_opening_is_bounded_too():
     await store.aclose()
 
 
+async def test_opening_in_steps_may_take_longer_than_each_of_them():
+    class OpensInSteps(Slow):
+        _opens_in_steps = True
+
+        async def _open(self):
+            for _ in range(4):
+                await self._in_time(asyncio.sleep(0.05))
+
+    async with OpensInSteps(timeout=0.15) as store:
+        store.answers.set()
+        assert await store.get("c", "k") is None
+
+
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), True, "1"])
 def test_a_timeout_that_is_none_is_refused(timeout):
     with pytest.raises(ConfigurationError, match="timeout must be a number of seconds above 0"):

@@ -81,9 +81,9 @@ class Slow:
 
 async def test_opening_waits_for_the_table_longer_than_for_a_request() -> None:
     """An HTTP server stands for AWS, which takes seconds where the local one takes none."""
-    slow = Slow(0.8)
+    slow = Slow(2.2)
     async with Endpoint(slow) as endpoint:
-        where = {"endpoint_url": endpoint.url, "timeout": 0.5}
+        where = {"endpoint_url": endpoint.url, "timeout": 2}
         makers = [local_store("some-table", create_table=True, **where) for _ in range(2)]
         await asyncio.gather(*(store.ping() for store in makers))
         assert slow.expires

@@ -146,9 +146,11 @@ async def test_an_answer_that_aws_documents_is_translated(code: str) -> None:
     message, expected = DOCUMENTED[code]
     denied = refusal(code, f"{message} {SECRET} hunter2")
     ready = {"Table": {"TableStatus": "ACTIVE", **KEY}}
-    async with Endpoint(lambda operation, _: (200, ready) if operation == "DescribeTable" else denied) as endpoint:
-        async with local_store("some-table", endpoint_url=endpoint.url) as store:
-            failed = store._translate(await _raised(store))
+    async with (
+        Endpoint(lambda operation, _: (200, ready) if operation == "DescribeTable" else denied) as endpoint,
+        local_store("some-table", endpoint_url=endpoint.url) as store,
+    ):
+        failed = store._translate(await _raised(store))
     assert failed is not None
     assert expected in str(failed)
     assert SECRET not in str(failed)

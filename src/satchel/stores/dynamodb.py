@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from ..base import UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
@@ -50,6 +51,8 @@ from ._dynamodb_table import Table
 
 _AT_ONCE = 16  # requests for one item each
 
+Change = Callable[[], Coroutine[Any, Any, bool]]
+
 
 class DynamoDBStore(BaseStore):
     """Keeps entries in a DynamoDB table with the partition key `collection` and the sort key `key`, both strings.
@@ -80,11 +83,10 @@ class DynamoDBStore(BaseStore):
 
     url_parts = {"host": "table_name"}  # noqa: RUF012  # the base says ClassVar
     url_names = {"region": "region_name"}  # noqa: RUF012  # as above
-    _max_inflight: ClassVar[int] = 4
+    _max_inflight: ClassVar[int] = 2
     _max_items: ClassVar[int] = MAX_CHANGES
-    _max_bytes: ClassVar[int] = (
-        256 * 1024
-    )  # the driver encodes and signs a request on the event loop, and warns of large ones
+    # The driver encodes and signs a request on the event loop, and warns of those past 1 MiB.
+    _max_bytes: ClassVar[int] = 256 * 1024
     _max_value_bytes = MAX_ITEM_BYTES
     _culls_itself: ClassVar[bool] = True
     _opens_in_steps: ClassVar[bool] = True
@@ -179,7 +181,7 @@ class DynamoDBStore(BaseStore):
         return set()
 
     async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
-        return await self._each("delete", [self._delete_one(ref, now) for ref in refs])
+        return await self._each("delete", [partial(self._delete_one, ref, now) for ref in refs])
 
     async def _delete_one(self, ref: Ref, now: float) -> bool:
         answer = await self._client.delete_item(TableName=self._table_name, Key=key_of(ref), ReturnValues="ALL_OLD")
@@ -189,7 +191,7 @@ class DynamoDBStore(BaseStore):
         return bool(old) and lives(old, now)
 
     async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
-        return await self._each("put_if", [self._put_one_if(*item, now) for item in items])
+        return await self._each("put_if", [partial(self._put_one_if, *item, now) for item in items])
 
     async def _put_one_if(self, ref: Ref, record: Record, version: Condition, now: float) -> bool:
         request = {"Item": item_of(ref, record), **if_version(version, now)}
@@ -204,11 +206,13 @@ class DynamoDBStore(BaseStore):
 
     async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
         requests = [{"Key": key_of(ref), **if_version(version, now)} for ref, version in items]
-        return await self._each("delete_if", [self._change_if(self._client.delete_item, each) for each in requests])
+        return await self._each(
+            "delete_if", [partial(self._change_if, self._client.delete_item, it) for it in requests]
+        )
 
     async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
         requests = [{"Key": key_of(ref), **new_deadline(deadline, now)} for ref, deadline in items]
-        return await self._each("touch", [self._change_if(self._client.update_item, each) for each in requests])
+        return await self._each("touch", [partial(self._change_if, self._client.update_item, it) for it in requests])
 
     async def _change_if(self, method: Method, request: dict[str, Any]) -> bool:
         """Make a change with a condition, and say whether it held."""
@@ -222,13 +226,13 @@ class DynamoDBStore(BaseStore):
             return False
         return True
 
-    async def _each(self, operation: str, changes: Sequence[Coroutine[Any, Any, bool]]) -> Sequence[Done]:
+    async def _each(self, operation: str, changes: Sequence[Change]) -> Sequence[Done]:
         """Make requests for one item each; the failure of one is its own."""
 
-        async def outcome(change: Coroutine[Any, Any, bool]) -> Done:
+        async def outcome(change: Change) -> Done:
             async with self._slots:
                 try:
-                    return await change
+                    return await change()
                 except Exception as error:
                     throttled = isinstance(error, ClientError) and code_of(error) in THROTTLED
                     return UNPROCESSED if throttled else translated(self, error, operation)
