@@ -122,6 +122,31 @@ async def test_no_call_gets_the_reply_of_another_that_was_cancelled(proxy, store
     assert await store.get_many("c", ["1", "2", "missing"]) == {"1": 1, "2": 2}
 
 
+@pytest.mark.parametrize("size", [10, 1_000_000], ids=["small", "large"])
+async def test_a_put_that_was_cancelled_is_over_before_a_later_one_is_sent(proxy, store, size):
+    await store.put("c", "k", "first")
+    proxy.delay = 0.02
+    for number in range(10):
+        cancelled = asyncio.create_task(store.put("c", "k", "x" * size))
+        await asyncio.sleep(0.005 * (number % 4))
+        cancelled.cancel()
+        await asyncio.gather(cancelled, return_exceptions=True)
+        await store.put("c", "k", number)
+        assert await store.get("c", "k") == number
+    assert proxy.connections <= 2, "a connection was closed with its reply to come"
+
+
+async def test_destroy_takes_what_was_cut_off_with_it(proxy, store):
+    await store.put("c", "k", 1)
+    proxy.delay = 0.05
+    cancelled = asyncio.create_task(store.put("c", "other", 1))
+    await asyncio.sleep(0.01)
+    cancelled.cancel()
+    await store.destroy()
+    proxy.delay = 0
+    assert await store.get_many("c", ["k", "other"]) == {}
+
+
 async def test_a_server_that_stops_answering_is_given_up_and_used_again(server):
     async with RedisStore(server.url, timeout=0.3) as store:
         await store.put("c", "k", "before")

@@ -76,6 +76,9 @@ class ClusterConnections:
         for node in await self._primaries():
             await self._ask(node, ("PING",))
 
+    async def settled(self) -> None:
+        """Return at once: the base waits for what was cut off."""
+
     async def close(self) -> None:
         """Close the store's own connections."""
         if self._own:

@@ -24,6 +24,8 @@ from ._redis_like import PAGE, Command
 
 MAX_CONNECTIONS: Final = 4
 """One for reads and one for writes, and two for what is not about single entries."""
+_SENT_AT_ONCE = 32 * 1024
+"""What is no larger goes to the system in one step, and so is sent before a caller can be cancelled."""
 
 
 async def converse(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
@@ -33,17 +35,29 @@ async def converse(connection: AbstractConnection, commands: Sequence[Command]) 
     """
     replies: list[Any] = []
     try:
-        packed = connection.pack_command(*commands[0]) if len(commands) == 1 else connection.pack_commands(commands)
-        await connection.send_packed_command(packed, check_health=False)
-        for _ in commands:
-            try:
-                replies.append(await connection.read_response(disable_decoding=True))
-            except ResponseError as error:
-                replies.append(server_error(error))
+        await _exchange(connection, _packed(connection, commands), len(commands), replies)
     except BaseException:
         await connection.disconnect(nowait=True)
         raise
     return replies
+
+
+def _packed(connection: AbstractConnection, commands: Sequence[Command]) -> list[bytes]:
+    return connection.pack_command(*commands[0]) if len(commands) == 1 else connection.pack_commands(commands)
+
+
+async def _exchange(connection: AbstractConnection, packed: list[bytes], count: int, replies: list[Any]) -> None:
+    await connection.send_packed_command(packed, check_health=False)
+    await _receive(connection, count, replies)
+
+
+async def _receive(connection: AbstractConnection, count: int, replies: list[Any]) -> None:
+    """Append so many replies; when it is cancelled the rest can still be read."""
+    for _ in range(count):
+        try:
+            replies.append(await connection.read_response(disable_decoding=True, disconnect_on_error=False))
+        except ResponseError as error:
+            replies.append(server_error(error))
 
 
 async def ready(connection: AbstractConnection) -> None:
@@ -60,7 +74,11 @@ async def ready(connection: AbstractConnection) -> None:
 
 async def apart(work: Coroutine[Any, Any, Any]) -> None:
     """Await work in an empty context: the transports that it makes would keep the caller's variables alive."""
-    await asyncio.get_running_loop().create_task(work, context=Context())
+    await _task(work)
+
+
+def _task(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    return asyncio.get_running_loop().create_task(work, context=Context())
 
 
 def is_broken(error: Exception) -> bool:
@@ -100,10 +118,19 @@ async def pages(ask: Callable[[Command], Awaitable[Any]], pattern: bytes) -> Asy
 
 
 class Connections(ABC):
-    """Carries out commands on one server, on at most `MAX_CONNECTIONS` connections at once."""
+    """Carries out commands on one server, on at most `MAX_CONNECTIONS` connections at once.
 
-    def __init__(self) -> None:
+    A change that is cut off, because its caller was cancelled or its time is over, is waited for all the same before a
+    later one is sent: so that none lands over a later one, and a lone write needs no task of its own to be safe.
+
+    Args:
+        patience: For how many seconds later changes wait for one that was cut off. Then its connection is closed.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
         self._room = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._cut_off: set[asyncio.Task[None]] = set()
 
     @abstractmethod
     async def _take(self) -> AbstractConnection:
@@ -115,13 +142,21 @@ class Connections(ABC):
 
     async def execute(self, commands: Sequence[Command], *, changes: bool) -> Sequence[Any]:
         """Carry out commands, as `RedisLikeStore._execute` does."""
-        async with self._room:
-            try:
-                return await self._attempt(commands)
-            except Exception as error:
-                if changes or not is_broken(error):
-                    raise
-            return await self._attempt(commands)
+        if changes:
+            if self._cut_off:
+                await self.settled()
+            return await self._change(commands)
+        try:
+            return await self._look(commands)
+        except Exception as error:
+            if not is_broken(error):
+                raise
+        return await self._look(commands)
+
+    async def settled(self) -> None:
+        """Wait for the changes that were cut off."""
+        while self._cut_off:
+            await asyncio.wait(self._cut_off)
 
     def scan(self, pattern: bytes) -> AsyncGenerator[list[bytes], None]:
         """Give the keys that match a pattern, in pages."""
@@ -133,20 +168,69 @@ class Connections(ABC):
 
     async def close(self) -> None:
         """Close the store's own connections."""
+        await self.settled()
 
     async def _ask(self, command: Command) -> Any:
         return succeeded(await self.execute([command], changes=False))
 
-    async def _attempt(self, commands: Sequence[Command]) -> list[Any]:
-        connection = await self._take()
+    async def _look(self, commands: Sequence[Command]) -> list[Any]:
+        connection = await self._begin()
         try:
-            replies = await converse(connection, commands)
-            if isinstance(connection, SentinelManagedConnection) and any(map(_was_demoted, replies)):
-                await connection.disconnect(nowait=True)
-                raise StoreUnavailableError("the primary became a replica; try again, Sentinel will say who took over")
-            return replies
+            return await converse(connection, commands)
         finally:
+            await self._end(connection)
+
+    async def _change(self, commands: Sequence[Command]) -> list[Any]:
+        connection = await self._begin()
+        packed, replies = _packed(connection, commands), list[Any]()
+        rest: asyncio.Task[None] | None = None
+        try:
+            if sum(map(len, packed)) > _SENT_AT_ONCE:
+                rest = _task(_exchange(connection, packed, len(commands), replies))
+                await asyncio.shield(rest)
+            else:
+                await _exchange(connection, packed, len(commands), replies)
+        except asyncio.CancelledError:
+            rest = rest or _task(_receive(connection, len(commands) - len(replies), []))
+            task = _task(self._outlast(connection, rest))
+            self._cut_off.add(task)
+            task.add_done_callback(self._cut_off.discard)
+            raise
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            await self._end(connection)
+            raise
+        demoted = isinstance(connection, SentinelManagedConnection) and any(map(_was_demoted, replies))
+        if demoted:
+            await connection.disconnect(nowait=True)
+        await self._end(connection)
+        if demoted:
+            raise StoreUnavailableError("the primary became a replica; try again, Sentinel will say who took over")
+        return replies
+
+    async def _outlast(self, connection: AbstractConnection, rest: asyncio.Task[None]) -> None:
+        """Wait for the rest of an exchange that was cut off, as long as there is patience."""
+        try:
+            await asyncio.wait([rest], timeout=self._patience)
+        finally:
+            if not rest.done() or rest.cancelled() or rest.exception() is not None:
+                rest.cancel()
+                await connection.disconnect(nowait=True)
+            await self._end(connection)
+
+    async def _begin(self) -> AbstractConnection:
+        await self._room.acquire()
+        try:
+            return await self._take()
+        except BaseException:
+            self._room.release()
+            raise
+
+    async def _end(self, connection: AbstractConnection) -> None:
+        try:
             await self._give_back(connection)
+        finally:
+            self._room.release()
 
 
 class OwnConnections(Connections):
@@ -154,10 +238,11 @@ class OwnConnections(Connections):
 
     Args:
         pool: Makes the connections; it is asked for nothing else.
+        patience: As for `Connections`.
     """
 
-    def __init__(self, pool: ConnectionPool) -> None:
-        super().__init__()
+    def __init__(self, pool: ConnectionPool, patience: float) -> None:
+        super().__init__(patience)
         self._pool = pool
         self._idle: list[AbstractConnection] = []
 
@@ -175,6 +260,7 @@ class OwnConnections(Connections):
         self._idle.append(connection)
 
     async def close(self) -> None:
+        await super().close()
         await asyncio.gather(*(connection.disconnect() for connection in self._idle), return_exceptions=True)
         self._idle = []
         if isinstance(self._pool, SentinelConnectionPool):
@@ -184,8 +270,8 @@ class OwnConnections(Connections):
 class BorrowedConnections(Connections):
     """Takes connections from the pool of a client that was passed in, for one exchange each, and closes none."""
 
-    def __init__(self, pool: ConnectionPool) -> None:
-        super().__init__()
+    def __init__(self, pool: ConnectionPool, patience: float) -> None:
+        super().__init__(patience)
         self._pool = pool
 
     async def _take(self) -> AbstractConnection:

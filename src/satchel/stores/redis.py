@@ -80,6 +80,7 @@ class RedisStore(RedisLikeStore):
         self._where = str(self._address) if client is None else f"client={type(client).__name__}(...)"
         self._errors = DriverErrors(self._where, tls=self._address.tls is not None)
         self._held: AsyncGenerator[None, None] | None = None
+        self._shield_writes = self._clustered  # type: ignore[misc]  # elsewhere `Connections` keeps the order
         super().__init__(prefix=prefix, codec=codec, clock=clock, timeout=timeout)
 
     def __repr__(self) -> str:
@@ -106,16 +107,21 @@ class RedisStore(RedisLikeStore):
     def _abandon(self) -> None:
         self._held = None
 
+    async def _clear(self, pattern: bytes, now: float) -> bool:
+        await self._in_time(self._connections.settled())
+        return await super()._clear(pattern, now)
+
     async def _connect(self) -> Connections | ClusterConnections:
+        patience = self._timeout or DEFAULT_TIMEOUT
         if isinstance(self._given_client, RedisCluster):
             await self._given_client.initialize()
             return ClusterConnections(self._given_client, self._errors, own=False)
         if self._given_client is not None:
-            return BorrowedConnections(self._given_client.connection_pool)
+            return BorrowedConnections(self._given_client.connection_pool, patience)
         if self._clustered:
             client = await in_worker(cluster_client, self._address, self._timeout)
             return ClusterConnections(client, self._errors, own=True)
-        return OwnConnections(await in_worker(connection_pool, self._address, self._timeout))
+        return OwnConnections(await in_worker(connection_pool, self._address, self._timeout), patience)
 
     def _translate(self, error: Exception) -> SatchelError | None:
         return self._errors.translate(error)
