@@ -1,6 +1,6 @@
 """What the tests of the MongoDB store share."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -45,15 +45,20 @@ class StoreOverMotor(MongoDBStore):
 
     def __init__(self, url: str, **options: Any) -> None:
         self._new = partial(AsyncIOMotorClient, url, w="majority")
-        super().__init__(self._new(), **options)
+        super().__init__(client=self._new(), **options)
 
     async def _open(self) -> None:
         self._client = self._new()
+        self._end = _close_at_end_of_loop(self._client)
+        await anext(self._end)
         await super()._open()
 
     async def _close(self) -> None:
-        await super()._close()
-        self._client.close()
+        await self._end.aclose()
 
-    def _abandon(self) -> None:
-        self._client.close()
+
+async def _close_at_end_of_loop(client: Any) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        client.close()

@@ -79,11 +79,11 @@ def test_a_client_is_asynchronous_and_waits_for_its_writes() -> None:
         wrong: Any
         for wrong in (blocking, "mongodb://localhost", object()):
             with pytest.raises(ConfigurationError, match="AsyncMongoClient"):
-                MongoDBStore(wrong)
+                MongoDBStore(client=wrong)
     with pytest.raises(ConfigurationError, match="acknowledged"):
-        MongoDBStore(AsyncMongoClient("mongodb://127.0.0.1:1", w=0))
+        MongoDBStore(client=AsyncMongoClient("mongodb://127.0.0.1:1", w=0))
     with pytest.raises(ConfigurationError, match="client excludes url"):
-        MongoDBStore(AsyncMongoClient("mongodb://127.0.0.1:1"), url="mongodb://127.0.0.1:1")
+        MongoDBStore("mongodb://127.0.0.1:1", client=AsyncMongoClient("mongodb://127.0.0.1:1"))
 
 
 def test_a_url_names_the_database_and_passes_options_to_the_driver() -> None:
@@ -158,7 +158,7 @@ async def test_emulated_wrong_credentials_are_refused_by_name() -> None:
 async def test_emulated_documents_of_others_are_neither_read_nor_changed(client: Any, name: str) -> None:
     theirs = {"_id": "users/ada", "mine": True}
     await client.satchel[name].insert_one(theirs)
-    async with MongoDBStore(client, coll_name=name) as store:
+    async with MongoDBStore(client=client, coll_name=name) as store:
         with pytest.raises(IntegrityError, match="coll_name"):
             await store.get("users", "ada")
         with pytest.raises(IntegrityError, match="coll_name"):
@@ -179,7 +179,7 @@ async def test_emulated_documents_of_others_are_neither_read_nor_changed(client:
 
 @emulated
 async def test_emulated_an_entry_changed_by_hand_is_refused_until_it_is_put_again(client: Any, name: str) -> None:
-    async with MongoDBStore(client, coll_name=name) as store:
+    async with MongoDBStore(client=client, coll_name=name) as store:
         await store.put("users", "ada", {"name": "Ada"})
         await client.satchel[name].update_one({"value.name": "Ada"}, {"$set": {"value.name": "Eve"}})
         with pytest.raises(IntegrityError):
@@ -192,7 +192,7 @@ async def test_emulated_an_entry_changed_by_hand_is_refused_until_it_is_put_agai
 @pytest.mark.parametrize("wrong", [{"name": "mine"}, {"name": "satchel_expiry"}])
 async def test_emulated_an_index_in_the_place_of_ours_is_refused(client: Any, name: str, wrong: dict[str, Any]) -> None:
     await client.satchel[name].create_index("expire_at", **wrong)
-    async with MongoDBStore(client, coll_name=name) as store:
+    async with MongoDBStore(client=client, coll_name=name) as store:
         with pytest.raises(ConfigurationError, match=f"{wrong['name']}.*drop it"):
             await store.put("c", "k", 1)
 
@@ -200,7 +200,7 @@ async def test_emulated_an_index_in_the_place_of_ours_is_refused(client: Any, na
 @emulated
 async def test_emulated_a_unique_index_of_others_is_no_entry_that_was_there(client: Any, name: str) -> None:
     await client.satchel[name].create_index("value.email", unique=True)
-    async with MongoDBStore(client, coll_name=name) as store:
+    async with MongoDBStore(client=client, coll_name=name) as store:
         await store.put("users", "ada", {"email": "a@example.com"})
         for call in (store.put, store.put_if_absent):
             with pytest.raises(StoreError, match="unique index"):
@@ -209,7 +209,7 @@ async def test_emulated_a_unique_index_of_others_is_no_entry_that_was_there(clie
 
 @emulated
 async def test_emulated_reading_creates_nothing_and_writing_the_index(client: Any, name: str) -> None:
-    async with MongoDBStore(client, coll_name=name) as store:
+    async with MongoDBStore(client=client, coll_name=name) as store:
         await store.get("c", "k")
         await store.get_many("c", ["k", "other"])
         assert [key async for key in store.keys("c")] == []
@@ -222,18 +222,18 @@ async def test_emulated_reading_creates_nothing_and_writing_the_index(client: An
 
 @emulated
 async def test_emulated_a_client_of_the_callers_stays_open(client: Any, name: str) -> None:
-    async with MongoDBStore(client, db_name="app", coll_name=name) as store:
+    async with MongoDBStore(client=client, db_name="app", coll_name=name) as store:
         await store.put("c", "k", 1)
     assert await client.app[name].count_documents({}) == 1
     await client.close()
-    async with MongoDBStore(client, coll_name=name) as store:
+    async with MongoDBStore(client=client, coll_name=name) as store:
         with pytest.raises(StoreError, match="closed"):
             await store.get("c", "k")
 
 
 @emulated
 async def test_emulated_a_batch_of_deletions_leaves_nothing_behind(client: Any, name: str) -> None:
-    async with MongoDBStore(client, coll_name=name) as store:
+    async with MongoDBStore(client=client, coll_name=name) as store:
         await store.put_many("c", {"a": 1, "b": 2})
         assert await store.delete_many("c", ["a", "b", "missing"]) == 2
     assert await client.satchel[name].count_documents({}) == 0
@@ -241,7 +241,7 @@ async def test_emulated_a_batch_of_deletions_leaves_nothing_behind(client: Any, 
 
 @emulated
 async def test_emulated_a_touch_to_no_deadline_leaves_no_date_for_the_server(client: Any, name: str) -> None:
-    async with MongoDBStore(client, coll_name=name) as store:
+    async with MongoDBStore(client=client, coll_name=name) as store:
         await store.put("c", "touched", 1, ttl=60)
         await store.put("c", "put", 1, ttl=60)
         await store.touch("c", "touched", ttl=None)

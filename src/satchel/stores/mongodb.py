@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..base import BaseStore, Condition, Done, Outcome, Wrote
@@ -64,8 +66,8 @@ class MongoDBStore(BaseStore):
     layout, and the privileges that are needed.
 
     Args:
-        client: A `pymongo.AsyncMongoClient` or Motor client of the caller's, instead of a URL; it stays open.
         url: Where the server is, with options for the driver; `mongodb://localhost` by default.
+        client: A `pymongo.AsyncMongoClient` or Motor client of the caller's, instead of a URL; it stays open.
         db_name: The database; by default the one that the URL names, or else `satchel`.
         coll_name: The MongoDB collection for everything that this store holds.
         timeout: Seconds that a request may take; None for no end.
@@ -83,9 +85,9 @@ class MongoDBStore(BaseStore):
 
     def __init__(
         self,
-        client: Client | AsyncIOMotorClient[Any] | None = None,
-        *,
         url: str | None = None,
+        *,
+        client: Client | AsyncIOMotorClient[Any] | None = None,
         db_name: str | None = None,
         coll_name: str = "satchel",
         timeout: float | None = DEFAULT_TIMEOUT,
@@ -129,18 +131,17 @@ class MongoDBStore(BaseStore):
             await self._guard.aclose()
 
     async def _ping(self) -> None:
-        with self._limit():
-            await self._client.admin.command("ping")
+        await self._ask(lambda: self._client.admin.command("ping"))
 
     async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
         names = [document_id(ref) for ref in refs]
-        with self._limit():
-            if len(names) == 1:
-                found = await self._collection.find_one({"_id": names[0]})
-                documents = [] if found is None else [found]
-            else:
-                query = {"_id": {"$in": names}}
-                documents = await self._collection.find(query, batch_size=len(names)).to_list(None)
+        documents: list[Any]
+        if len(names) == 1:
+            found = await self._ask(lambda: self._collection.find_one({"_id": names[0]}))
+            documents = [] if found is None else [found]
+        else:
+            query = {"_id": {"$in": names}}
+            documents = await self._ask(lambda: self._collection.find(query, batch_size=len(names)).to_list(None))
         outcomes: dict[Any, Outcome] = {}
         turns = Turns()
         for document in documents:
@@ -262,6 +263,15 @@ class MongoDBStore(BaseStore):
             return nullcontext()
         return pymongo.timeout(self._timeout - min(1.0, self._timeout / 2))  # it looks at its clock every half second
 
+    async def _ask(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Call the driver in a task with an empty context: its connections keep the one that they last worked in."""
+
+        async def ask() -> Any:
+            with self._limit():
+                return await call()
+
+        return await asyncio.get_running_loop().create_task(ask(), context=Context())
+
     async def _make_index(self) -> None:
         if not self._indexed:
             with self._limit():
@@ -325,9 +335,9 @@ class MongoDBStore(BaseStore):
         return outcome
 
     async def _names(self, query: Query) -> list[Any]:
-        with self._limit():
-            cursor = self._collection.find(query, {"_id": 1}, sort=[("_id", 1)], limit=_PAGE, batch_size=_PAGE)
-            return [document["_id"] for document in await cursor.to_list(None)]
+        order = {"sort": [("_id", 1)], "limit": _PAGE, "batch_size": _PAGE}
+        documents = await self._ask(lambda: self._collection.find(query, {"_id": 1}, **order).to_list(None))
+        return [document["_id"] for document in documents]
 
     async def _empty(self, query: Query, now: float) -> bool:
         lived = await self._remove({**query, "deadline": {"$gt": now}})
@@ -338,7 +348,7 @@ class MongoDBStore(BaseStore):
         """Remove what matches, in pieces, each of which takes a bounded time."""
         removed = 0
         while names := await self._in_time(self._names(query)):
-            with self._limit():
-                matching = {"$and": [{"_id": {"$in": names}}, query]}
-                removed += (await self._in_time(self._collection.delete_many(matching))).deleted_count
+            matching = {"$and": [{"_id": {"$in": names}}, query]}
+            done = await self._in_time(self._ask(partial(self._collection.delete_many, matching)))
+            removed += done.deleted_count
         return removed
