@@ -43,7 +43,9 @@ class PlainStore:
 @asynccontextmanager
 async def plain() -> AsyncIterator[PlainStore]:
     async with AsyncMongoClient(url(), w="majority") as client:
-        yield PlainStore(client.satchel[f"{PLACE}-plain"])
+        collection = client.satchel[f"{PLACE}-plain"]
+        await collection.create_index("expire_at", expireAfterSeconds=0)  # as the others have it
+        yield PlainStore(collection)
 
 
 @asynccontextmanager

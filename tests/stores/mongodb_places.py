@@ -46,6 +46,7 @@ class StoreOverMotor(MongoDBStore):
     def __init__(self, url: str, **options: Any) -> None:
         self._new = partial(AsyncIOMotorClient, url, w="majority")
         super().__init__(client=self._new(), **options)
+        self._client.close()
 
     async def _open(self) -> None:
         self._client = self._new()
