@@ -14,7 +14,7 @@ from ..errors import ConfigurationError
 
 KINDS: dict[str, Callable[..., Any]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
 
-_URL = re.compile(r"([a-z0-9]+)://([^/?#@]+)(?:/([^?#]*))?", re.DOTALL)
+_URL = re.compile(r"([a-z0-9]+)://([A-Za-z0-9$][A-Za-z0-9._-]*)(?:/([^?#]*))?")
 _ENDPOINT = re.compile(r"https?://[^/?#@\s]+(/[^?#@\s]*)?")
 _UNORDERED = "--x-s3"  # S3 Express: its listings come in no order, and cannot begin in the middle
 _NO_END = timedelta(days=1)

@@ -12,7 +12,6 @@ import ssl
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -20,7 +19,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from ._objectstore_bucket import Bucket, Head
+from ._objectstore_bucket import Bucket, Head, apart
 
 _VALID_FOR = timedelta(minutes=5)
 _AT_ONCE = 8
@@ -73,7 +72,7 @@ class Removal:
 
     async def _delete(self, path: str, e_tag: str) -> bool:
         async with self._turns:
-            url: Any = await obstore.sign_async(self._bucket.client, "DELETE", path, _VALID_FOR)
+            url = await apart(obstore.sign_async, self._bucket.client, "DELETE", path, _VALID_FOR)
             return await asyncio.to_thread(_send, url, e_tag, self._timeout)
 
 

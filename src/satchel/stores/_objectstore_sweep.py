@@ -59,9 +59,9 @@ class Sweep:
             heads = await self._bucket.heads(self._entries(page, start))
             keys = [_key(head) for head in heads if lives(head.record, now)]
             yield [key for key in keys if key is not None and key.startswith(prefix)]
-            last = page[-1]["path"]
+            last = page[-1]["path"] if page else start
             if last > start and not last.startswith(start):
-                return
+                return  # listings come in order
 
     async def collections(self, now: float) -> AsyncIterator[list[str]]:
         """Give the collections with a living entry, each once; a page without any between long searches."""

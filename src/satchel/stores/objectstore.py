@@ -110,8 +110,7 @@ class ObjectStore(KeyedStore):
         return f"ObjectStore({self._place!r}, prefix={self._layout.root!r})"
 
     async def _read_one(self, ref: Ref) -> Outcome:
-        found = await self._bucket.read(self._layout.path(ref))
-        return None if found is None else unpack_outcome(found.wire)
+        return unpack_outcome(await self._bucket.content(self._layout.path(ref)))
 
     async def _write_one(self, ref: Ref, record: Record) -> Wrote:
         await self._bucket.write(self._layout.path(ref), pack(record))
@@ -217,7 +216,7 @@ class ObjectStore(KeyedStore):
             sent = choice
             if await self._swap(path, sent, None if found is None else found.tag):
                 return True
-        raise ConflictError(f"{_TRIES} times another writer was faster; try again")
+        raise ConflictError(f"{_TRIES} times another writer was faster, or the service had too much to do; try again")
 
     async def _swap(self, path: str, record: Record, tag: Tag | None) -> bool:
         try:
@@ -241,4 +240,3 @@ def _one_prefix(target: Target | None, prefix: str | None) -> str:
     if of_url and prefix is not None:
         raise ConfigurationError("prefix is given twice: by the url and as an option")
     return of_url or (DEFAULT_PREFIX if prefix is None else prefix)
-
