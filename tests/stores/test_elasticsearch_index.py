@@ -153,6 +153,17 @@ async def test_emulated_a_listing_goes_on_when_its_point_in_time_was_lost(prefix
         assert caplog.text.count("_pit?") == 3
 
 
+async def test_emulated_a_listing_that_is_left_closes_its_point_in_time(prefix, caplog):
+    caplog.set_level(logging.INFO, "elastic_transport.transport")
+    async with make_store(prefix) as store:
+        await store.put_many("c", {"k": 1, "l": 2})
+        listing = store.keys("c")
+        assert await anext(listing) == "k"
+        assert "DELETE" not in caplog.text
+        await listing.aclose()
+        assert caplog.text.count("_pit [status:200") == 1
+
+
 async def close_points_in_time(client):
     """Do what the server does when nobody asks for a while."""
     await client.options(ignore_status=404).perform_request(

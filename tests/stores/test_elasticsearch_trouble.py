@@ -84,19 +84,21 @@ async def test_emulated_a_store_works_again_when_its_server_does(prefix):
         async with make_store(prefix, server.url, timeout=5) as store:
             acknowledged: dict[str, int] = {}
             failures: list[StoreError] = []
+            all_began = asyncio.Event()
 
             async def write(task):
                 for number in range(100_000):
                     try:
                         await store.put("c", str(task), number)
                         acknowledged[str(task)] = number
+                        if len(acknowledged) == 10:
+                            all_began.set()
                     except StoreError as error:
                         failures.append(error)
                         return
 
             tasks = [asyncio.create_task(write(task)) for task in range(10)]
-            while len(acknowledged) < 10:
-                await asyncio.sleep(0.05)
+            await all_began.wait()
             found = await store.get_many("c", map(str, range(10)))
             assert all(found[task] >= 0 for task in acknowledged)
             await asyncio.to_thread(server.kill)

@@ -132,7 +132,7 @@ class Index:
             raise failure(failed.get("status", 0), type_of({"error": failed.get("cause")}))
         return int(answer.body["deleted"])
 
-    async def keys(self, query: dict[str, Any]) -> AsyncIterator[list[str]]:
+    async def keys(self, query: dict[str, Any]) -> AsyncGenerator[list[str]]:
         """Give the keys of the documents that match, in order, in pages.
 
         They are those of one point in time; of a later one, when the caller takes longer over a page than points in
@@ -210,8 +210,9 @@ class Index:
         except BadRequestError as error:
             if type_of(error.body) != ALREADY_THERE:
                 raise
-            found = (await _apart(self._client.indices.get_alias(index=self._first))).body
-            if self._name not in found.get(self._first, {}).get("aliases", {}):
+            looking = self._client.options(ignore_status=404)  # this node may not have heard of it yet
+            found = (await _apart(looking.indices.get_alias(index=self._first))).body
+            if self._first in found and self._name not in found[self._first]["aliases"]:
                 raise ConfigurationError(
                     f"the index {self._first!r} is there, but its alias {self._name!r} is not; add the alias if the "
                     "index is this store's, or choose another index_prefix"

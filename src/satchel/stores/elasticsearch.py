@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, ClassVar
 
 from ..registry import missing_extra
@@ -207,8 +208,9 @@ class ElasticsearchStore(BaseStore):
     async def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
         if await self._index.refresh():
             within = [{"prefix": {"key": prefix}}] if prefix else []
-            async for page in self._index.keys(_living(now, _of(collection), *within)):
-                yield page
+            async with aclosing(self._index.keys(_living(now, _of(collection), *within))) as pages:
+                async for page in pages:
+                    yield page
 
     async def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
         if await self._index.refresh():
