@@ -1,5 +1,6 @@
 """Each seam of `BaseWrapper`, and what comes without one."""
 
+import asyncio
 import threading
 
 import pytest
@@ -20,6 +21,7 @@ from satchel.capability import METHODS
 from satchel.protocol import AsyncKeyValue
 from satchel.wrappers import MISSING, BaseWrapper, StatisticsWrapper, TTLWrapper
 from satchel.wrappers.base import _SEAMS
+from satchel.wrappers.call import IN_WORKER
 from tests.wrappers.doubles import Around, Framed, Nothing, OneWay, PrefixCollections, PrefixKeys, Reversed
 
 
@@ -225,6 +227,49 @@ async def test_a_value_that_cannot_be_decoded_fails_its_own_key():
             await call("c", ["good", "bad"])
         assert list(caught.value.failed) == ["bad"]
         assert type(caught.value.failed["bad"]) is IntegrityError
+
+
+async def test_other_tasks_run_while_a_batch_is_transformed():
+    store = Framed(MemoryStore())
+    turns, done = 0, False
+
+    async def count():
+        nonlocal turns
+        while not done:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    for call in (
+        lambda: store.put_many("c", {str(number): number for number in range(320)}),
+        lambda: store.get_many("c", map(str, range(320))),
+        lambda: store.get_entries("c", map(str, range(320))),
+    ):
+        turns = 0
+        assert len(await call() or range(320)) == 320
+        assert turns >= 20
+    done = True
+    await counting
+
+
+async def test_a_wrapper_can_say_what_belongs_in_a_worker_thread():
+    threads = []
+
+    class Reading(BaseWrapper):
+        def _decode(self, ref, value):
+            threads.append(threading.current_thread())
+            return value
+
+        def _decode_if_small(self, ref, value):
+            return IN_WORKER if value == "unpacks to much" else value
+
+    store = Reading(MemoryStore())
+    await store.put_many("c", {"a": "x" * 100_000, "b": "unpacks to much"})
+    assert await store.get("c", "a") == "x" * 100_000
+    assert threads == []
+    assert await store.get("c", "b") == "unpacks to much"
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()
 
 
 async def test_large_values_are_transformed_in_a_worker_thread():

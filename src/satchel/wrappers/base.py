@@ -172,7 +172,9 @@ class BaseWrapper(HasCollections, Seams, Described):
         collection, ttl = check_name(collection, "collection"), self._ttl(ttl)
         keys: dict[str, str] = {}
         encoded: dict[str, object] = {}
-        for key, value in check_items(items, self._limit):
+        for count, (key, value) in enumerate(check_items(items, self._limit), 1):
+            if self._encodes:
+                await self._pause_after(count)
             ref = (collection, key)
             inner = self._ref(*ref)[1]
             keys[inner] = key

@@ -24,6 +24,9 @@ MISSING: Final = Missing.MISSING
 NOT_GIVEN: Final = object()
 """Stands for a default that a caller of `get` does not give, so that it is not given further inside either."""
 
+IN_WORKER: Final = object()
+"""Stands for what a transformation would give, where it belongs in a worker thread."""
+
 _NOTHING: dict[str, Any] = {}
 
 Around = Callable[[str, "Call"], Awaitable[Any]]

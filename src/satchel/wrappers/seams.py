@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, ClassVar, TypeVar
@@ -12,9 +13,12 @@ from ..entry import Entry
 from ..errors import BatchError, SatchelError, StoreError
 from ..names import MAX_NAME_BYTES, Ref, check_name
 from ..threads import in_worker
-from .call import Call
+from .call import IN_WORKER, Call
 
 T = TypeVar("T")
+
+_A_TURN = 16
+"""So many values of a batch are transformed in one go."""
 
 
 class ChecksNames:
@@ -76,6 +80,18 @@ class Seams(ChecksNames):
         """Return the value of which `_encode` made an inner one; in a worker thread when that is large."""
         return value
 
+    def _encode_if_small(self, ref: Ref, value: object) -> object:
+        """Do what `_encode` does if it is quickly done; return `IN_WORKER` for what belongs in a worker thread.
+
+        Override it, and `_decode_if_small`, where the size of the work can be told sooner or better than by a walk over
+        the value.
+        """
+        return IN_WORKER if rough_size(value) >= LARGE else self._encode(ref, value)
+
+    def _decode_if_small(self, ref: Ref, value: Any) -> Any:
+        """Do what `_decode` does if it is quickly done; return `IN_WORKER` for what belongs in a worker thread."""
+        return IN_WORKER if rough_size(value) >= LARGE else self._decode(ref, value)
+
     def _ttl(self, ttl: TTL | None) -> TTL | None:
         """Return the time to live with which the inner store keeps an entry."""
         return ttl
@@ -123,20 +139,26 @@ class Seams(ChecksNames):
             raise renamed(error, names, collection) from error.__cause__ or error
 
     async def _encoded(self, operation: str, ref: Ref, value: object) -> object:
-        return await self._transformed(self._encode, operation, ref, value)
+        return await self._transformed(self._encode_if_small, self._encode, operation, ref, value)
 
     async def _decoded(self, operation: str, ref: Ref, value: Any) -> Any:
-        return await self._transformed(self._decode, operation, ref, value)
+        return await self._transformed(self._decode_if_small, self._decode, operation, ref, value)
 
     async def _decoded_entry(self, operation: str, ref: Ref, entry: Entry) -> Entry:
         return dataclasses.replace(entry, value=await self._decoded(operation, ref, entry.value))
+
+    async def _pause_after(self, count: int) -> None:
+        """Let other tasks run now and then while the values of a batch are transformed."""
+        if count % _A_TURN == 0:
+            await asyncio.sleep(0)
 
     async def _decoded_many(
         self, operation: str, collection: str, found: Mapping[str, Any], decode: Callable[[str, Ref, Any], Awaitable[T]]
     ) -> dict[str, T]:
         decoded: dict[str, T] = {}
         failed: dict[str, SatchelError] = {}
-        for key, value in found.items():
+        for count, (key, value) in enumerate(found.items(), 1):
+            await self._pause_after(count)
             try:
                 decoded[key] = await decode(operation, (collection, key), value)
             except SatchelError as error:
@@ -153,11 +175,17 @@ class Seams(ChecksNames):
             ) from first
         return decoded
 
-    async def _transformed(self, transform: Callable[[Ref, Any], T], operation: str, ref: Ref, value: Any) -> T:
+    async def _transformed(
+        self,
+        transform_if_small: Callable[[Ref, Any], Any],
+        transform: Callable[[Ref, Any], Any],
+        operation: str,
+        ref: Ref,
+        value: Any,
+    ) -> Any:
         try:
-            if rough_size(value) >= LARGE:
-                return await in_worker(transform, ref, value)
-            return transform(ref, value)
+            transformed = transform_if_small(ref, value)
+            return await in_worker(transform, ref, value) if transformed is IN_WORKER else transformed
         except StoreError:
             raise
         except SatchelError as error:
