@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequ
 from contextvars import Context
 from typing import Any, Final
 
+import hiredis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool, SSLConnection
 from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection
 from redis.exceptions import ConnectionError as Disconnected
@@ -35,15 +36,16 @@ async def converse(connection: AbstractConnection, commands: Sequence[Command]) 
     """
     replies: list[Any] = []
     try:
-        await _exchange(connection, _packed(connection, commands), len(commands), replies)
+        await _exchange(connection, _packed(commands), len(commands), replies)
     except BaseException:
         await connection.disconnect(nowait=True)
         raise
     return replies
 
 
-def _packed(connection: AbstractConnection, commands: Sequence[Command]) -> list[bytes]:
-    return connection.pack_command(*commands[0]) if len(commands) == 1 else connection.pack_commands(commands)
+def _packed(commands: Sequence[Command]) -> list[bytes]:
+    # As redis-py does in the end, at a quarter of the cost.
+    return [hiredis.pack_command(command) for command in commands]  # type: ignore[arg-type]  # its stub has tuples of one
 
 
 async def _exchange(connection: AbstractConnection, packed: list[bytes], count: int, replies: list[Any]) -> None:
@@ -182,7 +184,7 @@ class Connections(ABC):
 
     async def _change(self, commands: Sequence[Command]) -> list[Any]:
         connection = await self._begin()
-        packed, replies = _packed(connection, commands), list[Any]()
+        packed, replies = _packed(commands), list[Any]()
         rest: asyncio.Task[None] | None = None
         try:
             if sum(map(len, packed)) > _SENT_AT_ONCE:

@@ -16,13 +16,13 @@ from ._redis_url import OPTIONS, address_of
 
 try:
     from redis.asyncio import Redis, RedisCluster
-except ModuleNotFoundError as error:
-    raise missing_extra("RedisStore", "redis", error) from error
 
-from ._redis_cluster import ClusterConnections
-from ._redis_connections import BorrowedConnections, Connections, OwnConnections
-from ._redis_driver_errors import DriverErrors
-from ._redis_making import cluster_client, connection_pool
+    from ._redis_cluster import ClusterConnections
+    from ._redis_connections import BorrowedConnections, Connections, OwnConnections
+    from ._redis_driver_errors import DriverErrors
+    from ._redis_making import cluster_client, connection_pool
+except ModuleNotFoundError as error:  # of redis, or of hiredis, which comes with the extra alone
+    raise missing_extra("RedisStore", "redis", error) from error
 
 
 class RedisStore(RedisLikeStore):
