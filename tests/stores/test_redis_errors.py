@@ -207,6 +207,7 @@ async def test_a_read_only_replica_serves_reads_and_refuses_writes():
     with private_server("redis") as primary, private_server("redis") as replica:
         async with RedisStore(primary.url) as store:
             await store.put("c", "k", 1)
+        await tell(primary, "CONFIG", "SET", "repl-diskless-sync-delay", "0")
         await tell(replica, "REPLICAOF", "127.0.0.1", str(primary.port))
         replica.wait_until(lambda: b"master_link_status:up" in resp.ask(replica.port, "INFO", "replication"))
         async with RedisStore(replica.url) as store:
