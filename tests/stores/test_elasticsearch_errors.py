@@ -1,7 +1,6 @@
 """What is wrong with an option, a server or a user: an error that says which and what to do, and holds no secret."""
 
 import base64
-import shutil
 import ssl
 import subprocess
 
@@ -17,6 +16,7 @@ from satchel import (
     open_store,
 )
 from satchel.stores.elasticsearch import ElasticsearchStore
+from scripts.test_servers.install import program
 from tests.stores.elasticsearch_stand_in import NO_INDEX, bulk, error, item, standing_in
 
 REFUSALS = [
@@ -114,8 +114,7 @@ async def test_credentials_are_sent_and_never_shown():
 @pytest.fixture
 def certificate(tmp_path):
     """Make a certificate for this host that no authority has signed."""
-    openssl = shutil.which("openssl")
-    assert openssl, "the tests need openssl"
+    openssl = program("openssl", "openssl")
     names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
     files = ["-keyout", "key.pem", "-out", "certificate.pem"]
     command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names, *files]
