@@ -1,5 +1,6 @@
 """What the tests of the MongoDB store share."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -62,4 +63,4 @@ async def _close_at_end_of_loop(client: Any) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        client.close()
+        await asyncio.to_thread(client.close)  # it says goodbye to the server, and waits

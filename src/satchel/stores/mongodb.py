@@ -110,7 +110,7 @@ class MongoDBStore(BaseStore):
         super().__init__(codec=codec, clock=clock, timeout=timeout)
 
     def __repr__(self) -> str:
-        return f"MongoDBStore({self._where!r})"
+        return f"{type(self).__name__}({self._where!r})"
 
     async def _open(self) -> None:
         if self._own:
