@@ -5,11 +5,11 @@ import re
 
 import pytest
 
-from satchel import StoreError
+from satchel import ConfigurationError, StoreError, StoreUnavailableError
 from satchel.stores._redis_layout import Layout, slot_of
 from satchel.stores.redis import RedisStore
 from scripts.test_servers import resp
-from tests.servers import private_server
+from tests.servers import private_server, server_url
 
 KEYS = [str(number) for number in range(30)]
 
@@ -110,3 +110,25 @@ async def test_slots_are_followed_while_they_move_and_after():
             await store.put_many("c", dict.fromkeys(keys, "newer"))
             assert await store.get_many("c", keys) == dict.fromkeys(keys, "newer")
             assert sorted([key async for key in store.keys("c")]) == sorted(keys)
+
+
+@pytest.mark.server("redis-cluster")
+@pytest.mark.server("redis-sentinel")
+@pytest.mark.parametrize(
+    ("url", "kind", "said"),
+    [
+        ("redis+cluster://127.0.0.1:1", StoreUnavailableError, "no node of the cluster answers"),
+        ("redis+cluster://:hunter2@CLUSTER", ConfigurationError, "no password for this user"),
+        ("redis+sentinel://127.0.0.1:1/mymaster", StoreUnavailableError, "no Sentinel knows"),
+        ("redis+sentinel://SENTINEL/other", StoreUnavailableError, "no Sentinel knows"),
+        ("redis+sentinel://:hunter2@SENTINEL/mymaster", ConfigurationError, "no password for this user"),
+    ],
+)
+async def test_what_cannot_be_entered_says_why(url, kind, said):
+    cluster = server_url("redis-cluster").rpartition("/")[2]
+    sentinel = server_url("redis-sentinel").split("/")[2]
+    async with RedisStore(url.replace("CLUSTER", cluster).replace("SENTINEL", sentinel), timeout=5) as store:
+        for call in (store.get("c", "k"), store.put("c", "k", 1)):
+            with pytest.raises(kind, match=said) as refusal:
+                await call
+            assert "hunter2" not in f"{refusal.value!r} {refusal.value}"
