@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Self
 
 from .errors import InvalidTTLError
 
@@ -22,6 +23,24 @@ MAX_TTL = 100 * 365.25 * 86_400
 """The longest time to live, 100 years in seconds: anything past it is a mistake in units."""
 
 system_clock: Clock = time.time
+
+
+class Until(float):
+    """Is a time to live that ends at an exact moment, for an entry that is put again and keeps its deadline.
+
+    Args:
+        ttl: The seconds that are left, for stores that know no more.
+        deadline: The moment, in seconds since the Unix epoch.
+    """
+
+    __slots__ = ("deadline",)
+    deadline: float
+
+    def __new__(cls, ttl: float, deadline: float) -> Self:
+        """Make one."""
+        self = super().__new__(cls, ttl)
+        self.deadline = deadline
+        return self
 
 
 def seconds(ttl: TTL) -> float:
@@ -47,6 +66,8 @@ def seconds(ttl: TTL) -> float:
 
 def deadline_after(ttl: TTL | None, now: float) -> float:
     """Return the absolute time at which an entry written now expires, `NEVER` without a ttl."""
+    if isinstance(ttl, Until):
+        return ttl.deadline
     return NEVER if ttl is None else now + seconds(ttl)
 
 

@@ -43,12 +43,15 @@ STORES = {
     "az": "satchel.stores.objectstore:ObjectStore",
 }
 WRAPPERS = {
+    "compression": "satchel.wrappers.compression:CompressionWrapper",
     "default_value": "satchel.wrappers.default_value:DefaultValueWrapper",
+    "encryption": "satchel.wrappers.encryption:EncryptionWrapper",
     "limit_size": "satchel.wrappers.limit_size:LimitSizeWrapper",
     "prefix_collections": "satchel.wrappers.prefix_collections:PrefixCollectionsWrapper",
     "prefix_keys": "satchel.wrappers.prefix_keys:PrefixKeysWrapper",
     "read_only": "satchel.wrappers.read_only:ReadOnlyWrapper",
     "sanitization": "satchel.wrappers.sanitization:SanitizationWrapper",
+    "signing": "satchel.wrappers.signing:SigningWrapper",
     "single_collection": "satchel.wrappers.single_collection:SingleCollectionWrapper",
     "statistics": "satchel.wrappers.statistics:StatisticsWrapper",
     "ttl": "satchel.wrappers.ttl:TTLWrapper",

@@ -2,30 +2,41 @@
 
 Where several are used, this is the order that works, from the innermost, which is the first in a URL, outwards:
 
-1. `SanitizationWrapper`: next to the store whose names it is about, so that all names reach it, also changed ones.
-2. `SingleCollectionWrapper`, `PrefixCollectionsWrapper` and `PrefixKeysWrapper`: next to the store too, so that all
+1. `EncryptionWrapper` or `SigningWrapper`: next to the store, so that the names bound in are those of the store: an
+   entry that somebody moves from one prefix to another is refused, and `rotate` reaches all, also where names are
+   hashed. What is encrypted need not be signed.
+2. `CompressionWrapper`: right around it. What is put goes from the outermost inwards, so values are compressed first:
+   what is encrypted can no longer be. And nothing is unpacked that was not verified. (A size tells something of what
+   was compressed: where secrets are stored next to text that others choose, do not compress them.)
+3. `SanitizationWrapper`: next to the store whose names it is about, so that all names reach it, also changed ones;
+   around those above, which leave names alone.
+4. `SingleCollectionWrapper`, `PrefixCollectionsWrapper` and `PrefixKeysWrapper`: next to the store too, so that all
    further out is said and counted in the callers' own names. Where they are sanitized, the prefixes are with them.
-3. `LimitSizeWrapper`: outside of what makes values smaller to measure what callers give, inside of it to measure what
+5. `LimitSizeWrapper`: outside of what makes values smaller to measure what callers give, inside of it to measure what
    the store gets.
-4. `TTLWrapper`: outside of what changes names only, so that no entry gets in without a bounded time to live.
-5. `ReadOnlyWrapper`: outside of all that writes, a sliding `TTLWrapper` among it, so that only callers are refused.
-6. `StatisticsWrapper`: nearly outermost, so that it counts what callers ask for, by their own names, as they see it.
+6. `TTLWrapper`: outside of what changes names only, so that no entry gets in without a bounded time to live.
+7. `ReadOnlyWrapper`: outside of all that writes, a sliding `TTLWrapper` among it, so that only callers are refused.
+8. `StatisticsWrapper`: nearly outermost, so that it counts what callers ask for, by their own names, as they see it.
    Put one further in as well, to see what the layers between answer themselves.
-7. `DefaultValueWrapper`: outermost, so that no other takes its value for one that is stored, and misses count as such.
+9. `DefaultValueWrapper`: outermost, so that no other takes its value for one that is stored, and misses count as such.
 
 `RoutingStore` stands on several stores, each with wrappers of its own; more can go around it.
 """
 
+from ._rotation import Rotation
 from .base import BaseWrapper
 from .call import MISSING, Call
+from .compression import CompressionWrapper
 from .composite import CompositeStore
 from .default_value import DefaultValueWrapper
+from .encryption import EncryptionWrapper
 from .limit_size import LimitSizeWrapper
 from .prefix_collections import PrefixCollectionsWrapper
 from .prefix_keys import PrefixKeysWrapper
 from .read_only import ReadOnlyWrapper
 from .routing import RoutingStore
 from .sanitization import SanitizationWrapper
+from .signing import SigningWrapper
 from .single_collection import SingleCollectionWrapper
 from .statistics import StatisticsWrapper
 from .ttl import TTLWrapper
@@ -35,13 +46,17 @@ __all__ = [
     "BaseWrapper",
     "Call",
     "CompositeStore",
+    "CompressionWrapper",
     "DefaultValueWrapper",
+    "EncryptionWrapper",
     "LimitSizeWrapper",
     "PrefixCollectionsWrapper",
     "PrefixKeysWrapper",
     "ReadOnlyWrapper",
+    "Rotation",
     "RoutingStore",
     "SanitizationWrapper",
+    "SigningWrapper",
     "SingleCollectionWrapper",
     "StatisticsWrapper",
     "TTLWrapper",

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar, overload
 
 from ..capability import Capability
-from ..clock import TTL, seconds
+from ..clock import TTL, Until, seconds
 from ..entry import Entry
 from ..errors import ConfigurationError, InvalidTTLError, StoreError
 from ..protocol import AsyncKeyValue
@@ -80,6 +80,8 @@ class TTLWrapper(BaseWrapper):
         self._half = (self._default or 0.0) / 2
 
     def _ttl(self, ttl: TTL | None) -> TTL | None:
+        if isinstance(ttl, Until):
+            return ttl  # the entry's deadline was within the bounds when it was put
         length = self._default if ttl is None else seconds(ttl)
         if length is None:
             return self._maximum

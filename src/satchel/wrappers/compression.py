@@ -1,0 +1,135 @@
+"""`CompressionWrapper`: large values compressed (`?wrap=compression(level=3)`)."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Any, Literal
+
+from ..codec import LARGE, RAW_BYTES
+from ..errors import ConfigurationError, IntegrityError, SerializationError
+from ..names import Ref
+from ..protocol import AsyncKeyValue
+from ..registry import unknown
+from ._algorithms import ALGORITHMS
+from ._frames import body_if_small, body_of, value_of
+from .base import BaseWrapper
+from .call import IN_WORKER
+
+FORMAT = 1
+
+_MAGIC = b"\x89C"
+_STORED = 0
+_START = struct.Struct(">2sBBBQ")  # magic, format, algorithm, kind, size of the value
+_CRC = struct.Struct(">I")
+_HEADER_SIZE = _START.size + _CRC.size
+_BY_NUMBER = {kind.number: kind for kind in ALGORITHMS.values()}
+
+
+class CompressionWrapper(BaseWrapper):
+    """Compresses values from a size on.
+
+    Every `bytes` value is kept in a frame, compressed or not; other values only when they are compressed, as JSON. A
+    value that compressing does not make smaller is kept as it is. What any algorithm and level wrote is read.
+
+    Args:
+        inner: The store around which this is.
+        algorithm: How values are compressed that are put.
+        level: How hard to try: -7 to 22 for `zstd` (3 by default), 1 to 9 for `gzip` (6), 0 to 16 for `lz4` (0).
+        threshold: The bytes, as JSON or as they are, from which a value is compressed.
+        max_size: The most bytes to which a value may unpack, so that a small entry cannot fill the memory. A larger
+            value is put without being compressed.
+
+    Raises:
+        ConfigurationError: An option is out of its range, or not known.
+        MissingExtraError: The algorithm's package is not installed. Reading raises it too, for an entry that was
+            compressed by another algorithm.
+    """
+
+    def __init__(
+        self,
+        inner: AsyncKeyValue,
+        *,
+        algorithm: Literal["zstd", "gzip", "lz4"] = "zstd",
+        level: int | None = None,
+        threshold: int = 1024,
+        max_size: int = 64 * 1024 * 1024,
+    ) -> None:
+        kind = ALGORITHMS.get(str(algorithm))
+        if kind is None:
+            raise unknown("algorithm", str(algorithm), ALGORITHMS)
+        if level is not None and (type(level) is not int or level not in kind.levels):
+            span = f"{kind.levels[0]} to {kind.levels[-1]}"
+            raise ConfigurationError(f"level must be an int from {span} for {algorithm}, got {level!r}")
+        for name, size in (("threshold", threshold), ("max_size", max_size)):
+            if type(size) is not int or size < 1:
+                raise ConfigurationError(f"{name} must be an int of at least 1, got {size!r}")
+        self._number, self._level = kind.number, kind.level if level is None else level
+        self._threshold, self._max_size = threshold, max_size
+        self._loaded = {kind.number: kind.loaded()}
+        super().__init__(inner)
+
+    def _encode_if_small(self, ref: Ref, value: object) -> object:
+        try:
+            body = body_if_small(value)
+        except SerializationError:
+            return value  # the inner store refuses it too, or has a codec that keeps it
+        return IN_WORKER if body is None else self._framed(value, *body)
+
+    def _encode(self, ref: Ref, value: object) -> object:
+        try:
+            return self._framed(value, *body_of(value))
+        except SerializationError:
+            return value  # as above
+
+    def _framed(self, value: object, kind: int, body: bytes) -> object:
+        if self._threshold <= len(body) <= self._max_size:
+            packed = self._loaded[self._number].pack(body, self._level)
+            if _HEADER_SIZE + len(packed) < len(body):
+                return _frame(self._number, kind, len(body), packed)
+        return _frame(_STORED, kind, len(body), body) if kind == RAW_BYTES else value
+
+    def _decode_if_small(self, ref: Ref, value: Any) -> Any:
+        if type(value) is not bytes:
+            return value
+        algorithm, _, size = _read_start(value)
+        is_ready = algorithm == _STORED or algorithm in self._loaded
+        return self._decode(ref, value) if is_ready and max(size, len(value)) < LARGE else IN_WORKER
+
+    def _decode(self, ref: Ref, value: Any) -> Any:
+        algorithm, kind, size = _read_start(value)
+        (checksum,) = _CRC.unpack_from(value, _START.size)
+        packed = value[_HEADER_SIZE:]
+        if checksum != _checksum(value[: _START.size], packed):
+            raise IntegrityError("a value's frame is damaged: its checksum does not match")
+        return value_of(kind, packed if algorithm == _STORED else self._unpacked(algorithm, packed, size))
+
+    def _unpacked(self, algorithm: int, packed: bytes, size: int) -> bytes:
+        if size > self._max_size:
+            raise IntegrityError(
+                f"a compressed value says that it unpacks to {size} bytes, and max_size is {self._max_size}; "
+                "if it really is so large, raise max_size"
+            )
+        if algorithm not in _BY_NUMBER:
+            raise IntegrityError(f"a value is compressed by algorithm {algorithm}; upgrade satchel to read it")
+        if algorithm not in self._loaded:
+            self._loaded[algorithm] = _BY_NUMBER[algorithm].loaded()
+        return self._loaded[algorithm].unpacked(packed, size)
+
+
+def _frame(algorithm: int, kind: int, size: int, packed: bytes) -> bytes:
+    start = _START.pack(_MAGIC, FORMAT, algorithm, kind, size)
+    return b"".join((start, _CRC.pack(_checksum(start, packed)), packed))
+
+
+def _checksum(start: bytes, packed: bytes) -> int:
+    return zlib.crc32(packed, zlib.crc32(start))
+
+
+def _read_start(frame: bytes) -> tuple[int, int, int]:
+    if len(frame) < _HEADER_SIZE or not frame.startswith(_MAGIC):
+        raise IntegrityError("bytes are not in a frame: they were not put through a CompressionWrapper, or are damaged")
+    _, number, algorithm, kind, size = _START.unpack_from(frame)
+    if number != FORMAT:
+        raise IntegrityError(f"a frame has format {number}, this release reads format {FORMAT}; upgrade it")
+    return algorithm, kind, size

@@ -1,0 +1,62 @@
+"""`EncryptionWrapper`: values that only those with the key can read (`?wrap=encryption(key_env=APP_KEY)`)."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ..errors import DecryptionError, ValueTooLargeError
+from ..protocol import AsyncKeyValue
+from ..registry import missing_extra
+from ._keys import Keys, keyring
+from ._sealing import SealingWrapper
+
+_NONCE_SIZE, _TAG_SIZE = 12, 16
+_MAX_SIZE = 2**31 - 1 - _TAG_SIZE
+
+
+class EncryptionWrapper(SealingWrapper):
+    """Encrypts every value with AES-256-GCM, and lets none be changed or moved to another key or collection.
+
+    Collections, keys, times and the sizes of values stay visible. One key must not encrypt more than 2**32 values, as
+    the nonces are random: use a new one before that.
+
+    Args:
+        inner: The store around which this is.
+        key: The current key, under which values are put: 32 bytes, or as text these in base64 or hexadecimal.
+        other_keys: Further keys, under which values are read: older ones, or the next one. As one text they are
+            separated by commas.
+
+    Raises:
+        ConfigurationError: A key has another form. The message does not show it.
+        MissingExtraError: The package `cryptography` is not installed.
+        DecryptionError: By reading: the value was changed or moved, or its key is none of those given.
+        IntegrityError: By reading: what is stored was not put through this.
+    """
+
+    _magic = b"\x89E"
+    _overhead = _NONCE_SIZE + _TAG_SIZE
+    _failure = DecryptionError
+
+    def __init__(self, inner: AsyncKeyValue, *, key: bytes | str, other_keys: Keys = ()) -> None:
+        try:
+            from cryptography.exceptions import InvalidTag  # noqa: PLC0415  # only this wrapper needs it
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415  # as above
+        except ModuleNotFoundError as error:
+            raise missing_extra("EncryptionWrapper", "encryption", error) from error
+        self._invalid_tag = InvalidTag
+        super().__init__(inner, {key_id: AESGCM(secret) for key_id, secret in keyring(key, other_keys).items()})
+
+    def _seal(self, key: Any, associated: bytes, body: bytes) -> bytes:
+        if len(body) > _MAX_SIZE:
+            raise ValueTooLargeError(f"the encoded value has {len(body)} bytes, AES-GCM takes at most {_MAX_SIZE}")
+        nonce = os.urandom(_NONCE_SIZE)
+        return nonce + key.encrypt(nonce, body, associated)  # type: ignore[no-any-return]  # an AESGCM gives bytes
+
+    def _unseal(self, key: Any, associated: bytes, sealed: bytes) -> bytes:
+        try:
+            return key.decrypt(sealed[:_NONCE_SIZE], sealed[_NONCE_SIZE:], associated)  # type: ignore[no-any-return]  # as above
+        except self._invalid_tag:
+            raise DecryptionError(
+                "the value cannot be decrypted: it was changed, or was put under another key or collection"
+            ) from None
