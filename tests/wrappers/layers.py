@@ -3,11 +3,14 @@
 from functools import partial
 
 from satchel.wrappers import (
+    CompressionWrapper,
+    EncryptionWrapper,
     LimitSizeWrapper,
     PrefixCollectionsWrapper,
     PrefixKeysWrapper,
     RoutingStore,
     SanitizationWrapper,
+    SigningWrapper,
     SingleCollectionWrapper,
     StatisticsWrapper,
     TTLWrapper,
@@ -60,6 +63,10 @@ LAYERS = {
     "single_collection": partial(SingleCollectionWrapper, collection="a"),
     "by collection": by_collection,
     "by key": by_key,
+    "zstd": CompressionWrapper,
+    "gzip": partial(CompressionWrapper, algorithm="gzip", level=1, threshold=1),
+    "encryption": partial(EncryptionWrapper, key="00" * 32),
+    "signing": partial(SigningWrapper, key="01" * 32),
     "preset": partial(SanitizationWrapper, preset="filesystem-v1"),
 }
 """Each makes a store around a store. Few of them hash names: above one that does, nothing can be listed any more."""

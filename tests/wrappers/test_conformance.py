@@ -3,11 +3,14 @@
 from satchel import MemoryStore
 from satchel.testing import WrapperConformance
 from satchel.wrappers import (
+    CompressionWrapper,
+    EncryptionWrapper,
     LimitSizeWrapper,
     PrefixCollectionsWrapper,
     PrefixKeysWrapper,
     RoutingStore,
     SanitizationWrapper,
+    SigningWrapper,
     SingleCollectionWrapper,
     StatisticsWrapper,
     TTLWrapper,
@@ -132,3 +135,23 @@ class TestRoutingByKey(WrapperConformance):
     def wrap(self, inner, clock):
         other = MemoryStore(clock=clock)
         return RoutingStore(inner, others=[other], route=lambda collection, key: inner if ord(key[0]) % 2 else other)
+
+
+class TestCompression(WrapperConformance):
+    def wrap(self, inner, clock):
+        return CompressionWrapper(inner)
+
+
+class TestCompressionOfSmallValues(WrapperConformance):
+    def wrap(self, inner, clock):
+        return CompressionWrapper(inner, algorithm="lz4", threshold=1)
+
+
+class TestEncryption(WrapperConformance):
+    def wrap(self, inner, clock):
+        return EncryptionWrapper(inner, key=b"k" * 32)
+
+
+class TestSigning(WrapperConformance):
+    def wrap(self, inner, clock):
+        return SigningWrapper(inner, key=b"k" * 32)

@@ -26,8 +26,8 @@ Where several are used, this is the order that works, from the innermost, which 
 from ._rotation import Rotation
 from .base import BaseWrapper
 from .call import MISSING, Call
-from .compression import CompressionWrapper
 from .composite import CompositeStore
+from .compression import CompressionWrapper
 from .default_value import DefaultValueWrapper
 from .encryption import EncryptionWrapper
 from .limit_size import LimitSizeWrapper
