@@ -88,6 +88,9 @@ class ClusterConnections:
     async def _primaries(self) -> list[ClusterNode]:
         """Return the nodes that hold all keys among them, those too that joined since the last time."""
         await self._learn()
+        if not self._client.get_primaries():
+            self._outdated = True
+            raise StoreUnavailableError("the cluster has no primary now; try again")
         slots = await self._ask(self._client.get_primaries()[0], ("CLUSTER", "SLOTS"))
         if slots != self._slots:
             self._outdated = True
