@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import ClassVar, Literal
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -18,9 +19,30 @@ from satchel.description import Description, Layer, is_secret
 from satchel.testing import FakeClock
 from satchel.url import open_store
 from satchel.wrappers import BaseWrapper, SanitizationWrapper, StatisticsWrapper, TTLWrapper
+from tests.servers import server_url
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "urls.md"
-DOCUMENTED = re.findall(r"^\| `([a-z]+:[^`]*)` \|", DOCUMENT.read_text("utf-8"), re.MULTILINE)
+DOCUMENTED = re.findall(r"^\| `([a-z0-9+]+:[^`]*)` \|", DOCUMENT.read_text("utf-8"), re.MULTILINE)
+
+SERVERS = {
+    "redis": "redis",
+    "redis+cluster": "redis-cluster",
+    "redis+sentinel": "redis-sentinel",
+    "valkey": "valkey",
+    "valkey+cluster": "valkey-cluster",
+    "memcached": "memcached",
+    "mongodb": "mongodb",
+    "elasticsearch": "elasticsearch",
+    "postgresql": "postgresql",
+    "postgres": "postgresql",
+}
+"""The servers that documented URLs are opened on."""
+
+ELSEWHERE = {
+    *("rediss", "unix", "valkeys", "valkeys+cluster", "mongodb+srv", "elasticsearch+https"),
+    *("dynamodb", "s3", "gs", "az"),
+}
+"""Schemes whose documented URLs need a certificate, an account or a name in DNS; other tests open such ones."""
 
 
 class Server(MemoryStore):
@@ -90,9 +112,17 @@ def test_the_document_has_urls():
     assert {url.partition(":")[0] for url in DOCUMENTED} == set(registered.STORES)
 
 
-@pytest.mark.parametrize("url", DOCUMENTED)
+def documented(url):
+    server = SERVERS.get(url.partition(":")[0])
+    return pytest.param(url, marks=[pytest.mark.server(server)] if server else [])
+
+
+@pytest.mark.parametrize("url", [documented(url) for url in DOCUMENTED if url.partition(":")[0] not in ELSEWHERE])
 def test_every_documented_url_opens_and_describes_itself(url, here):
     local = url.replace("/var/lib/app", f"{here}/app")
+    scheme = url.partition(":")[0]
+    if scheme in SERVERS:
+        local = re.sub(r"localhost:\d+", urlsplit(server_url(SERVERS[scheme])).netloc.rpartition("@")[2], url)
 
     async def use(store):
         async with store:
@@ -106,6 +136,13 @@ def test_every_documented_url_opens_and_describes_itself(url, here):
     again = open_store(store.describe())
     assert again.describe() == store.describe() == open_store(str(store.describe())).describe()
     assert type(again) is type(store)
+
+
+@pytest.mark.parametrize("url", [url for url in DOCUMENTED if url.partition(":")[0] in ELSEWHERE])
+def test_documented_urls_of_servers_elsewhere_describe_themselves(url):
+    store = open_store(url)
+    assert str(store.describe()) == url
+    assert open_store(store.describe()).describe() == store.describe()
 
 
 def test_wrappers_are_built_from_the_innermost_on():
@@ -178,7 +215,7 @@ def test_parts_and_options_are_converted(url, expected):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("redis://h", r"unknown scheme 'redis'\. Known: .*disk"),
+        ("cassandra://h", r"unknown scheme 'cassandra'\. Known: .*disk.*redis"),
         ("memroy://", r"unknown scheme 'memroy'; did you mean 'memory'\? Known: .*disk.*server"),
         ("", "starts with a scheme"),
         ("/var/lib", "starts with a scheme"),
