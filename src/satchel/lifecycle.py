@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextvars import Context
 
 from .errors import SatchelError, StoreClosedError, StoreError
@@ -153,3 +153,17 @@ class Lifecycle:
         if not self.closed:
             self.ready_on = self._loop
         return None
+
+
+async def close_at_end_of_loop(close: Callable[[], Awaitable[object]]) -> AsyncGenerator[None]:
+    """Close something when this generator is closed: `asyncio.run` does that to all of them at its end.
+
+    It has to be started by `anext`, and is closed by its `aclose` where the store is.
+
+    Args:
+        close: Is called and awaited once.
+    """
+    try:
+        yield
+    finally:
+        await close()

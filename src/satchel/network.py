@@ -1,8 +1,15 @@
-"""What stores over a network share: one way to be told where the server is."""
+"""What stores over a network share: one way to be told where the server is, and requests that keep nobody's context."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import Any, TypeVar
+
 from .errors import ConfigurationError
+
+T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds that a request may take, unless the caller says otherwise: nothing waits for ever."""
@@ -22,3 +29,8 @@ def check_one_way(way: str, given: object, **others: object) -> None:
     twice = [name for name, value in others.items() if value is not None]
     if given is not None and twice:
         raise ConfigurationError(f"{way} excludes {', '.join(twice)}: it says already where the server is")
+
+
+async def apart(request: Coroutine[Any, Any, T]) -> T:
+    """Await a request in an empty context: the connections that it opens would keep the caller's variables alive."""
+    return await asyncio.get_running_loop().create_task(request, context=Context())

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
-from contextvars import Context
 from typing import Any, Self
 
 from aiobotocore.client import AioBaseClient  # type: ignore[import-untyped]  # it has no types
@@ -14,6 +13,7 @@ from aiobotocore.config import AioConfig  # type: ignore[import-untyped]  # it h
 from aiobotocore.session import get_session  # type: ignore[import-untyped]  # it has no types
 
 from ..errors import ConfigurationError
+from ..lifecycle import close_at_end_of_loop
 
 _TABLE_NAME = re.compile(r"[a-zA-Z0-9_.-]{3,255}|arn:[a-z0-9-]+:dynamodb:[a-z0-9-]+:[0-9]+:table/[a-zA-Z0-9_.-]{3,255}")
 _SETTINGS = AioConfig(
@@ -85,26 +85,13 @@ class OwnClient:
         creating = session.create_client("dynamodb", config=_SETTINGS, **arguments)
         # It awaits nothing of the thread's own event loop that would outlive it: connections are made later.
         client = await asyncio.to_thread(asyncio.run, stack.enter_async_context(creating))
-        guard = _close_at_end_of_loop(stack)
+        guard = close_at_end_of_loop(stack.aclose)
         await anext(guard)
         return cls(client, guard)
 
     async def close(self) -> None:
         """Close the client and its connections."""
         await self._guard.aclose()
-
-
-async def _close_at_end_of_loop(stack: AsyncExitStack) -> AsyncGenerator[None]:
-    """Close a client when this generator is closed: `asyncio.run` does that to all of them at its end."""
-    try:
-        yield
-    finally:
-        await stack.aclose()
-
-
-async def apart(request: Coroutine[Any, Any, Any]) -> Any:
-    """Await a request in an empty context: the connection that it leaves open would keep alive the caller's."""
-    return await asyncio.get_running_loop().create_task(request, context=Context())
 
 
 _models: list[Any] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -53,11 +52,3 @@ def connected(options: dict[str, Any]) -> AsyncElasticsearch:
         raise ConfigurationError(
             f"no client can be made of these options ({type(error).__name__}); ca_certs must be a file of certificates"
         ) from error
-
-
-async def close_at_end_of_loop(client: AsyncElasticsearch) -> AsyncGenerator[None]:
-    """Close a client when this generator is closed: `asyncio.run` does that to all of them at its end."""
-    try:
-        yield
-    finally:
-        await client.close()

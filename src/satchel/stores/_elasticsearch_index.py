@@ -7,9 +7,8 @@ mapping of its own guess, when somebody has removed ours.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
-from contextvars import Context
 from typing import Any, TypeVar
 
 from elastic_transport import ApiError, TransportError
@@ -18,6 +17,7 @@ from elasticsearch import AsyncElasticsearch, BadRequestError, NotFoundError
 from ..codec import LARGE
 from ..errors import ConfigurationError
 from ..names import Ref
+from ..network import apart
 from ..threads import in_worker
 from ._elasticsearch_actions import Action, Answer, Result, lines_of, result_of
 from ._elasticsearch_documents import FORMAT, MAPPING, NEEDED_TYPES, document_id, is_searchable
@@ -57,7 +57,7 @@ class Index:
             ConfigurationError: It is not, or it was made by a later release.
         """
         try:
-            found = (await _apart(self._client.indices.get_mapping(index=self._name))).body
+            found = (await apart(self._client.indices.get_mapping(index=self._name))).body
         except NotFoundError as error:
             if type_of(error.body) == MISSING_INDEX:
                 return
@@ -74,7 +74,7 @@ class Index:
     async def find(self, refs: Sequence[Ref], fields: Sequence[str] | None = None) -> list[Any]:
         """Return for each entry its document as `_mget` gives it, None if there is none, or an error."""
         ids = [document_id(ref) for ref in refs]
-        answer = await _apart(self._client.mget(index=self._name, ids=ids, source_includes=fields))
+        answer = await apart(self._client.mget(index=self._name, ids=ids, source_includes=fields))
         return [_found(item) for item in answer.body["docs"]]
 
     async def carry_out(self, actions: Sequence[Action]) -> list[Result]:
@@ -102,7 +102,7 @@ class Index:
     async def refresh(self) -> bool:
         """Make all that was written until now appear in searches; say whether there is an index at all."""
         try:
-            await _apart(self._client.indices.refresh(index=self._name))
+            await apart(self._client.indices.refresh(index=self._name))
         except NotFoundError as error:
             if type_of(error.body) == MISSING_INDEX:
                 return False
@@ -111,7 +111,7 @@ class Index:
 
     async def has_any(self, query: dict[str, Any]) -> bool:
         """Say whether a document matches."""
-        answer = await _apart(
+        answer = await apart(
             self._client.search(index=self._name, query=query, size=1, source=False, allow_partial_search_results=False)
         )
         return bool(answer.body["hits"]["hits"])
@@ -119,7 +119,7 @@ class Index:
     async def remove_some(self, query: dict[str, Any]) -> int:
         """Remove up to a page of the documents that match, none that has changed meanwhile; say how many."""
         try:
-            answer = await _apart(
+            answer = await apart(
                 self._changing.delete_by_query(
                     index=self._name, query=query, conflicts="proceed", refresh=True, max_docs=PAGE
                 )
@@ -159,7 +159,7 @@ class Index:
         """Give the collections of the documents that match, each once, in pages."""
         names: dict[str, Any] = {"size": PAGE, "sources": [{"collection": {"terms": {"field": "collection"}}}]}
         while True:
-            answer = await _apart(
+            answer = await apart(
                 self._client.search(
                     index=self._name,
                     query=query,
@@ -176,11 +176,11 @@ class Index:
             names["after"] = found["after_key"]
 
     async def _keys_of_one_time(self, query: dict[str, Any]) -> AsyncGenerator[list[str]]:
-        opened = await _apart(self._client.open_point_in_time(index=self._name, keep_alive=_KEEP_ALIVE))
+        opened = await apart(self._client.open_point_in_time(index=self._name, keep_alive=_KEEP_ALIVE))
         pit, after = opened.body["id"], None
         try:
             while True:
-                answer = await _apart(
+                answer = await apart(
                     self._client.search(
                         pit={"id": pit, "keep_alive": _KEEP_ALIVE},
                         query=query,
@@ -201,17 +201,17 @@ class Index:
             if not self.closed:
                 with suppress(ApiError, TransportError, TimeoutError):  # the server drops it by itself a little later
                     async with asyncio.timeout(_CLOSING):
-                        await _apart(self._changing.close_point_in_time(id=pit))
+                        await apart(self._changing.close_point_in_time(id=pit))
 
     async def _create(self) -> None:
         """Make the index, unless another store has just made it."""
         try:
-            await _apart(self._changing.indices.create(index=self._first, mappings=MAPPING, aliases={self._name: {}}))
+            await apart(self._changing.indices.create(index=self._first, mappings=MAPPING, aliases={self._name: {}}))
         except BadRequestError as error:
             if type_of(error.body) != ALREADY_THERE:
                 raise
             looking = self._client.options(ignore_status=404)  # this node may not have heard of it yet
-            found = (await _apart(looking.indices.get_alias(index=self._first))).body
+            found = (await apart(looking.indices.get_alias(index=self._first))).body
             if self._first in found and self._name not in found[self._first]["aliases"]:
                 raise ConfigurationError(
                     f"the index {self._first!r} is there, but its alias {self._name!r} is not; add the alias if the "
@@ -230,7 +230,7 @@ class Index:
         size = sum([len(action.record.payload) for action in actions if action.record is not None])
         lines = await in_worker(lines_of, actions, searchable) if size >= LARGE else lines_of(actions, searchable)
         # Not the client's own bulk(): it makes a PUT of it, which aiohttp sends anew when its connection was lost.
-        answer = await _apart(
+        answer = await apart(
             self._changing.perform_request(
                 "POST", f"/{self._name}/_bulk", params={"require_alias": "true"}, headers=_HEADERS, body=lines
             )
@@ -240,11 +240,6 @@ class Index:
             for item in answer.body["items"]
             for result in item.values()
         ]
-
-
-async def _apart(request: Coroutine[Any, Any, T]) -> T:
-    """Make a request in an empty context: a connection keeps the one in which it was last used."""
-    return await asyncio.create_task(request, context=Context())
 
 
 def _found(item: dict[str, Any]) -> Any:

@@ -10,6 +10,7 @@ from contextvars import Context
 from typing import Any
 
 from ..errors import SatchelError, StoreError, StoreUnavailableError, ValueTooLargeError
+from ..network import apart
 from ._memcached_protocol import Connection, Greeting, Lines, RefusedError, Reply, Settings
 
 MAX_CONNECTIONS = 4
@@ -154,7 +155,7 @@ class OwnServer(Server):
         async with self._free:
             while (connection := self._unused()) is None:
                 # In an empty context: what reads from it would keep alive what this caller's variables hold.
-                await asyncio.create_task(self._connect(), context=Context())
+                await apart(self._connect())
             await self._ask_over(connection, request, reply, changing=changing)
             self._idle.append(connection)
 

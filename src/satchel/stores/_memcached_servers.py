@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..errors import SatchelError, StoreError
+from ..lifecycle import close_at_end_of_loop
 from ._memcached_protocol import Values
 from ._memcached_server import LentServer, OwnServer, Server
 
@@ -63,7 +64,7 @@ class Servers:
         self._patience = None if timeout is None else timeout / 2
         self._only = None if client is not None else OwnServer(host, port)
         self._lent: dict[object, LentServer] = {}
-        self._guard = self._close_at_end_of_loop()
+        self._guard = close_at_end_of_loop(self._end)
 
     async def open(self) -> None:
         """Be ready to connect, which happens when something is asked."""
@@ -73,13 +74,9 @@ class Servers:
         """Close the connections that were opened here."""
         await self._guard.aclose()
 
-    async def _close_at_end_of_loop(self) -> AsyncGenerator[None]:
-        """Close when this generator is closed: `asyncio.run` does that to all of them at its end."""
-        try:
-            yield
-        finally:
-            for server in (*self._lent.values(), *([] if self._only is None else [self._only])):
-                await server.close()
+    async def _end(self) -> None:
+        for server in (*self._lent.values(), *([] if self._only is None else [self._only])):
+            await server.close()
 
     async def gets(self, keys: Sequence[bytes]) -> list[tuple[bytes, int] | SatchelError | None]:
         """Return the value and the CAS token of each key, None for those that are not there."""

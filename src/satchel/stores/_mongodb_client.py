@@ -16,6 +16,7 @@ from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from ..errors import ConfigurationError
+from ..lifecycle import close_at_end_of_loop
 from ..threads import in_worker
 
 Client = AsyncMongoClient[dict[str, Any]]
@@ -101,22 +102,14 @@ def check_names(db_name: object, coll_name: object) -> None:
 async def connect(url: str) -> tuple[Client, AsyncGenerator[None]]:
     """Make a client, and what closes it: its `aclose`, or the orderly end of the event loop."""
     client = await in_worker(_make, url)  # it reads certificates from files
-    guard = _close_at_end_of_loop(client)
+    guard = close_at_end_of_loop(client.close)
     await anext(guard)
     return client, guard
 
 
 def _make(url: str) -> Client:
-    options = {} if re.search(r"[?&]w=", url, re.IGNORECASE) else {"w": "majority"}
+    options: dict[str, Any] = {} if re.search(r"[?&]w=", url, re.IGNORECASE) else {"w": "majority"}
     return AsyncMongoClient(url, **options)
-
-
-async def _close_at_end_of_loop(client: Client) -> AsyncGenerator[None]:
-    """Close a client when this generator is closed: `asyncio.run` does that to all of them at its end."""
-    try:
-        yield
-    finally:
-        await client.close()
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

@@ -7,13 +7,13 @@ caller's context variables hold.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 from contextlib import suppress
-from contextvars import Context
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]  # it has no types
 
+from ..lifecycle import close_at_end_of_loop
+from ..network import apart
 from ._postgresql_address import Way
 
 GRACE = 2.0
@@ -36,7 +36,7 @@ class Pool:
         self._options = way | {"statement_cache_size": 100 if keeps_statements else 0}
         self._free = asyncio.Semaphore(size)
         self._idle: list[tuple[Any, float]] = []
-        self._guard = self._close_at_end_of_loop()
+        self._guard = close_at_end_of_loop(self._end)
 
     async def start(self) -> None:
         """Have it closed at the end of the event loop."""
@@ -52,9 +52,8 @@ class Pool:
                     connection.terminate()
                 elif not connection.is_closed():
                     return connection
-            # An empty context: the connection would keep alive what the caller's variables hold.
             connecting = asyncpg.connect(**self._options, max_cached_statement_lifetime=0)
-            return await asyncio.create_task(connecting, context=Context())
+            return await apart(connecting)
         except BaseException:
             self._free.release()
             raise
@@ -69,12 +68,8 @@ class Pool:
         """End the connections, none of which is in use any more."""
         await self._guard.aclose()
 
-    async def _close_at_end_of_loop(self) -> AsyncGenerator[None]:
-        # `asyncio.run` closes all generators at its end.
-        try:
-            yield
-        finally:
-            for connection, _ in self._idle:
-                with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                    await connection.close(timeout=GRACE)  # which aborts it when it fails
-            self._idle.clear()
+    async def _end(self) -> None:
+        for connection, _ in self._idle:
+            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await connection.close(timeout=GRACE)  # which aborts it when it fails
+        self._idle.clear()

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import aiosqlite
 
 from ..errors import ConfigurationError
+from ..lifecycle import close_at_end_of_loop
 
 R = TypeVar("R")
 
@@ -50,7 +51,7 @@ class SQLiteThread:
         connection = _DaemonConnection(connect)
         await connection
         started = cls(connection)
-        started._guard = _close_at_end_of_loop(connection)
+        started._guard = close_at_end_of_loop(connection.close)
         await anext(started._guard)
         return started
 
@@ -94,14 +95,6 @@ class _DaemonConnection(aiosqlite.Connection):
 
 def _end_thread(result: Any = _END_THREAD) -> Any:
     return result
-
-
-async def _close_at_end_of_loop(connection: aiosqlite.Connection) -> AsyncGenerator[None]:
-    """Close a connection when this generator is closed: `asyncio.run` does that to all of them at its end."""
-    try:
-        yield
-    finally:
-        await connection.close()
 
 
 def _check_inner_names(connection: aiosqlite.Connection) -> None:

@@ -13,7 +13,7 @@ from ..codec import Codec
 from ..envelope import Record
 from ..errors import SatchelError, StoreUnavailableError
 from ..names import Ref
-from ..network import DEFAULT_TIMEOUT, check_one_way
+from ..network import DEFAULT_TIMEOUT, apart, check_one_way
 from ..registry import missing_extra
 from ..sending import translated
 
@@ -23,7 +23,7 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("DynamoDBStore", "dynamodb", error) from error
 
-from ._dynamodb_client import OwnClient, apart, check_client_options, check_table_options
+from ._dynamodb_client import OwnClient, check_client_options, check_table_options
 from ._dynamodb_errors import CONDITION_FAILED, THROTTLED, code_of, translate, was_sent_before
 from ._dynamodb_expressions import (
     if_expired,

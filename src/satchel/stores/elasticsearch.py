@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, ClassVar
 
+from ..lifecycle import close_at_end_of_loop
 from ..registry import missing_extra
 
 try:
@@ -24,7 +25,7 @@ from ..network import DEFAULT_TIMEOUT, check_one_way
 from ..sending import UNPROCESSED
 from ..threads import in_worker
 from ._elasticsearch_actions import CHANGED, Action
-from ._elasticsearch_client import client_options, close_at_end_of_loop, connected
+from ._elasticsearch_client import client_options, connected
 from ._elasticsearch_documents import NOT_OURS, State, record_of, state_of
 from ._elasticsearch_errors import translate
 from ._elasticsearch_index import Index
@@ -244,7 +245,7 @@ class ElasticsearchStore(BaseStore):
         client = self._client
         if client is None:
             client = await in_worker(connected, self._options | {"request_timeout": self._timeout})
-            self._guard = close_at_end_of_loop(client)
+            self._guard = close_at_end_of_loop(client.close)
             await anext(self._guard)
         self._index = Index(client, self._prefix)
         try:

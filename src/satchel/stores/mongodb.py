@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +14,7 @@ from ..codec import LARGE, Codec, JsonCodec
 from ..envelope import Record, new_version
 from ..errors import SatchelError
 from ..names import Ref
-from ..network import DEFAULT_TIMEOUT, check_one_way
+from ..network import DEFAULT_TIMEOUT, apart, check_one_way
 from ..registry import missing_extra
 from ..sending import translated
 from ..threads import Turns, in_worker
@@ -270,7 +269,7 @@ class MongoDBStore(BaseStore):
             with self._limit():
                 return await call()
 
-        return await asyncio.get_running_loop().create_task(ask(), context=Context())
+        return await apart(ask())
 
     async def _make_index(self) -> None:
         if not self._indexed:
