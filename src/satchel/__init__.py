@@ -60,9 +60,17 @@ if TYPE_CHECKING:
     from .collection import Collection
     from .keyed import KeyedStore
     from .stores.disk import DiskStore
+    from .stores.dynamodb import DynamoDBStore as DynamoDBStore
+    from .stores.elasticsearch import ElasticsearchStore as ElasticsearchStore
     from .stores.filetree import FileTreeStore
+    from .stores.memcached import MemcachedStore as MemcachedStore
     from .stores.memory import MemoryStore
+    from .stores.mongodb import MongoDBStore as MongoDBStore
     from .stores.null import NullStore
+    from .stores.objectstore import ObjectStore as ObjectStore
+    from .stores.postgresql import PostgreSQLStore as PostgreSQLStore
+    from .stores.redis import RedisStore as RedisStore
+    from .stores.valkey import ValkeyStore as ValkeyStore
     from .url import open_store
 
 __version__ = "0.1.0"
@@ -117,20 +125,29 @@ __all__ = [
     "require",
 ]
 
-# What is imported when it is first asked for, with its driver: a program pays for the stores that it uses.
+# What is imported when it is first asked for, with its driver: a program pays for the stores that it uses. Stores with
+# drivers of their own are not in __all__: a star import must not need them all.
 _LATER = {
     "BaseStore": "base",
     "Codec": "codec",
     "Collection": "collection",
     "DiskStore": "stores.disk",
+    "DynamoDBStore": "stores.dynamodb",
+    "ElasticsearchStore": "stores.elasticsearch",
     "FileTreeStore": "stores.filetree",
     "JsonCodec": "codec",
     "KeyedStore": "keyed",
+    "MemcachedStore": "stores.memcached",
     "MemoryStore": "stores.memory",
     "MessagePackCodec": "codec",
+    "MongoDBStore": "stores.mongodb",
     "NullStore": "stores.null",
-    "SignedPickleCodec": "codec",
+    "ObjectStore": "stores.objectstore",
     "open_store": "url",
+    "PostgreSQLStore": "stores.postgresql",
+    "RedisStore": "stores.redis",
+    "SignedPickleCodec": "codec",
+    "ValkeyStore": "stores.valkey",
 }
 
 
