@@ -9,32 +9,42 @@ import sys
 import tempfile
 from pathlib import Path
 
-from satchel import AsyncKeyValue, Capability, DiskStore, FileTreeStore, MemoryStore, NullStore
+from satchel import Capability, open_store
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- capabilities -->\n", "<!-- end of capabilities -->\n"
 
 
-def stores(directory: str) -> list[tuple[str, str, str, AsyncKeyValue]]:
-    """Return for each store its URL, its docs page, where it keeps data, and an instance."""
-    return [
-        ("memory://", "memory", "this process", MemoryStore()),
-        ("disk:///dir", "disk", "SQLite", DiskStore(directory)),
-        ("file:///dir", "filetree", "readable files", FileTreeStore(directory)),
-        ("null://", "null", "nowhere", NullStore()),
-    ]
+STORES = [
+    ("memory://", "memory", "this process", ""),
+    ("disk:///dir", "disk", "SQLite", ""),
+    ("file:///dir", "filetree", "readable files", ""),
+    ("redis://host", "redis", "Redis", "7.0, 8.2, cluster, Sentinel"),
+    ("valkey://host", "valkey", "Valkey", "9.1, cluster"),
+    ("memcached://host", "memcached", "Memcached", "1.6"),
+    ("postgresql://host/db", "postgresql", "PostgreSQL", "15, behind PgBouncer too"),
+    ("mongodb://host/db", "mongodb", "MongoDB", "an emulator"),
+    ("dynamodb://table", "dynamodb", "DynamoDB", "Amazon's DynamoDB Local"),
+    ("elasticsearch://host", "elasticsearch", "Elasticsearch", "an emulator"),
+    ("s3://bucket", "objectstore", "S3; gs:// and az:// untested", "SeaweedFS"),
+    ("null://", "null", "nowhere", ""),
+]
+"""Each store's URL, its page, where it keeps data, and on which server it is tested."""
 
 
 def table(directory: str) -> str:
     """Return the table in Markdown."""
-    rows = stores(directory)
-    flags = [flag for flag in Capability if any(flag in store.capabilities for *_, store in rows)]
+    made = [open_store(url.replace("/dir", directory)) for url, *_ in STORES]
+    flags = [flag for flag in Capability if any(flag in store.capabilities for store in made)]
     titles = [str(flag.name).lower().replace("_", " ") for flag in flags]
-    lines = ["| store | URL | keeps data in | " + " | ".join(titles) + " |", "| --- " * (3 + len(flags)) + "|"]
-    for url, page, place, store in rows:
+    lines = [
+        "| store | URL | keeps data in | tested on | " + " | ".join(titles) + " |",
+        "| --- " * (4 + len(flags)) + "|",
+    ]
+    for store, (url, page, place, server) in zip(made, STORES, strict=True):
         marks = ["yes" if flag in store.capabilities else "" for flag in flags]
         name = f"[`{type(store).__name__}`](docs/stores/{page}.md)"
-        lines.append(f"| {name} | `{url}` | {place} | " + " | ".join(marks) + " |")
+        lines.append(f"| {name} | `{url}` | {place} | {server} | " + " | ".join(marks) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -19,12 +19,9 @@ DRIVERS = {
     "redis": "redis",
     "valkey": "glide",
 }
-SCHEMES = {
-    module: scheme
-    for scheme, place in registry.STORES.items()
-    for module in [place.partition(":")[0].rpartition(".")[2]]
-}
-NAMES = {place.partition(":")[0].rpartition(".")[2]: place.partition(":")[2] for place in registry.STORES.values()}
+PLACES = {scheme: place.removeprefix("satchel.stores.").partition(":") for scheme, place in registry.STORES.items()}
+SCHEMES = {module: scheme for scheme, (module, _, _) in PLACES.items()}
+NAMES = {module: name for module, _, name in PLACES.values()}
 PROGRAM = """
 import sys
 sys.modules[{driver!r}] = None
