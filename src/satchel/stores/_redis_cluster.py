@@ -16,7 +16,8 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.exceptions import AskError, MovedError, RedisClusterException, TryAgainError
 
 from ..errors import StoreUnavailableError
-from ._redis_connections import MAX_CONNECTIONS, apart, converse, is_broken, pages, ready, succeeded
+from ..network import apart
+from ._redis_connections import MAX_CONNECTIONS, converse, is_broken, pages, ready, succeeded
 from ._redis_driver_errors import DriverErrors
 from ._redis_errors import ServerError
 from ._redis_like import Command

@@ -19,6 +19,7 @@ from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import RedisError, ResponseError
 
 from ..errors import StoreUnavailableError
+from ..network import apart
 from ..threads import in_worker
 from ._redis_errors import ServerError
 from ._redis_like import PAGE, Command
@@ -72,11 +73,6 @@ async def ready(connection: AbstractConnection) -> None:
             pass  # it is as good as closed
         await connection.disconnect(nowait=True)
     await apart(connection.connect())  # type: ignore[no-untyped-call]  # redis-py has no annotation there
-
-
-async def apart(work: Coroutine[Any, Any, Any]) -> None:
-    """Await work in an empty context: the transports that it makes would keep the caller's variables alive."""
-    await _task(work)
 
 
 def _task(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..errors import ConfigurationError, SatchelError
+from ..lifecycle import close_at_end_of_loop
 from ..network import DEFAULT_TIMEOUT, check_one_way
 from ..registry import missing_extra
 from ..threads import in_worker
@@ -79,7 +80,7 @@ class RedisStore(RedisLikeStore):
         self._clustered = isinstance(client, RedisCluster) or (client is None and self._address.kind == "cluster")
         self._where = str(self._address) if client is None else f"client={type(client).__name__}(...)"
         self._errors = DriverErrors(self._where, tls=self._address.tls is not None)
-        self._held: AsyncGenerator[None, None] | None = None
+        self._held: AsyncGenerator[None] | None = None
         self._shield_writes = self._clustered  # type: ignore[misc]  # elsewhere `Connections` keeps the order
         super().__init__(prefix=prefix, codec=codec, clock=clock, timeout=timeout)
 
@@ -97,7 +98,7 @@ class RedisStore(RedisLikeStore):
 
     async def _open(self) -> None:
         self._connections = await self._connect()
-        self._held = _hold(self._connections)
+        self._held = close_at_end_of_loop(self._connections.close)
         await anext(self._held)
 
     async def _close(self) -> None:
@@ -125,11 +126,3 @@ class RedisStore(RedisLikeStore):
 
     def _translate(self, error: Exception) -> SatchelError | None:
         return self._errors.translate(error)
-
-
-async def _hold(connections: Connections | ClusterConnections) -> AsyncGenerator[None, None]:
-    """Close connections when this generator is closed: by the store, or by an event loop that ends before it."""
-    try:
-        yield
-    finally:
-        await connections.close()
