@@ -63,6 +63,9 @@ class ConfigurationError(SatchelError):
 class MissingExtraError(ConfigurationError, ImportError):
     """Says that an optional driver is not installed, and the command that installs it."""
 
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # ImportError would show a message of its own, without what was added
+
 
 class InvalidKeyError(SatchelError, ValueError):
     """Says that a key or a collection name is not one that any store accepts."""
@@ -154,7 +157,15 @@ class StoreUnavailableError(StoreError):
 
 
 class CircuitOpenError(StoreUnavailableError):
-    """Says that a circuit breaker refused the call without asking the backend."""
+    """Says that a circuit breaker refused the call without asking the backend.
+
+    Attributes:
+        retry_after: Seconds until the breaker tries the backend again; 0 while such a try is under way.
+    """
+
+    def __init__(self, message: str, *, retry_after: float = 0.0, **about: Any) -> None:
+        super().__init__(message, **about)
+        self.retry_after = retry_after
 
 
 class StoreTimeoutError(StoreError, TimeoutError):

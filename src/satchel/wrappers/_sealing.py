@@ -36,7 +36,7 @@ class SealingWrapper(Rotates, ABC):
     _magic: ClassVar[bytes]
     _overhead: ClassVar[int]
     """What a sealed body is longer than the body."""
-    _failure: ClassVar[type[IntegrityError]]
+    _unreadable: ClassVar[type[IntegrityError]]
     """Says that a frame cannot be read with the keys given."""
 
     def __init__(self, inner: AsyncKeyValue, keys: Mapping[bytes, Any]) -> None:
@@ -55,7 +55,7 @@ class SealingWrapper(Rotates, ABC):
 
     @abstractmethod
     def _unseal(self, key: Any, associated: bytes, sealed: bytes) -> bytes:
-        """Return the body of which `_seal` made these bytes, or raise `_failure`."""
+        """Return the body of which `_seal` made these bytes, or raise `_unreadable`."""
 
     def _encode_if_small(self, ref: Ref, value: object) -> object:
         body = body_if_small(value)
@@ -86,7 +86,7 @@ class SealingWrapper(Rotates, ABC):
         kind, key_id = self._read_header(frame)
         key = self._keys.get(key_id)
         if key is None:
-            raise self._failure(
+            raise self._unreadable(
                 f"the value was put under the key with the id {key_id.hex()}, which is none of those given: "
                 f"{', '.join(self.key_ids)}"
             )

@@ -36,7 +36,7 @@ class EncryptionWrapper(SealingWrapper):
 
     _magic = b"\x89E"
     _overhead = _NONCE_SIZE + _TAG_SIZE
-    _failure = DecryptionError
+    _unreadable = DecryptionError
 
     def __init__(self, inner: AsyncKeyValue, *, key: bytes | str, other_keys: Keys = ()) -> None:
         try:

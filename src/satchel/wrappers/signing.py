@@ -31,7 +31,7 @@ class SigningWrapper(SealingWrapper):
 
     _magic = b"\x89H"
     _overhead = _SIZE
-    _failure = IntegrityError
+    _unreadable = IntegrityError
 
     def __init__(self, inner: AsyncKeyValue, *, key: bytes | str, other_keys: Keys = ()) -> None:
         super().__init__(inner, keyring(key, other_keys))
