@@ -334,7 +334,7 @@ class BusyStore(MemoryStore):
 
 
 async def test_update_gives_up_with_an_error_of_its_own(monkeypatch):
-    monkeypatch.setattr("satchel.collection._LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr("satchel.updates._LONGEST_PAUSE", 0.0)
     counter = BusyStore().collection("counters", model=int)
     await counter.put("c", 7)
     with pytest.raises(ConflictError, match="key 'c' in collection 'counters'") as caught:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import inspect
-import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Generic, Self, TypeVar, cast, overload
@@ -15,19 +12,17 @@ from msgspec import UNSET, UnsetType
 from .capability import Capability, check_store, require
 from .clock import TTL, seconds
 from .entry import Entry
-from .errors import BatchError, ConflictError, KeyMissingError, ModelMismatchError, SatchelError
+from .errors import BatchError, KeyMissingError, ModelMismatchError, SatchelError
 from .models import dump_checked, is_large, is_large_object, model_for, name_of
 from .names import check_items, check_name
-from .one_at_a_time import one_at_a_time
-from .protocol import AsyncKeyValue, SupportsConditional
+from .protocol import AsyncKeyValue
 from .threads import Turns, in_worker, tally
+from .updates import check_plain, plain_result, write_changed
 
 T = TypeVar("T")
 D = TypeVar("D")
 
-_ATTEMPTS = 50
 _TYPICAL = 256  # a small value counts as so many bytes: their sizes are not known here
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.1
 
 
 class Collection(Generic[T]):
@@ -224,42 +219,19 @@ class Collection(Generic[T]):
             ConflictError: Other writers were faster every time, about 50 times in some seconds.
             ModelMismatchError: The present or the new value does not fit the model.
         """
-        if inspect.iscoroutinefunction(function):
-            raise _no_plain_function()
-        store = require(self._store, Capability.CONDITIONAL)
-        async with one_at_a_time(store, self._name, check_name(key, "key")):
-            return await self._update(store, key, function, initial, self._ttl_for(ttl))
+        check_plain(function)
+        store, lifetime = require(self._store, Capability.CONDITIONAL), self._ttl_for(ttl)
 
-    async def _update(
-        self,
-        store: SupportsConditional,
-        key: str,
-        function: Callable[[T], T],
-        initial: T | UnsetType,
-        ttl: TTL | None,
-    ) -> T:
-        for attempt in range(_ATTEMPTS):
-            if attempt:
-                await asyncio.sleep(random.uniform(0, min(_SHORTEST_PAUSE * 2**attempt, _LONGEST_PAUSE)))  # noqa: S311  # no secret
-            entry = await self.get_entry(key)
+        async def change(entry: Entry | None) -> tuple[object, TTL | None, T]:
             if entry is not None:
-                value = _result(function(entry.value))
-                plain = await self._dumped(key, value)
-                written = await store.compare_and_put(self._name, key, plain, version=entry.version, ttl=ttl)
+                value = plain_result(function(await self._loaded(key, entry.value)))
             elif initial is UNSET:
                 raise self._missing(key)
             else:
-                value = _result(function(copy.deepcopy(initial)))  # a function may change its argument in place
-                written = await store.put_if_absent(self._name, key, await self._dumped(key, value), ttl=ttl)
-            if written is not None:
-                return value
-        raise ConflictError(
-            f"update of key {key!r} in collection {self._name!r}: others wrote it first, {_ATTEMPTS} times in a row",
-            store=repr(self._store),
-            operation="update",
-            collection=self._name,
-            key=key,
-        )
+                value = plain_result(function(copy.deepcopy(initial)))  # a function may change its argument in place
+            return await self._dumped(key, value), lifetime, value
+
+        return await write_changed(store, self._name, check_name(key, "key"), change)
 
     def _over(self, store: AsyncKeyValue) -> Self:
         """Return this collection in another store, without preparing its model again."""
@@ -330,17 +302,3 @@ class Collection(Generic[T]):
 
     def _place(self, key: str) -> str:
         return f"key {key!r} of collection {self._name!r}"
-
-
-def _result(value: T) -> T:
-    """Return what a function gave to `update`, or refuse it, closed, if that is still to be awaited."""
-    if not inspect.isawaitable(value):
-        return value
-    abandon = getattr(value, "close", None) or getattr(value, "cancel", None)
-    if abandon is not None:
-        abandon()
-    raise _no_plain_function()
-
-
-def _no_plain_function() -> TypeError:
-    return TypeError("update takes a plain function; await what it needs before, for it may be called many times")

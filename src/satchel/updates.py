@@ -1,0 +1,86 @@
+"""Read, change, write back if nobody else has written: the loop beneath every update."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from .clock import TTL
+from .entry import Entry
+from .errors import ConflictError
+from .one_at_a_time import one_at_a_time
+from .protocol import SupportsConditional
+
+T = TypeVar("T")
+
+ATTEMPTS = 50
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.1
+
+
+def random_pause(attempt: int, shortest: float, longest: float) -> float:
+    """Return how many seconds to wait after so many attempts in vain: up to twice as long each time, at random."""
+    return random.uniform(0, min(shortest * 2.0 ** min(attempt, 30), longest))  # noqa: S311  # it spreads load, and hides nothing
+
+
+async def write_changed(
+    store: SupportsConditional,
+    collection: str,
+    key: str,
+    change: Callable[[Entry | None], Awaitable[tuple[object, TTL | None, T]]],
+) -> T:
+    """Write what is made of an entry, unless another writer was faster; then make it of what that one wrote.
+
+    Those who change one key through one store object wait for each other.
+
+    Args:
+        store: The store.
+        collection: The collection.
+        key: The key.
+        change: Takes the present entry, None for an absent one, and gives the value to write, its time to live, and
+            what to return.
+
+    Raises:
+        ConflictError: Other writers were faster every time.
+    """
+    async with one_at_a_time(store, collection, key):
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(random_pause(attempt, _SHORTEST_PAUSE, _LONGEST_PAUSE))
+            entry = await store.get_entry(collection, key)
+            value, ttl, result = await change(entry)
+            if entry is None:
+                written = await store.put_if_absent(collection, key, value, ttl=ttl)
+            else:
+                written = await store.compare_and_put(collection, key, value, version=entry.version, ttl=ttl)
+            if written is not None:
+                return result
+    raise ConflictError(
+        f"update of key {key!r} in collection {collection!r}: others wrote it first, {ATTEMPTS} times in a row",
+        store=repr(store),
+        operation="update",
+        collection=collection,
+        key=key,
+    )
+
+
+def check_plain(function: object) -> None:
+    """Refuse a coroutine function: an update calls a plain one."""
+    if inspect.iscoroutinefunction(function):
+        raise _no_plain_function()
+
+
+def plain_result(value: T) -> T:
+    """Return what a function gave to an update, or refuse it, closed, if that is still to be awaited."""
+    if not inspect.isawaitable(value):
+        return value
+    abandon = getattr(value, "close", None) or getattr(value, "cancel", None)
+    if abandon is not None:
+        abandon()
+    raise _no_plain_function()
+
+
+def _no_plain_function() -> TypeError:
+    return TypeError("update takes a plain function; await what it needs before, for it may be called many times")
