@@ -20,7 +20,9 @@ Where several are used, this is the order that works, from the innermost, which 
    Put one further in as well, to see what the layers between answer themselves.
 9. `DefaultValueWrapper`: outermost, so that no other takes its value for one that is stored, and misses count as such.
 
-`RoutingStore` stands on several stores, each with wrappers of its own; more can go around it.
+`RoutingStore` and `TieredStore` stand on several stores, each with wrappers of its own; more can go around them. What
+changes names or values goes around a `TieredStore` where hot and cold are to hold the same, and around cold alone where
+hot is fast and trusted: a value is then decompressed and decrypted once, and read as it is from hot.
 """
 
 from ._rotation import Rotation
@@ -39,6 +41,8 @@ from .sanitization import SanitizationWrapper
 from .signing import SigningWrapper
 from .single_collection import SingleCollectionWrapper
 from .statistics import StatisticsWrapper
+from .tiered import TieredStore
+from .tiered_statistics import TieredStatistics, TierStatistics
 from .ttl import TTLWrapper
 
 __all__ = [
@@ -60,4 +64,7 @@ __all__ = [
     "SingleCollectionWrapper",
     "StatisticsWrapper",
     "TTLWrapper",
+    "TierStatistics",
+    "TieredStatistics",
+    "TieredStore",
 ]

@@ -1,0 +1,211 @@
+"""`WriteQueue`: writes of a `TieredStore` that have been acknowledged and have yet to reach cold."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from contextvars import Context
+from itertools import islice
+
+from ..envelope import Record
+from ..errors import QueueFullError, SatchelError, StoreError
+from ..names import Ref
+from .tiered_uses import ALL
+
+_BATCH = 500
+_TRY_AGAIN = 1.0
+
+logger = logging.getLogger("satchel")
+
+
+class Write:
+    """Is one write that waits, and the error that its last try ended in."""
+
+    __slots__ = ("error", "record")
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.error: SatchelError | None = None
+
+
+class WriteQueue:
+    """Sends writes to cold in the background, per key in their order; a later write replaces one that still waits.
+
+    A failed write stays, and is sent again a second later, or by `flush`. One that cold refuses for what it is can
+    never succeed: it is given up, and `flush` says so.
+
+    Args:
+        name: How messages call the store.
+        size: So many keys can wait.
+        send: Carries out a write.
+        give_up: Is awaited for a write that cold refused; it calls `remove`.
+    """
+
+    def __init__(
+        self,
+        name: Callable[[], str],
+        size: int,
+        send: Callable[[Ref, Record], Awaitable[None]],
+        give_up: Callable[[Ref, Write], Awaitable[None]],
+    ) -> None:
+        self.waiting: dict[Ref, Write] = {}
+        self._name = name
+        self._size = size
+        self._send = send
+        self._give_up = give_up
+        self._refused: dict[Ref, SatchelError] = {}
+        self._busy: dict[Ref, asyncio.Future[None]] = {}
+        self._round: asyncio.Task[None] | None = None
+        self._retry: asyncio.TimerHandle | None = None
+
+    def add(self, records: dict[Ref, Record]) -> None:
+        """Let writes wait, all or none.
+
+        Raises:
+            QueueFullError: There is no room for them.
+        """
+        if len(self.waiting) + len(records.keys() - self.waiting.keys()) > self._size:
+            raise QueueFullError(
+                f"{self._name()} has {len(self.waiting)} writes that have not reached the cold store, and takes "
+                f"at most {self._size}: await flush(), or put less"
+            )
+        for ref, record in records.items():
+            self.waiting[ref] = Write(record)
+        if self._retry is None and self.waiting:
+            self._start()
+
+    def remove(self, ref: Ref, write: Write) -> None:
+        """Let a write wait no more, unless a later one has replaced it."""
+        if self.waiting.get(ref) is write:
+            del self.waiting[ref]
+
+    async def settle(self, refs: Iterable[Ref]) -> None:
+        """Return when the writes of some entries that wait now have reached cold."""
+        errors = await asyncio.gather(*[self._send_one(ref) for ref in refs if ref in self.waiting])
+        for error in errors:
+            if error is not None:
+                raise error.again()
+
+    @asynccontextmanager
+    async def exclusive(self, refs: Iterable[Ref]) -> AsyncIterator[None]:
+        """Let no write of some entries, or of a whole collection, be sent, after those that wait now."""
+        own: dict[Ref, asyncio.Future[None]] = {}
+        try:
+            places = sorted(refs)  # in one order, so that two never wait for each other
+            await self.settle([ref for ref in self.waiting if any(covers(place, ref) for place in places)])
+            for place in places:
+                while place in self._busy:
+                    await asyncio.wait([self._busy[place]])
+                own[place] = self._busy[place] = asyncio.get_running_loop().create_future()
+                under_way = [end for ref, end in self._busy.items() if ref != place and covers(place, ref)]
+                if under_way:
+                    await asyncio.wait(under_way)
+            yield
+        finally:
+            for place in own:
+                self._end(place)
+
+    async def flush(self) -> None:
+        """Send everything, and return when all of it has reached cold.
+
+        Raises:
+            StoreError: Something has not.
+        """
+        if self._is_running() and self._round is not None:
+            await asyncio.wait([self._round])
+        if self.waiting:
+            await asyncio.wait([self._start()])
+        failed = self._refused | {ref: write.error for ref, write in self.waiting.items() if write.error is not None}
+        self._refused = {}
+        if failed:
+            (collection, key), error = next(iter(failed.items()))
+            raise StoreError(
+                f"{self._name()}: {len(failed)} writes have not reached the cold store, one of them of key {key!r} in "
+                f"collection {collection!r}: {error}",
+                store=self._name(),
+                operation="flush",
+                collection=collection,
+                key=key,
+                retryable=all(isinstance(each, StoreError) and each.retryable for each in failed.values()),
+            ) from error
+
+    async def close(self) -> None:
+        """Send everything; what cannot be sent is lost, which the error says."""
+        try:
+            await self.flush()
+        finally:
+            self._stop_timer()
+            self.waiting.clear()
+
+    def abandon(self) -> None:
+        """Forget the event loop, which has been closed; the writes go on waiting."""
+        self._busy, self._round, self._retry = {}, None, None
+
+    def _start(self) -> asyncio.Task[None]:
+        self._stop_timer()
+        if self._round is None or self._round.done():
+            # An empty context: it goes on for longer than the caller, whose variables it must not keep.
+            self._round = asyncio.get_running_loop().create_task(self._send_all(), context=Context())
+        return self._round
+
+    def _is_running(self) -> bool:
+        return self._round is not None and not self._round.done()
+
+    def _stop_timer(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    async def _send_all(self) -> None:
+        while self.waiting:
+            batch = list(islice(self.waiting, _BATCH))
+            errors = [error for error in await asyncio.gather(*map(self._send_one, batch)) if error is not None]
+            if errors:
+                logger.warning("%s could not send %d queued writes: %s", self._name(), len(errors), errors[0])
+            if any(ref in self.waiting and self.waiting[ref].error is not None for ref in batch):
+                loop = asyncio.get_running_loop()
+                self._retry = loop.call_later(_TRY_AGAIN, self._start, context=Context())
+                return
+
+    async def _send_one(self, ref: Ref) -> SatchelError | None:
+        """Send the write of an entry that waits, if there is one still, and return the error that it ended in."""
+        while (busy := self._hindrance(ref)) is not None:
+            await asyncio.wait([busy])
+        write = self.waiting.get(ref)
+        if write is None:
+            return None
+        self._busy[ref] = asyncio.get_running_loop().create_future()
+        try:
+            await self._send(ref, write.record)
+        except Exception as error:
+            write.error = error if isinstance(error, SatchelError) else _unexpected(error)
+            if not isinstance(write.error, StoreError):
+                self._refused[ref] = write.error
+                await self._give_up(ref, write)
+            return write.error
+        finally:
+            self._end(ref)
+        self.remove(ref, write)
+        return None
+
+    def _hindrance(self, ref: Ref) -> asyncio.Future[None] | None:
+        places = (ref, (ref[0], ALL), (ALL, ALL))
+        return next((self._busy[place] for place in places if place in self._busy), None)
+
+    def _end(self, place: Ref) -> None:
+        end = self._busy.pop(place, None)
+        if end is not None and not end.done():
+            end.set_result(None)
+
+
+def _unexpected(error: Exception) -> StoreError:
+    failure = StoreError(f"the cold store raised {type(error).__name__}, which no store is to raise")
+    failure.__cause__ = error
+    return failure
+
+
+def covers(place: Ref, ref: Ref) -> bool:
+    """Say whether a place is an entry, or its collection, or all."""
+    return place == ref or (place[1] == ALL and place[0] in (ALL, ref[0]))

@@ -1,0 +1,217 @@
+"""`Tiers`: how reads and changes go through the two stores of a `TieredStore`, and the queue where it writes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from typing import Any, Literal, TypeVar, cast
+
+from ..clock import NEVER, TTL, Clock, deadline_after
+from ..entry import Entry
+from ..envelope import Record
+from ..errors import SatchelError, StoreError
+from ..names import Ref
+from ..protocol import AsyncKeyValue, SupportsEverything
+from ..threads import in_worker
+from ..values import Values
+from .tiered_hot import Flight, HotTier
+from .tiered_queue import Write, WriteQueue, covers
+from .tiered_statistics import Counts
+from .tiered_uses import ALL
+
+T = TypeVar("T")
+
+Mode = Literal["through", "around", "back"]
+
+
+class Tiers:
+    """Reads and changes entries whose names have been checked.
+
+    Args:
+        name: How messages call the store.
+        hot: The fast store.
+        cold: The store that keeps everything.
+        write: Where a put goes.
+        queue_size: So many keys can wait to reach cold.
+        clock: Gives the present as seconds since the Unix epoch.
+    """
+
+    def __init__(
+        self, name: Callable[[], str], hot: HotTier, cold: AsyncKeyValue, *, write: Mode, queue_size: int, clock: Clock
+    ) -> None:
+        self.hot = hot
+        self.cold = cast("SupportsEverything", cold)
+        self.counts = Counts()
+        self.queue: WriteQueue | None = None
+        self.waiting: dict[Ref, Write] = {}
+        if write == "back":
+            self.queue = WriteQueue(name, queue_size, self._send, self._give_up)
+            self.waiting = self.queue.waiting
+        self._name = name
+        self._refreshes = write != "around"
+        self._clock = clock
+        self._values = Values(None, sealed=False, max_bytes=None)
+
+    # Reading: first what waits, then hot, where it may be asked, then cold.
+
+    async def find(self, collection: str, keys: list[str], *, missed: bool = False) -> dict[str, Any]:
+        """Return the values of those keys that are there, in the order asked; `missed` says that hot has none."""
+        found: dict[str, Any] = {}
+        trusted: list[str] = keys
+        promotes = True
+        if not missed:
+            trusted = [key for key in keys if (collection, key) not in self.waiting]
+            if self.hot.flights:
+                trusted = [key for key in trusted if await self.hot.trusts((collection, key))]
+            asked = await self.hot.find(collection, trusted) if trusted else {}
+            found, promotes = asked or {}, asked is not None
+        missing = [key for key in keys if key not in found]
+        if not missing:
+            return found
+        # From here to the first request to cold nothing else runs: what waits is looked at, or cold has it already.
+        queued = {key: self.waiting[collection, key] for key in missing if (collection, key) in self.waiting}
+        rest = [key for key in missing if key not in queued]
+        entries, _ = await self.read_and_promote(collection, rest, trusted if promotes else (), many=len(keys) > 1)
+        found |= {key: entry.value for key, entry in entries.items()}
+        for key, write in queued.items():
+            if self.lives(write):
+                found[key] = await self._values.value(write.record)
+        return {key: found[key] for key in keys if key in found}
+
+    async def exists(self, ref: Ref) -> bool:
+        """Say whether there is an entry."""
+        if ref not in self.waiting and await self.hot.trusts(ref) and await self.hot.has(ref):
+            return True
+        write = self.waiting.get(ref)
+        if write is not None:
+            return self.lives(write)
+        return await self.asked(self.cold.exists(*ref))
+
+    def lives(self, write: Write) -> bool:
+        """Say whether a queued write has not expired."""
+        return write.record.deadline > self._clock()
+
+    async def entries(self, collection: str, keys: list[str], *, many: bool) -> dict[str, Entry]:
+        """Return entries of cold; `many` by one request for all."""
+        if many:
+            found = await self.asked(self.cold.get_entries(collection, keys))
+        else:
+            entry = await self.asked(self.cold.get_entry(collection, keys[0]))
+            found = {} if entry is None else {keys[0]: entry}
+        self.counts.hits += len(found)
+        self.counts.misses += len(keys) - len(found)
+        return found
+
+    async def read_and_promote(
+        self, collection: str, keys: list[str], trusted: Iterable[str], *, many: bool
+    ) -> tuple[dict[str, Entry], int]:
+        """Return entries of cold, and how many of them were put into hot."""
+        if not keys:
+            return {}, 0
+        allowed = set(trusted)
+        flights: dict[str, Flight] = {}
+        for key in keys:
+            flight = self.hot.watch((collection, key)) if key in allowed else None
+            if flight is not None:
+                flights[key] = flight
+        try:
+            entries = await self.entries(collection, keys, many=many)
+            due = [
+                self.hot.promote((collection, key), flight, entries[key])
+                for key, flight in flights.items()
+                if key in entries
+            ]
+            done = [await due[0]] if len(due) == 1 else await asyncio.gather(*due)
+        finally:
+            for key, flight in flights.items():
+                self.hot.unwatch((collection, key), flight)
+        return entries, sum(done)
+
+    async def asked(self, request: Awaitable[T], writes: int = 0) -> T:
+        """Await a request to cold, and count it."""
+        try:
+            outcome = await request
+        except StoreError:
+            self.counts.errors += 1
+            raise
+        self.counts.writes += writes
+        return outcome
+
+    # Changes.
+
+    async def put(
+        self, operation: str, collection: str, values: Mapping[str, object], ttl: TTL | None, work: Callable[[], Any]
+    ) -> None:
+        """Put values: by `work` into cold, or into the queue."""
+        now = self._clock()
+        deadline = deadline_after(ttl, now)
+        if self.queue is None:
+            kept = values if self._refreshes else None
+            await self.hot.change(
+                collection, values, lambda: self.asked(work(), len(values)), values=kept, deadline=deadline
+            )
+            return
+        queue = self.queue
+        refs = [(collection, key) for key in values]
+        records = {ref: await self._record(operation, ref, values[ref[1]], now, deadline) for ref in refs}
+
+        async def add() -> None:
+            queue.add(records)
+
+        await self.hot.change(collection, values, add, values=values, deadline=deadline)
+
+    async def change(self, collection: str, keys: list[str], work: Callable[[], Awaitable[T]]) -> T:
+        """Carry out a change that cold alone can answer."""
+
+        async def through() -> T:
+            return await self.hot.change(collection, keys, lambda: self.asked(work(), len(keys)))
+
+        if self.queue is None:
+            return await through()
+        async with self.queue.exclusive([(collection, key) for key in keys]):
+            return await through()
+
+    async def wipe(self, collection: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Carry out the removal of a collection, or of all."""
+        if self.queue is None:
+            return await self.hot.wipe(collection, lambda: self.asked(work()))
+        async with self.queue.exclusive([(collection, ALL)]):
+            return await self.hot.wipe(collection, lambda: self.asked(work()))
+
+    async def settle(self, collection: str, keys: Iterable[str]) -> None:
+        """Return when cold has what waits for it now."""
+        if self.queue is not None and self.waiting:
+            await self.queue.settle([(collection, key) for key in keys if (collection, key) in self.waiting])
+
+    async def after_writes(self, collection: str, found: AsyncIterator[str]) -> AsyncIterator[str]:
+        """Iterate over a listing of cold when that has what waits for it now."""
+        if self.queue is not None:
+            await self.queue.settle([ref for ref in self.waiting if covers((collection, ALL), ref)])
+        async for name in found:
+            yield name
+
+    async def _record(self, operation: str, ref: Ref, value: object, now: float, deadline: float) -> Record:
+        try:
+            record = self._values.small_record(value, now, deadline)
+            return await in_worker(self._values.any_record, value, now, deadline) if record is None else record
+        except SatchelError as error:
+            own = error.again()
+            own.args = (f"{operation} of key {ref[1]!r} in collection {ref[0]!r} of {self._name()}: {error}",)
+            raise own from error.__cause__
+
+    async def _send(self, ref: Ref, record: Record) -> None:
+        left = record.deadline - self._clock()
+        if left > 0:
+            value = await self._values.value(record)
+            await self.asked(self.cold.put(*ref, value, ttl=None if left == NEVER else left), 1)
+        else:  # what is there would come back
+            await self.asked(self.cold.delete(*ref), 1)
+
+    async def _give_up(self, ref: Ref, write: Write) -> None:
+        queue = self.queue
+
+        async def remove() -> None:
+            if queue is not None:
+                queue.remove(ref, write)
+
+        await self.hot.change(ref[0], [ref[1]], remove)

@@ -1,0 +1,63 @@
+"""Every promise of a store, asked of tiered ones."""
+
+from functools import partial
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import rule, run_state_machine_as_test
+
+from satchel import MemoryStore
+from satchel.testing import StoreMachine, WrapperConformance
+from satchel.wrappers import TieredStore
+
+
+class TestWriteThrough(WrapperConformance):
+    def wrap(self, inner, clock):
+        return TieredStore(MemoryStore(clock=clock), inner, clock=clock)
+
+
+class TestWriteAround(WrapperConformance):
+    def wrap(self, inner, clock):
+        return TieredStore(MemoryStore(clock=clock), inner, write="around", clock=clock)
+
+
+class TestWriteBack(WrapperConformance):
+    changes = {
+        "test_the_inner_store_holds_what_the_wrapper_was_given": "cold has it after a flush",
+        "test_random_operations_agree_with_a_dict": "updated_at is when cold got it: the test below flushes for it",
+    }
+
+    def wrap(self, inner, clock):
+        return TieredStore(MemoryStore(clock=clock), inner, write="back", clock=clock)
+
+
+class TestSmallHotThatForgets(WrapperConformance):
+    def wrap(self, inner, clock):
+        hot = MemoryStore(clock=clock, max_entries_per_collection=2, max_bytes=1000)
+        return TieredStore(hot, inner, hot_ttl=1.5, clock=clock)
+
+
+class TestHotThatLacksEverything(WrapperConformance):
+    def wrap(self, inner, clock):
+        hot = MemoryStore(clock=clock)
+        hot._lacking = hot.capabilities
+        return TieredStore(hot, inner, clock=clock)
+
+
+@pytest.mark.parametrize("hot_entries", [None, 2])
+def test_random_operations_written_back_agree_with_a_dict(hot_entries, tmp_path):
+    def make(clock, place):
+        hot = MemoryStore(clock=clock, max_entries_per_collection=hot_entries)
+        return TieredStore(hot, MemoryStore(clock=clock), write="back", clock=clock)
+
+    class Machine(StoreMachine):
+        @rule(seconds=st.sampled_from([0.137, 1.311, 31.713, 1999.317]))
+        def let_time_pass(self, seconds):
+            self._run(self.store.flush())
+            self.clock.advance(seconds)
+
+    run_state_machine_as_test(
+        partial(Machine, make, tmp_path),
+        settings=settings(stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)),
+    )
