@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satchel import InvalidTTLError
-from satchel.clock import MAX_TTL, NEVER, as_datetime, deadline_after, seconds
+from satchel.clock import MAX_TTL, NEVER, Until, as_datetime, deadline_after, seconds
 
 REFUSED = [
     0,
@@ -61,3 +61,12 @@ def test_the_deadline_is_now_and_the_ttl(ttl, now):
 
 def test_times_are_aware():
     assert as_datetime(0.25) == datetime(1970, 1, 1, 0, 0, 0, 250_000, UTC)
+
+
+@given(st.floats(0, 4e9))
+def test_until_gives_its_deadline_whenever_it_is_asked_to_the_microsecond_that_callers_see(moment):
+    shown = as_datetime(moment)
+    ttl = Until(5.0, shown.timestamp())
+    assert as_datetime(deadline_after(ttl, 123.0)) == shown
+    assert seconds(ttl) == 5.0
+    assert deadline_after(5.0, 123.0) == 128.0

@@ -52,9 +52,9 @@ class Rotates(BaseWrapper):
     async def rotate(self, *, progress: Callable[[Rotation], object] | None = None) -> Rotation:
         """Put every entry under the current key that is under another one, and say how it went.
 
-        The store stays in use: an entry is replaced only if it is still the one that was read, and keeps its deadline.
-        It gets a new version. A rotation that was cut short is simply started again. An entry that cannot be read is
-        counted and left as it is.
+        The store stays in use: an entry is replaced only if no other was put since it was read. It keeps its deadline
+        (that from before a `touch` in between) and gets a new version. A rotation that was cut short is simply started
+        again. An entry that cannot be read is counted and left as it is.
 
         Args:
             progress: Is called after each page of keys with what was done by then.
