@@ -43,17 +43,22 @@ STORES = {
     "az": "satchel.stores.objectstore:ObjectStore",
 }
 WRAPPERS = {
+    "circuit_breaker": "satchel.wrappers.circuit_breaker:CircuitBreakerWrapper",
     "compression": "satchel.wrappers.compression:CompressionWrapper",
     "default_value": "satchel.wrappers.default_value:DefaultValueWrapper",
     "encryption": "satchel.wrappers.encryption:EncryptionWrapper",
     "limit_size": "satchel.wrappers.limit_size:LimitSizeWrapper",
+    "on_error": "satchel.wrappers.on_error:OnErrorWrapper",
     "prefix_collections": "satchel.wrappers.prefix_collections:PrefixCollectionsWrapper",
     "prefix_keys": "satchel.wrappers.prefix_keys:PrefixKeysWrapper",
     "read_only": "satchel.wrappers.read_only:ReadOnlyWrapper",
+    "retry": "satchel.wrappers.retry:RetryWrapper",
     "sanitization": "satchel.wrappers.sanitization:SanitizationWrapper",
     "signing": "satchel.wrappers.signing:SigningWrapper",
     "single_collection": "satchel.wrappers.single_collection:SingleCollectionWrapper",
+    "single_flight": "satchel.wrappers.single_flight:SingleFlightWrapper",
     "statistics": "satchel.wrappers.statistics:StatisticsWrapper",
+    "timeout": "satchel.wrappers.timeout:TimeoutWrapper",
     "ttl": "satchel.wrappers.ttl:TTLWrapper",
 }
 

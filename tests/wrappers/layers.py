@@ -12,6 +12,7 @@ from satchel.wrappers import (
     SanitizationWrapper,
     SigningWrapper,
     SingleCollectionWrapper,
+    SingleFlightWrapper,
     StatisticsWrapper,
     TTLWrapper,
 )
@@ -61,6 +62,7 @@ LAYERS = {
     "prefix_keys": partial(PrefixKeysWrapper, prefix="a"),
     "prefix_collections": partial(PrefixCollectionsWrapper, prefix="a"),
     "single_collection": partial(SingleCollectionWrapper, collection="a"),
+    "single_flight": SingleFlightWrapper,
     "by collection": by_collection,
     "by key": by_key,
     "zstd": CompressionWrapper,

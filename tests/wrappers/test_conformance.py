@@ -3,16 +3,22 @@
 from satchel import MemoryStore
 from satchel.testing import WrapperConformance
 from satchel.wrappers import (
+    CircuitBreakerWrapper,
     CompressionWrapper,
     EncryptionWrapper,
+    FallbackWrapper,
     LimitSizeWrapper,
+    OnErrorWrapper,
     PrefixCollectionsWrapper,
     PrefixKeysWrapper,
+    RetryWrapper,
     RoutingStore,
     SanitizationWrapper,
     SigningWrapper,
     SingleCollectionWrapper,
+    SingleFlightWrapper,
     StatisticsWrapper,
+    TimeoutWrapper,
     TTLWrapper,
 )
 from tests.wrappers.doubles import (
@@ -101,6 +107,41 @@ class TestLimitSize(WrapperConformance):
         return LimitSizeWrapper(inner, max_bytes=100_000_000)
 
 
+class TestTimeout(WrapperConformance):
+    def wrap(self, inner, clock):
+        return TimeoutWrapper(inner, seconds=60)
+
+
+class TestCircuitBreaker(WrapperConformance):
+    def wrap(self, inner, clock):
+        return CircuitBreakerWrapper(inner)
+
+
+class TestRetry(WrapperConformance):
+    def wrap(self, inner, clock):
+        return RetryWrapper(inner)
+
+
+class TestFallback(WrapperConformance):
+    def wrap(self, inner, clock):
+        return FallbackWrapper(inner, MemoryStore(clock=clock), write_both=True)
+
+
+class TestStrictOnError(WrapperConformance):
+    def wrap(self, inner, clock):
+        return OnErrorWrapper(inner, policy="strict")
+
+
+class TestLenientOnError(WrapperConformance):
+    def wrap(self, inner, clock):
+        return OnErrorWrapper(inner, policy="lenient")
+
+
+class TestLazyOnError(WrapperConformance):
+    def wrap(self, inner, clock):
+        return OnErrorWrapper(inner, policy="lazy", clock=clock)
+
+
 class TestDefaultValue(WrapperConformance):
     def wrap(self, inner, clock):
         return DefaultUndone(inner)
@@ -155,3 +196,8 @@ class TestEncryption(WrapperConformance):
 class TestSigning(WrapperConformance):
     def wrap(self, inner, clock):
         return SigningWrapper(inner, key=b"k" * 32)
+
+
+class TestSingleFlight(WrapperConformance):
+    def wrap(self, inner, clock):
+        return SingleFlightWrapper(inner)

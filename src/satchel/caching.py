@@ -1,0 +1,149 @@
+"""`cached`: an async function whose results are kept in a store."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+
+from .call_keys import CallKeys
+from .clock import TTL
+from .collection import Collection
+from .errors import ConfigurationError
+from .flights import Flights, terms
+from .protocol import AsyncKeyValue
+
+__all__ = ["Cached", "cached"]
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+
+
+def cached(
+    store: AsyncKeyValue,
+    collection: str,
+    *,
+    ttl: TTL | None = None,
+    key: Callable[..., str] | None = None,
+    stale: TTL | None = None,
+    early: float | None = None,
+    model: Any = None,
+) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Cached[P, R]]:
+    """Keep the results of an async function or method in a store, and call it only for what is absent.
+
+    Calls at the same time for the same key run the function once. A result of None is kept as any other. An error is
+    not: it is raised in all who wait, and the next call runs the function again. What a call raises, and what `stale`
+    and `early` do, is as `SingleFlightWrapper.get_or_put` says.
+
+    ```python
+    from satchel import MemoryStore
+
+    store = MemoryStore()
+
+    @cached(store, "films", ttl=3600)
+    async def film(number: int) -> dict[str, str]:
+        return {"title": f"Film {number}"}
+
+    await film(7)
+    await film.invalidate(number=7)
+    ```
+
+    Args:
+        store: The store. With `stale` or `early` it must be a `SingleFlightWrapper`, which ends when it closes what
+            runs in the background.
+        collection: The collection.
+        ttl: After how many seconds, or what `timedelta`, a result expires; None for never.
+        key: Takes what the function takes, and returns the whole key. Give each function a collection of its own then.
+            Without it the key is made of the function's module and qualified name, and of all arguments: None, bool,
+            int, float, str, bytes, enums, dates, datetimes, timedeltas, decimals, UUIDs, and lists, tuples, dicts and
+            sets of them. For others, a method's `self` among them, it must be given.
+        stale: How much longer a result is served while it is refreshed.
+        early: How eagerly a result is refreshed before its ttl ends; 1.0 is the best choice.
+        model: What the results are, as for a `Collection`; without it they are what a store takes.
+
+    Raises:
+        ConfigurationError: An option contradicts another, or the store is none.
+        InvalidKeyError, InvalidTTLError: The collection or a time is not legal.
+    """
+    terms(ttl, stale, early)
+    if key is not None and not callable(key):
+        raise ConfigurationError(f"key must be a function that returns a key, got {type(key).__name__}")
+    held: Collection[Any] = Collection(store, collection, model=model)
+    if (stale is not None or early is not None) and not hasattr(store, "get_or_put"):
+        raise ConfigurationError(
+            f"stale and early refresh results in the background, which {store!r} would not end when it closes; "
+            "give cached a SingleFlightWrapper around it"
+        )
+    options = {"ttl": ttl, "stale": stale, "early": early}
+
+    def decorate(function: Callable[P, Coroutine[Any, Any, R]]) -> Cached[P, R]:
+        return Cached(function, store, held, key, options)
+
+    return decorate
+
+
+class Cached(Generic[P, R]):
+    """Is an async function whose results are kept: what `cached` makes of one.
+
+    `inspect` and type checkers see the function's own name, docstring and signature; `__wrapped__` is the function.
+    """
+
+    def __init__(
+        self,
+        function: Callable[P, Coroutine[Any, Any, R]],
+        store: AsyncKeyValue,
+        collection: Collection[Any],
+        key: Callable[..., str] | None,
+        options: dict[str, Any],
+    ) -> None:
+        if not inspect.iscoroutinefunction(function) or not hasattr(function, "__qualname__"):
+            raise ConfigurationError(f"cached takes an async function, got an object of type {type(function).__name__}")
+        functools.update_wrapper(self, function)
+        mark = getattr(inspect, "markcoroutinefunction", None)  # new in Python 3.12
+        if mark is not None:
+            mark(self)
+        self._function, self._collection, self._options = function, collection, options
+        self._key = key or CallKeys(function, lambda: store.max_key_bytes).key
+        flights: Any = store if hasattr(store, "get_or_put") else Flights(store)
+        self._get_or_put, self._delete = flights.get_or_put, flights.delete
+
+    def __repr__(self) -> str:
+        return f"<cached {self._function!r}>"
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return the result that is kept for these arguments, or call the function and keep what it returns."""
+        key = self._key(*args, **kwargs)
+
+        async def make() -> Any:
+            return await self._collection._dumped(key, await self._function(*args, **kwargs))
+
+        plain = await self._get_or_put(self._collection.name, key, make, **self._options)
+        return cast("R", await self._collection._loaded(key, plain))
+
+    def key_for(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Return the key of a call with these arguments."""
+        return self._key(*args, **kwargs)
+
+    async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Forget the result for these arguments, also one that is being made, and say whether there was one."""
+        removed: bool = await self._delete(self._collection.name, self._key(*args, **kwargs))
+        return removed
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Cached[P, R]: ...
+    @overload
+    def __get__(self: Cached[Concatenate[Any, Q], R], instance: object, owner: type | None = None) -> Cached[Q, R]: ...
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else self._bound_to(instance)
+
+    def _bound_to(self, instance: object) -> Cached[..., R]:
+        bound = object.__new__(type(self))
+        method = self._function.__get__(instance)
+        bound.__dict__ = self.__dict__ | {
+            "_function": method,
+            "__wrapped__": method,
+            "_key": functools.partial(self._key, instance),
+        }
+        return bound

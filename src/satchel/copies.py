@@ -1,0 +1,48 @@
+"""Copies for callers who are given the same thing, so that they share nothing that can change."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import TypeVar
+
+from .codec import LARGE, rough_size
+from .errors import SatchelError
+from .threads import in_worker
+
+T = TypeVar("T")
+
+
+async def copied(value: T) -> T:
+    """Return a deep copy of a value, made in a worker thread where it is large."""
+    if type(value) is bytes:
+        return value
+    return await in_worker(copy.deepcopy, value) if rough_size(value) >= LARGE else copy.deepcopy(value)
+
+
+def copy_of_error(error: Exception) -> Exception:
+    """Return an error of the same type and text, with the original as its cause if it has none.
+
+    Raised in many callers, one exception object would grow with every one. An error that cannot be copied faithfully
+    is returned itself.
+    """
+    if isinstance(error, SatchelError):
+        return error.again()
+    makers: tuple[Callable[[Exception], Exception], ...] = (copy.copy, _rebuilt)
+    for make in makers:
+        try:
+            twin = make(error)
+            if type(twin) is type(error) and twin.args == error.args and str(twin) == str(error):
+                twin.__cause__ = error.__cause__ or error
+                return twin
+        except Exception:  # noqa: S112  # its constructor or its text are somebody else's
+            continue
+    return error
+
+
+def _rebuilt(error: Exception) -> Exception:
+    """Copy an error whose constructor does not take what it keeps in `args`."""
+    twin = type(error).__new__(type(error), *error.args)
+    twin.args = error.args
+    twin.__dict__.update(error.__dict__)
+    return twin

@@ -1,0 +1,322 @@
+"""Flights: one call of a factory for all who miss the same key at the same time, and refreshes in the background.
+
+A flight is a task of its own, so that no caller's cancellation ends it for others. It looks again where another flight
+has ended since its caller's read began: what that read missed may be there by now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import math
+import random
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import partial
+from time import perf_counter
+from typing import Any, TypeVar, cast
+
+from msgspec import UNSET
+
+from .capability import Capability
+from .clock import TTL, seconds
+from .copies import copied, copy_of_error
+from .entry import Entry
+from .errors import ConfigurationError, InvalidTTLError, StoreClosedError
+from .names import Ref, check_name
+from .protocol import AsyncKeyValue, SupportsConditional
+
+T = TypeVar("T")
+
+Factory = Callable[[], Awaitable[Any]]
+
+_MOST_COSTS = 10_000
+
+logger = logging.getLogger("satchel")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Says how long an entry is kept, and when it is refreshed.
+
+    Attributes:
+        lifetime: The seconds from the put until it expires, `stale` among them; None for never.
+        stale: So many of them at the end it is served while it is refreshed.
+        early: How eagerly it is refreshed before those; None for not at all.
+    """
+
+    lifetime: float | None
+    stale: float
+    early: float | None
+
+
+def terms(ttl: TTL | None, stale: TTL | None, early: float | None) -> Terms:
+    """Return the terms that a caller gave, checked.
+
+    Raises:
+        InvalidTTLError: A time is not finite, above 0 and at most 100 years.
+        ConfigurationError: `early` is not a number above 0, or there is no ttl for `stale` or `early`.
+    """
+    if ttl is None and (stale is not None or early is not None):
+        raise ConfigurationError("stale and early say what happens around the end of a ttl: give ttl= too")
+    if early is not None and (type(early) not in (int, float) or not 0 < early < math.inf):
+        raise ConfigurationError(f"early must be a number above 0, such as 1.0, got {early!r}")
+    fresh = None if ttl is None else seconds(ttl)
+    try:
+        longer = 0.0 if stale is None else seconds(stale)
+        lifetime = None if fresh is None else seconds(fresh + longer)
+    except InvalidTTLError as error:
+        raise InvalidTTLError(f"stale, and ttl and stale together: {error}") from None
+    return Terms(lifetime, longer, early)
+
+
+def is_due_early(left: float, cost: float, early: float, drawn: float) -> bool:
+    """Say whether an entry is refreshed before its end: XFetch, the optimal rule for independent callers.
+
+    From A. Vattani, F. Chierichetti, K. Lowenstein: "Optimal Probabilistic Cache Stampede Prevention", PVLDB 8(8),
+    2015. Of calls with so many seconds left, a share of `exp(-left / (cost * early))` is due.
+
+    Args:
+        left: The seconds until the end.
+        cost: The seconds that the last call of the factory took.
+        early: The paper's beta: above 1 is more eager, below 1 less.
+        drawn: A random number, uniform from 0 to below 1.
+    """
+    return cost * early * -math.log(1 - drawn) >= left
+
+
+@dataclass(eq=False, slots=True)
+class _Flight:
+    """Is one call of a factory and what becomes of it.
+
+    Attributes:
+        version: What the entry had that is to be replaced; None where nothing was there.
+        looks: Look first whether there is an entry by now, which the caller's read was too early to see.
+        background: It goes on without anybody who waits for it.
+        kept: Its result is put.
+        keeping: Its result is being put.
+        waiting: So many callers wait for it.
+        awaited: The flights for which its factory waits.
+    """
+
+    ref: Ref
+    factory: Factory
+    terms: Terms
+    version: str | None
+    looks: bool
+    background: bool
+    kept: bool = True
+    keeping: bool = False
+    waiting: int = 0
+    awaited: list[_Flight] = field(default_factory=list)
+    task: asyncio.Task[tuple[Any, Exception | None]] = field(init=False)
+
+    def waits_for(self, other: _Flight) -> bool:
+        return self is other or any(flight.waits_for(other) for flight in self.awaited)
+
+
+_inside: ContextVar[_Flight | None] = ContextVar("_inside", default=None)
+"""The flight whose factory is running."""
+
+
+class Flights:
+    """Gets values or puts what a factory gives, over one store.
+
+    Args:
+        store: The store.
+        seed: Makes the same calls refresh early in every run.
+    """
+
+    def __init__(self, store: AsyncKeyValue, *, seed: int | None = None) -> None:
+        self._store = cast("SupportsConditional", store)
+        self._random = random.Random(seed)  # noqa: S311  # it spreads load, and hides nothing
+        self._under_way: dict[Ref, _Flight] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._costs: OrderedDict[Ref, float] = OrderedDict()
+        self._ended = 0
+        self._closed = False
+
+    async def get_or_put(
+        self,
+        collection: str,
+        key: str,
+        factory: Callable[[], Awaitable[T]],
+        *,
+        ttl: TTL | None = None,
+        stale: TTL | None = None,
+        early: float | None = None,
+    ) -> T:
+        """Do what `SingleFlightWrapper.get_or_put` says."""
+        if not callable(factory):
+            raise _no_factory(factory)
+        ended = self._ended
+        if stale is None and early is None:
+            if ttl is not None:
+                seconds(ttl)
+            value = await self._store.get(collection, key, UNSET)
+            if value is not UNSET:
+                return cast("T", value)
+            agreed = terms(ttl, None, None)
+        else:
+            agreed = terms(ttl, stale, early)
+            entry = await self._store.get_entry(collection, key)
+            if entry is not None:
+                if self._is_due((collection, key), entry, agreed):
+                    self._flight(collection, key, factory, agreed, ended, entry)
+                return cast("T", entry.value)
+        return cast("T", await self._wait_for(self._flight(collection, key, factory, agreed, ended)))
+
+    async def delete(self, collection: str, key: str) -> bool:
+        """Remove the entry under a key, also one that is being made, and say whether it was there."""
+        await self.forget(collection, (key,))
+        return await self._store.delete(collection, key)
+
+    async def forget(self, collection: str | None = None, keys: Collection[str] | None = None) -> None:
+        """Let no result be put of factories that run now, for the entries that a caller is about to remove.
+
+        Their callers still get it; who comes later starts anew. What is just being put is waited for.
+
+        Args:
+            collection: Only those of this collection.
+            keys: Only those of these keys in it.
+        """
+        for flight in list(self._under_way.values()):
+            if collection in (None, flight.ref[0]) and (keys is None or flight.ref[1] in keys):
+                self._drop(flight)
+                if flight.keeping and not flight.task.done():
+                    await asyncio.wait([flight.task])
+
+    async def finish(self) -> None:
+        """Start no more flights, cancel those for which nobody waits, and wait for the others."""
+        self._closed = True
+        for flight in list(self._under_way.values()):
+            if not flight.waiting:
+                self._cancel(flight)
+        while tasks := [task for task in self._tasks if task.get_loop() is asyncio.get_running_loop()]:
+            await asyncio.wait(tasks)
+
+    def _is_due(self, ref: Ref, entry: Entry, agreed: Terms) -> bool:
+        if entry.ttl is None:
+            return False
+        left = entry.ttl - agreed.stale
+        if left <= 0:
+            return True
+        cost = self._costs.get(ref)
+        return (
+            agreed.early is not None
+            and cost is not None
+            and is_due_early(left, cost, agreed.early, self._random.random())
+        )
+
+    def _flight(
+        self, collection: str, key: str, factory: Factory, agreed: Terms, ended: int, entry: Entry | None = None
+    ) -> _Flight:
+        """Return the flight of a key, a new one where none is under way; with an entry, one that refreshes it."""
+        ref = check_name(collection, "collection"), check_name(key)
+        flight = self._under_way.get(ref)
+        if flight is not None and flight.task.get_loop() is asyncio.get_running_loop():
+            return flight
+        if self._closed:
+            name = repr(self._store)
+            raise StoreClosedError(f"{name} is being closed", store=name, operation="get_or_put", collection=ref[0])
+        version = None if entry is None else entry.version
+        flight = _Flight(ref, factory, agreed, version, looks=ended != self._ended, background=entry is not None)
+        self._under_way[ref] = flight
+        flight.task = asyncio.get_running_loop().create_task(self._fly(flight))
+        self._tasks.add(flight.task)
+        flight.task.add_done_callback(partial(self._land, flight))
+        return flight
+
+    async def _fly(self, flight: _Flight) -> tuple[Any, Exception | None]:
+        """Return what a flight gives, or why it failed: one error raised in many callers would grow with every one."""
+        _inside.set(flight)
+        try:
+            return await self._result(flight), None
+        except Exception as error:
+            if flight.background:
+                # Not the error's text: that is the factory's own, and may have values in it.
+                kind = type(error).__name__
+                logger.warning("%r could not refresh an entry of %r: %s", self._store, flight.ref[0], kind)
+            return None, error
+
+    async def _result(self, flight: _Flight) -> Any:
+        if flight.looks:
+            entry = await self._store.get_entry(*flight.ref)
+            if entry is not None and entry.version != flight.version:
+                return entry.value
+        start = perf_counter()
+        coming = flight.factory()
+        if not inspect.isawaitable(coming):
+            raise TypeError(f"the factory must be an async function, but it gave {type(coming).__name__}")
+        value = await coming
+        if flight.terms.early is not None:
+            self._remember(flight.ref, perf_counter() - start)
+        if flight.kept:
+            flight.keeping = True
+            await self._keep(flight, value)
+        return value
+
+    async def _keep(self, flight: _Flight, value: Any) -> None:
+        """Put a result, but not over what was put since the flight began, where the store can tell."""
+        store, ttl = self._store, flight.terms.lifetime
+        if Capability.CONDITIONAL not in store.capabilities:
+            await store.put(*flight.ref, value, ttl=ttl)
+            return
+        if flight.version is not None:
+            done = await store.compare_and_put(*flight.ref, value, version=flight.version, ttl=ttl)
+            if done is not None or not flight.kept:
+                return
+        await store.put_if_absent(*flight.ref, value, ttl=ttl)  # it may have expired meanwhile
+
+    def _remember(self, ref: Ref, cost: float) -> None:
+        self._costs[ref] = cost
+        self._costs.move_to_end(ref)
+        if len(self._costs) > _MOST_COSTS:
+            self._costs.popitem(last=False)
+
+    async def _wait_for(self, flight: _Flight) -> Any:
+        asking = _inside.get()
+        if asking is not None:
+            if flight.waits_for(asking):
+                raise ConfigurationError(
+                    f"the factory of key {asking.ref[1]!r} in collection {asking.ref[0]!r} waits for its own result"
+                )
+            asking.awaited.append(flight)
+        flight.waiting += 1
+        try:
+            value, error = await asyncio.shield(flight.task)
+            # The last one has the only hold on it; all others get copies, so that they share nothing.
+            if error is not None:
+                raise error if flight.waiting == 1 else copy_of_error(error)
+            return value if flight.waiting == 1 else await copied(value)
+        finally:
+            flight.waiting -= 1
+            if asking is not None:
+                asking.awaited.remove(flight)
+            if not flight.waiting and not flight.background and not flight.task.done():
+                self._cancel(flight)
+
+    def _cancel(self, flight: _Flight) -> None:
+        self._drop(flight)
+        flight.task.cancel()
+
+    def _drop(self, flight: _Flight) -> None:
+        flight.kept = False
+        if self._under_way.get(flight.ref) is flight:
+            del self._under_way[flight.ref]
+
+    def _land(self, flight: _Flight, task: asyncio.Task[Any]) -> None:
+        # Before its callers are woken: this was asked for first.
+        self._drop(flight)
+        self._tasks.discard(task)
+        self._ended += 1
+
+
+def _no_factory(given: object) -> TypeError:
+    if inspect.iscoroutine(given):
+        given.close()
+        return TypeError("factory must be an async function, got what one returned; give the function, without calling")
+    return TypeError(f"factory must be an async function without arguments, got {type(given).__name__}")
