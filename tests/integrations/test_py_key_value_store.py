@@ -1,0 +1,36 @@
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from key_value.aio.stores.disk import DiskStore
+from key_value.aio.stores.memory import MemoryStore
+
+from satchel import Clock
+from satchel.integrations.py_key_value import PyKeyValueStore, from_py_key_value
+from satchel.testing import StoreConformance
+
+
+@contextmanager
+def away_from_the_loop() -> Iterator[None]:
+    """Let their constructor open its database here, which blocks, as a program does before it starts its loop."""
+    loop = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(loop)
+
+
+class TestTheirMemoryStore(StoreConformance):
+    def make_store(self, clock: Clock, place: Path) -> PyKeyValueStore:
+        return from_py_key_value(MemoryStore(), clock=clock)
+
+
+class TestTheirDiskStore(StoreConformance):
+    persistent = True
+
+    def make_store(self, clock: Clock, place: Path) -> PyKeyValueStore:
+        with away_from_the_loop():
+            theirs = DiskStore(directory=place / "data")
+        return from_py_key_value(theirs, clock=clock)
