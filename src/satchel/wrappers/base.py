@@ -17,7 +17,7 @@ from ..has_collections import HasCollections
 from ..lifecycle import finish_and_close, leave
 from ..names import MAX_NAME_BYTES, check_items, check_limit, check_name, check_names, check_prefix, utf8_size
 from ..protocol import AsyncKeyValue, SupportsEverything
-from .call import MISSING, NOT_GIVEN, surrounded
+from .call import LISTINGS, MISSING, NOT_GIVEN, stepped, surrounded
 from .seams import Seams, renamed
 
 D = TypeVar("D")
@@ -50,7 +50,6 @@ _SEAMS: dict[str, tuple[str, ...]] = {
 }
 """The verbs, and the seams that each goes through."""
 
-_LISTINGS = frozenset({"keys", "collections"})
 _KNOWN = functools.reduce(operator.or_, METHODS)
 _NEEDED_TO_DESTROY = Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLECTION
 _PAGE = 500
@@ -66,7 +65,8 @@ class BaseWrapper(HasCollections, Seams, Described):
     * Names: `_ref`, or `_collection` where only that changes, and their ways back, without which listing is dropped.
       The caller's names are checked before they are changed, and errors name those.
     * Values: `_encode` and `_decode`. Times to live: `_ttl`.
-    * `_around`: every call as a whole, as its caller made it, but for the listings `keys` and `collections`.
+    * `_around`: every call as a whole, as its caller made it, but for the listings `keys` and `collections`; with
+      `_around_steps` set also each step of those.
     * `_finish`: what is the wrapper's own, before it closes.
 
     A wrapper owns its inner store: closing it closes that one, which then refuses a second `aclose` and every later
@@ -297,8 +297,11 @@ class BaseWrapper(HasCollections, Seams, Described):
             elif inherited and not self._overrides(*seams):
                 self.__dict__[operation] = getattr(self.inner, operation)
         if self._overrides("_around"):
-            for operation in _SEAMS.keys() - _LISTINGS:
+            for operation in _SEAMS.keys() - LISTINGS:
                 self.__dict__[operation] = surrounded(operation, getattr(self, operation), self._around)
+            if self._around_steps:
+                for operation in LISTINGS:
+                    self.__dict__[operation] = stepped(operation, getattr(self, operation), self._around)
         for capability, operations in METHODS.items():
             if capability in self._dropped:
                 self.__dict__.update({operation: self._refusal(operation) for operation in operations})

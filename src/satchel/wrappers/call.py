@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +26,10 @@ NOT_GIVEN: Final = object()
 
 IN_WORKER: Final = object()
 """Stands for what a transformation would give, where it belongs in a worker thread."""
+
+LISTINGS: Final = frozenset({"keys", "collections"})
+CONDITIONAL_WRITES: Final = frozenset({"put_if_absent", "compare_and_put", "compare_and_delete"})
+"""Those whose answer says whether the condition held."""
 
 _NOTHING: dict[str, Any] = {}
 
@@ -76,6 +80,20 @@ class Call(msgspec.Struct):
         items: dict[str, object] = self.arguments[1]
         return items
 
+    @property
+    def all_keys(self) -> list[Any]:
+        """The key, or those of a batch, as the caller gave them; none for a call about a collection or the store."""
+        key = self.key
+        if key is None:
+            return []
+        return list(key) if isinstance(key, (list, dict)) else [key]
+
+    def part(self, keys: Iterable[str]) -> Call:
+        """Return the same call for some keys of a batch alone."""
+        collection, whole = self.arguments
+        some = {key: whole[key] for key in keys} if type(whole) is dict else list(keys)
+        return Call(self.function, (collection, some), self.named)
+
 
 def surrounded(operation: str, method: Callable[..., Awaitable[Any]], around: Around) -> Callable[..., Awaitable[Any]]:
     """Return a method that goes through `_around`.
@@ -100,3 +118,51 @@ def surrounded(operation: str, method: Callable[..., Awaitable[Any]], around: Ar
     methods: dict[str, Callable[..., Awaitable[Any]]]
     methods = {"get": get, "get_many": batch, "get_entries": batch, "delete_many": batch, "put_many": put_many}
     return methods.get(operation, call)
+
+
+class Steps:
+    """Is a listing on its way through `_around`, name by name; `MISSING` is its end.
+
+    A step that failed before the first name begins anew when it is made again. A later one fails again: what failed
+    half-way is at its end, which would look like that of the listing.
+
+    Attributes:
+        begun: Whether a name has been given.
+    """
+
+    def __init__(self, begin: Callable[[], AsyncIterator[str]]) -> None:
+        self._begin = begin
+        self._found: AsyncIterator[str] | None = begin()  # wrong arguments are refused now
+        self._failure: BaseException | None = None
+        self.begun = False
+
+    async def __call__(self, *_: Any, **__: Any) -> Any:
+        """Return the next name."""
+        if self._failure is not None:
+            raise self._failure
+        if self._found is None:
+            self._found = self._begin()
+        try:
+            name = await anext(self._found, MISSING)
+        except BaseException as error:
+            self._found, self._failure = None, error if self.begun else None
+            raise
+        self.begun = True
+        return name
+
+
+def stepped(
+    operation: str, method: Callable[..., AsyncIterator[str]], around: Around
+) -> Callable[..., AsyncIterator[str]]:
+    """Return a listing each step of which goes through `_around`."""
+
+    def listing(*arguments: Any, **named: Any) -> AsyncIterator[str]:
+        step = Steps(lambda: method(*arguments, **named))
+        return _stepwise(operation, Call(step, arguments, named), around)
+
+    return listing
+
+
+async def _stepwise(operation: str, step: Call, around: Around) -> AsyncIterator[str]:
+    while (name := await around(operation, step)) is not MISSING:
+        yield name

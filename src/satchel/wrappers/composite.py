@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import operator
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -114,15 +114,22 @@ async def gather_batch(
     if isinstance(first, SatchelError) and not isinstance(first, BatchError) and len(set(map(type, outcomes))) == 1:
         raise first
     if failed:
-        first = next(iter(failed.values()))
-        raise BatchError(
-            f"{operation}: {len(failed)} keys failed, one with {type(first).__name__}: {first}",
-            failed=failed,
-            store=repr(store),
-            operation=operation,
-            collection=collection,
-        ) from first
+        raise batch_error(store, operation, collection, failed)
     return outcomes
+
+
+def batch_error(store: object, operation: str, collection: str, failed: Mapping[str, SatchelError]) -> BatchError:
+    """Return the error of a batch of which some keys failed."""
+    first = next(iter(failed.values()))
+    error = BatchError(
+        f"{operation}: {len(failed)} keys failed, one with {type(first).__name__}: {first}",
+        failed=failed,
+        store=repr(store),
+        operation=operation,
+        collection=collection,
+    )
+    error.__cause__ = first
+    return error
 
 
 def _refusal(operation: str) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ from ..names import MAX_NAME_BYTES, Ref, check_name
 from ..threads import in_worker
 from .call import IN_WORKER, Call
 
+E = TypeVar("E", bound=StoreError)
 T = TypeVar("T")
 
 _A_TURN = 16
@@ -48,6 +49,8 @@ class Seams(ChecksNames):
     """An inner collection also holds keys that are not this wrapper's: it is listed and destroyed key by key."""
     _shares_store: ClassVar[bool] = False
     """The inner store also holds collections that are not this wrapper's: it is destroyed collection by collection."""
+    _around_steps: ClassVar[bool] = False
+    """Each step of a listing goes through `_around` as a call of its own; its `function` is a `Steps`."""
 
     def _ref(self, collection: str, key: str) -> Ref:
         """Return the inner store's names for an entry. The first must be `_collection(collection)`."""
@@ -102,6 +105,14 @@ class Seams(ChecksNames):
         The outcome of a `get` of an absent entry is `MISSING`.
         """
         return await call()
+
+    def _own_error(self, kind: type[E], operation: str, call: Call, said: str, **more: Any) -> E:
+        """Return an error of this wrapper's own about a call, with the names of its caller."""
+        collection = call.collection if isinstance(call.collection, str) else None
+        key = call.key if isinstance(call.key, str) and collection is not None else None
+        place = "of " if collection is None or key is None else _place((collection, key))
+        about: dict[str, Any] = {"store": repr(self), "operation": operation, "collection": collection, "key": key}
+        return kind(f"{operation} {place}{self!r}: {said}", **about, **more)
 
     async def _finish(self) -> None:
         """Finish what this wrapper itself has under way: the inner store, which is still open, is closed next.

@@ -1,0 +1,126 @@
+"""`QueuedWrites`: writes that a failing store did not take, until it does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+
+from ..clock import NEVER, TTL, Clock, deadline_after
+from ..codec import Codec
+from ..envelope import Record
+from ..errors import QueueFullError, SatchelError, StoreError
+from ..names import Ref
+from ..protocol import AsyncKeyValue
+from ..threads import in_worker
+from ..values import Values
+
+logger = logging.getLogger("satchel")
+
+
+class QueuedWrites:
+    """Keeps the last write of each key that waits, and sends them one by one, in the order of these last writes.
+
+    Args:
+        inner: Takes the writes.
+        name: How messages call the wrapper.
+        most: So many keys can wait.
+        codec: Encodes the values that wait; JSON by default.
+        clock: Gives the present as seconds since the Unix epoch.
+    """
+
+    def __init__(
+        self, inner: AsyncKeyValue, name: Callable[[], str], *, most: int, codec: Codec | None, clock: Clock
+    ) -> None:
+        self.waiting: dict[Ref, Record | None] = {}
+        """What waits; None is a delete."""
+        self._inner, self._name, self._most, self._clock = inner, name, most, clock
+        self._values = Values(codec, sealed=False, max_bytes=None)
+        self._round: asyncio.Task[StoreError | None] | None = None
+        self._refusal: SatchelError | None = None
+
+    async def record(self, value: object, ttl: TTL | None, now: float) -> Record:
+        """Return a value in the form in which it waits; one that no store takes is refused."""
+        deadline = deadline_after(ttl, now)
+        small = self._values.small_record(value, now, deadline)
+        return await in_worker(self._values.any_record, value, now, deadline) if small is None else small
+
+    def add(self, ref: Ref, record: Record | None) -> None:
+        """Let a write wait, after all that do; it replaces one of the same key.
+
+        Raises:
+            QueueFullError: There is no room.
+        """
+        if ref not in self.waiting and len(self.waiting) >= self._most:
+            raise QueueFullError(f"{self._name()} has {self._most} queued writes, and takes no more of other keys")
+        self.waiting.pop(ref, None)
+        self.waiting[ref] = record
+
+    def lives(self, record: Record | None) -> bool:
+        """Say whether what waits is a put, and has not expired."""
+        return record is not None and record.deadline > self._clock()
+
+    async def value(self, record: Record | None, default: object) -> Any:
+        """Return the value of a put, or the default for a delete and for one that has expired."""
+        return await self._values.value(record) if record is not None and self.lives(record) else default
+
+    def flush_soon(self) -> asyncio.Task[StoreError | None]:
+        """Send what waits in the background; what fails goes on waiting."""
+        task, loop = self._round, asyncio.get_running_loop()
+        if task is None or task.done() or task.get_loop() is not loop:
+            # An empty context: it goes on for longer than the caller, whose variables it must not keep.
+            task = self._round = loop.create_task(self._send_all(), context=Context())
+        return task
+
+    async def flush(self) -> None:
+        """Return when nothing waits.
+
+        Raises:
+            StoreError: The store failed; the rest goes on waiting.
+            SatchelError: The store refused a write for what it is, and that one is lost.
+        """
+        while self.waiting:
+            failure = await asyncio.shield(self.flush_soon())
+            if failure is not None:
+                raise failure.again() from failure
+        refusal, self._refusal = self._refusal, None
+        if refusal is not None:
+            raise refusal
+
+    async def finish(self) -> None:
+        """Send what waits for the last time: what is not taken now is lost."""
+        try:
+            await self.flush()
+        except StoreError as error:
+            own = error.again()
+            own.args = (f"{self._name()} is closed, and {len(self.waiting)} queued writes are lost: {error}",)
+            raise own from error
+        finally:
+            if self.waiting:
+                logger.error("%s is closed, and %d queued writes are lost", self._name(), len(self.waiting))
+            self.waiting.clear()
+
+    async def _send_all(self) -> StoreError | None:
+        while self.waiting:
+            ref, record = next(iter(self.waiting.items()))
+            try:
+                await self._send(ref, record)
+            except StoreError as error:
+                logger.debug("%s keeps %d queued writes, after: %s", self._name(), len(self.waiting), error)
+                return error
+            except SatchelError as error:  # it can never be taken, and must not be in the way of all others
+                logger.error("%s lost a queued write, which the store refused: %s", self._name(), error)  # noqa: TRY400  # a refusal, not a defect
+                self._refusal = error
+            if ref in self.waiting and self.waiting[ref] is record:  # else a later one has come
+                del self.waiting[ref]
+        return None
+
+    async def _send(self, ref: Ref, record: Record | None) -> None:
+        # A put that has expired meanwhile has still overwritten what was there.
+        if record is None or not self.lives(record):
+            await self._inner.delete(*ref)
+            return
+        left = None if record.deadline == NEVER else record.deadline - self._clock()
+        await self._inner.put(*ref, await self._values.value(record), ttl=left)

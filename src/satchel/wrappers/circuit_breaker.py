@@ -1,0 +1,141 @@
+"""`CircuitBreakerWrapper`: a failing store is left alone for a while (`?wrap=circuit_breaker(failures=5)`)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from typing import Any, ClassVar, Literal
+
+from ..clock import Clock
+from ..errors import BatchError, CircuitOpenError, ConfigurationError, StoreTimeoutError, StoreUnavailableError
+from ..protocol import AsyncKeyValue
+from ._time_limit import check_seconds
+from .base import BaseWrapper
+from .call import Call
+
+logger = logging.getLogger("satchel")
+
+_FAILURES = (StoreUnavailableError, StoreTimeoutError)
+
+
+class CircuitBreakerWrapper(BaseWrapper):
+    """Refuses calls at once while the inner store fails, with a `CircuitOpenError` that says when it tries again.
+
+    * Closed: every call goes through. When too many fail it opens.
+    * Open: every call is refused.
+    * Half-open, after a while: a few calls go through, the others are refused. The first that succeeds closes it, one
+      that fails opens it again.
+
+    A `StoreUnavailableError` and a `StoreTimeoutError` are failures, also in a batch or a step of a listing. Any other
+    error, and a cancelled call, is neither a failure nor a success: bad input says nothing of the backend.
+
+    Args:
+        inner: The store around which this is.
+        failures: So many open it,
+        window: within so many seconds,
+        share: if they are this share of the calls meanwhile, from above 0 to 1.
+        reset_after: Seconds for which it stays open.
+        probes: So many calls at once go through while it is half-open.
+        clock: Gives seconds that never go back.
+
+    Raises:
+        ConfigurationError: An option is out of its range.
+    """
+
+    _around_steps: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        inner: AsyncKeyValue,
+        *,
+        failures: int = 5,
+        window: float = 30.0,
+        share: float = 0.5,
+        reset_after: float = 10.0,
+        probes: int = 1,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        for option, number in {"failures": failures, "probes": probes}.items():
+            if type(number) is not int or number < 1:
+                raise ConfigurationError(f"{option} must be an int of at least 1, got {number!r}")
+        check_seconds("window", window)
+        check_seconds("reset_after", reset_after)
+        if type(share) not in (int, float) or not 0 < share <= 1:
+            raise ConfigurationError(f"share must be a number from above 0 to 1, got {share!r}")
+        if not callable(clock):
+            raise ConfigurationError(f"clock must be a function that gives seconds, got {type(clock).__name__}")
+        self._failed: deque[tuple[float, int]] = deque(maxlen=failures)
+        self._share, self._window, self._reset_after = share, window, reset_after
+        self._probes, self._probing, self._clock = probes, 0, clock
+        self._calls = 0
+        self._opened_at: float | None = None
+        super().__init__(inner)
+
+    @property
+    def state(self) -> Literal["closed", "open", "half-open"]:
+        """What becomes of calls now."""
+        if self._opened_at is None:
+            return "closed"
+        return "open" if self._opened_at + self._reset_after > self._clock() else "half-open"
+
+    async def _around(self, operation: str, call: Call) -> Any:
+        opened_at = self._opened_at
+        if opened_at is not None:
+            return await self._probe(operation, call, opened_at)
+        self._calls += 1
+        try:
+            return await call()
+        except _FAILURES:
+            self._count(opened_at)
+            raise
+        except BatchError as error:
+            if _is_failure(error):
+                self._count(opened_at)
+            raise
+
+    async def _probe(self, operation: str, call: Call, opened_at: float) -> Any:
+        left = max(0.0, opened_at + self._reset_after - self._clock())
+        if left or self._probing >= self._probes:
+            when = f"in {left:.3g} s" if left else "already, by another call"
+            said = f"refused, since the inner store failed; it is tried again {when}"
+            raise self._own_error(CircuitOpenError, operation, call, said, retry_after=left)
+        self._probing += 1
+        try:
+            answer = await call()
+        except (*_FAILURES, BatchError) as error:
+            if _is_failure(error) and self._opened_at == opened_at:
+                self._open()
+            raise
+        finally:
+            self._probing -= 1
+        if self._opened_at == opened_at:  # or another probe has decided
+            self._opened_at = None
+            self._failed.clear()
+            logger.warning("%r is closed again: its inner store answers", self)
+        return answer
+
+    def _count(self, opened_at: float | None) -> None:
+        """Count a failure of a call that began while this was closed."""
+        if self._opened_at != opened_at:
+            return
+        now = self._clock()
+        self._failed.append((now, self._calls))
+        since, calls = self._failed[0]
+        count = len(self._failed)
+        if (
+            count == self._failed.maxlen
+            and now - since <= self._window
+            and count >= self._share * (self._calls - calls + 1)
+        ):
+            self._open()
+
+    def _open(self) -> None:
+        self._opened_at = self._clock()
+        logger.warning("%r is open for %g s: its inner store fails", self, self._reset_after)
+
+
+def _is_failure(error: Exception) -> bool:
+    if isinstance(error, BatchError):
+        return any(map(_is_failure, error.failed.values()))
+    return isinstance(error, _FAILURES)

@@ -1,0 +1,139 @@
+"""`FallbackWrapper`: a second store that answers when the first one fails."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AsyncExitStack
+from typing import Any, ClassVar, Self
+
+from ..capability import Capability
+from ..errors import BatchError, ConfigurationError, SatchelError, StoreTimeoutError, StoreUnavailableError
+from ..names import check_name
+from ..one_at_a_time import one_at_a_time
+from ..protocol import AsyncKeyValue
+from .base import BaseWrapper
+from .call import CONDITIONAL_WRITES, LISTINGS, Call, Steps
+from .composite import CompositeStore
+
+logger = logging.getLogger("satchel")
+
+_PUTS = frozenset({"put", "put_if_absent", "compare_and_put"})
+_DELETES = frozenset({"delete", "compare_and_delete"})
+_BATCHES = frozenset({"put_many", "delete_many"})
+_WRITES = _PUTS | _DELETES | _BATCHES | {"touch", "destroy_collection", "destroy", "cull"}
+
+
+class FallbackWrapper(BaseWrapper):
+    """Reads from a second store when the first one fails, so that reads go on while it is away.
+
+    Reads are those of entries, listings that have not given a name yet, and `ping`. A batch of which a part failed is
+    read from the second store as a whole. Where that fails too, its error is raised.
+
+    A write succeeds when the first store has it. What the second holds is never newer, and can be older: whatever was
+    not written there, or has another deadline there. Its versions are its own, so that a conditional write with one
+    that was read from it finds that it does not match.
+
+    Args:
+        inner: The first store.
+        fallback: The second store. Both are owned: closing this one closes them.
+        on: For which errors of the first store the second is read; of a batch, those of all keys that failed.
+        write_both: Write to the second store what the first one took; writes of one key then take turns. What fails
+            there is logged, and leaves there what was there before. Otherwise it is filled by others.
+
+    Raises:
+        ConfigurationError: One is no store, or `on` is no tuple of satchel's errors.
+    """
+
+    _around_steps: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        inner: AsyncKeyValue,
+        fallback: AsyncKeyValue,
+        *,
+        on: tuple[type[SatchelError], ...] = (StoreUnavailableError, StoreTimeoutError),
+        write_both: bool = False,
+    ) -> None:
+        if type(write_both) is not bool:
+            raise ConfigurationError(f"write_both must be a bool, got {type(write_both).__name__}")
+        if not isinstance(on, tuple) or not on or not all(isinstance(kind, type) for kind in on):
+            raise ConfigurationError("on must be a tuple of satchel's error classes, such as (StoreUnavailableError,)")
+        if strange := [kind.__name__ for kind in on if not issubclass(kind, SatchelError)]:
+            raise ConfigurationError(f"on takes satchel's error classes, got {', '.join(strange)}")
+        for store in (inner, fallback):
+            self._need_store(store)
+        self.fallback, self._on = fallback, on
+        self._both = CompositeStore(inner, fallback)
+        super().__init__(inner, drops=~fallback.capabilities)
+        self._is_narrower, self._write_both = self.max_key_bytes < inner.max_key_bytes, write_both
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.inner!r}, {self.fallback!r})"
+
+    @property
+    def capabilities(self) -> Capability:
+        """What this store can do beyond the core: what both stores can."""
+        return super().capabilities & self.fallback.capabilities
+
+    @property
+    def max_key_bytes(self) -> int:
+        """The longest key, in UTF-8 bytes, that both stores take."""
+        return self._both.max_key_bytes
+
+    async def aclose(self) -> None:
+        """Close both stores, also when one fails; the first failure is raised.
+
+        Raises:
+            StoreClosedError: One has been closed before. Leaving `async with` after that raises nothing.
+        """
+        await self._both.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self._both.__aenter__()
+        return self
+
+    async def _around(self, operation: str, call: Call) -> Any:
+        if self._is_narrower:
+            for key in call.all_keys:
+                check_name(key, "key", self._limit)
+        if operation in _WRITES:
+            return await (self._write(operation, call) if self._write_both else call())
+        try:
+            return await call()
+        except SatchelError as error:
+            failures = error.failed.values() if isinstance(error, BatchError) else (error,)
+            if not isinstance(error, self._on) and not all(isinstance(failure, self._on) for failure in failures):
+                raise
+            read = getattr(self.fallback, operation)
+            if isinstance(call.function, Steps):
+                if call.function.begun:
+                    raise
+                call.function = Steps(lambda: read(*call.arguments, **call.named))
+            logger.warning("%r: %s is answered by the fallback, after: %s", self, operation, error)
+            return await Call(call.function if operation in LISTINGS else read, call.arguments, call.named)()
+
+    async def _write(self, operation: str, call: Call) -> Any:
+        """Write to the first store, and to the second what that took; writes of one key one after the other."""
+        async with AsyncExitStack() as turns:
+            for key in sorted([check_name(key, "key", self._limit) for key in call.all_keys]):
+                collection = check_name(call.collection, "collection")
+                await turns.enter_async_context(one_at_a_time(self, collection, key))
+            try:
+                answer = await call()
+            except BatchError as error:
+                await self._copy(operation, call.part(key for key in call.arguments[1] if key not in error.failed))
+                raise
+            if answer or operation not in CONDITIONAL_WRITES:
+                await self._copy(operation, call)
+            return answer
+
+    async def _copy(self, operation: str, call: Call) -> None:
+        try:
+            if operation in _PUTS:
+                await self.fallback.put(call.collection, call.key, call.value, ttl=call.named.get("ttl"))
+            elif operation in _DELETES:
+                await self.fallback.delete(call.collection, call.key)
+            else:
+                await getattr(self.fallback, operation)(*call.arguments, **call.named)
+        except SatchelError as error:
+            logger.warning("%r: %s did not reach the fallback, which is behind now: %s", self, operation, error)

@@ -1,0 +1,214 @@
+"""`OnErrorWrapper`: what callers see of a failing store (`?wrap=on_error(policy=lenient)`)."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+from ..clock import Clock, system_clock
+from ..codec import Codec
+from ..envelope import Record
+from ..errors import BatchError, ConfigurationError, QueueFullError, SatchelError, StoreError
+from ..names import check_name
+from ..protocol import AsyncKeyValue
+from ..registry import unknown
+from ._queued_writes import QueuedWrites
+from .base import BaseWrapper
+from .call import MISSING, Call, Steps
+from .composite import batch_error
+
+logger = logging.getLogger("satchel")
+
+_ANSWERS: dict[str, Callable[[], Any]] = {
+    "get": lambda: MISSING,
+    "get_entry": lambda: None,
+    "exists": lambda: False,
+    "get_many": dict,
+    "get_entries": dict,
+    "put": lambda: None,
+    "put_many": lambda: None,
+    "delete": lambda: False,
+    "delete_many": lambda: 0,
+}
+"""What a lenient one answers for a store that fails. For other verbs every answer would be a lie."""
+
+_WRITES = frozenset({"put", "put_many", "delete", "delete_many"})
+
+
+class OnErrorWrapper(BaseWrapper):
+    """Decides what becomes of a call that the inner store fails with a retryable `StoreError`.
+
+    * `strict`: it raises.
+    * `lenient`: it is logged and counted. Reads miss, `put` and `put_many` do nothing, `delete` says False and
+      `delete_many` 0; what was there before stays there. All other verbs raise: that a conditional write was made, or
+      that its condition did not hold, is not known, and half a listing would look whole.
+    * `lazy`: `put`, `put_many`, `delete` and `delete_many` that failed wait in memory, and are
+      sent in order when another call succeeds, by `flush` and on closing. Whatever ends the process first loses them.
+      Until then `get`, `get_many` and `exists` find them; a `delete` that waits says True only where a put waited.
+      Verbs that need the store itself (entries with versions, conditional writes, listings) send first what waits
+      that they are about, and raise where that fails.
+
+    All other errors raise with each: bad input, damaged entries, a wrong password.
+
+    Args:
+        inner: The store around which this is.
+        policy: `strict`, `lenient` or `lazy`.
+        max_queued: Of so many keys writes can wait; a further one raises `QueueFullError`.
+        codec: Encodes what waits; JSON by default. Give the inner store's own where that keeps what JSON does not.
+        clock: Gives the present as seconds since the Unix epoch; what waits keeps its deadline.
+
+    Attributes:
+        failures: How often each operation failed and did not raise.
+
+    Raises:
+        ConfigurationError: An option is not known, or out of its range.
+    """
+
+    _around_steps: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        inner: AsyncKeyValue,
+        *,
+        policy: Literal["strict", "lenient", "lazy"] = "strict",
+        max_queued: int = 10_000,
+        codec: Codec | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
+        policies = {"strict": self._strictly, "lenient": self._leniently, "lazy": self._lazily}
+        if policy not in policies:
+            raise unknown("policy", str(policy), policies)
+        if type(max_queued) is not int or max_queued < 1:
+            raise ConfigurationError(f"max_queued must be an int of at least 1, got {max_queued!r}")
+        if not callable(clock):
+            raise ConfigurationError(f"clock must be a function that gives seconds, got {type(clock).__name__}")
+        self.failures: Counter[str] = Counter()
+        self._clock = clock
+        self._policy = policies[policy]
+        self._queue = QueuedWrites(inner, self.__repr__, most=max_queued, codec=codec, clock=clock)
+        super().__init__(inner)
+
+    @property
+    def queued(self) -> int:
+        """Of how many keys a write waits."""
+        return len(self._queue.waiting)
+
+    async def flush(self) -> None:
+        """Send the writes that wait, and return when there is none.
+
+        Raises:
+            StoreError: The inner store still fails; the rest goes on waiting.
+            SatchelError: The inner store refused a write for what it is: that one is lost, which was logged.
+        """
+        await self._queue.flush()
+
+    async def _finish(self) -> None:
+        await self._queue.finish()
+
+    async def _around(self, operation: str, call: Call) -> Any:
+        return await self._policy(operation, call)
+
+    async def _strictly(self, _: str, call: Call) -> Any:
+        return await call()
+
+    async def _leniently(self, operation: str, call: Call) -> Any:
+        while True:
+            try:
+                return await call()
+            except StoreError as error:
+                if operation not in _ANSWERS or not error.retryable:
+                    raise
+                failed = error.failed if isinstance(error, BatchError) else {}
+                self._let_pass(operation, error)
+            rest = [key for key in call.all_keys if key not in failed] if failed else []
+            if not rest or operation in _WRITES:
+                return _ANSWERS[operation]()
+            call = call.part(rest)  # their values were lost with the error
+
+    def _let_pass(self, operation: str, error: SatchelError) -> None:
+        self.failures[operation] += 1
+        logger.warning("%r: %s failed: %s", self, operation, error)
+
+    async def _lazily(self, operation: str, call: Call) -> Any:
+        if operation in _WRITES:
+            return await self._write(operation, call)
+        if not self._queue.waiting or operation == "ping":
+            answer = await call()
+        elif operation in ("get", "exists", "get_many"):
+            answer = await self._read(operation, call)
+        else:
+            if self._is_about_queued(call):
+                await self._queue.flush()
+            answer = await call()
+        if self._queue.waiting:
+            self._queue.flush_soon()
+        return answer
+
+    def _queued(self, call: Call) -> dict[str, Record | None]:
+        """Return what waits of the keys of a call."""
+        if not self._queue.waiting:
+            return {}
+        collection = check_name(call.collection, "collection")
+        refs = {key: (collection, check_name(key, "key", self._limit)) for key in call.all_keys}
+        return {key: self._queue.waiting[ref] for key, ref in refs.items() if ref in self._queue.waiting}
+
+    def _is_about_queued(self, call: Call) -> bool:
+        if isinstance(call.function, Steps) and call.function.begun:
+            return False
+        return not call.all_keys or bool(self._queued(call))
+
+    async def _read(self, operation: str, call: Call) -> Any:
+        queued = self._queued(call)
+        if not queued:
+            return await call()
+        if operation == "exists":
+            return self._queue.lives(queued[call.key])
+        values = {key: await self._queue.value(record, MISSING) for key, record in queued.items()}
+        if operation == "get":
+            return values[call.key]
+        rest = [key for key in call.all_keys if key not in queued]
+        found = values | (await call.part(rest)() if rest else {})
+        return {key: found[key] for key in call.all_keys if found.get(key, MISSING) is not MISSING}
+
+    async def _write(self, operation: str, call: Call) -> Any:
+        """Write what has nothing waiting for its key; let wait what has, and what fails."""
+        now, queued = self._clock(), self._queued(call)
+        # What cannot be stored is refused before anything is written.
+        changes = {key: await self._change(operation, call, key, now) for key in queued}
+        direct = [key for key in call.all_keys if key not in queued]
+        answer, failed = None, dict[str, SatchelError]()
+        if direct or not queued:
+            try:
+                answer = await (call.part(direct) if queued else call)()
+            except StoreError as error:
+                if not isinstance(error, BatchError) and not error.retryable:
+                    raise
+                failed = error.failed if isinstance(error, BatchError) else dict.fromkeys(direct, error)
+                self._let_pass(operation, error)
+        for key, failure in failed.items():
+            if isinstance(failure, StoreError) and failure.retryable:
+                changes[key] = await self._change(operation, call, key, now)
+        refused = {key: failure for key, failure in failed.items() if key not in changes}
+        for key, record in changes.items():
+            try:
+                self._queue.add(self._checked(call.collection, key), record)
+            except QueueFullError as full:
+                full.__cause__ = failed.get(key)
+                refused[key] = full
+        if refused:
+            batch = isinstance(call.key, (list, dict))
+            raise batch_error(self, operation, call.collection, refused) if batch else next(iter(refused.values()))
+        if self._queue.waiting and not failed:
+            self._queue.flush_soon()
+        waited = sum(self._queue.lives(record) for record in queued.values())
+        if operation == "delete":
+            return bool(answer or waited)
+        return (answer or 0) + waited if operation == "delete_many" else None
+
+    async def _change(self, operation: str, call: Call, key: str, now: float) -> Record | None:
+        if operation.startswith("delete"):
+            return None
+        value = call.items[key] if operation == "put_many" else call.value
+        return await self._queue.record(value, call.named.get("ttl"), now)

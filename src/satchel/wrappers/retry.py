@@ -1,0 +1,161 @@
+"""`RetryWrapper`: calls that failed are made again a little later (`?wrap=retry(attempts=3)`)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, ClassVar
+
+from ..errors import BatchError, CircuitOpenError, ConfigurationError, SatchelError, StoreError, StoreTimeoutError
+from ..protocol import AsyncKeyValue
+from ._time_limit import OutOfTimeError, check_seconds, in_time
+from .base import BaseWrapper
+from .call import CONDITIONAL_WRITES, Call, Steps
+from .composite import batch_error, gather_batch
+
+logger = logging.getLogger("satchel")
+
+_BATCHES_OF_READS = frozenset({"get_many", "get_entries"})
+
+
+class RetryWrapper(BaseWrapper):
+    """Makes calls again that failed with an error whose `.retryable` is True.
+
+    The pause before each is drawn from 0 to a bound that doubles, up to a maximum ("full jitter": Marc Brooker,
+    "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). A `CircuitOpenError` is waited out where the breaker
+    tries again within the maximum pause; else it is raised at once.
+
+    A call that failed may have happened all the same, and then happens twice. What that means for each verb:
+
+    * Reads, `put`, `put_many`, `touch`, `cull`: nothing but that a write of others in between is overwritten.
+    * `delete` may say False, and `delete_many` count too few: what the first attempt removed is not there any more.
+    * `put_if_absent`, `compare_and_put` and `compare_and_delete`: that the condition does not hold may be their own
+      doing. Then the failure is raised, never None or False; a version and True are certain.
+
+    Of a batch only the keys that failed are sent again. What else a batch of reads found is then read again too, since
+    an error carries no values. A listing begins anew only if it has not given a name.
+
+    Args:
+        inner: The store around which this is.
+        attempts: How often a call is made at most, from 1 to 100.
+        first_pause: The bound of the first pause, in seconds.
+        max_pause: The largest bound.
+        deadline: Seconds for a call with all its attempts and pauses, after which it is cut off; None for no end.
+        sleep: Waits out a pause.
+        seed: Makes the pauses the same in every run.
+
+    Raises:
+        ConfigurationError: An option is out of its range.
+    """
+
+    _around_steps: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        inner: AsyncKeyValue,
+        *,
+        attempts: int = 4,
+        first_pause: float = 0.05,
+        max_pause: float = 2.0,
+        deadline: float | None = 30.0,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        seed: int | None = None,
+    ) -> None:
+        if type(attempts) is not int or not 1 <= attempts <= 100:
+            raise ConfigurationError(f"attempts must be an int from 1 to 100, got {attempts!r}")
+        check_seconds("first_pause", first_pause)
+        check_seconds("max_pause", max_pause)
+        if max_pause < first_pause:
+            raise ConfigurationError("max_pause must be at least first_pause")
+        if deadline is not None:
+            check_seconds("deadline", deadline)
+        if not callable(sleep):
+            raise ConfigurationError(f"sleep must be an async function of seconds, got {type(sleep).__name__}")
+        if seed is not None and type(seed) is not int:
+            raise ConfigurationError(f"seed must be an int or None, got {type(seed).__name__}")
+        self._most, self._first_pause, self._max_pause, self._sleep = attempts, first_pause, max_pause, sleep
+        self._deadline = math.inf if deadline is None else deadline
+        self._random = random.Random(seed)  # noqa: S311  # it spreads load, and hides nothing
+        super().__init__(inner)
+
+    async def _around(self, operation: str, call: Call) -> Any:
+        end = time.monotonic() + self._deadline
+        try:
+            try:
+                return await in_time(self._deadline, call())
+            except StoreError as error:
+                failure = error
+            return await in_time(end - time.monotonic(), self._attempts(operation, call, end, 1, failure))
+        except OutOfTimeError:
+            said = f"no success within {self._deadline:g} s"
+            raise self._own_error(StoreTimeoutError, operation, call, said) from None
+
+    async def _attempts(
+        self, operation: str, call: Call, end: float, attempt: int, failure: StoreError | None = None
+    ) -> Any:
+        """Make a call until it succeeds, or the failure says that it will not; one may be given."""
+        doubt: StoreError | None = None
+        while True:
+            if isinstance(failure, BatchError):
+                return await self._in_parts(operation, call, failure, end, attempt)
+            if failure is not None:
+                await self._pause(operation, call, failure, end, attempt)
+                attempt += 1
+                if not isinstance(failure, CircuitOpenError):
+                    doubt = doubt or failure
+            try:
+                answer = await call()
+            except StoreError as error:
+                failure = error
+                continue
+            if doubt is not None and not answer and operation in CONDITIONAL_WRITES:
+                raise doubt
+            return answer
+
+    async def _in_parts(self, operation: str, call: Call, failure: BatchError, end: float, attempt: int) -> Any:
+        reads = operation in _BATCHES_OF_READS
+        collection, keys = call.arguments
+        lost = [key for key, error in failure.failed.items() if _is_retryable(error)]
+        refused = {key: error for key, error in failure.failed.items() if key not in lost}
+        if not lost or (reads and refused):
+            raise failure
+        await self._pause(operation, call, failure.failed[lost[0]], end, attempt, failure)
+        rest = [key for key in keys if key not in failure.failed]
+        parts: list[tuple[Iterable[str], Awaitable[Any]]]
+        parts = [(lost, self._attempts(operation, call.part(lost), end, attempt + 1))]
+        if reads and rest:
+            parts.append((rest, self._attempts(operation, call.part(rest), end, attempt + 1)))
+        elif len(lost) < len(keys):
+            parts.append((refused, _settled(batch_error(self, operation, collection, refused) if refused else None)))
+        answers = await gather_batch(self, operation, collection, parts)
+        if operation == "delete_many":
+            return sum(answer or 0 for answer in answers)
+        found = {key: value for answer in answers if answer for key, value in answer.items()}
+        return {key: found[key] for key in keys if key in found} if reads else None
+
+    async def _pause(
+        self, operation: str, call: Call, failure: SatchelError, end: float, attempt: int, *whole: StoreError
+    ) -> None:
+        """Wait before a further attempt, or raise the failure where there is none."""
+        pause = self._random.uniform(0, min(self._max_pause, self._first_pause * 2.0 ** (attempt - 1)))
+        waits = failure.retry_after if isinstance(failure, CircuitOpenError) else 0.0
+        begun = isinstance(call.function, Steps) and call.function.begun
+        late = time.monotonic() + waits + pause >= end
+        if attempt >= self._most or not _is_retryable(failure) or begun or late or waits > self._max_pause:
+            raise whole[0] if whole else failure
+        logger.debug("%r makes %s again in %.3f s, after: %s", self, operation, waits + pause, failure)
+        await self._sleep(waits + pause)
+
+
+def _is_retryable(error: SatchelError) -> bool:
+    return isinstance(error, StoreError) and error.retryable
+
+
+async def _settled(failure: BatchError | None) -> None:
+    """Stand for the part of a batch that is not made again."""
+    if failure is not None:
+        raise failure
