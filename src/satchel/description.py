@@ -116,10 +116,10 @@ def _short(layer: Layer) -> str:
 
 
 def _text(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()  # also of an option such as `keys`: it is none of them
     if is_secret(name):
         return HIDDEN
-    if isinstance(value, bool):
-        return str(value).lower()
     if isinstance(value, timedelta):
         value = value.total_seconds()
     if isinstance(value, (int, float)):

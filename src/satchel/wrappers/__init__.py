@@ -22,9 +22,11 @@ Where several are used, this is the order that works, from the innermost, which 
 9. `LimitSizeWrapper`: outside of what makes values smaller to measure what callers give, inside of it to measure what
    the store gets.
 10. `TTLWrapper`: outside of what changes names only, so that no entry gets in without a bounded time to live.
+    `EventsWrapper` goes right inside of it: its events have the callers' names, and it learns how long entries live.
 11. `ReadOnlyWrapper`: outside of all that writes, a sliding `TTLWrapper` among it, so that only callers are refused.
-12. `StatisticsWrapper`: nearly outermost, so that it counts what callers ask for, by their own names, as they see it.
-    Put one further in as well, to see what the layers between answer themselves.
+12. `StatisticsWrapper`, `LoggingWrapper` and `OpenTelemetryWrapper`: nearly outermost, so that they say what callers
+    ask for, by their own names, as they see it. Put one further in as well, to see what the layers between answer
+    themselves.
 13. `DefaultValueWrapper`: outermost, so that no other takes its value for one that is stored, and misses count as such.
 14. `SingleFlightWrapper`: around all others: `get_or_put` is its own, and what goes around it does not have that.
      What is further in, statistics and limits on size among it, also sees what factories give.
@@ -43,8 +45,10 @@ from .composite import CompositeStore
 from .compression import CompressionWrapper
 from .default_value import DefaultValueWrapper
 from .encryption import EncryptionWrapper
+from .events import Cleared, Deleted, Event, EventsWrapper, Expired, Retrieved, Stored
 from .fallback import FallbackWrapper
 from .limit_size import LimitSizeWrapper
+from .logging import LoggingWrapper
 from .on_error import OnErrorWrapper
 from .prefix_collections import PrefixCollectionsWrapper
 from .prefix_keys import PrefixKeysWrapper
@@ -66,16 +70,23 @@ __all__ = [
     "BaseWrapper",
     "Call",
     "CircuitBreakerWrapper",
+    "Cleared",
     "CompositeStore",
     "CompressionWrapper",
     "DefaultValueWrapper",
+    "Deleted",
     "EncryptionWrapper",
+    "Event",
+    "EventsWrapper",
+    "Expired",
     "FallbackWrapper",
     "LimitSizeWrapper",
+    "LoggingWrapper",
     "OnErrorWrapper",
     "PrefixCollectionsWrapper",
     "PrefixKeysWrapper",
     "ReadOnlyWrapper",
+    "Retrieved",
     "RetryWrapper",
     "Rotation",
     "RoutingStore",
@@ -84,6 +95,7 @@ __all__ = [
     "SingleCollectionWrapper",
     "SingleFlightWrapper",
     "StatisticsWrapper",
+    "Stored",
     "TTLWrapper",
     "TierStatistics",
     "TieredStatistics",

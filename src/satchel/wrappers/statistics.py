@@ -8,19 +8,15 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-import msgspec
-
-from ..codec import LARGE, rough_size
 from ..entry import Entry
 from ..errors import ConfigurationError
 from ..protocol import AsyncKeyValue
-from ..threads import in_worker
+from ._observed import size_of
 from .base import BaseWrapper
 from .call import MISSING, Call
 
 _BUCKETS = 28
 _SAMPLE = 64
-_encode = msgspec.json.Encoder().encode
 _WRITES = frozenset({"put", "put_if_absent", "compare_and_put"})
 _BATCHES = frozenset({"get_many", "get_entries", "put_many", "delete_many"})
 _LOOKUPS = frozenset({"get_entry", "exists"})
@@ -36,7 +32,7 @@ class OperationStatistics:
         misses: Entries that were read and absent.
         errors: Calls that raised, or were cancelled.
         bytes: Of the values put or got: what `get_entry` and `get_entries` say; for other operations an estimate, from
-            what the first and each 64th value after it take as JSON.
+            what the first and each 64th value after it take as JSON. A later snapshot never says less.
         seconds: All calls together.
         latencies: How many calls took less than each number of seconds but not less than the one before.
         batch_sizes: How many calls had fewer than each number of keys but not fewer than the one before.
@@ -73,14 +69,14 @@ class StatisticsWrapper(BaseWrapper):
         super().__init__(inner)
 
     def snapshot(self) -> dict[str, dict[str, OperationStatistics]]:
-        """Return what was counted: collection, then operation.
+        """Return what was counted: collection, then operation. Other threads may call it.
 
         Under the collection `""`, which no store has, are the operations that are about none, and those of further
         collections.
         """
         return {
-            collection: {operation: counter.snapshot() for operation, counter in counters.items()}
-            for collection, counters in self._counters.items()
+            collection: {operation: counter.snapshot() for operation, counter in counters.copy().items()}
+            for collection, counters in self._counters.copy().items()
         }
 
     def reset(self) -> None:
@@ -165,10 +161,12 @@ class StatisticsWrapper(BaseWrapper):
 class _Counter:
     """Counts what happens to one operation in one collection."""
 
-    __slots__ = ("batch_sizes", "errors", "hits", "latencies", "measured", "misses", "samples", "seconds", "values")
+    __slots__ = (
+        "batch_sizes", "errors", "estimate", "hits", "latencies", "measured", "misses", "samples", "seconds", "values",
+    )  # fmt: skip
 
     def __init__(self) -> None:
-        self.hits = self.misses = self.errors = self.values = self.samples = self.measured = 0
+        self.hits = self.misses = self.errors = self.values = self.samples = self.measured = self.estimate = 0
         self.seconds = 0.0
         # Bucket n counts what is below 2**n: microseconds, or keys.
         self.latencies = [0] * _BUCKETS
@@ -177,31 +175,21 @@ class _Counter:
     async def measure(self, values: Iterable[Any]) -> None:
         """Take the sizes of values."""
         for value in values:
-            self.measured += await _size(value)
+            self.measured += await size_of(value)
             self.samples += 1
 
     def snapshot(self) -> OperationStatistics:
         """Return what was counted until now."""
+        latencies = self.latencies.copy()  # other tasks go on meanwhile where this is another thread
+        if self.samples:
+            self.estimate = max(self.estimate, round(self.measured * self.values / self.samples))
         return OperationStatistics(
-            calls=sum(self.latencies),
+            calls=sum(latencies),
             hits=self.hits,
             misses=self.misses,
             errors=self.errors,
-            bytes=round(self.measured * self.values / self.samples) if self.samples else 0,
+            bytes=self.estimate,
             seconds=self.seconds,
-            latencies={2**index / 1e6: count for index, count in enumerate(self.latencies) if count},
+            latencies={2**index / 1e6: count for index, count in enumerate(latencies) if count},
             batch_sizes={2**index: count for index, count in enumerate(self.batch_sizes) if count},
         )
-
-
-async def _size(value: Any) -> int:
-    if type(value) is bytes:
-        return len(value)
-    if type(value) is Entry:
-        return value.size
-    try:
-        if rough_size(value) >= LARGE:
-            return len(await in_worker(_encode, value))
-        return len(_encode(value))
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        return 0  # a codec of the user's own keeps what JSON has no form for

@@ -1,0 +1,116 @@
+"""`OpenTelemetryWrapper`: spans and durations by OpenTelemetry's conventions (`?wrap=opentelemetry`)."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+from .. import __version__
+from ..errors import ConfigurationError
+from ..protocol import AsyncKeyValue
+from ..registry import missing_extra, name_of
+from ..wrappers._observed import kind_of, legal
+from ..wrappers.base import BaseWrapper
+from ..wrappers.call import Call
+
+try:
+    from opentelemetry import context, metrics, trace
+except ModuleNotFoundError as error:
+    raise missing_extra("OpenTelemetryWrapper", "opentelemetry", error) from error
+
+__all__ = ["OpenTelemetryWrapper"]
+
+_Attributes = dict[str, str | int]
+
+_SCHEMA = "https://opentelemetry.io/schemas/1.34.0"
+_BOUNDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
+_BATCHES = frozenset({"get_many", "get_entries", "put_many", "delete_many"})
+_SYSTEMS = {"disk": "sqlite", "dynamodb": "aws.dynamodb"}
+"""Names that the conventions have for what a URL scheme stands for, where they differ."""
+
+
+class OpenTelemetryWrapper(BaseWrapper):
+    """Makes a client span and a measurement of `db.client.operation.duration` for each call, listings apart.
+
+    The span is called `{operation} {collection}`. It has `db.system.name`, `db.operation.name`, `db.collection.name`,
+    for a batch of two or more keys `db.operation.batch.size`, and where the call raised, the class of the error as
+    `error.type`. Keys, values and messages of errors are nowhere. Without an SDK nothing is recorded.
+
+    Args:
+        inner: The store around which this is.
+        max_collections: Name so many collections, those that come first, in names of spans and in measurements; of the
+            further ones only the attributes of spans do.
+        tracer_provider: Makes the tracer; without it the global one does, also when it is set later.
+        meter_provider: Makes the meter; without it the global one does, also when it is set later.
+
+    Raises:
+        ConfigurationError: The bound is not an int of at least 0.
+    """
+
+    def __init__(
+        self,
+        inner: AsyncKeyValue,
+        *,
+        max_collections: int = 100,
+        tracer_provider: trace.TracerProvider | None = None,
+        meter_provider: metrics.MeterProvider | None = None,
+    ) -> None:
+        if type(max_collections) is not int or max_collections < 0:
+            raise ConfigurationError(f"max_collections must be an int of at least 0, got {max_collections!r}")
+        self._max_collections = max_collections
+        self._calls: dict[tuple[str, Any], tuple[str, _Attributes]] = {}
+        self._named: set[str] = set()
+        self._system = _system(inner)
+        self._tracer = trace.get_tracer("satchel", __version__, tracer_provider, _SCHEMA)
+        self._durations = metrics.get_meter("satchel", __version__, meter_provider, _SCHEMA).create_histogram(
+            "db.client.operation.duration",
+            unit="s",
+            description="Duration of database client operations.",
+            explicit_bucket_boundaries_advisory=_BOUNDS,
+        )
+        super().__init__(inner)
+
+    async def _around(self, operation: str, call: Call) -> Any:
+        collection = call.collection
+        try:
+            name, measured = self._calls[operation, collection]
+            attributes = measured
+        except (KeyError, TypeError):
+            name, measured, attributes = self._first_call(operation, legal(collection))
+        if operation in _BATCHES and len(call.arguments[1]) > 1:
+            attributes = {**attributes, "db.operation.batch.size": len(call.arguments[1])}
+        span = self._tracer.start_span(name, kind=trace.SpanKind.CLIENT, attributes=attributes)
+        token = context.attach(trace.set_span_in_context(span))
+        start = perf_counter()
+        try:
+            return await call()
+        except BaseException as error:
+            kind = kind_of(error)
+            measured = {**measured, "error.type": kind}
+            span.set_attribute("error.type", kind)
+            span.set_status(trace.StatusCode.ERROR)
+            raise
+        finally:
+            self._durations.record(perf_counter() - start, measured)
+            context.detach(token)
+            span.end()
+
+    def _first_call(self, operation: str, collection: str | None) -> tuple[str, _Attributes, _Attributes]:
+        """Return the name of a span, and the attributes of the measurement and of the span."""
+        attributes: _Attributes = {"db.system.name": self._system, "db.operation.name": operation}
+        if collection is None:
+            return operation, attributes, attributes
+        named = {**attributes, "db.collection.name": collection}
+        if collection not in self._named and len(self._named) >= self._max_collections:
+            return operation, attributes, named
+        self._named.add(collection)
+        self._calls[operation, collection] = name, _ = f"{operation} {collection}", named
+        return name, named, named
+
+
+def _system(store: AsyncKeyValue) -> str:
+    """Return what the conventions call the innermost store."""
+    while isinstance(store, BaseWrapper):
+        store = store.inner
+    name = name_of(type(store))
+    return _SYSTEMS.get(name, name)

@@ -1,0 +1,123 @@
+"""`LoggingWrapper`: one log record for each call, without values (`?wrap=logging(level=INFO)`)."""
+
+from __future__ import annotations
+
+import logging
+from asyncio import CancelledError
+from collections.abc import Iterable
+from time import perf_counter
+from typing import Any
+
+from ..errors import ConfigurationError, StoreError
+from ..protocol import AsyncKeyValue
+from ..threads import Turns
+from ._observed import kind_of, legal, size_of
+from .base import BaseWrapper
+from .call import MISSING, Call
+
+_LOOKUPS = frozenset({"get", "get_entry", "exists", "delete", "touch"})
+_CONDITIONAL = frozenset({"put_if_absent", "compare_and_put", "compare_and_delete"})
+_WRITES = frozenset({"put", "put_if_absent", "compare_and_put"})
+_BATCHES = frozenset({"get_many", "get_entries", "put_many", "delete_many"})
+
+
+class LoggingWrapper(BaseWrapper):
+    """Logs every call when it has ended: operation, collection, outcome and duration, never a value.
+
+    A call that raised is logged as an error, by the class of what it raised and not its message, which may have a key
+    in it: as a warning where the same call may succeed a little later. Listings are not logged.
+
+    Args:
+        inner: The store around which this is.
+        logger: Takes the records: a logger or the name of one.
+        level: The level of calls that raised nothing, or were cancelled, by name or number.
+        keys: Say the key of calls about one. Keys can be personal data, such as e-mail addresses, so they are left out
+            unless this is set.
+
+    Raises:
+        ConfigurationError: The level is none, or another option has a wrong type.
+    """
+
+    def __init__(
+        self,
+        inner: AsyncKeyValue,
+        *,
+        logger: str | logging.Logger = "satchel.calls",
+        level: int | str = "DEBUG",
+        keys: bool = False,
+    ) -> None:
+        if not isinstance(logger, (str, logging.Logger)):
+            raise ConfigurationError(f"logger must be a logger or the name of one, got {type(logger).__name__}")
+        number = logging.getLevelNamesMapping().get(level) if isinstance(level, str) else level
+        if type(number) is not int:
+            raise ConfigurationError(f"level must be the name or the number of a logging level, got {level!r}")
+        if type(keys) is not bool:
+            raise ConfigurationError(f"keys must be a bool, got {type(keys).__name__}")
+        self._logger = logging.getLogger(logger) if isinstance(logger, str) else logger
+        self._level, self._says_keys = number, keys
+        super().__init__(inner)
+
+    async def _around(self, operation: str, call: Call) -> Any:
+        start = perf_counter()
+        try:
+            outcome = await call()
+        except CancelledError:
+            self._log(self._level, operation, call, perf_counter() - start, "cancelled")
+            raise
+        except BaseException as error:
+            level = logging.WARNING if isinstance(error, StoreError) and error.retryable else logging.ERROR
+            self._log(level, operation, call, perf_counter() - start, "error", error=kind_of(error))
+            raise
+        if self._logger.isEnabledFor(self._level):
+            duration = perf_counter() - start
+            found = _found(operation, outcome)
+            size = await _size(operation, call, outcome)
+            self._log(self._level, operation, call, duration, _said(operation, outcome), found=found, size=size)
+        return outcome
+
+    def _log(self, level: int, operation: str, call: Call, duration: float, outcome: str, **more: Any) -> None:
+        if not self._logger.isEnabledFor(level):
+            return
+        is_batch = operation in _BATCHES
+        collection = legal(call.collection)
+        key = legal(call.key) if self._says_keys and not is_batch else None
+        names = "".join(f" {name!r}" for name in (collection, key) if name is not None)
+        fields = dict.fromkeys(("error", "found", "size")) | more
+        fields |= {"operation": operation, "collection": collection, "key": key, "outcome": outcome}
+        fields |= {"duration": duration, "count": len(call.arguments[1]) if is_batch else None}
+        said = fields["error"] or outcome
+        self._logger.log(level, "%s%s: %s in %.6f s", operation, names, said, duration, extra=fields)
+
+
+def _said(operation: str, outcome: Any) -> str:
+    absent = outcome is MISSING if operation == "get" else not outcome
+    if operation in _LOOKUPS:
+        return "miss" if absent else "hit"
+    return "conflict" if operation in _CONDITIONAL and absent else "ok"
+
+
+def _found(operation: str, outcome: Any) -> int | None:
+    if operation not in _BATCHES or operation == "put_many":
+        return None
+    return outcome if type(outcome) is int else len(outcome)
+
+
+async def _size(operation: str, call: Call, outcome: Any) -> int | None:
+    """Return the bytes of the values that a call put or got; None when it is about none."""
+    values: Iterable[Any] = ()
+    if operation in _WRITES:
+        values = (call.value,)
+    elif operation == "put_many":
+        values = call.items.values()
+    elif operation in ("get_many", "get_entries"):
+        values = outcome.values()
+    elif operation in ("get", "get_entry") and _said(operation, outcome) == "hit":
+        values = (outcome,)
+    else:
+        return None
+    size, turns = 0, Turns()
+    for value in values:
+        part = await size_of(value)
+        size += part
+        await turns.after(part)
+    return size
