@@ -1,0 +1,146 @@
+"""`update` and `Counter`: changes of a value that lose no other writer's change."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from ..capability import Capability, require
+from ..clock import TTL, Until, seconds
+from ..entry import Entry
+from ..errors import IntegrityError, KeyMissingError
+from ..names import check_name
+from ..protocol import AsyncKeyValue
+from ..updates import check_plain, plain_result, write_changed
+
+_SHORTEST_TTL = 1e-6
+
+
+async def update(
+    store: AsyncKeyValue,
+    collection: str,
+    key: str,
+    function: Callable[[Any], Any],
+    *,
+    initial: object = UNSET,
+    ttl: TTL | UnsetType | None = UNSET,
+) -> Any:
+    """Replace a value by what a function makes of it, losing no other writer's change, and return the new value.
+
+    Updates of one key through one store object wait for each other. When another writer, such as another process, was
+    faster, the function is called again with what that one wrote, after a short, random pause. An update costs two
+    round trips, and two more for each time that another writer was faster.
+
+    An update that ends in a `StoreTimeoutError` or a `StoreUnavailableError` may or may not have happened.
+
+    Args:
+        store: A store with `Capability.CONDITIONAL`.
+        collection: The collection.
+        key: The key.
+        function: Takes the present value and returns the new one. It is a plain function, quick, and without effects
+            of its own, for it may be called many times.
+        initial: Stands in for the present value when the key is absent.
+        ttl: When the new value expires, in seconds or as a `timedelta`, None for never. When it is not given, an
+            entry keeps its deadline, and a new one never expires.
+
+    Raises:
+        UnsupportedOperationError: The store has no conditional writes.
+        InvalidKeyError, InvalidTTLError: A name or the ttl is not legal.
+        TypeError: The function is a coroutine function, or returns something to be awaited.
+        KeyMissingError: The key is absent, and there is no initial value.
+        ConflictError: Other writers were faster every time, about 50 times in some seconds.
+        StoreError: The backend failed.
+    """
+    writable = require(store, Capability.CONDITIONAL)
+    collection, key = check_name(collection, "collection"), check_name(key, "key", store.max_key_bytes)
+    check_plain(function)
+    given = ttl if ttl is UNSET or ttl is None else seconds(ttl)
+
+    async def change(entry: Entry | None) -> tuple[object, TTL | None, Any]:
+        if entry is None and initial is UNSET:
+            raise KeyMissingError(f"key {key!r} of collection {collection!r} is absent; give initial= to begin with")
+        # A function may change its argument in place.
+        value = plain_result(function(copy.deepcopy(initial) if entry is None else entry.value))
+        return value, _left(entry) if given is UNSET else given, value
+
+    return await write_changed(writable, collection, key, change)
+
+
+class Counter:
+    """Counts exactly, however many count at once.
+
+    The count is the value of an entry. Increments by tasks of one process through one store object wait for each other;
+    those of several processes try again when another one was faster.
+
+    ```python
+    from satchel import MemoryStore
+    from satchel.coordination import Counter
+
+    visits = Counter(MemoryStore(), "visits")
+    assert await visits.increment() == 1
+    assert await visits.increment(by=10) == 11
+    assert await visits.value() == 11
+    ```
+
+    Args:
+        store: A store with `Capability.CONDITIONAL`.
+        name: The name of the counter, a key.
+        collection: The collection that holds it.
+
+    Raises:
+        UnsupportedOperationError: The store has no conditional writes.
+        InvalidKeyError: A name is not legal.
+    """
+
+    def __init__(self, store: AsyncKeyValue, name: str, *, collection: str = "counters") -> None:
+        self._store = require(store, Capability.CONDITIONAL)
+        self._name = check_name(name, "name", store.max_key_bytes)
+        self._collection = check_name(collection, "collection")
+
+    def __repr__(self) -> str:
+        return f"Counter({self._store!r}, {self._name!r}, collection={self._collection!r})"
+
+    async def increment(self, by: int = 1) -> int:
+        """Add to the count, and return the new one. It takes two round trips when no other process is faster.
+
+        Args:
+            by: How much; a negative number counts down.
+
+        Raises:
+            TypeError: It is no int.
+            SerializationError: The count would leave the 64-bit integers.
+            IntegrityError: The entry holds something else than a count.
+            ConflictError: Other writers were faster every time, about 50 times in some seconds.
+            StoreError: The backend failed. After a `StoreTimeoutError` or a `StoreUnavailableError` it may have
+                counted: an increment that is made again may count twice.
+        """
+        if type(by) is not int:
+            raise TypeError(f"by must be an int, got {type(by).__name__}")
+        count: int = await update(
+            self._store, self._collection, self._name, lambda count: self._count(count) + by, initial=0
+        )
+        return count
+
+    async def value(self) -> int:
+        """Return the count, 0 before the first increment. It takes one round trip."""
+        return self._count(await self._store.get(self._collection, self._name, 0))
+
+    async def reset(self) -> None:
+        """Begin again at 0. It takes one round trip."""
+        await self._store.delete(self._collection, self._name)
+
+    def _count(self, value: object) -> int:
+        if type(value) is not int:
+            place = f"key {self._name!r} of collection {self._collection!r}"
+            raise IntegrityError(f"{place} holds a {type(value).__name__}, which is no count")
+        return value
+
+
+def _left(entry: Entry | None) -> TTL | None:
+    """Return the time to live that keeps an entry's deadline."""
+    if entry is None or entry.ttl is None or entry.expires_at is None:
+        return None
+    return Until(max(entry.ttl, _SHORTEST_TTL), entry.expires_at.timestamp())

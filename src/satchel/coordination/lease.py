@@ -1,0 +1,275 @@
+"""`Lease`: a claim on an entry for a time, renewed while it is needed. Locks and idempotency keys stand on it.
+
+A claim is the value of the entry: a fencing token, who owns it, and until when. It is taken, renewed and ended by
+conditional writes alone, each for the version that was last seen: whoever lost it in between changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+from ..capability import Capability, require
+from ..clock import MAX_TTL, TTL, Clock, seconds
+from ..entry import Entry
+from ..errors import ConfigurationError, LockLostError, StoreError
+from ..names import check_name
+from ..protocol import AsyncKeyValue
+
+T = TypeVar("T")
+
+KEPT = 30 * 86_400.0
+"""So many seconds the entry of a lease outlives it: the fencing token goes on from there."""
+
+_RENEWALS = 3
+"""So many times in its time to live a lease is renewed."""
+_RETRIES = 12
+"""After a renewal that failed, as many are tried in that time."""
+_MICROSECONDS = 1_000_000
+_NOBODY = ""
+OWNER_BYTES = 16
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
+"""The bounds of the pauses of who waits: four reads a second on average, after the first second."""
+
+logger = logging.getLogger("satchel")
+_tasks: set[asyncio.Task[Any]] = set()
+
+
+class Claim(NamedTuple):
+    """Is what the entry of a lease says; `until` is in seconds since the Unix epoch."""
+
+    token: int
+    owner: str
+    until: float
+
+    def value(self) -> dict[str, Any]:
+        """Return the value of the entry."""
+        return {"fencing_token": self.token, "owner": self.owner, "until": self.until}
+
+
+def claim_of(value: object) -> Claim | None:
+    """Return the claim that a value says; None when it says something else."""
+    match value:
+        case {"fencing_token": int(token), "owner": str(owner), "until": float(until)}:
+            return Claim(token, owner, until)
+    return None
+
+
+@dataclass
+class Claims:
+    """Is where claims are made: entries of one collection.
+
+    Args:
+        store: A store with `Capability.CONDITIONAL`.
+        collection: The collection.
+        ttl: How long a lease holds without being renewed.
+        clock: Gives the present as seconds since the Unix epoch.
+        forgets: An ended lease leaves no entry behind, and so no fencing token.
+    """
+
+    store: AsyncKeyValue
+    collection: str
+    ttl: TTL
+    clock: Clock
+    forgets: bool
+
+    def __post_init__(self) -> None:
+        self.writable = require(self.store, Capability.CONDITIONAL)
+        self.collection = check_name(self.collection, "collection")
+        self.seconds = seconds(self.ttl)
+        self.kept = min(self.seconds + KEPT, MAX_TTL)
+        if not callable(self.clock):
+            raise ConfigurationError(f"clock must be a function that gives seconds, got {type(self.clock).__name__}")
+
+    def is_free(self, claim: Claim | None, owner: str | None = None) -> bool:
+        """Say whether an owner may take what an entry says: he may have taken it, and not have been told."""
+        return claim is None or claim.until <= self.clock() or claim.owner == owner
+
+    async def take(self, key: str, entry: Entry | None, owner: str) -> Lease | None:
+        """Take a claim that is free, in one round trip; None when somebody else was faster.
+
+        What was begun ends also when the caller is cancelled, and is then given back.
+        """
+        attempt = in_background(self._take(key, entry, owner))
+        try:
+            return await asyncio.shield(attempt)
+        except (asyncio.CancelledError, StoreError):
+            in_background(self._give_back(key, owner, attempt))
+            raise
+
+    async def _take(self, key: str, entry: Entry | None, owner: str) -> Lease | None:
+        sent, now = _loop_time(), self.clock()
+        last = None if entry is None else claim_of(entry.value)
+        # Where nothing is, the clock begins a higher count than that of an entry which was evicted or removed.
+        token = int(now * _MICROSECONDS) if last is None else last.token + 1
+        claim = Claim(token, owner, now + self.seconds)
+        if entry is None:
+            version = await self.writable.put_if_absent(self.collection, key, claim.value(), ttl=self.kept)
+        else:
+            version = await self.writable.compare_and_put(
+                self.collection, key, claim.value(), version=entry.version, ttl=self.kept
+            )
+        return None if version is None else Lease(self, key, claim, version, sent + self.seconds)
+
+    async def _give_back(self, key: str, owner: str, attempt: asyncio.Task[Lease | None]) -> None:
+        await asyncio.wait([attempt])
+        try:
+            entry = await self.store.get_entry(self.collection, key)
+            claim = None if entry is None else claim_of(entry.value)
+            if entry is not None and claim is not None and claim.owner == owner:
+                await Lease(self, key, claim, entry.version, _loop_time() + self.seconds).end()
+        except Exception as error:
+            logger.debug("%s was not given back, and will lapse: %s", self.place(key), error)
+
+    def place(self, key: str) -> str:
+        """Return how messages call an entry."""
+        return f"key {key!r} of collection {self.collection!r}"
+
+
+class Lease:
+    """Is a claim that was taken.
+
+    Attributes:
+        claim: What the entry says.
+        deadline: When it lapses, on the clock of the event loop: counted from before the request was sent.
+    """
+
+    def __init__(self, claims: Claims, key: str, claim: Claim, version: str, deadline: float) -> None:
+        self._claims, self._key = claims, key
+        self.claim, self._version, self.deadline = claim, version, deadline
+        self._renewing: asyncio.Task[None] | None = None
+        self._limit: asyncio.Timeout | None = None
+        self._trouble: Exception | None = None
+        self._lost = False
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether it was lost, as far as this process can know."""
+        return self._lost or _loop_time() >= self.deadline
+
+    def start(self) -> None:
+        """Renew it from now on."""
+        self._renewing = in_background(self._renew_until_lapsed())
+
+    def stop(self) -> None:
+        """Renew it no more."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Hold it for the length of a block. When it lapses the block is cancelled, and ends in `LockLostError`.
+
+        A cancellation from outside passes as it is. So does an error of the block.
+        """
+        limit = self._limit = asyncio.timeout_at(self.deadline)
+        try:
+            async with limit:
+                yield
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise self._loss() from self._trouble or error
+        finally:
+            self._limit = None
+            self.stop()
+        if limit.expired():  # the block went on in spite of its cancellation
+            raise self._loss() from self._trouble
+
+    async def replace(self, value: object, ttl: float) -> None:
+        """Write another value in place of the claim, in one round trip.
+
+        Raises:
+            LockLostError: It has lapsed, or somebody else has it.
+        """
+        store, names = self._claims.writable, (self._claims.collection, self._key)
+        while True:
+            self._check()
+            version = await store.compare_and_put(*names, value, version=self._version, ttl=ttl)
+            if version is not None:
+                self._version = version
+                return
+            entry = await store.get_entry(*names)
+            if entry is not None and entry.value == value:
+                self._version = entry.version  # an earlier attempt, whose answer was lost
+                return
+            self._check_entry(entry)
+
+    async def end(self) -> None:
+        """Let others take it, in one round trip.
+
+        Raises:
+            LockLostError: It has lapsed, or somebody else has it.
+        """
+        if not self._claims.forgets:
+            await self.replace(self.claim._replace(owner=_NOBODY, until=0.0).value(), self._claims.kept)
+            return
+        self._check()
+        store, names = self._claims.writable, (self._claims.collection, self._key)
+        while not await store.compare_and_delete(*names, version=self._version):
+            self._check_entry(await store.get_entry(*names))
+            self._check()
+
+    def _check(self) -> None:
+        if self.lapsed:
+            raise self._loss() from self._trouble
+
+    def _check_entry(self, entry: Entry | None) -> None:
+        """Take note of the version that an own write, whose answer was lost, has given to the entry."""
+        claim = None if entry is None else claim_of(entry.value)
+        if entry is None or claim is None or claim[:2] != self.claim[:2]:
+            self._lost = True
+            raise self._loss()
+        self._version = entry.version
+
+    def _loss(self) -> LockLostError:
+        return LockLostError(
+            f"the lease on {self._claims.place(self._key)} was lost: it was not renewed within "
+            f"{self._claims.seconds:g} s, or somebody else has it"
+        )
+
+    async def _renew_until_lapsed(self) -> None:
+        length = self._claims.seconds
+        pause = length / _RENEWALS
+        while not self.lapsed:
+            await asyncio.sleep(pause)
+            try:
+                async with asyncio.timeout_at(self.deadline):
+                    await self._renew()
+                self._trouble, pause = None, length / _RENEWALS
+            except Exception as error:  # whatever it is, there is time to try again until the lease lapses
+                self._trouble = error
+                pause = length / _RETRIES
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(_loop_time())
+
+    async def _renew(self) -> None:
+        sent, length = _loop_time(), self._claims.seconds
+        claim = self.claim._replace(until=self._claims.clock() + length)
+        await self.replace(claim.value(), self._claims.kept)
+        self._check()  # an answer that comes too late does not bring it back
+        self.deadline = sent + length
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(self.deadline)
+
+
+def new_owner() -> str:
+    """Return the name of a new owner: each attempt to get a lease is one, also after a fork."""
+    return secrets.token_hex(OWNER_BYTES)
+
+
+def in_background(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Start work that goes on whatever becomes of its caller."""
+    task = asyncio.get_running_loop().create_task(work)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    return task
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,174 @@
+"""`Once`: what has an idempotency key is carried out once, and every caller gets its result."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from msgspec import UNSET
+
+from ..clock import TTL, Clock, seconds, system_clock
+from ..entry import Entry
+from ..errors import IntegrityError, SatchelError, SerializationError, StoreError, ValueTooLargeError
+from ..names import check_name
+from ..one_at_a_time import one_at_a_time
+from ..protocol import AsyncKeyValue
+from ..updates import random_pause
+from .lease import LONGEST_PAUSE, OWNER_BYTES, SHORTEST_PAUSE, Claims, Lease, claim_of, in_background, new_owner
+
+T = TypeVar("T")
+
+logger = logging.getLogger("satchel")
+
+
+class Once:
+    """Carries out a function once for each idempotency key, and gives its result to every caller.
+
+    The first caller claims the key, runs the function, and records what it returns. Others, also in other processes,
+    wait for the result, or get the one that was recorded.
+
+    ```python
+    from satchel import MemoryStore
+    from satchel.coordination import Once
+
+    once = Once(MemoryStore(), ttl=86_400)
+
+    async def charge():
+        return {"charged": 100}
+
+    assert await once.run("order-17", charge) == {"charged": 100}
+    assert await once.run("order-17", charge) == {"charged": 100}    # from the record: nothing is charged again
+    ```
+
+    What is promised:
+
+    * While a result is recorded, the function is not run.
+    * While one caller holds the claim on a key, no other runs the function. The claim is renewed as long as the
+      function runs; when it cannot be renewed in time, the function is cancelled, and `run` raises `LockLostError`.
+    * A failed run, or one that was cancelled, records nothing: its caller gets the error, and the next one runs the
+      function again.
+    * When the process of a claim ends, or stops for longer than `claim_ttl`, its claim lapses, and another caller runs
+      the function again. What a stopped process returns later is not recorded.
+
+    So a function runs at most once for each claim, and more than once when a claim was lost on the way: between its
+    effects outside and the record of its result no store can help. Give the key to what it calls, where that takes one.
+    Whether a claim has lapsed is told by the clocks of the hosts, as with `Lock`.
+
+    A function must not run the key that it is run for: it would wait for itself.
+
+    A first run takes three round trips (read, claim, record), and one more for each third of `claim_ttl`; a later one
+    takes one, a failed one three. Who waits reads about four times a second; callers in one process and over one store
+    object wait in a queue, of which only the first reads.
+
+    Args:
+        store: A store with `Capability.CONDITIONAL`.
+        ttl: How long a result is kept, in seconds or as a `timedelta`.
+        claim_ttl: How long a claim holds without being renewed.
+        collection: The collection that holds claims and results.
+        clock: Gives the present as seconds since the Unix epoch.
+
+    Raises:
+        UnsupportedOperationError: The store has no conditional writes.
+        InvalidKeyError, InvalidTTLError: A name or a time to live is not legal.
+    """
+
+    def __init__(
+        self,
+        store: AsyncKeyValue,
+        *,
+        ttl: TTL = 86_400,
+        claim_ttl: TTL = 30,
+        collection: str = "once",
+        clock: Clock = system_clock,
+    ) -> None:
+        self._claims = Claims(store, collection, claim_ttl, clock, forgets=True)
+        self._ttl = seconds(ttl)
+
+    def __repr__(self) -> str:
+        return f"Once({self._claims.store!r}, collection={self._claims.collection!r})"
+
+    async def run(self, key: str, function: Callable[[], Awaitable[T]]) -> T:
+        """Return the result that is recorded for a key, or run the function and record what it returns.
+
+        Args:
+            key: The idempotency key: whoever gives the same gets the same result.
+            function: Is called without arguments and awaited. What it returns is a value that the store takes, nested
+                one level less deep; None is one.
+
+        Raises:
+            LockLostError: The claim was lost while the function ran: others may run it as well.
+            SerializationError, ValueTooLargeError: The function was run, and its result cannot be recorded. The next
+                caller runs it again.
+            IntegrityError: The entry holds something else than a claim or a result.
+            StoreError: The backend failed. When the function has been run then, the claim lapses, and the next caller
+                runs it again.
+        """
+        claims, key = self._claims, check_name(key, "key", self._claims.store.max_key_bytes)
+        entry = await claims.store.get_entry(claims.collection, key)
+        result = self._result(key, entry)
+        if result is not UNSET:
+            return result  # type: ignore[no-any-return]  # what this key's function returned before
+        owner = new_owner()
+        async with one_at_a_time(claims.store, claims.collection, key):
+            attempt = 0
+            while (lease := await self._claim(key, entry, owner)) is None:
+                if attempt:
+                    await asyncio.sleep(random_pause(attempt, SHORTEST_PAUSE, LONGEST_PAUSE))
+                attempt += 1
+                entry = await claims.store.get_entry(claims.collection, key)
+                result = self._result(key, entry)
+                if result is not UNSET:
+                    return result  # type: ignore[no-any-return]  # as above
+            return await self._execute(lease, function)
+
+    async def _claim(self, key: str, entry: Entry | None, owner: str) -> Lease | None:
+        free = self._claims.is_free(None if entry is None else claim_of(entry.value), owner)
+        return await self._claims.take(key, entry, owner) if free else None
+
+    async def _execute(self, lease: Lease, function: Callable[[], Awaitable[T]]) -> T:
+        lease.start()
+        try:
+            async with lease.kept():
+                result = await function()
+        except BaseException:
+            await asyncio.shield(in_background(_let_go(lease)))
+            raise
+        # The work is done: that its caller is cancelled now must not make another one do it again.
+        await asyncio.shield(in_background(self._record(lease, result)))
+        return result
+
+    async def _record(self, lease: Lease, result: object) -> None:
+        owner = lease.claim.owner
+        value = bytes.fromhex(owner) + result if type(result) is bytes else {"owner": owner, "result": result}
+        attempt = 0
+        while True:
+            try:
+                return await lease.replace(value, self._ttl)
+            except StoreError as error:
+                if not error.retryable:
+                    raise
+            except (SerializationError, ValueTooLargeError):
+                await _let_go(lease)
+                raise
+            attempt += 1
+            await asyncio.sleep(random_pause(attempt, SHORTEST_PAUSE, LONGEST_PAUSE))
+
+    def _result(self, key: str, entry: Entry | None) -> Any:
+        """Return the result that an entry holds, UNSET where it holds a claim or is absent."""
+        if entry is None or claim_of(entry.value) is not None:
+            return UNSET
+        match entry.value:
+            case bytes(value) if len(value) >= OWNER_BYTES:
+                return value[OWNER_BYTES:]
+            case {"owner": str(), "result": result}:
+                return result
+        raise IntegrityError(f"{self._claims.place(key)} holds something that no Once wrote")
+
+
+async def _let_go(lease: Lease) -> None:
+    try:
+        await lease.end()
+    except SatchelError as error:
+        logger.debug("a claim was not given back, and lapses by itself: %s", error)
