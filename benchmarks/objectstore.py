@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from types import ModuleType
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -19,14 +17,13 @@ import msgspec
 import obstore
 from obstore.store import S3Store
 
-from benchmarks.harness import Contender, Report, Work
-from benchmarks.value import PROFILE
+from benchmarks.harness import Report
+from benchmarks.network import compare, stand_in_for_aioboto3
 from satchel.base import Outcome, Wrote
 from satchel.envelope import Record
 from satchel.names import Ref
 from satchel.stores.objectstore import ObjectStore
 
-KEYS = [f"user:{number}" for number in range(320)]
 STEPS = {1: 80, 32: 320}
 
 
@@ -53,13 +50,13 @@ class PlainStore:
 
     async def get(self, collection: str, key: str) -> Any:
         try:
-            answer = await obstore.get_async(self._client, f"{collection}/{key}")
+            answer = await obstore.get_async(self._client, f"plain/{collection}/{key}")
         except FileNotFoundError:
             return None
         return self._decode(await answer.bytes_async())
 
-    async def put(self, collection: str, key: str, value: object) -> None:
-        await obstore.put_async(self._client, f"{collection}/{key}", self._encode(value))
+    async def put(self, collection: str, key: str, value: object, *, ttl: int) -> None:  # noqa: ARG002  # S3 has none
+        await obstore.put_async(self._client, f"plain/{collection}/{key}", self._encode(value))
 
 
 def place() -> tuple[str, dict[str, str]]:
@@ -89,11 +86,7 @@ async def plain() -> AsyncIterator[PlainStore]:
 
 @asynccontextmanager
 async def peer() -> AsyncIterator[Any]:
-    """Give py-key-value-aio's store. It imports aioboto3, which needs an older aiobotocore, only to make a client."""
-    for name in ("aioboto3", "aioboto3.session"):
-        module = ModuleType(name)
-        module.Session = aiobotocore.session.AioSession  # type: ignore[attr-defined]  # modules take any attribute
-        sys.modules.setdefault(name, module)
+    stand_in_for_aioboto3()
     from key_value.aio.stores.s3 import S3Store as PeerStore  # noqa: PLC0415  # after the line above
 
     bucket, options = place()
@@ -104,41 +97,6 @@ async def peer() -> AsyncIterator[Any]:
         yield store
 
 
-def using(make: Any, verb: str) -> Contender:
-    @asynccontextmanager
-    async def contender() -> AsyncIterator[Work]:
-        opened: AbstractAsyncContextManager[Any] = make()
-        async with opened as store:
-            for key in KEYS:
-                await _call(store, "put", make.__name__, key)
-
-            async def work(steps: range) -> None:
-                for step in steps:
-                    await _call(store, verb, make.__name__, KEYS[step])
-
-            yield work
-
-    return contender
-
-
-def _call(store: Any, verb: str, collection: str, key: str) -> Awaitable[Any]:
-    value = (PROFILE,) if verb == "put" else ()
-    method = getattr(store, verb)
-    called: Awaitable[Any] = (
-        method(collection, key, *value)
-        if isinstance(store, (ObjectStore, PlainStore))
-        else method(key, *value, collection=collection)
-    )
-    return called
-
-
 def run(report: Report) -> None:
-    for verb in ("put", "get"):
-        contenders = {
-            "plain obstore": using(plain, verb),
-            "satchel": using(satchel, verb),
-            "satchel, in batches": using(batched, verb),
-            "py-key-value-aio": using(peer, verb),
-        }
-        for tasks, steps in STEPS.items():
-            report.compare(verb, contenders, steps=steps, tasks=tasks)
+    makers = {"plain obstore": plain, "satchel": satchel, "satchel, in batches": batched, "py-key-value-aio": peer}
+    compare(report, makers, STEPS)

@@ -6,19 +6,17 @@ The server is the one of SATCHEL_TEST_POSTGRESQL_URL; `export $(python3 scripts/
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import time
 from typing import Any, Self
 
 import asyncpg
 import msgspec
 from key_value.aio.stores.postgresql import PostgreSQLStore as PeerStore
 
-from benchmarks.harness import Contender, Report, Work
-from benchmarks.value import PROFILE
+from benchmarks.harness import Report
+from benchmarks.network import compare
 from satchel.stores.postgresql import PostgreSQLStore
 
-KEYS = [f"user:{number}" for number in range(2_000)]
 STEPS = {1: 200, 32: 1_600}
 
 
@@ -41,12 +39,13 @@ class PlainStore:
         self._pool = await asyncpg.create_pool(url(), min_size=1, max_size=10, reset=self.reset)
         await self._pool.execute(f"DROP TABLE IF EXISTS {self.table}")
         await self._pool.execute(
-            f"CREATE TABLE {self.table} (collection text, key text, value bytea, PRIMARY KEY (collection, key))"
+            f"CREATE TABLE {self.table} "
+            "(collection text, key text, value bytea, deadline float, PRIMARY KEY (collection, key))"
         )
-        self._get = f"SELECT value FROM {self.table} WHERE collection = $1 AND key = $2"  # noqa: S608  # it is ours
+        self._get = f"SELECT value FROM {self.table} WHERE collection = $1 AND key = $2 AND deadline > $3"  # noqa: S608  # it is ours
         self._put = (
-            f"INSERT INTO {self.table} VALUES ($1, $2, $3) "  # noqa: S608  # it is ours
-            "ON CONFLICT (collection, key) DO UPDATE SET value = excluded.value"
+            f"INSERT INTO {self.table} VALUES ($1, $2, $3, $4) "  # noqa: S608  # it is ours
+            "ON CONFLICT (collection, key) DO UPDATE SET value = excluded.value, deadline = excluded.deadline"
         )
         return self
 
@@ -55,11 +54,11 @@ class PlainStore:
         await self._pool.close()
 
     async def get(self, collection: str, key: str) -> Any:
-        value = await self._pool.fetchval(self._get, collection, key)
+        value = await self._pool.fetchval(self._get, collection, key, time.time())
         return None if value is None else self._decode(value)
 
-    async def put(self, collection: str, key: str, value: object) -> None:
-        await self._pool.execute(self._put, collection, key, self._encode(value))
+    async def put(self, collection: str, key: str, value: object, *, ttl: int) -> None:
+        await self._pool.execute(self._put, collection, key, self._encode(value), time.time() + ttl)
 
 
 class BareStore(PlainStore):
@@ -83,45 +82,11 @@ class Store(PostgreSQLStore):
         await super().__aexit__(*error)
 
 
-class Peer(PeerStore):
-    """py-key-value-aio's, called with the order of arguments that the others have."""
-
-    def __init__(self) -> None:
-        super().__init__(url=url(), table_name="peer")
-
-
-def using(make: Callable[[], Any], verb: Callable[[Any], Callable[[str], Awaitable[Any]]]) -> Contender:
-    @asynccontextmanager
-    async def contender() -> AsyncIterator[Work]:
-        async with make() as store:
-            for key in KEYS:
-                await _put(store)(key)
-            call = verb(store)
-
-            async def work(steps: range) -> None:
-                for step in steps:
-                    await call(KEYS[step])
-
-            yield work
-
-    return contender
-
-
-def _put(store: Any) -> Callable[[str], Awaitable[None]]:
-    if isinstance(store, Peer):
-        return lambda key: store.put(key, PROFILE, collection="users")
-    return lambda key: store.put("users", key, PROFILE)
-
-
-def _get(store: Any) -> Callable[[str], Awaitable[Any]]:
-    if isinstance(store, Peer):
-        return lambda key: store.get(key, collection="users")
-    return lambda key: store.get("users", key)
-
-
 def run(report: Report) -> None:
-    makers = {"plain asyncpg": PlainStore, "without its reset": BareStore, "satchel": Store, "py-key-value-aio": Peer}
-    for title, verb in (("put", _put), ("get", _get)):
-        contenders = {name: using(make, verb) for name, make in makers.items()}
-        for tasks, steps in STEPS.items():
-            report.compare(title, contenders, steps=steps, tasks=tasks)
+    makers = {
+        "plain asyncpg": PlainStore,
+        "without its reset": BareStore,
+        "satchel": Store,
+        "py-key-value-aio": lambda: PeerStore(url=url(), table_name="peer"),
+    }
+    compare(report, makers, STEPS)
