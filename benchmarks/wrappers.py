@@ -12,13 +12,16 @@ from satchel import MemoryStore
 from satchel.wrappers import (
     BaseWrapper,
     Call,
+    CompressionWrapper,
     DefaultValueWrapper,
+    EncryptionWrapper,
     LimitSizeWrapper,
     PrefixCollectionsWrapper,
     PrefixKeysWrapper,
     ReadOnlyWrapper,
     RoutingStore,
     SanitizationWrapper,
+    SigningWrapper,
     SingleCollectionWrapper,
     StatisticsWrapper,
     TTLWrapper,
@@ -60,6 +63,9 @@ WRAPPERS: dict[str, tuple[Callable[[Any], Any], float | None]] = {
         lambda inner: RoutingStore(inner, others=[MemoryStore()], route=lambda _, __: inner),
         0.5,
     ),
+    "CompressionWrapper, below its threshold": (CompressionWrapper, None),
+    "EncryptionWrapper": (lambda inner: EncryptionWrapper(inner, key=bytes(32)), None),
+    "SigningWrapper": (lambda inner: SigningWrapper(inner, key=bytes(32)), None),
     "SanitizationWrapper": (lambda inner: SanitizationWrapper(inner, preset="redis-v1"), None),
 }
 
