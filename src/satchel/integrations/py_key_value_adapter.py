@@ -16,7 +16,7 @@ from ..clock import seconds
 from ..codec import LARGE, MAX_DEPTH, REFUSED, room_left, rough_size
 from ..protocol import AsyncKeyValue, SupportsEverything
 from ..threads import in_worker
-from .py_key_value_errors import raising_theirs
+from .py_key_value_errors import NoTTLError, raising_theirs
 
 _DEFAULT_COLLECTION = "default_collection"
 _MOST_NAMES = 10_000
@@ -222,7 +222,7 @@ def _seconds(ttl: object) -> float | None:
             return seconds(float(ttl))
     except (ValueError, OverflowError) as error:  # satchel's own is a ValueError
         raise InvalidTTLError(ttl) from error
-    raise InvalidTTLError(ttl, {"type": type(ttl).__name__})
+    raise NoTTLError(ttl, {"type": type(ttl).__name__})
 
 
 def _text(name: object, what: str) -> str:
@@ -240,16 +240,14 @@ def _texts(keys: object) -> list[str]:
 def _most(limit: int | None) -> int:
     if limit is not None and limit < 0:
         raise ValueError(f"limit must be None or an int of at least 0, got {limit!r}")
-    return min(limit or _MOST_NAMES, _MOST_NAMES)
+    return _MOST_NAMES if limit is None else min(limit, _MOST_NAMES)
 
 
 async def _listed(names: AsyncIterator[str], most: int) -> list[str]:
     listed: list[str] = []
     try:
-        async for name in names:
+        while len(listed) < most and (name := await anext(names, None)) is not None:
             listed.append(name)
-            if len(listed) >= most:
-                break
     finally:
         if isinstance(names, AsyncGenerator):
             await names.aclose()

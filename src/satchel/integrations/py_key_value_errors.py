@@ -17,6 +17,10 @@ class TooLargeError(theirs.ValueTooLargeError):
         theirs.KeyValueOperationError.__init__(self, message)
 
 
+class NoTTLError(theirs.InvalidTTLError, TypeError):
+    """Says that a ttl is no number: `put` of py-key-value raises one of the two, `put_many` the other."""
+
+
 _AS_THEIRS: tuple[tuple[type[ours.SatchelError], type[theirs.BaseKeyValueError]], ...] = (
     (ours.InvalidKeyError, theirs.InvalidKeyError),
     (ours.SerializationError, theirs.SerializationError),
