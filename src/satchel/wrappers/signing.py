@@ -49,6 +49,4 @@ class SigningWrapper(SealingWrapper):
 
 
 def _signature(key: bytes, associated: bytes, body: bytes) -> bytes:
-    made = hmac.new(key, associated, "sha256")
-    made.update(body)
-    return made.digest()
+    return hmac.digest(key, associated + body, "sha256")
