@@ -19,7 +19,7 @@ from satchel import (
 from satchel.testing.cases import ACCEPTED_VALUES, identical
 from satchel.threads import tally
 from satchel.wrappers import CompressionWrapper
-from tests.golden.wrappers.frames import REF, VALUES, WRAPPERS, path_of
+from tests.golden.wrappers.frames import REF, VALUES, WRAPPERS, documented, path_of
 
 ALGORITHMS = ["zstd", "gzip", "lz4"]
 TEXT = "the same words over and over, " * 200
@@ -209,6 +209,12 @@ async def test_golden_frames_are_read(name):
     # A name is no part of these frames: an entry can be renamed beneath.
     await inner.put("other", "name", path_of(name).read_bytes())
     assert identical(await store.get("other", "name"), VALUES[name])
+
+
+async def test_the_frame_in_the_documentation_is_made():
+    inner = MemoryStore()
+    await CompressionWrapper(inner).put("c", "k", b"\x89C abc")
+    assert await inner.get("c", "k") == documented("89 43")
 
 
 def test_every_golden_frame_is_known():

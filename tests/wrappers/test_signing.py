@@ -5,7 +5,7 @@ import pytest
 
 from satchel import IntegrityError, MemoryStore
 from satchel.wrappers import SigningWrapper
-from tests.golden.wrappers.frames import KEY
+from tests.golden.wrappers.frames import KEY, documented
 
 
 def frame(body, *, collection=b"c", key=b"k", kind=0, secret=KEY):
@@ -23,6 +23,12 @@ async def test_frames_made_as_the_format_says_are_read_and_made():
         assert await store.get("c", "k") == value
         await store.put("c", "k", value)
         assert await inner.get("c", "k") == frame(body, kind=kind)
+
+
+async def test_the_frame_in_the_documentation_is_made():
+    inner = MemoryStore()
+    await SigningWrapper(inner, key=KEY).put("c", "k", [1, 2.5, None])
+    assert await inner.get("c", "k") == documented("89 48")
 
 
 async def test_a_value_stays_readable():

@@ -5,6 +5,7 @@ released, stays readable for ever, and a file that cannot be read any more means
 """
 
 import asyncio
+import re
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -44,6 +45,13 @@ VALUES = {
 
 def path_of(name: str) -> Path:
     return Path(__file__).parent / f"{name}.bin"
+
+
+def documented(magic: str) -> bytes:
+    """Return the example of a frame in the page of the format."""
+    page = Path(__file__).parents[3] / "docs" / "format.md"
+    (example,) = re.findall(rf"^```text\n({magic} +#.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    return bytes.fromhex(re.sub("#.*", "", example))
 
 
 async def frame_of(name: str) -> bytes:
