@@ -116,6 +116,17 @@ async def test_a_value_that_unpacks_to_much_is_decoded_in_a_worker_thread():
     assert tally.calls == before + 1
 
 
+@pytest.mark.parametrize("value", [TEXT * 3, TEXT.encode() * 3])
+async def test_a_slow_level_goes_to_a_worker_thread_sooner(value):
+    for level, calls in {3: 0, 12: 0, 13: 1, 19: 1}.items():
+        before = tally.calls
+        store = CompressionWrapper(MemoryStore(), level=level)
+        await store.put("c", "k", value)
+        assert tally.calls == before + calls
+        assert await store.get("c", "k") == value
+        assert tally.calls == before + calls
+
+
 async def test_a_value_beyond_max_size_is_put_without_being_compressed():
     inner = MemoryStore()
     store = CompressionWrapper(inner, max_size=6001)

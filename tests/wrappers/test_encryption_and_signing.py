@@ -4,6 +4,8 @@ import base64
 import random
 import secrets
 import struct
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -256,6 +258,13 @@ async def test_values_are_compressed_before_they_are_sealed(kind):
     await store.put("c", "k", "the same words " * 1000)
     assert (await store.get_entry("c", "k")).size < 200
     assert await store.get("c", "k") == "the same words " * 1000
+
+
+def test_importing_the_wrappers_imports_no_package_that_few_need():
+    program = "import sys, satchel.wrappers; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "satchel" in done.stdout.split()
+    assert not {"cryptography", "backports", "lz4"} & set(done.stdout.split())
 
 
 @both

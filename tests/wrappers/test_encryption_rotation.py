@@ -251,3 +251,14 @@ async def test_a_store_that_lacks_what_it_needs_says_so(kind):
         store = kind(inner, key=NEW, other_keys=[OLD])
         with pytest.raises(UnsupportedOperationError, match=f"{kind.__name__}.* rotate.*{lacking}"):
             await store.rotate()
+
+
+async def test_a_store_that_turns_out_to_lack_it_says_so_too(kind):
+    class Lacking(MemoryStore):
+        async def compare_and_put(self, *arguments, **named):
+            raise UnsupportedOperationError("this server has no conditional writes")
+
+    inner = Lacking()
+    await kind(inner, key=OLD).put("c", "k", 1)
+    with pytest.raises(UnsupportedOperationError, match="this server has no"):
+        await kind(inner, key=NEW, other_keys=[OLD]).rotate()

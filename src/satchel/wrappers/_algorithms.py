@@ -52,6 +52,7 @@ class Kind:
         number: Stands for it in frames.
         levels: The levels that it takes.
         level: The one that it takes by default.
+        slow_level: From this one on, packing 64 KiB takes long enough to hold up the event loop.
         load: Imports it; raises `ModuleNotFoundError` where its package is not installed.
         package: What has to be installed.
     """
@@ -59,6 +60,7 @@ class Kind:
     number: int
     levels: range
     level: int
+    slow_level: int
     load: Callable[[], Algorithm]
     package: str = ""
 
@@ -114,8 +116,8 @@ def _to_the_end(decompressor: Any, unpacked: bytes) -> bytes | None:
 
 
 ALGORITHMS = {
-    "zstd": Kind(1, range(-7, 23), 3, _zstd, "backports.zstd"),
-    "gzip": Kind(2, range(1, 10), 6, _gzip),
-    "lz4": Kind(3, range(17), 0, _lz4, "lz4"),
+    "zstd": Kind(1, range(-7, 23), 3, 13, _zstd, "backports.zstd"),
+    "gzip": Kind(2, range(1, 10), 6, 10, _gzip),
+    "lz4": Kind(3, range(17), 0, 17, _lz4, "lz4"),
 }
 """By their names. A number keeps its meaning for ever."""

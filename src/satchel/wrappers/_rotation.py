@@ -11,11 +11,20 @@ from typing import Any
 from ..capability import Capability
 from ..clock import Until
 from ..entry import Entry
-from ..errors import BatchError, ConflictError, SatchelError, StoreError, UnsupportedOperationError
+from ..errors import (
+    BatchError,
+    ConflictError,
+    IntegrityError,
+    SatchelError,
+    SerializationError,
+    UnsupportedOperationError,
+    ValueTooLargeError,
+)
 from ..names import Ref
 from .base import BaseWrapper
 
 _NEEDED = Capability.ENUMERATE_COLLECTIONS | Capability.ENUMERATE_KEYS | Capability.CONDITIONAL
+_OF_ONE_ENTRY = (IntegrityError, SerializationError, ValueTooLargeError)
 _PAGE = 32
 _ATTEMPTS = 10
 _MOST_ERRORS = 100
@@ -61,7 +70,7 @@ class Rotates(BaseWrapper):
 
         Raises:
             UnsupportedOperationError: The inner store cannot list, or has no conditional writes.
-            StoreError: The backend failed.
+            StoreError: The backend failed. What was done by then stays done.
         """
         lacking = _NEEDED & ~self.capabilities
         if lacking:
@@ -84,7 +93,7 @@ class Rotates(BaseWrapper):
             )
             keys = []
             for key, outcome in zip(entries, outcomes, strict=True):
-                if isinstance(outcome, SatchelError) and not isinstance(outcome, StoreError):
+                if isinstance(outcome, _OF_ONE_ENTRY):
                     failed[key] = outcome
                 elif isinstance(outcome, BaseException):
                     raise outcome
@@ -110,7 +119,7 @@ class Rotates(BaseWrapper):
         try:
             return await self._inner.get_entries(collection, keys)
         except BatchError as error:
-            if any(isinstance(one, StoreError) for one in error.failed.values()):
+            if not all(isinstance(one, _OF_ONE_ENTRY) for one in error.failed.values()):
                 raise
             failed |= error.failed
             return await self._inner.get_entries(collection, [key for key in keys if key not in failed])

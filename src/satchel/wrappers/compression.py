@@ -65,6 +65,7 @@ class CompressionWrapper(BaseWrapper):
             if type(size) is not int or size < 1:
                 raise ConfigurationError(f"{name} must be an int of at least 1, got {size!r}")
         self._number, self._level = kind.number, kind.level if level is None else level
+        self._large = LARGE if self._level < kind.slow_level else LARGE // 8
         self._threshold, self._max_size = threshold, max_size
         self._loaded = {kind.number: kind.loaded()}
         super().__init__(inner)
@@ -74,7 +75,7 @@ class CompressionWrapper(BaseWrapper):
             body = body_if_small(value)
         except SerializationError:
             return value  # the inner store refuses it too, or has a codec that keeps it
-        return IN_WORKER if body is None else self._framed(value, *body)
+        return IN_WORKER if body is None or len(body[1]) >= self._large else self._framed(value, *body)
 
     def _encode(self, ref: Ref, value: object) -> object:
         try:
