@@ -68,3 +68,9 @@ class Listing(FlakyStore):
     async def _collections(self, now):
         async for page in self._keys("c", "", now):
             yield page
+
+
+async def collect(found, listing):
+    """Add what a listing gives to a list, until it ends or fails."""
+    async for name in listing:
+        found.append(name)

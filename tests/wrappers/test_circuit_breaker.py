@@ -17,7 +17,7 @@ from satchel import (
 from satchel.errors import CircuitOpenError
 from satchel.testing import FakeClock, FlakyStore
 from satchel.wrappers import CircuitBreakerWrapper, PrefixKeysWrapper, RetryWrapper
-from tests.wrappers.failing import Failing, Listing
+from tests.wrappers.failing import Failing, Listing, collect
 from tests.wrappers.test_retry import VERBS, Pauses
 
 
@@ -236,12 +236,10 @@ async def test_steps_of_a_listing_count_too(clock):
     store = breaking(Listing("abc", fail_at=[2]), clock, failures=1)
     found = []
     with pytest.raises(StoreUnavailableError):
-        async for key in store.keys("c"):
-            found.append(key)
+        await collect(found, store.keys("c"))
     assert (found, store.state) == (["a", "b"], "open")
     with pytest.raises(CircuitOpenError, match="keys of"):
-        async for key in store.keys("c"):
-            found.append(key)
+        await collect(found, store.keys("c"))
 
 
 async def test_a_circuit_that_opens_ends_the_attempts(clock):

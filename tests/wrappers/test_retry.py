@@ -18,7 +18,7 @@ from satchel import (
 from satchel.errors import CircuitOpenError
 from satchel.testing import FlakyStore
 from satchel.wrappers import PrefixKeysWrapper, RetryWrapper
-from tests.wrappers.failing import Failing, Listing
+from tests.wrappers.failing import Failing, Listing, collect
 
 
 class Pauses(list):
@@ -123,7 +123,7 @@ async def test_after_the_last_attempt_the_failure_is_raised_with_the_callers_nam
 async def test_the_deadline_cuts_off_what_hangs():
     inner = Failing()
     inner.hang = asyncio.Event()
-    with pytest.raises(StoreTimeoutError, match="no success within 0.02 s") as failure:
+    with pytest.raises(StoreTimeoutError, match=r"no success within 0\.02 s") as failure:
         await RetryWrapper(inner, deadline=0.02).get("c", "k")
     assert (failure.value.operation, failure.value.collection, failure.value.key) == ("get", "c", "k")
     assert failure.value.retryable
@@ -148,7 +148,7 @@ async def test_of_a_put_many_only_the_keys_that_failed_are_sent_again():
     inner.failing = {"b": [lost(), lost()], "d": [lost()]}
     await retrying(inner).put_many("c", dict.fromkeys("abcd", 1))
     assert inner.asked == [("write", ["a", "b", "c", "d"]), ("write", ["b", "d"]), ("write", ["b"])]
-    assert await inner.get_many("c", "a b c d".split()) == dict.fromkeys("abcd", 1)
+    assert await inner.get_many("c", ["a", "b", "c", "d"]) == dict.fromkeys("abcd", 1)
 
 
 async def test_a_put_many_says_in_the_end_which_keys_failed():
@@ -277,8 +277,7 @@ async def test_a_listing_that_has_given_a_name_fails_rather_than_end_early_or_re
     store = retrying(Listing("abc", fail_at=[2]))
     found = []
     with pytest.raises(StoreUnavailableError):
-        async for key in store.keys("c"):
-            found.append(key)
+        await collect(found, store.keys("c"))
     assert found == ["a", "b"]
     assert store._sleep == []
 
