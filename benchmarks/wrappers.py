@@ -9,13 +9,17 @@ from typing import Any
 from benchmarks.harness import Contender, Report, Work
 from benchmarks.value import POST
 from satchel import MemoryStore
+from satchel.integrations.opentelemetry import OpenTelemetryWrapper
 from satchel.wrappers import (
     BaseWrapper,
     Call,
     CompressionWrapper,
     DefaultValueWrapper,
     EncryptionWrapper,
+    Event,
+    EventsWrapper,
     LimitSizeWrapper,
+    LoggingWrapper,
     PrefixCollectionsWrapper,
     PrefixKeysWrapper,
     ReadOnlyWrapper,
@@ -45,12 +49,22 @@ class ReadsOnly(ReadOnlyWrapper):
         self.__dict__["put"] = inner.put  # so that there is something to read
 
 
+def followed(inner: Any) -> EventsWrapper:
+    store = EventsWrapper(inner)
+    store.subscribe(Event, lambda _: None)
+    return store
+
+
 WRAPPERS: dict[str, tuple[Callable[[Any], Any], float | None]] = {
     "MemoryStore": (lambda inner: inner, None),
     "changes nothing": (ChangesNothing, 0.3),
     "goes around": (GoesAround, None),
     "ReadOnlyWrapper": (ReadsOnly, 0.3),
     "StatisticsWrapper": (StatisticsWrapper, 1.0),
+    "LoggingWrapper, its level off": (LoggingWrapper, 1.0),
+    "EventsWrapper, nobody subscribed": (EventsWrapper, None),
+    "EventsWrapper, one handler of all": (followed, None),
+    "OpenTelemetryWrapper, no SDK": (OpenTelemetryWrapper, None),
     "TTLWrapper": (lambda inner: TTLWrapper(inner, maximum=3600), None),
     "TTLWrapper, sliding": (lambda inner: TTLWrapper(inner, default=3600, sliding=True), None),
     "DefaultValueWrapper": (lambda inner: DefaultValueWrapper(inner, value=0), 0.5),

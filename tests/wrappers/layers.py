@@ -1,11 +1,18 @@
 """The layers of random stacks: every wrapper has a line here, so that each is tried around each other."""
 
+import logging
 from functools import partial
 
+from opentelemetry.sdk.trace import TracerProvider
+
+from satchel.integrations.opentelemetry import OpenTelemetryWrapper
 from satchel.wrappers import (
     CompressionWrapper,
     EncryptionWrapper,
+    Event,
+    EventsWrapper,
     LimitSizeWrapper,
+    LoggingWrapper,
     PrefixCollectionsWrapper,
     PrefixKeysWrapper,
     RoutingStore,
@@ -40,6 +47,18 @@ def by_key(inner):
     return RoutingStore(a, others=[b], route=lambda collection, key: b if (len(collection) + ord(key[0])) % 2 else None)
 
 
+def followed(inner):
+    store = EventsWrapper(inner)
+    store.subscribe(Event, lambda event: None)
+    return store
+
+
+def logged(inner):
+    logger = logging.Logger("random stacks", logging.DEBUG)
+    logger.addHandler(logging.NullHandler())
+    return LoggingWrapper(inner, logger=logger, keys=True)
+
+
 LAYERS = {
     "nothing": Nothing,
     "around": Around,
@@ -69,6 +88,9 @@ LAYERS = {
     "gzip": partial(CompressionWrapper, algorithm="gzip", level=1, threshold=1),
     "encryption": partial(EncryptionWrapper, key="00" * 32),
     "signing": partial(SigningWrapper, key="01" * 32),
+    "events": followed,
+    "logging": logged,
+    "opentelemetry": partial(OpenTelemetryWrapper, tracer_provider=TracerProvider(shutdown_on_exit=False)),
     "preset": partial(SanitizationWrapper, preset="filesystem-v1"),
 }
 """Each makes a store around a store. Few of them hash names: above one that does, nothing can be listed any more."""

@@ -1,13 +1,20 @@
 """Every promise of a store, asked of each wrapper and of a wrapper for each seam."""
 
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.trace import TracerProvider
+
 from satchel import MemoryStore
+from satchel.integrations.opentelemetry import OpenTelemetryWrapper
 from satchel.testing import WrapperConformance
 from satchel.wrappers import (
     CircuitBreakerWrapper,
     CompressionWrapper,
     EncryptionWrapper,
+    Event,
+    EventsWrapper,
     FallbackWrapper,
     LimitSizeWrapper,
+    LoggingWrapper,
     OnErrorWrapper,
     PrefixCollectionsWrapper,
     PrefixKeysWrapper,
@@ -201,3 +208,24 @@ class TestSigning(WrapperConformance):
 class TestSingleFlight(WrapperConformance):
     def wrap(self, inner, clock):
         return SingleFlightWrapper(inner)
+
+
+class TestLogging(WrapperConformance):
+    def wrap(self, inner, clock):
+        return LoggingWrapper(inner, level="CRITICAL", keys=True)
+
+
+class TestEvents(WrapperConformance):
+    def wrap(self, inner, clock):
+        store = EventsWrapper(inner, strict=True, clock=clock)
+        store.subscribe(Event, lambda event: None)
+        return store
+
+
+class TestOpenTelemetry(WrapperConformance):
+    def wrap(self, inner, clock):
+        return OpenTelemetryWrapper(
+            inner,
+            tracer_provider=TracerProvider(shutdown_on_exit=False),
+            meter_provider=MeterProvider(shutdown_on_exit=False),
+        )

@@ -288,24 +288,29 @@ async def test_strict_raises_the_first_error_after_all_handlers(clock, caplog):
 
     store.subscribe(Stored, fail)
     store.subscribe(Stored, seen.append)
-    with pytest.raises(ValueError, match="^a$"):
+    with pytest.raises(ValueError, match=r"^a$"):
         await store.put_many("c", {"a": 1, "b": 2})
     assert seen == [event for key in "ab" for event in (Stored("c", key), Stored("c", key))]
     assert [str(record.exc_info[1]) for record in caplog.records] == ["b"]
     assert await store.inner.get_many("c", ["a", "b"]) == {"a": 1, "b": 2}
 
 
-async def test_a_cancelled_handler_cancels_the_call(store):
+async def test_a_call_that_is_cancelled_in_a_handler_tells_no_further_ones(store):
+    begun, seen = asyncio.Event(), []
+
     async def wait(event):
+        begun.set()
         await asyncio.Event().wait()
 
     store.subscribe(Stored, wait)
+    store.subscribe(Stored, seen.append)
     waiting = asyncio.ensure_future(store.put("c", "k", 1))
-    while not await store.inner.exists("c", "k"):
-        await asyncio.sleep(0)
+    await begun.wait()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+    assert seen == []
+    assert await store.inner.exists("c", "k")
 
 
 async def test_a_handler_may_use_the_store_and_subscribe(store):
