@@ -279,6 +279,7 @@ class HotTier:
         if not refs:
             return True
         collection, key = refs[0]
+        before = {ref: (flight, flight.turn) for ref in refs if (flight := self.flights.get(ref)) is not None}
         try:
             if collection == ALL:
                 await self.store.destroy()
@@ -290,17 +291,16 @@ class HotTier:
                 await self.store.delete_many(collection, [name for _, name in refs])
         except SatchelError as error:
             self.failed(error)
-            for ref in refs:
-                flight = self.flights.get(ref)
-                if flight is not None:
-                    flight.until = max(flight.until, self._clock() + _TRY_AGAIN)
+            for flight, _ in before.values():
+                flight.until = max(flight.until, self._clock() + _TRY_AGAIN)
             return False
         if key == ALL:
             self.uses.forget_collection(collection)
         for ref in refs:
             self.uses.forget(ref)
-            flight = self.flights.get(ref)
-            if flight is not None and not flight.users and flight.until <= self._clock():
+        for ref, (flight, turn) in before.items():
+            # A change that came meanwhile removes the entry itself: perhaps this removal was too early for it.
+            if flight.turn == turn and not flight.users and flight.until <= self._clock():
                 self._drop(ref, flight)
         return True
 

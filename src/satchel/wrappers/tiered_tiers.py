@@ -108,7 +108,7 @@ class Tiers:
         """Return entries of cold, and how many of them were put into hot."""
         if not keys:
             return {}, 0
-        allowed = set(trusted)
+        allowed = {key for key in trusted if (collection, key) not in self.waiting}
         flights: dict[str, Flight] = {}
         for key in keys:
             flight = self.hot.watch((collection, key)) if key in allowed else None
@@ -204,7 +204,7 @@ class Tiers:
         if left > 0:
             value = await self._values.value(record)
             await self.asked(self.cold.put(*ref, value, ttl=None if left == NEVER else left), 1)
-        else:  # what is there would come back
+        if record.deadline <= self._clock():  # what was there before, or arrived late, would come back
             await self.asked(self.cold.delete(*ref), 1)
 
     async def _give_up(self, ref: Ref, write: Write) -> None:
