@@ -182,16 +182,31 @@ async def test_what_the_fallback_fails_is_logged_and_does_not_fail_the_write(cap
     assert "hunter2" not in caplog.text
 
 
-async def test_both_end_with_the_same_value_of_writes_at_once():
-    first, second = FlakyStore(latency=0.001), FlakyStore(latency=0.0001)
+@pytest.mark.parametrize("many", [True, False])
+async def test_both_end_with_the_same_value_of_writes_at_once(many):
+    class Slow(MemoryStore):
+        async def put(self, collection, key, value, *, ttl=None):
+            await asyncio.sleep(0.02 if value == "early" else 0)
+            await super().put(collection, key, value, ttl=ttl)
+
+    first, second = MemoryStore(), Slow()
     store = FallbackWrapper(first, second, write_both=True)
-    large = "x" * 100_000  # is encoded in a thread, and so overtaken
-    await asyncio.gather(
-        *[store.put("c", "k", [number, large if number % 3 else ""]) for number in range(10)],
-        *[store.put_many("c", {"l": [number, large if number % 2 else ""], "k": number}) for number in range(5)],
-        *[store.put_many("c", {"k": number, "l": [number]}) for number in range(5, 10)],
-        store.delete("c", "k"),
-    )
+    early = asyncio.create_task(store.put("c", "k", "early"))
+    await asyncio.sleep(0)
+    await (store.put_many("c", {"l": 1, "k": "late"}) if many else store.put("c", "k", "late"))
+    await early
+    assert await second.get("c", "k") == await first.get("c", "k") == "late"
+
+
+async def test_batches_that_have_keys_in_common_do_not_wait_for_each_other_for_ever():
+    first, second = FlakyStore(latency=0.0001), FlakyStore(latency=0.001)
+    store = FallbackWrapper(first, second, write_both=True)
+    keys = [str(number) for number in range(10)]
+    async with asyncio.timeout(30):
+        await asyncio.gather(
+            *[store.put_many("c", dict.fromkeys(keys[turn:] + keys[:turn], turn)) for turn in range(10)],
+            *[store.delete_many("c", keys[::-1]) for _ in range(3)],
+        )
     assert await contents(first) == await contents(second)
 
 
