@@ -1,6 +1,7 @@
 import random
 import sys
 import zlib
+from types import ModuleType
 
 import pytest
 from hypothesis import given
@@ -154,6 +155,14 @@ async def test_a_missing_package_is_named_with_its_extra_when_it_is_needed(monke
     store = CompressionWrapper(inner, algorithm="gzip")
     with pytest.raises(MissingExtraError, match=rf"get of key 'k' in collection 'c' of .*{message}"):
         await store.get("c", "k")
+
+
+async def test_a_module_called_compression_is_not_in_the_way(monkeypatch):
+    if sys.version_info < (3, 14):  # after that, the name is the standard library's
+        monkeypatch.setitem(sys.modules, "compression", ModuleType("compression"))
+    store = CompressionWrapper(MemoryStore())
+    await store.put("c", "k", TEXT)
+    assert await store.get("c", "k") == TEXT
 
 
 async def test_what_the_inner_store_refuses_is_refused_and_what_its_codec_keeps_is_kept():

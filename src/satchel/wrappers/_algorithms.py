@@ -81,7 +81,7 @@ def _zstd() -> Algorithm:
     zstd: Any
     try:
         from compression import zstd  # type: ignore[no-redef,import-not-found,unused-ignore]  # noqa: PLC0415  # new in Python 3.14
-    except ModuleNotFoundError:
+    except ImportError:  # before 3.14 there may be another module of this name
         from backports import zstd  # type: ignore[no-redef,unused-ignore]  # noqa: PLC0415  # only some values need it
 
     def unpack(packed: bytes, size: int) -> bytes | None:
