@@ -11,7 +11,8 @@ from .call_keys import CallKeys
 from .clock import TTL
 from .collection import Collection
 from .errors import ConfigurationError
-from .flights import Flights, terms
+from .flights import Flights
+from .freshness import terms
 from .protocol import AsyncKeyValue
 
 __all__ = ["Cached", "cached"]

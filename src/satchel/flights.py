@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import math
 import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection
@@ -25,7 +24,8 @@ from .capability import Capability
 from .clock import TTL, seconds
 from .copies import copied, copy_of_error
 from .entry import Entry
-from .errors import ConfigurationError, InvalidTTLError, StoreClosedError
+from .errors import ConfigurationError, StoreClosedError
+from .freshness import Terms, is_due_early, terms
 from .names import Ref, check_name
 from .protocol import AsyncKeyValue, SupportsConditional
 
@@ -36,56 +36,6 @@ Factory = Callable[[], Awaitable[Any]]
 _MOST_COSTS = 10_000
 
 logger = logging.getLogger("satchel")
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """Says how long an entry is kept, and when it is refreshed.
-
-    Attributes:
-        lifetime: The seconds from the put until it expires, `stale` among them; None for never.
-        stale: So many of them at the end it is served while it is refreshed.
-        early: How eagerly it is refreshed before those; None for not at all.
-    """
-
-    lifetime: float | None
-    stale: float
-    early: float | None
-
-
-def terms(ttl: TTL | None, stale: TTL | None, early: float | None) -> Terms:
-    """Return the terms that a caller gave, checked.
-
-    Raises:
-        InvalidTTLError: A time is not finite, above 0 and at most 100 years.
-        ConfigurationError: `early` is not a number above 0, or there is no ttl for `stale` or `early`.
-    """
-    if ttl is None and (stale is not None or early is not None):
-        raise ConfigurationError("stale and early say what happens around the end of a ttl: give ttl= too")
-    if early is not None and (type(early) not in (int, float) or not 0 < early < math.inf):
-        raise ConfigurationError(f"early must be a number above 0, such as 1.0, got {early!r}")
-    fresh = None if ttl is None else seconds(ttl)
-    try:
-        longer = 0.0 if stale is None else seconds(stale)
-        lifetime = None if fresh is None else seconds(fresh + longer)
-    except InvalidTTLError as error:
-        raise InvalidTTLError(f"stale, and ttl and stale together: {error}") from None
-    return Terms(lifetime, longer, early)
-
-
-def is_due_early(left: float, cost: float, early: float, drawn: float) -> bool:
-    """Say whether an entry is refreshed before its end: XFetch, the optimal rule for independent callers.
-
-    From A. Vattani, F. Chierichetti, K. Lowenstein: "Optimal Probabilistic Cache Stampede Prevention", PVLDB 8(8),
-    2015. Of calls with so many seconds left, a share of `exp(-left / (cost * early))` is due.
-
-    Args:
-        left: The seconds until the end.
-        cost: The seconds that the last call of the factory took.
-        early: The paper's beta: above 1 is more eager, below 1 less.
-        drawn: A random number, uniform from 0 to below 1.
-    """
-    return cost * early * -math.log(1 - drawn) >= left
 
 
 @dataclass(eq=False, slots=True)
@@ -267,7 +217,7 @@ class Flights:
             return
         if flight.version is not None:
             done = await store.compare_and_put(*flight.ref, value, version=flight.version, ttl=ttl)
-            if done is not None or not flight.kept:
+            if done is not None:
                 return
         await store.put_if_absent(*flight.ref, value, ttl=ttl)  # it may have expired meanwhile
 
@@ -301,7 +251,8 @@ class Flights:
 
     def _cancel(self, flight: _Flight) -> None:
         self._drop(flight)
-        flight.task.cancel()
+        if not flight.task.get_loop().is_closed():  # a caller that was cut off with its loop is only collected later
+            flight.task.cancel()
 
     def _drop(self, flight: _Flight) -> None:
         flight.kept = False
