@@ -105,6 +105,16 @@ async def test_every_algorithm_and_level_is_read_by_every_other():
         ]
 
 
+async def test_another_algorithm_is_imported_in_a_worker_thread():
+    inner = MemoryStore()
+    await CompressionWrapper(inner, algorithm="lz4").put("c", "k", TEXT)
+    store = CompressionWrapper(inner)
+    for calls in (1, 0):
+        before = tally.calls
+        assert await store.get("c", "k") == TEXT
+        assert tally.calls == before + calls
+
+
 async def test_a_value_that_unpacks_to_much_is_decoded_in_a_worker_thread():
     store = CompressionWrapper(MemoryStore())
     await store.put("c", "large", "x" * 1_000_000)
