@@ -68,8 +68,9 @@ class QueuedWrites:
 
     def flush_soon(self) -> asyncio.Task[StoreError | None]:
         """Send what waits in the background; what fails goes on waiting."""
-        task, loop = self._round, asyncio.get_running_loop()
-        if task is None or task.done() or task.get_loop() is not loop:
+        task = self._under_way()
+        if task is None:
+            loop = asyncio.get_running_loop()
             # An empty context: it goes on for longer than the caller, whose variables it must not keep.
             task = self._round = loop.create_task(self._send_all(), context=Context())
         return task
@@ -81,6 +82,9 @@ class QueuedWrites:
             StoreError: The store failed; the rest goes on waiting.
             SatchelError: The store refused a write for what it is, and that one is lost.
         """
+        earlier = self._under_way()
+        if earlier is not None:
+            await asyncio.wait([earlier])  # it may fail for a reason that is over now
         while self.waiting:
             failure = await asyncio.shield(self.flush_soon())
             if failure is not None:
@@ -101,6 +105,12 @@ class QueuedWrites:
             if self.waiting:
                 logger.error("%s is closed, and %d queued writes are lost", self._name(), len(self.waiting))
             self.waiting.clear()
+
+    def _under_way(self) -> asyncio.Task[StoreError | None] | None:
+        task = self._round
+        if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
+            return None
+        return task
 
     async def _send_all(self) -> StoreError | None:
         while self.waiting:
