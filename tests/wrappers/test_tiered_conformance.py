@@ -1,6 +1,7 @@
 """Every promise of a store, asked of tiered ones."""
 
 from functools import partial
+from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,7 +24,7 @@ class TestWriteAround(WrapperConformance):
 
 
 class TestWriteBack(WrapperConformance):
-    changes = {
+    changes: ClassVar = {
         "test_the_inner_store_holds_what_the_wrapper_was_given": "cold has it after a flush",
         "test_an_entry_tells_value_times_and_size": "updated_at is when cold got it",
         "test_random_operations_agree_with_a_dict": "updated_at is when cold got it: the test below flushes for it",
