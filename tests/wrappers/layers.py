@@ -1,6 +1,5 @@
 """The layers of random stacks: every wrapper has a line here, so that each is tried around each other."""
 
-import logging
 from functools import partial
 
 from opentelemetry.sdk.trace import TracerProvider
@@ -53,12 +52,6 @@ def followed(inner):
     return store
 
 
-def logged(inner):
-    logger = logging.Logger("random stacks", logging.DEBUG)
-    logger.addHandler(logging.NullHandler())
-    return LoggingWrapper(inner, logger=logger, keys=True)
-
-
 LAYERS = {
     "nothing": Nothing,
     "around": Around,
@@ -89,7 +82,7 @@ LAYERS = {
     "encryption": partial(EncryptionWrapper, key="00" * 32),
     "signing": partial(SigningWrapper, key="01" * 32),
     "events": followed,
-    "logging": logged,
+    "logging": partial(LoggingWrapper, level="CRITICAL", keys=True),
     "opentelemetry": partial(OpenTelemetryWrapper, tracer_provider=TracerProvider(shutdown_on_exit=False)),
     "preset": partial(SanitizationWrapper, preset="filesystem-v1"),
 }

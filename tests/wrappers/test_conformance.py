@@ -38,6 +38,7 @@ from tests.wrappers.doubles import (
     WritesBeneath,
 )
 
+TRACERS, METERS = TracerProvider(shutdown_on_exit=False), MeterProvider(shutdown_on_exit=False)
 LONG_COLLECTIONS = (
     "test_collections_of_4096_bytes_are_listed_as_they_were_put",
     "test_collections_of_4096_bytes_are_collections_of_their_own",
@@ -224,8 +225,4 @@ class TestEvents(WrapperConformance):
 
 class TestOpenTelemetry(WrapperConformance):
     def wrap(self, inner, clock):
-        return OpenTelemetryWrapper(
-            inner,
-            tracer_provider=TracerProvider(shutdown_on_exit=False),
-            meter_provider=MeterProvider(shutdown_on_exit=False),
-        )
+        return OpenTelemetryWrapper(inner, tracer_provider=TRACERS, meter_provider=METERS)

@@ -80,7 +80,7 @@ class OpenTelemetryWrapper(BaseWrapper):
         if operation in _BATCHES and len(call.arguments[1]) > 1:
             attributes = {**attributes, "db.operation.batch.size": len(call.arguments[1])}
         span = self._tracer.start_span(name, kind=trace.SpanKind.CLIENT, attributes=attributes)
-        token = context.attach(trace.set_span_in_context(span))
+        token = None if span is trace.INVALID_SPAN else context.attach(trace.set_span_in_context(span))
         start = perf_counter()
         try:
             return await call()
@@ -92,8 +92,9 @@ class OpenTelemetryWrapper(BaseWrapper):
             raise
         finally:
             self._durations.record(perf_counter() - start, measured)
-            context.detach(token)
-            span.end()
+            if token is not None:
+                context.detach(token)
+                span.end()
 
     def _first_call(self, operation: str, collection: str | None) -> tuple[str, _Attributes, _Attributes]:
         """Return the name of a span, and the attributes of the measurement and of the span."""
