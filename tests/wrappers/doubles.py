@@ -2,9 +2,10 @@
 
 import asyncio
 
-from satchel import JsonCodec
+from satchel import JsonCodec, StoreUnavailableError
 from satchel.errors import IntegrityError
 from satchel.wrappers import BaseWrapper, CompositeStore, DefaultValueWrapper, ReadOnlyWrapper, TTLWrapper
+from satchel.wrappers.call import Steps
 
 
 class Nothing(BaseWrapper):
@@ -181,3 +182,21 @@ class DefaultUndone(DefaultValueWrapper):
     async def get_many(self, collection, keys):
         found = await super().get_many(collection, keys)
         return {key: value for key, value in found.items() if type(value) is not str or value != self.DEFAULT}
+
+
+class Unreliable(BaseWrapper):
+    """Fails every third call without making it; of some operations alone, if they are named."""
+
+    _around_steps = True
+
+    def __init__(self, inner, *, operations=None):
+        self._operations, self._calls = operations, 0
+        super().__init__(inner)
+
+    async def _around(self, operation, call):
+        begun = isinstance(call.function, Steps) and call.function.begun
+        if not begun and (self._operations is None or operation in self._operations):
+            self._calls += 1
+            if self._calls % 3 == 0:
+                raise StoreUnavailableError("every third call fails")
+        return await call()

@@ -4,22 +4,28 @@ from functools import partial
 
 from opentelemetry.sdk.trace import TracerProvider
 
+from satchel import MemoryStore
 from satchel.integrations.opentelemetry import OpenTelemetryWrapper
 from satchel.wrappers import (
+    CircuitBreakerWrapper,
     CompressionWrapper,
     EncryptionWrapper,
     Event,
     EventsWrapper,
+    FallbackWrapper,
     LimitSizeWrapper,
     LoggingWrapper,
+    OnErrorWrapper,
     PrefixCollectionsWrapper,
     PrefixKeysWrapper,
+    RetryWrapper,
     RoutingStore,
     SanitizationWrapper,
     SigningWrapper,
     SingleCollectionWrapper,
     SingleFlightWrapper,
     StatisticsWrapper,
+    TimeoutWrapper,
     TTLWrapper,
 )
 from tests.wrappers.doubles import (
@@ -32,6 +38,7 @@ from tests.wrappers.doubles import (
     PrefixKeys,
     ReadsEntries,
     Reversed,
+    Unreliable,
     WritesBeneath,
 )
 
@@ -50,6 +57,15 @@ def followed(inner):
     store = EventsWrapper(inner)
     store.subscribe(Event, lambda event: None)
     return store
+
+
+def retried(inner):
+    return RetryWrapper(Unreliable(inner), first_pause=1e-9, max_pause=1e-9, seed=1)
+
+
+def read_elsewhere(inner):
+    reads = {"get", "get_entry", "get_many", "get_entries", "exists", "keys", "collections"}
+    return FallbackWrapper(Unreliable(inner, operations=reads), inner)
 
 
 LAYERS = {
@@ -84,6 +100,13 @@ LAYERS = {
     "events": followed,
     "logging": partial(LoggingWrapper, level="CRITICAL", keys=True),
     "opentelemetry": partial(OpenTelemetryWrapper, tracer_provider=TracerProvider(shutdown_on_exit=False)),
+    "timeout": partial(TimeoutWrapper, seconds=60),
+    "circuit_breaker": CircuitBreakerWrapper,
+    "retry": retried,
+    "fallback": read_elsewhere,
+    "fallback write_both": lambda inner: FallbackWrapper(inner, MemoryStore(), write_both=True),
+    "on_error lenient": partial(OnErrorWrapper, policy="lenient"),
+    "on_error lazy": partial(OnErrorWrapper, policy="lazy"),
     "preset": partial(SanitizationWrapper, preset="filesystem-v1"),
 }
 """Each makes a store around a store. Few of them hash names: above one that does, nothing can be listed any more."""
