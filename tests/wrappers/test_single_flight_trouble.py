@@ -214,6 +214,7 @@ async def test_a_factory_that_waits_no_longer_may_be_waited_for(store):
             async with asyncio.timeout(0.001):
                 await store.get_or_put("c", "b", b)
         gave_up.set()
+        await turns(50)
         return "a"
 
     async def b():
