@@ -14,9 +14,11 @@ from typing import Annotated
 import uvicorn
 from fastapi import Body, Depends, FastAPI, HTTPException, Query, Response
 from models import Distribution, InstalledFile
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from satchel import AsyncKeyValue, Capability, Collection, SatchelError, StoreError, open_store, require
 from satchel.integrations.fastapi import Store, collection, readiness_router, store_lifespan
+from satchel.integrations.prometheus import StatisticsCollector
 from satchel.wrappers import StatisticsWrapper
 
 SEARCH_TTL = float(os.environ.get("CATALOGUE_SEARCH_TTL", "30"))
@@ -28,6 +30,16 @@ Searches = Annotated[Collection[list[str]], collection("searches", model=list[st
 SearchText = Annotated[str, Query(min_length=2, max_length=100)]
 SomeFiles = Annotated[list[InstalledFile], Body(max_length=MOST_FILES)]
 SomeKeys = Annotated[list[str], Body(max_length=MOST_FILES)]
+
+
+async def counting_store(store: Store) -> AsyncKeyValue:
+    """Return the store if it counts; a test may have put another in its place."""
+    if not isinstance(store, StatisticsWrapper):
+        raise HTTPException(404, "this store keeps no statistics")
+    return store
+
+
+CountingStore = Annotated[AsyncKeyValue, Depends(counting_store)]
 
 
 def create_app(make_store: Callable[[], AsyncKeyValue]) -> FastAPI:
@@ -69,17 +81,16 @@ def create_app(make_store: Callable[[], AsyncKeyValue]) -> FastAPI:
         return found
 
     @app.get("/statistics")
-    async def statistics(store: Annotated[AsyncKeyValue, Depends(counting_store)]) -> object:
+    async def statistics(store: CountingStore) -> object:
         return store.snapshot()
 
+    @app.get("/metrics")
+    async def metrics(store: CountingStore) -> Response:
+        registry = CollectorRegistry()
+        registry.register(StatisticsCollector({"catalogue": store}))
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
     return app
-
-
-async def counting_store(store: Store) -> AsyncKeyValue:
-    """Return the store if it counts; a test may have put another in its place."""
-    if not isinstance(store, StatisticsWrapper):
-        raise HTTPException(404, "this store keeps no statistics")
-    return store
 
 
 def main() -> int:

@@ -95,6 +95,9 @@ async def show_search(http: httpx.AsyncClient) -> None:
     statistics = (await http.get("/statistics")).raise_for_status().json()
     searches = statistics["searches"]["get"]
     print(f"  Search cache in all: {searches['hits']} hits, {searches['misses']} misses", flush=True)
+    metrics = (await http.get("/metrics")).raise_for_status().text.splitlines()
+    shown = [line for line in metrics if line.startswith("satchel_operations_total{") and "searches" in line]
+    print(f"  GET /metrics: {len(metrics)} lines for Prometheus, such as", *shown[:1], sep="\n    ", flush=True)
 
 
 def report(phases: list[Measured]) -> None:

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from app import create_app
 from models import Distribution, InstalledFile
+from prometheus_client.parser import text_string_to_metric_families
 
 from satchel import AsyncKeyValue, MemoryStore, NullStore, StoreUnavailableError
 from satchel.testing import FakeClock, FlakyStore
@@ -63,6 +64,23 @@ async def test_a_search_is_cached_until_it_expires() -> None:
         assert await search() == ("miss", 1)
         counted = (await http.get("/statistics")).json()["searches"]["get"]
         assert (counted["hits"], counted["misses"]) == (1, 2)
+
+
+async def test_prometheus_gets_what_was_counted() -> None:
+    async with service(MemoryStore) as http:
+        await put_all(http)
+        for name in ("satchel", "secret-name"):
+            await http.get(f"/distributions/{name}")
+        answer = await http.get("/metrics")
+        assert answer.headers["content-type"].startswith("text/plain; version=")
+        families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+        read = {"store": "catalogue", "collection": "distributions", "operation": "get"}
+        found = {
+            name: [sample.value for sample in families[name].samples if read.items() <= sample.labels.items()]
+            for name in ("satchel_operations", "satchel_hits", "satchel_misses")
+        }
+        assert found == {"satchel_operations": [2, 0], "satchel_hits": [1], "satchel_misses": [1]}
+        assert "secret-name" not in answer.text
 
 
 async def test_trouble_with_the_store_is_503_and_passes() -> None:
