@@ -80,6 +80,8 @@ class BaseStore(HasCollections, Described, ABC):
     was sent in order, cut off or not: then a lone write needs no task."""
     _sealed: ClassVar[bool] = True
     """Give records a checksum, and check it when they are read."""
+    _packs: ClassVar[bool] = False
+    """Records go out by `envelope.pack` alone, which makes the checksum of small ones in passing."""
     _opens_in_steps: ClassVar[bool] = False
     """`_open` may take longer than one request: it bounds each of its steps with `_in_time` itself."""
     _culls_itself: ClassVar[bool] = False

@@ -40,7 +40,7 @@ class Engine:
 
     def __init__(self, store: BaseStore, codec: Codec | None) -> None:
         self._store = store
-        self.values = Values(codec, sealed=store._sealed, max_bytes=store._max_value_bytes)
+        self.values = Values(codec, sealed=store._sealed, max_bytes=store._max_value_bytes, packs=store._packs)
         self.lifecycle = Lifecycle(store.__repr__, open=self._open, close=self._close, abandon=self._abandon)
         self._expiring = 0
         self._culling = False

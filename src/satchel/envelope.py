@@ -32,6 +32,7 @@ from typing import NoReturn
 import msgspec
 
 from .clock import NEVER
+from .codec import LARGE
 from .errors import IntegrityError, SatchelError
 from .names import Ref
 
@@ -44,6 +45,8 @@ _HAS_NAMES = 1
 _FIXED = struct.Struct(">2sBBBB16sd")
 _DEADLINE = struct.Struct(">d")
 _CRC = struct.Struct(">I")
+_CRCS = struct.Struct(">II")
+_HEADER = struct.Struct(">2sBBBB16sddII")
 _LENGTH = struct.Struct(">H")
 
 
@@ -57,7 +60,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         updated_at: Seconds since the Unix epoch.
         deadline: Seconds since the Unix epoch, `NEVER` without one.
         names: The collection and key, where the backend cannot give them back.
-        checksum: CRC-32 of all but the deadline; None where it was not made, and is not checked.
+        checksum: CRC-32 of all but the deadline; None where it was not made, or has been checked.
     """
 
     payload: bytes
@@ -90,18 +93,12 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 def pack(record: Record) -> bytes:
-    """Return a sealed record in its form on the wire."""
-    if record.checksum is None:
-        record = record.sealed(record.names)
-    return b"".join(
-        (
-            _fixed_part(record),
-            pack_deadline(record.deadline),
-            _CRC.pack(record.checksum),
-            _names_part(record.names),
-            record.payload,
-        )
-    )
+    """Return a record in its form on the wire, sealed if it is not yet."""
+    fixed, names, deadline = _fixed_part(record), _names_part(record.names), _DEADLINE.pack(record.deadline)
+    checksum = record.checksum
+    if checksum is None:
+        checksum = zlib.crc32(record.payload, zlib.crc32(names, zlib.crc32(fixed)))
+    return b"".join((fixed, deadline, _CRCS.pack(zlib.crc32(deadline), checksum), names, record.payload))
 
 
 def pack_deadline(deadline: float) -> bytes:
@@ -110,15 +107,20 @@ def pack_deadline(deadline: float) -> bytes:
     return packed + _CRC.pack(zlib.crc32(packed))
 
 
-def unpack(wire: bytes) -> Record:
-    """Return the record in bytes from a backend, its payload not yet verified: the base does that.
+def unpack(wire: bytes, *, whole: bool = True) -> Record:
+    """Return the record in bytes from a backend, verified if it is small; the base verifies large ones in a thread.
+
+    Args:
+        wire: What the backend has, or the beginning of it.
+        whole: It is all. Of a beginning, the header is right and the payload is not.
 
     Raises:
-        IntegrityError: The bytes are not an entry of satchel's, or its header is damaged.
+        IntegrityError: The bytes are not an entry of satchel's, or are damaged.
     """
     if len(wire) < HEADER_SIZE:
         _damaged(f"{len(wire)} bytes are too few for an entry")
-    magic, number, codec, flags, reserved, version, updated_at = _FIXED.unpack_from(wire)
+    head = _HEADER.unpack_from(wire)
+    magic, number, codec, flags, reserved, version, updated_at, deadline, deadline_checksum, checksum = head
     if magic != _MAGIC:
         _damaged("it does not start as an entry of satchel's does; something else wrote it")
     if number != FORMAT or flags & ~_HAS_NAMES or reserved:
@@ -126,20 +128,16 @@ def unpack(wire: bytes) -> Record:
             f"it has format {number} with flags {flags}, this release reads format {FORMAT} with flags 0 and 1; "
             "if a newer release wrote it, upgrade this one"
         )
-    deadline_bytes = wire[DEADLINE_OFFSET : DEADLINE_OFFSET + 8]
-    (deadline_checksum,) = _CRC.unpack_from(wire, DEADLINE_OFFSET + 8)
-    if zlib.crc32(deadline_bytes) != deadline_checksum:
+    if zlib.crc32(wire[DEADLINE_OFFSET : DEADLINE_OFFSET + 8]) != deadline_checksum:
         _damaged("the checksum of its deadline does not match")
-    names, start = _read_names(wire) if flags & _HAS_NAMES else (None, HEADER_SIZE)
-    return Record(
-        payload=wire[start:],
-        codec=codec,
-        version=version.hex(),
-        updated_at=updated_at,
-        deadline=_DEADLINE.unpack(deadline_bytes)[0],
-        names=names,
-        checksum=_CRC.unpack_from(wire, DEADLINE_OFFSET + 12)[0],
-    )
+    names, start = _read_names(wire) if flags else (None, HEADER_SIZE)
+    body = wire[HEADER_SIZE:]
+    if whole and len(wire) < LARGE:
+        if zlib.crc32(body, zlib.crc32(wire[:DEADLINE_OFFSET])) != checksum:
+            _damaged("its checksum does not match")
+        checksum = None
+    payload = body if names is None else wire[start:]
+    return Record(payload, codec, version.hex(), updated_at, deadline, names, checksum)
 
 
 def unpack_outcome(wire: bytes | None) -> Record | SatchelError | None:

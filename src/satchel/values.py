@@ -19,15 +19,17 @@ class Values:
     Args:
         codec: Encodes what is put. What other built-in codecs wrote is read all the same.
         sealed: Give records a checksum, for backends where data can be damaged.
+        packs: The backend packs records, which seals small ones in passing.
         max_bytes: The largest encoded value that the backend takes.
     """
 
-    def __init__(self, codec: Codec | None, *, sealed: bool, max_bytes: int | None) -> None:
+    def __init__(self, codec: Codec | None, *, sealed: bool, max_bytes: int | None, packs: bool = False) -> None:
         if codec is not None and not isinstance(codec, Codec):
             raise ConfigurationError(f"codec must be a satchel Codec such as JsonCodec(), got {type(codec).__name__}")
         self.codec = codec or _BUILT_IN[0]
         self._decoders = {known.number: known.decode for known in (*_BUILT_IN, self.codec)}
         self._sealed = sealed
+        self._seals_small = sealed and not packs
         self._max_bytes = max_bytes
 
     def __repr__(self) -> str:
@@ -82,4 +84,5 @@ class Values:
                 f"the encoded value has {len(payload)} bytes, this store takes at most {self._max_bytes}"
             )
         record = Record(payload, codec, new_version(), now, deadline, names)
-        return record.sealed(names) if self._sealed else record
+        seals = self._seals_small if len(payload) < LARGE else self._sealed
+        return record.sealed(names) if seals else record

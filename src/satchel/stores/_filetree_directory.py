@@ -270,7 +270,7 @@ def _fill_document(descriptor: int, ref: Ref, record: Record, saved_at: int) -> 
 
 def _binary_head(data: bytes) -> Head:
     try:
-        record = unpack(data)
+        record = unpack(data, whole=False)
     except IntegrityError:
         return Head(UNREADABLE.deadline, marked=data.startswith(_MARKED))
     return Head(record.deadline, record.names)

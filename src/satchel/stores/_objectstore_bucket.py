@@ -58,7 +58,7 @@ class Head:
         wire, self.tag = found
         self.path, self.ours = path, wire.startswith(_MAGIC)
         try:
-            self.record: Record | None = unpack(wire)
+            self.record: Record | None = unpack(wire, whole=False)
         except IntegrityError:
             self.record = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import ClassVar
 
 import msgspec
 
@@ -64,6 +65,7 @@ class ObjectStore(KeyedStore):
             wrong. At the first conditional write: the server ignores its condition.
     """
 
+    _packs: ClassVar[bool] = True
     url_parts = {"url": "url"}  # noqa: RUF012  # the base says ClassVar
     _max_value_bytes = 5 * 1024**3 - 16 * 1024  # the largest object that one request writes, and room
 
@@ -207,7 +209,7 @@ class ObjectStore(KeyedStore):
             if attempt:
                 await asyncio.sleep(random.uniform(0.5, 1) * min(_LONGEST_PAUSE, 0.01 * 2**attempt))  # noqa: S311  # spreads load, hides nothing
             found = await (self._bucket.read(path) if whole else self._bucket.read_header(path))
-            record = None if found is None else unpack(found.wire)
+            record = None if found is None else unpack(found.wire, whole=False)
             if sent is not None and _is_same(record, sent):
                 return True  # a client that sends again by itself was refused by what it wrote
             choice = decide(record if lives(record, now) else None)
@@ -226,7 +228,7 @@ class ObjectStore(KeyedStore):
                 return False
             if is_unsure(error):
                 found = await self._bucket.read_header(path)
-                if found is not None and _is_same(unpack(found.wire), record):
+                if found is not None and _is_same(unpack(found.wire, whole=False), record):
                     return True
             raise
 
