@@ -109,20 +109,22 @@ class TieredStore(CompositeStore, ChecksNames):
         loop = self._lifecycle.begin("get")
         try:
             ref = self._checked(collection, key)
-            hot, asked = self._hot, False
-            if not hot.flights and not self._waiting:
-                asked = True
-                try:
-                    value = await self._hot_get(*ref, MISSING)
-                except SatchelError as error:
-                    hot.failed(error)
-                    value, asked = MISSING, False
-                if value is not MISSING:
-                    hot.counts.hits += 1
-                    hot.uses.note(ref)
-                    return value
-                hot.counts.misses += asked
-            found = await self._tiers.find(ref[0], [ref[1]], missed=asked)
+            hot = self._hot
+            if hot.flights or self._waiting:
+                found = await self._tiers.find(ref[0], [ref[1]])
+                return found.get(ref[1], default)
+            works = True
+            try:
+                value = await self._hot_get(*ref, MISSING)
+            except SatchelError as error:
+                hot.failed(error)
+                value, works = MISSING, False
+            if value is not MISSING:
+                hot.counts.hits += 1
+                hot.uses.note(ref)
+                return value
+            hot.counts.misses += works
+            found = await self._tiers.find(ref[0], [ref[1]], asks_hot=False, promotes=works)
             return found.get(ref[1], default)
         finally:
             self._lifecycle.leave(loop)

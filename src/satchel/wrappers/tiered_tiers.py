@@ -54,12 +54,13 @@ class Tiers:
 
     # Reading: first what waits, then hot, where it may be asked, then cold.
 
-    async def find(self, collection: str, keys: list[str], *, missed: bool = False) -> dict[str, Any]:
-        """Return the values of those keys that are there, in the order asked; `missed` says that hot has none."""
+    async def find(
+        self, collection: str, keys: list[str], *, asks_hot: bool = True, promotes: bool = True
+    ) -> dict[str, Any]:
+        """Return the values of those keys that are there, in the order asked."""
         found: dict[str, Any] = {}
         trusted: list[str] = keys
-        promotes = True
-        if not missed:
+        if asks_hot:
             trusted = [key for key in keys if (collection, key) not in self.waiting]
             if self.hot.flights:
                 trusted = [key for key in trusted if await self.hot.trusts((collection, key))]
