@@ -296,3 +296,14 @@ async def test_of_two_files_that_a_killed_writer_left_the_readable_one_counts(
             assert await store.cull() == 1
     assert await store.get(*ADA) is None
     assert not (users / "ada.bin").exists()
+
+
+async def test_the_beginning_of_a_large_binary_tells_whether_it_lives(tmp_path):
+    clock = FakeClock()
+    async with FileTreeStore(tmp_path, clock=clock) as store:
+        await store.put("c", "k" * 1000, b"x" * 30_000, ttl=60)
+        assert [key async for key in store.keys("c")] == ["k" * 1000]
+        assert [name async for name in store.collections()] == ["c"]
+        clock.advance(61)
+        assert [key async for key in store.keys("c")] == []
+        assert await store.cull() == 1
