@@ -31,8 +31,10 @@ from satchel.wrappers import (
     SanitizationWrapper,
     SigningWrapper,
     SingleCollectionWrapper,
+    SingleFlightWrapper,
     StatisticsWrapper,
     TimeoutWrapper,
+    TieredStore,
     TTLWrapper,
 )
 
@@ -84,6 +86,7 @@ WRAPPERS: dict[str, tuple[Callable[[Any], Any], float | None]] = {
     "PrefixKeysWrapper": (lambda inner: PrefixKeysWrapper(inner, prefix="prefix"), 0.5),
     "PrefixCollectionsWrapper": (lambda inner: PrefixCollectionsWrapper(inner, prefix="prefix"), 0.5),
     "SingleCollectionWrapper": (lambda inner: SingleCollectionWrapper(inner, collection="all"), None),
+    "SingleFlightWrapper": (SingleFlightWrapper, 0.3),
     "RoutingStore, collections": (lambda inner: RoutingStore(inner, collections={"other": MemoryStore()}), 0.5),
     "RoutingStore, function": (
         lambda inner: RoutingStore(inner, others=[MemoryStore()], route=lambda _, __: inner),
@@ -92,6 +95,8 @@ WRAPPERS: dict[str, tuple[Callable[[Any], Any], float | None]] = {
     "CompressionWrapper, below its threshold": (CompressionWrapper, None),
     "EncryptionWrapper": (lambda inner: EncryptionWrapper(inner, key=bytes(32)), None),
     "SigningWrapper": (lambda inner: SigningWrapper(inner, key=bytes(32)), None),
+    "TieredStore": (lambda inner: TieredStore(inner, MemoryStore()), 0.5),
+    "TieredStore, back": (lambda inner: TieredStore(inner, MemoryStore(), write="back"), None),
     "SanitizationWrapper": (lambda inner: SanitizationWrapper(inner, preset="redis-v1"), None),
 }
 

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, Flag
 from types import NoneType
 from typing import Any
 from uuid import UUID
@@ -78,7 +78,9 @@ def canonical(value: object) -> str:
     if kind in _PLAIN or (isinstance(value, datetime) and _is_plain(value)):
         return repr(value)
     if isinstance(value, Enum):
-        return f"{kind.__module__}.{kind.__qualname__}.{value.name}"
+        # A flag of bits that have no name has none.
+        name = canonical(value.value) if isinstance(value, Flag) else value.name
+        return f"{kind.__module__}.{kind.__qualname__}.{name}"
     if kind is list or kind is tuple:
         inside = _joined(value)  # type: ignore[arg-type]  # mypy does not narrow by what a type is
         return f"[{inside}]" if kind is list else f"({inside},)"
