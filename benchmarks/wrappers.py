@@ -33,8 +33,8 @@ from satchel.wrappers import (
     SingleCollectionWrapper,
     SingleFlightWrapper,
     StatisticsWrapper,
-    TimeoutWrapper,
     TieredStore,
+    TimeoutWrapper,
     TTLWrapper,
 )
 

@@ -25,6 +25,7 @@ from satchel.wrappers import (
     SingleCollectionWrapper,
     SingleFlightWrapper,
     StatisticsWrapper,
+    TieredStore,
     TimeoutWrapper,
     TTLWrapper,
 )
@@ -68,6 +69,17 @@ def read_elsewhere(inner):
     return FallbackWrapper(Unreliable(inner, operations=reads), inner)
 
 
+def tiered(inner):
+    return TieredStore(MemoryStore(clock=clock_of(inner), max_entries_per_collection=3), inner, clock=clock_of(inner))
+
+
+def clock_of(store):
+    """Return the clock of a stack: two tiers need the same one."""
+    while not hasattr(store, "clock"):
+        store = store.inners[-1] if hasattr(store, "inners") else store.inner
+    return store.clock
+
+
 LAYERS = {
     "nothing": Nothing,
     "around": Around,
@@ -107,6 +119,7 @@ LAYERS = {
     "fallback write_both": lambda inner: FallbackWrapper(inner, MemoryStore(), write_both=True),
     "on_error lenient": partial(OnErrorWrapper, policy="lenient"),
     "on_error lazy": partial(OnErrorWrapper, policy="lazy"),
+    "tiered": tiered,
     "preset": partial(SanitizationWrapper, preset="filesystem-v1"),
 }
 """Each makes a store around a store. Few of them hash names: above one that does, nothing can be listed any more."""
