@@ -2,8 +2,8 @@
 
 import asyncio
 
-from satchel import JsonCodec, StoreUnavailableError
-from satchel.errors import IntegrityError
+from satchel import JsonCodec
+from satchel.errors import CircuitOpenError, IntegrityError
 from satchel.wrappers import BaseWrapper, CompositeStore, DefaultValueWrapper, ReadOnlyWrapper, TTLWrapper
 from satchel.wrappers.call import Steps
 
@@ -185,7 +185,7 @@ class DefaultUndone(DefaultValueWrapper):
 
 
 class Unreliable(BaseWrapper):
-    """Fails every third call without making it; of some operations alone, if they are named."""
+    """Refuses every third call, so that it certainly was not made; of some operations alone, if they are named."""
 
     _around_steps = True
 
@@ -198,5 +198,5 @@ class Unreliable(BaseWrapper):
         if not begun and (self._operations is None or operation in self._operations):
             self._calls += 1
             if self._calls % 3 == 0:
-                raise StoreUnavailableError("every third call fails")
+                raise CircuitOpenError("every third call is refused")
         return await call()
