@@ -249,3 +249,21 @@ def test_without_an_sdk_it_does_nothing_and_one_set_later_is_used():
 def test_a_bad_bound_is_refused(bound):
     with pytest.raises(ConfigurationError, match="max_collections must be an int of at least 0"):
         OpenTelemetryWrapper(MemoryStore(), max_collections=bound)
+
+
+MISSING = """
+import sys
+sys.modules["opentelemetry.context"] = None
+from satchel import MissingExtraError, open_store
+try:
+    open_store("memory://?wrap=opentelemetry")
+except MissingExtraError as error:
+    print(error)
+"""
+
+
+def test_without_the_api_it_says_what_to_install():
+    done = subprocess.run([sys.executable, "-c", MISSING], capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        'OpenTelemetryWrapper needs opentelemetry-api, which is not installed: pip install "satchel[opentelemetry]"\n'
+    )

@@ -1,3 +1,4 @@
+import subprocess
 import sys
 import threading
 
@@ -146,3 +147,32 @@ async def test_a_thread_may_collect_while_collections_are_added():
 def test_what_does_not_count_is_refused(store):
     with pytest.raises(ConfigurationError, match="'main' must be a StatisticsWrapper"):
         StatisticsCollector({"main": store})
+
+
+def test_a_store_without_a_name_is_refused():
+    with pytest.raises(ConfigurationError, match="stores must be a mapping of names to stores, got StatisticsWrapper"):
+        StatisticsCollector(StatisticsWrapper(MemoryStore()))
+
+
+MISSING = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "prometheus_client":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from satchel import MissingExtraError
+try:
+    import satchel.integrations.prometheus
+except MissingExtraError as error:
+    print(error)
+"""
+
+
+def test_without_the_client_it_says_what_to_install():
+    done = subprocess.run([sys.executable, "-c", MISSING], capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        'StatisticsCollector needs prometheus_client, which is not installed: pip install "satchel[prometheus]"\n'
+    )

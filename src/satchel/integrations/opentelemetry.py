@@ -15,8 +15,9 @@ from ..wrappers.call import Call
 
 try:
     from opentelemetry import context, metrics, trace
-except ModuleNotFoundError as error:
-    raise missing_extra("OpenTelemetryWrapper", "opentelemetry", error) from error
+except ImportError as error:  # its namespace may be there without it
+    missing = ModuleNotFoundError(str(error), name="opentelemetry-api")
+    raise missing_extra("OpenTelemetryWrapper", "opentelemetry", missing) from error
 
 __all__ = ["OpenTelemetryWrapper"]
 

@@ -26,7 +26,7 @@ try:
     from prometheus_client.metrics_core import Metric
     from prometheus_client.registry import Collector
 except ModuleNotFoundError as error:
-    raise missing_extra("satchel.integrations.prometheus", "prometheus", error) from error
+    raise missing_extra("StatisticsCollector", "prometheus", error) from error
 
 __all__ = ["StatisticsCollector"]
 
@@ -50,10 +50,12 @@ class StatisticsCollector(Collector):
         stores: The stores by the names that the label `store` gives them. A registry takes one collector: give it all.
 
     Raises:
-        ConfigurationError: One of them does not count.
+        ConfigurationError: They are no mapping, or one of them does not count.
     """
 
     def __init__(self, stores: Mapping[str, StatisticsWrapper]) -> None:
+        if not isinstance(stores, Mapping):
+            raise ConfigurationError(f"stores must be a mapping of names to stores, got {type(stores).__name__}")
         for name, store in stores.items():
             if not isinstance(store, StatisticsWrapper):
                 kind = type(store).__name__
