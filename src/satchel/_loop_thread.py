@@ -1,0 +1,225 @@
+"""An event loop in a thread of its own, for callers that have none."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from .errors import StoreClosedError, StoreError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_LAST_SECONDS = 5.0
+"""How long the end of the process waits for a store that was not closed; then it is cut off, as by a kill."""
+
+
+class LoopThread:
+    """Runs coroutines of many threads on one event loop, which starts with the first call.
+
+    Args:
+        name: How messages call the store that it is for.
+        last: Is awaited on the loop when it ends.
+    """
+
+    def __init__(self, name: Callable[[], str], last: Callable[[], Awaitable[object]]) -> None:
+        self._name = name
+        self._last = last
+        self.lock = threading.Lock()
+        self.forked = False
+        self.closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
+        self._is_awaited = False
+        _threads.add(self)
+
+    @property
+    def started(self) -> bool:
+        """Whether there is, or was, a thread."""
+        return self._loop is not None
+
+    def call(self, function: Callable[P, Coroutine[Any, Any, R]], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Carry out a method of the store, and return what it returns."""
+        return self.carry_out(getattr(function, "__name__", "call"), partial(function, *args, **kwargs))
+
+    def carry_out(self, operation: str, function: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        """Carry out a coroutine function in the caller's context, and return what it returns.
+
+        When the wait is cut off, as by `KeyboardInterrupt`, the call is cancelled.
+        """
+        self.refuse_here(operation)
+        call = _Call(function, self._under_way)
+        with self.lock:
+            loop = self._running(operation)
+            loop.call_soon_threadsafe(call.begin)
+        try:
+            call.wait()
+        except BaseException:
+            with suppress(RuntimeError):  # the loop has ended meanwhile, and so has the call
+                loop.call_soon_threadsafe(call.cancel)
+            raise
+        return call.result()
+
+    def post(self, function: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Have a coroutine function carried out without waiting for it, unless the loop has ended."""
+        self._tell(_Call(function, self._under_way).begin)
+
+    def check(self, operation: str) -> None:
+        """Refuse an operation when the thread has ended, or belongs to another process."""
+        if self.closed:
+            raise StoreClosedError(f"{self._name()} is closed", store=self._name(), operation=operation)
+        if self.forked:
+            raise StoreError(
+                f"{self._name()} was in use when this process was forked from its parent, and its connections are the "
+                "parent's; make a SyncStore in each process",
+                store=self._name(),
+                operation=operation,
+            )
+
+    def refuse_here(self, operation: str) -> None:
+        """Refuse a blocking operation in a thread that runs an event loop."""
+        if asyncio._get_running_loop() is not None:
+            raise StoreError(
+                f"{operation} of {self._name()} would block the event loop that runs in this thread; await the store "
+                "itself here, or call from another thread, as with asyncio.to_thread",
+                store=self._name(),
+                operation=operation,
+            )
+
+    def close(self) -> None:
+        """End the loop after the calls under way, wait for that, and raise what went wrong."""
+        self.refuse_here("close")
+        with self.lock:
+            loop = self._running("close")
+            self.closed = self._is_awaited = True
+            loop.call_soon_threadsafe(self._stopped.set)
+        self._thread.join()
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # or the traceback would hold it in a cycle
+
+    def end(self) -> None:
+        """Have the loop end, without waiting: nobody holds the store any more."""
+        if self.started:
+            self._tell(self._stopped.set)
+        self.closed = True
+
+    def _tell(self, what: Callable[[], object]) -> None:
+        # Without the lock: the garbage collector calls this, maybe in a thread that holds it.
+        if self._loop is not None and not self.closed and not self.forked:
+            with suppress(RuntimeError):  # the loop has ended meanwhile
+                self._loop.call_soon_threadsafe(what)
+
+    def _running(self, operation: str) -> asyncio.AbstractEventLoop:
+        self.check(operation)
+        return self._loop or self._start()
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        self._stopped = asyncio.Event()
+        self._workers = ThreadPoolExecutor(thread_name_prefix="satchel-sync-worker")
+        loop = asyncio.new_event_loop()
+        loop.set_default_executor(self._workers)
+        self._thread = threading.Thread(target=self._run, args=(loop,), name="satchel-sync", daemon=True)
+        try:
+            self._thread.start()
+        except BaseException:
+            loop.close()
+            raise
+        self._loop = loop
+        atexit.register(self._end_of_process)
+        return loop
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            loop.run_until_complete(self._live(loop))
+        except BaseException as error:
+            if not self._is_awaited:
+                raise  # nobody else will tell of it
+            self._failure = error
+        finally:
+            loop.close()
+            self._workers.shutdown()  # what the loop itself offers for this takes a new thread, too late at the exit
+            atexit.unregister(self._end_of_process)
+
+    async def _live(self, loop: asyncio.AbstractEventLoop) -> None:
+        await self._stopped.wait()
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+        try:
+            await self._last()
+        finally:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            await loop.shutdown_asyncgens()
+
+    def _end_of_process(self) -> None:
+        self.end()
+        if not self.forked:
+            self._thread.join(_LAST_SECONDS)
+
+
+class _Call(Generic[R]):
+    """Carries a coroutine function from the thread that calls it to the loop's, and the outcome back."""
+
+    def __init__(self, function: Callable[[], Coroutine[Any, Any, R]], under_way: set[asyncio.Task[None]]) -> None:
+        self._function = function
+        self._under_way = under_way
+        self._error: BaseException | None = None
+        # A bare lock: a Future, with its condition, makes a call a sixth slower.
+        self._ended = threading.Lock()
+        self._ended.acquire()
+
+    def begin(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._carry_out())
+        self._under_way.add(self._task)
+
+    def cancel(self) -> None:
+        self._task.cancel()
+
+    def wait(self) -> None:
+        self._ended.acquire()
+
+    def result(self) -> R:
+        error, self._error = self._error, None  # or the traceback would hold it in a cycle
+        if error is None:
+            return self._value
+        try:
+            raise error
+        finally:
+            del error
+
+    async def _carry_out(self) -> None:
+        try:
+            self._value = await self._function()
+        except BaseException as error:  # also SystemExit: it belongs to the caller, and would end the loop here
+            self._error = error
+        finally:
+            self._under_way.discard(self._task)
+            self._ended.release()
+
+
+_threads: weakref.WeakSet[LoopThread] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for thread in _threads:
+        thread.lock = threading.Lock()  # a thread of the parent may hold the old one
+        thread.forked = thread.started
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,215 @@
+"""`SyncStore` and `SyncCollection`: any store for scripts and threads, without `await`.
+
+```python
+from satchel.sync import SyncStore
+
+with SyncStore("memory://") as store:
+    store.put("users", "ada", {"name": "Ada Lovelace"}, ttl=3600)
+    store.get("users", "ada")
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+from ._loop_thread import LoopThread
+from ._sync_collection import SyncCollection
+from ._sync_listing import Listing
+from .capability import NEEDED, Capability, check_store
+from .clock import TTL
+from .collection import Collection
+from .entry import Entry
+from .errors import UnsupportedOperationError
+from .lifecycle import leave
+from .names import check_items, check_names
+from .protocol import AsyncKeyValue, SupportsEverything
+from .url import open_store
+
+__all__ = ["SyncCollection", "SyncStore"]
+
+D = TypeVar("D")
+T = TypeVar("T")
+
+
+class SyncStore:
+    """Offers any store to code without an event loop: the same verbs, which block until they are done.
+
+    The store runs on one event loop in a thread of its own, which starts with the first call and ends with `close`. Any
+    number of threads may call at once; what they have in flight together travels together, as calls of tasks do. Each
+    call runs in its caller's context variables. `KeyboardInterrupt` cancels the call that it interrupts.
+
+    `docs/sync.md` tells what a call costs, and what happens to a `SyncStore` that is not closed and at a fork.
+
+    Args:
+        store: The store, or its URL. It belongs to the `SyncStore` from now on, which closes it.
+
+    Raises:
+        ConfigurationError: It is not a store, or the URL does not name one.
+        MissingExtraError: Its driver is not installed.
+    """
+
+    def __init__(self, store: AsyncKeyValue | str) -> None:
+        opened: Any = open_store(store) if isinstance(store, str) else store
+        check_store(opened, "SyncStore")
+        self._store: SupportsEverything = opened  # as far as `_able` says
+        self._thread = LoopThread(lambda: f"SyncStore({opened!r})", lambda: leave(opened.aclose))
+        self._call = self._thread.call
+
+    def __repr__(self) -> str:
+        return f"SyncStore({self._store!r})"
+
+    def __del__(self) -> None:
+        if hasattr(self, "_thread"):
+            self._thread.end()
+
+    def __enter__(self) -> Self:
+        self._thread.refuse_here("__enter__")
+        self._thread.check("__enter__")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._thread.closed and not self._thread.forked:
+            self.close()
+
+    def close(self) -> None:
+        """Refuse new calls, wait for those under way, close the store, and end the thread.
+
+        Raises:
+            StoreClosedError: It has been closed before. Leaving `with` after that raises nothing.
+            StoreError: The store could not be closed properly. The thread has ended all the same.
+        """
+        self._thread.close()
+
+    @property
+    def capabilities(self) -> Capability:
+        """What this store can do beyond the core."""
+        return self._store.capabilities
+
+    @property
+    def max_key_bytes(self) -> int:
+        """The longest key, in UTF-8 bytes."""
+        return self._store.max_key_bytes
+
+    @overload
+    def collection(self, name: str, *, ttl: TTL | None = None) -> SyncCollection[Any]: ...
+    @overload
+    def collection(self, name: str, *, model: type[T], ttl: TTL | None = None) -> SyncCollection[T]: ...
+    @overload
+    def collection(self, name: str, *, model: object, ttl: TTL | None = None) -> SyncCollection[Any]: ...
+    def collection(self, name: str, *, model: Any = None, ttl: TTL | None = None) -> SyncCollection[Any]:
+        """Return one collection of this store, with values of one type.
+
+        Args:
+            name: The name of the collection.
+            model: What the values are, such as a pydantic model, a dataclass or `list[int]`; anything without it.
+            ttl: When a value put there expires, in seconds or as a `timedelta`, unless the call says otherwise.
+
+        Raises:
+            InvalidKeyError, InvalidTTLError: The name or the ttl is not legal.
+            ConfigurationError: The model is not a type that can be validated.
+        """
+        return SyncCollection(self, Collection(self._store, name, model=model, ttl=ttl))
+
+    # The verbs; `satchel.protocol` says what each does. Keys and items are taken out here: they may be a listing of
+    # this store, which the loop's own thread could not wait for.
+
+    @overload
+    def get(self, collection: str, key: str, default: None = None) -> Any | None: ...
+    @overload
+    def get(self, collection: str, key: str, default: D) -> Any | D: ...
+    def get(self, collection: str, key: str, default: Any = None) -> Any:
+        """Return the value under a key, or the default when it is absent. A stored `None` is returned as itself."""
+        return self._call(self._store.get, collection, key, default)
+
+    def get_entry(self, collection: str, key: str) -> Entry | None:
+        """Return the entry under a key: the value with version, times and size."""
+        return self._call(self._store.get_entry, collection, key)
+
+    def exists(self, collection: str, key: str) -> bool:
+        """Say whether there is an entry under a key."""
+        return self._call(self._store.exists, collection, key)
+
+    def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
+        """Store a value under a key, replacing what was there, its deadline included."""
+        self._call(self._store.put, collection, key, value, ttl=ttl)
+
+    def delete(self, collection: str, key: str) -> bool:
+        """Remove the entry under a key, and say whether it was there."""
+        return self._call(self._store.delete, collection, key)
+
+    def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
+        """Return the values of those keys that are there, in the order asked."""
+        return self._call(self._store.get_many, collection, check_names(keys))
+
+    def get_entries(self, collection: str, keys: Iterable[str]) -> dict[str, Entry]:
+        """Return the entries of those keys that are there, in the order asked."""
+        return self._call(self._store.get_entries, collection, check_names(keys))
+
+    def put_many(self, collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> None:
+        """Store many values. Everything is checked first; the writes are not one atomic step."""
+        self._call(self._store.put_many, collection, dict(check_items(items)), ttl=ttl)
+
+    def delete_many(self, collection: str, keys: Iterable[str]) -> int:
+        """Remove many entries, and return how many of them were there."""
+        return self._call(self._store.delete_many, collection, check_names(keys))
+
+    def ping(self) -> None:
+        """Return when the backend answers."""
+        self._call(self._store.ping)
+
+    def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> Iterator[str]:
+        """Iterate over the keys of a collection, in no particular order, in constant memory."""
+        return self._listed("keys", self._able("keys").keys(collection, prefix=prefix, limit=limit))
+
+    def collections(self) -> Iterator[str]:
+        """Iterate over the collections that hold at least one entry, in no particular order."""
+        return self._listed("collections", self._able("collections").collections())
+
+    def destroy_collection(self, collection: str) -> bool:
+        """Remove every entry of a collection, and say whether there was any."""
+        return self._call(self._able("destroy_collection").destroy_collection, collection)
+
+    def destroy(self) -> bool:
+        """Remove everything that this store wrote and nothing else, and say whether there was any entry."""
+        return self._call(self._able("destroy").destroy)
+
+    def cull(self) -> int:
+        """Reclaim the space of expired entries now, and return how many there were."""
+        return self._call(self._able("cull").cull)
+
+    def put_if_absent(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> str | None:
+        """Store a value if the key is absent, and return its version; None when something was there."""
+        return self._call(self._able("put_if_absent").put_if_absent, collection, key, value, ttl=ttl)
+
+    def compare_and_put(
+        self, collection: str, key: str, value: object, *, version: str, ttl: TTL | None = None
+    ) -> str | None:
+        """Replace the entry if it still has the version, and return the new version; None when it has not."""
+        put = self._able("compare_and_put").compare_and_put
+        return self._call(put, collection, key, value, version=version, ttl=ttl)
+
+    def compare_and_delete(self, collection: str, key: str, *, version: str) -> bool:
+        """Remove the entry if it still has the version, and say whether it was removed."""
+        return self._call(self._able("compare_and_delete").compare_and_delete, collection, key, version=version)
+
+    def touch(self, collection: str, key: str, *, ttl: TTL | None) -> bool:
+        """Give the entry a new deadline, None for no deadline, and say whether it was there."""
+        return self._call(self._able("touch").touch, collection, key, ttl=ttl)
+
+    def _able(self, operation: str) -> SupportsEverything:
+        if NEEDED[operation] not in self.capabilities:
+            raise UnsupportedOperationError(f"{self!r} does not have {operation}; see its .capabilities")
+        return self._store
+
+    def _listed(self, operation: str, names: AsyncIterator[str]) -> Iterator[str]:
+        listing = Listing(names)
+        try:
+            while page := self._thread.carry_out(operation, listing.page):
+                yield from page
+        finally:
+            self._thread.post(listing.close)  # not waited for: the garbage collector may run this in any thread
