@@ -178,6 +178,18 @@ async def test_no_deadline_is_remembered_when_nobody_asks_for_expired(store, clo
     assert found == []
 
 
+async def test_what_was_not_followed_from_the_beginning_is_not_said_to_have_expired(store, clock):
+    store.subscribe(Retrieved, lambda event: None)
+    await store.put("c", "k", 1, ttl=10)
+    await store.get_entry("c", "k")
+    await store.delete("c", "k")  # which nobody follows
+    found = []
+    store.subscribe(Expired, found.append)
+    clock.advance(10)
+    await store.get("c", "k")
+    assert found == []
+
+
 async def test_inside_a_ttl_wrapper_it_learns_how_long_entries_live(clock, store, events):
     around = TTLWrapper(store, default=10, sliding=True)
     await around.put("c", "k", 1)

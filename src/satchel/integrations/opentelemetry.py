@@ -9,7 +9,7 @@ from .. import __version__
 from ..errors import ConfigurationError
 from ..protocol import AsyncKeyValue
 from ..registry import missing_extra, name_of
-from ..wrappers._observed import kind_of, legal
+from ..wrappers._observed import BATCHES, kind_of, legal
 from ..wrappers.base import BaseWrapper
 from ..wrappers.call import Call
 
@@ -25,7 +25,6 @@ _Attributes = dict[str, str | int]
 
 _SCHEMA = "https://opentelemetry.io/schemas/1.34.0"
 _BOUNDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
-_BATCHES = frozenset({"get_many", "get_entries", "put_many", "delete_many"})
 _SYSTEMS = {"disk": "sqlite", "dynamodb": "aws.dynamodb"}
 """Names that the conventions have for what a URL scheme stands for, where they differ."""
 
@@ -78,7 +77,7 @@ class OpenTelemetryWrapper(BaseWrapper):
             attributes = measured
         except (KeyError, TypeError):
             name, measured, attributes = self._first_call(operation, legal(collection))
-        if operation in _BATCHES and len(call.arguments[1]) > 1:
+        if operation in BATCHES and len(call.arguments[1]) > 1:
             attributes = {**attributes, "db.operation.batch.size": len(call.arguments[1])}
         span = self._tracer.start_span(name, kind=trace.SpanKind.CLIENT, attributes=attributes)
         token = None if span is trace.INVALID_SPAN else context.attach(trace.set_span_in_context(span))
@@ -106,7 +105,8 @@ class OpenTelemetryWrapper(BaseWrapper):
         if collection not in self._named and len(self._named) >= self._max_collections:
             return operation, attributes, named
         self._named.add(collection)
-        self._calls[operation, collection] = name, _ = f"{operation} {collection}", named
+        name = f"{operation} {collection}"
+        self._calls[operation, collection] = name, named
         return name, named, named
 
 

@@ -11,6 +11,7 @@ from ..entry import Entry
 from ..errors import BatchError
 from ..names import Ref, check_name
 from ._deadlines import Deadlines
+from ._observed import WRITES
 from .call import MISSING, Call
 
 
@@ -82,7 +83,6 @@ MAY_EMIT: dict[str, frozenset[type[Event]]] = {
 }
 """The events that each operation may emit, or for which it has to be followed."""
 
-_WRITES = frozenset({"put", "put_if_absent", "compare_and_put"})
 _DELETES = frozenset({"delete", "compare_and_delete"})
 
 
@@ -128,7 +128,7 @@ def events_of_rest(
 def _events_of_one(
     operation: str, ref: Ref, call: Call, outcome: Any, deadlines: Deadlines, started: float, ended: float
 ) -> Iterator[Event]:
-    if operation in _WRITES:
+    if operation in WRITES:
         if operation == "put_if_absent" and outcome is not None and deadlines.take_if_past(ref, ended):
             yield Expired(*ref)
         if operation == "put" or outcome is not None:

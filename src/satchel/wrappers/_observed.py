@@ -12,6 +12,11 @@ from ..errors import BatchError, InvalidKeyError
 from ..names import check_name
 from ..threads import in_worker
 
+WRITES = frozenset({"put", "put_if_absent", "compare_and_put"})
+"""The operations that put one value."""
+
+BATCHES = frozenset({"get_many", "get_entries", "put_many", "delete_many"})
+
 _encode = msgspec.json.Encoder().encode
 
 

@@ -11,12 +11,9 @@ from ..clock import Clock, system_clock
 from ..errors import BatchError, ConfigurationError
 from ..protocol import AsyncKeyValue
 from ._deadlines import Deadlines
-from ._events import KINDS, MAY_EMIT, Cleared, Deleted, Event, Expired, Retrieved, Stored, events_of, events_of_rest
+from ._events import KINDS, MAY_EMIT, Event, Expired, events_of, events_of_rest
 from .base import BaseWrapper
 from .call import Call
-
-__all__ = ["Cleared", "Deleted", "Event", "EventsWrapper", "Expired", "Retrieved", "Stored"]
-
 
 E = TypeVar("E", bound=Event)
 Handler = Callable[[Any], object]
@@ -64,8 +61,9 @@ class EventsWrapper(BaseWrapper):
         if not callable(clock):
             raise ConfigurationError(f"clock must be a function that gives seconds, got {type(clock).__name__}")
         self._strict, self._clock = strict, clock
-        self._deadlines = Deadlines(max_deadlines)
+        self._max_deadlines, self._deadlines = max_deadlines, Deadlines(0)
         self._subscriptions: list[tuple[type[Event], Handler]] = []
+        self._follows_expiry = False
         self._arrange()
         super().__init__(inner)
 
@@ -100,8 +98,10 @@ class EventsWrapper(BaseWrapper):
         }
         wanted = {kind for kind, handlers in self._handlers.items() if handlers}
         self._followed = frozenset(operation for operation, kinds in MAY_EMIT.items() if kinds & wanted)
-        if Expired not in wanted:
-            self._deadlines.forget_all()  # from now on they would go unnoticed when they change
+        if self._follows_expiry is not (Expired in wanted):
+            # What is not followed by all operations goes unnoticed when it changes.
+            self._follows_expiry = not self._follows_expiry
+            self._deadlines = Deadlines(self._max_deadlines if self._follows_expiry else 0)
 
     async def _around(self, operation: str, call: Call) -> Any:
         if operation not in self._followed:

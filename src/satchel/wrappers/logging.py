@@ -11,14 +11,12 @@ from typing import Any
 from ..errors import ConfigurationError, StoreError
 from ..protocol import AsyncKeyValue
 from ..threads import Turns
-from ._observed import kind_of, legal, size_of
+from ._observed import BATCHES, WRITES, kind_of, legal, size_of
 from .base import BaseWrapper
 from .call import MISSING, Call
 
 _LOOKUPS = frozenset({"get", "get_entry", "exists", "delete", "touch"})
 _CONDITIONAL = frozenset({"put_if_absent", "compare_and_put", "compare_and_delete"})
-_WRITES = frozenset({"put", "put_if_absent", "compare_and_put"})
-_BATCHES = frozenset({"get_many", "get_entries", "put_many", "delete_many"})
 
 
 class LoggingWrapper(BaseWrapper):
@@ -78,7 +76,7 @@ class LoggingWrapper(BaseWrapper):
     def _log(self, level: int, operation: str, call: Call, duration: float, outcome: str, **more: Any) -> None:
         if not self._logger.isEnabledFor(level):
             return
-        is_batch = operation in _BATCHES
+        is_batch = operation in BATCHES
         collection = legal(call.collection)
         key = legal(call.key) if self._says_keys and not is_batch else None
         names = "".join(f" {name!r}" for name in (collection, key) if name is not None)
@@ -97,7 +95,7 @@ def _said(operation: str, outcome: Any) -> str:
 
 
 def _found(operation: str, outcome: Any) -> int | None:
-    if operation not in _BATCHES or operation == "put_many":
+    if operation not in BATCHES or operation == "put_many":
         return None
     return outcome if type(outcome) is int else len(outcome)
 
@@ -105,7 +103,7 @@ def _found(operation: str, outcome: Any) -> int | None:
 async def _size(operation: str, call: Call, outcome: Any) -> int | None:
     """Return the bytes of the values that a call put or got; None when it is about none."""
     values: Iterable[Any] = ()
-    if operation in _WRITES:
+    if operation in WRITES:
         values = (call.value,)
     elif operation == "put_many":
         values = call.items.values()

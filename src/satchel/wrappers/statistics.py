@@ -11,14 +11,12 @@ from typing import Any
 from ..entry import Entry
 from ..errors import ConfigurationError
 from ..protocol import AsyncKeyValue
-from ._observed import size_of
+from ._observed import BATCHES, WRITES, size_of
 from .base import BaseWrapper
 from .call import MISSING, Call
 
 _BUCKETS = 28
 _SAMPLE = 64
-_WRITES = frozenset({"put", "put_if_absent", "compare_and_put"})
-_BATCHES = frozenset({"get_many", "get_entries", "put_many", "delete_many"})
 _LOOKUPS = frozenset({"get_entry", "exists"})
 
 
@@ -118,11 +116,11 @@ class StatisticsWrapper(BaseWrapper):
                 counter.values += 1
                 if counter.values % _SAMPLE == 1:
                     await counter.measure((outcome,))
-        elif operation in _WRITES:
+        elif operation in WRITES:
             counter.values += 1
             if counter.values % _SAMPLE == 1:
                 await counter.measure((call.value,))
-        elif operation in _BATCHES:
+        elif operation in BATCHES:
             await self._count_batch(counter, operation, call.arguments[1], outcome)
         elif operation in _LOOKUPS:
             counter.hits += bool(outcome)
