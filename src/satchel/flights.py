@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from msgspec import UNSET
 
@@ -24,12 +24,10 @@ from .capability import Capability
 from .clock import TTL, seconds
 from .copies import copied, copy_of_error
 from .entry import Entry
-from .errors import ConfigurationError, StoreClosedError
+from .errors import ConfigurationError, StoreClosedError, ValueTooLargeError
 from .freshness import Terms, is_due_early, terms
 from .names import Ref, check_name
 from .protocol import AsyncKeyValue, SupportsConditional
-
-T = TypeVar("T")
 
 Factory = Callable[[], Awaitable[Any]]
 
@@ -52,6 +50,7 @@ class _Flight:
         awaited: The flights for which its factory waits.
     """
 
+    loop: asyncio.AbstractEventLoop
     ref: Ref
     factory: Factory
     terms: Terms
@@ -93,12 +92,11 @@ class Flights:
         self,
         collection: str,
         key: str,
-        factory: Callable[[], Awaitable[T]],
-        *,
+        factory: Factory,
         ttl: TTL | None = None,
         stale: TTL | None = None,
         early: float | None = None,
-    ) -> T:
+    ) -> Any:
         """Do what `SingleFlightWrapper.get_or_put` says."""
         if not callable(factory):
             raise _no_factory(factory)
@@ -108,7 +106,7 @@ class Flights:
                 seconds(ttl)
             value = await self._store.get(collection, key, UNSET)
             if value is not UNSET:
-                return cast("T", value)
+                return value
             agreed = terms(ttl, None, None)
         else:
             agreed = terms(ttl, stale, early)
@@ -116,8 +114,8 @@ class Flights:
             if entry is not None:
                 if self._is_due((collection, key), entry, agreed):
                     self._flight(collection, key, factory, agreed, ended, entry)
-                return cast("T", entry.value)
-        return cast("T", await self._wait_for(self._flight(collection, key, factory, agreed, ended)))
+                return entry.value
+        return await self._wait_for(self._flight(collection, key, factory, agreed, ended))
 
     async def delete(self, collection: str, key: str) -> bool:
         """Remove the entry under a key, also one that is being made, and say whether it was there."""
@@ -167,15 +165,16 @@ class Flights:
         """Return the flight of a key, a new one where none is under way; with an entry, one that refreshes it."""
         ref = check_name(collection, "collection"), check_name(key)
         flight = self._under_way.get(ref)
-        if flight is not None and flight.task.get_loop() is asyncio.get_running_loop():
+        loop = asyncio.get_running_loop()
+        if flight is not None and flight.loop is loop:
             return flight
         if self._closed:
             name = repr(self._store)
             raise StoreClosedError(f"{name} is being closed", store=name, operation="get_or_put", collection=ref[0])
         version = None if entry is None else entry.version
-        flight = _Flight(ref, factory, agreed, version, looks=ended != self._ended, background=entry is not None)
+        flight = _Flight(loop, ref, factory, agreed, version, ended != self._ended, background=entry is not None)
         self._under_way[ref] = flight
-        flight.task = asyncio.get_running_loop().create_task(self._fly(flight))
+        flight.task = loop.create_task(self._fly(flight))
         self._tasks.add(flight.task)
         flight.task.add_done_callback(partial(self._land, flight))
         return flight
@@ -215,11 +214,14 @@ class Flights:
         if Capability.CONDITIONAL not in store.capabilities:
             await store.put(*flight.ref, value, ttl=ttl)
             return
-        if flight.version is not None:
-            done = await store.compare_and_put(*flight.ref, value, version=flight.version, ttl=ttl)
-            if done is not None:
-                return
-        await store.put_if_absent(*flight.ref, value, ttl=ttl)  # it may have expired meanwhile
+        try:
+            if flight.version is not None:
+                done = await store.compare_and_put(*flight.ref, value, version=flight.version, ttl=ttl)
+                if done is not None:
+                    return
+            await store.put_if_absent(*flight.ref, value, ttl=ttl)  # it may have expired meanwhile
+        except ValueTooLargeError:
+            await store.put(*flight.ref, value, ttl=ttl)  # where one that is too large is to be skipped, this skips it
 
     def _remember(self, ref: Ref, cost: float) -> None:
         self._costs[ref] = cost
@@ -251,7 +253,7 @@ class Flights:
 
     def _cancel(self, flight: _Flight) -> None:
         self._drop(flight)
-        if not flight.task.get_loop().is_closed():  # a caller that was cut off with its loop is only collected later
+        if not flight.loop.is_closed():  # a caller that was cut off with its loop is only collected later
             flight.task.cancel()
 
     def _drop(self, flight: _Flight) -> None:

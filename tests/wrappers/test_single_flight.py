@@ -4,18 +4,21 @@ import asyncio
 import contextvars
 import copy
 import random
+import sys
 import threading
 
 import pytest
 
 from satchel import (
     Capability,
+    ConfigurationError,
     MemoryStore,
     NullStore,
+    ValueTooLargeError,
     open_store,
 )
 from satchel.testing import FakeClock
-from satchel.wrappers import SingleFlightWrapper, TTLWrapper
+from satchel.wrappers import LimitSizeWrapper, SingleFlightWrapper, TTLWrapper
 from tests.scripted import BatchStore, Server, turns
 from tests.wrappers.single_flight import Factory, other_tasks
 
@@ -280,6 +283,22 @@ async def test_factories_may_use_others(store):
     assert await fibonacci(30) == 832_040
 
 
+@pytest.mark.parametrize("kind", ["asyncio.Task", *(["eager_task_factory"] if sys.version_info >= (3, 12) else [])])
+async def test_tasks_may_begin_at_once(store, kind):
+    asyncio.get_running_loop().set_task_factory(getattr(asyncio, kind, None))
+
+    async def at_once():
+        return "made"
+
+    async def of_itself():
+        return await store.get_or_put("c", "itself", of_itself)
+
+    assert await asyncio.gather(*[store.get_or_put("c", "k", at_once) for _ in "abc"]) == ["made"] * 3
+    with pytest.raises(ConfigurationError, match="waits for its own result"):
+        await store.get_or_put("c", "itself", of_itself)
+    asyncio.get_running_loop().set_task_factory(None)
+
+
 async def test_it_has_a_form_as_a_url():
     async with open_store("memory://?wrap=single_flight(seed=5)") as store:
         assert type(store) is SingleFlightWrapper
@@ -296,6 +315,14 @@ async def test_reads_and_writes_are_the_inner_stores_own():
         inner.get_many,
         inner.put_if_absent,
     )
+
+
+@pytest.mark.parametrize(("policy", "outcome"), [("skip", "x" * 100), ("refuse", ValueTooLargeError)])
+async def test_a_result_that_is_too_large_is_skipped_or_refused_as_the_limit_says(policy, outcome):
+    store = SingleFlightWrapper(LimitSizeWrapper(MemoryStore(), max_bytes=50, policy=policy))
+    (made,) = await asyncio.gather(store.get_or_put("c", "k", Factory("x" * 100)), return_exceptions=True)
+    assert made == outcome or type(made) is outcome
+    assert await store.exists("c", "k") is False
 
 
 async def test_wrappers_inside_see_what_factories_give():

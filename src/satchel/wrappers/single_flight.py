@@ -74,7 +74,7 @@ class SingleFlightWrapper(BaseWrapper):
             StoreError: The backend failed.
             Exception: What the factory raised; nothing is put, and the next call tries again.
         """
-        return self._flights.get_or_put(collection, key, factory, ttl=ttl, stale=stale, early=early)
+        return self._flights.get_or_put(collection, key, factory, ttl, stale, early)
 
     async def delete(self, collection: str, key: str) -> bool:
         """Remove the entry under a key, and say whether it was there."""
