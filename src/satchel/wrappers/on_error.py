@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, Literal
 
 from ..clock import Clock, system_clock
@@ -107,8 +107,8 @@ class OnErrorWrapper(BaseWrapper):
     async def _finish(self) -> None:
         await self._queue.finish()
 
-    async def _around(self, operation: str, call: Call) -> Any:
-        return await self._policy(operation, call)
+    def _around(self, operation: str, call: Call) -> Coroutine[Any, Any, Any]:
+        return self._policy(operation, call)
 
     async def _strictly(self, _: str, call: Call) -> Any:
         return await call()
@@ -175,18 +175,46 @@ class OnErrorWrapper(BaseWrapper):
     async def _write(self, operation: str, call: Call) -> Any:
         """Write what has nothing waiting for its key; let wait what has, and what fails."""
         now, queued = self._clock(), self._queued(call)
+        if not queued:
+            try:
+                answer = await call()
+            except StoreError as error:
+                return await self._let_wait(operation, call, now, {}, None, self._failed(operation, error, call))
+            if self._queue.waiting:
+                self._queue.flush_soon()
+            return answer
         # What cannot be stored is refused before anything is written.
         changes = {key: await self._change(operation, call, key, now) for key in queued}
-        direct = [key for key in call.all_keys if key not in queued]
-        answer, failed = None, dict[str, SatchelError]()
-        if direct or not queued:
+        direct, answer, failed = [key for key in call.all_keys if key not in queued], None, dict[str, SatchelError]()
+        if direct:
             try:
-                answer = await (call.part(direct) if queued else call)()
+                answer = await call.part(direct)()
             except StoreError as error:
-                if not isinstance(error, BatchError) and not error.retryable:
-                    raise
-                failed = error.failed if isinstance(error, BatchError) else dict.fromkeys(direct, error)
-                self._let_pass(operation, error)
+                failed = self._failed(operation, error, call.part(direct))
+        waited = sum(self._queue.lives(record) for record in queued.values())
+        answer = bool(waited) if operation == "delete" else (answer or 0) + waited
+        answer = await self._let_wait(operation, call, now, changes, answer, failed)
+        if not failed:
+            self._queue.flush_soon()
+        return answer
+
+    def _failed(self, operation: str, error: StoreError, call: Call) -> dict[str, SatchelError]:
+        """Return the errors of the keys of a write that failed; raise one that lets nothing wait."""
+        if not isinstance(error, BatchError) and not error.retryable:
+            raise error
+        self._let_pass(operation, error)
+        return error.failed if isinstance(error, BatchError) else dict.fromkeys(call.all_keys, error)
+
+    async def _let_wait(
+        self,
+        operation: str,
+        call: Call,
+        now: float,
+        changes: dict[str, Record | None],
+        answer: Any,
+        failed: dict[str, SatchelError],
+    ) -> Any:
+        """Queue changes and what failed, and return what the call answers."""
         for key, failure in failed.items():
             if isinstance(failure, StoreError) and failure.retryable:
                 changes[key] = await self._change(operation, call, key, now)
@@ -200,12 +228,9 @@ class OnErrorWrapper(BaseWrapper):
         if refused:
             batch = isinstance(call.key, (list, dict))
             raise batch_error(self, operation, call.collection, refused) if batch else next(iter(refused.values()))
-        if self._queue.waiting and not failed:
-            self._queue.flush_soon()
-        waited = sum(self._queue.lives(record) for record in queued.values())
-        if operation == "delete":
-            return bool(answer or waited)
-        return (answer or 0) + waited if operation == "delete_many" else None
+        if operation.startswith("put"):
+            return None
+        return answer or _ANSWERS[operation]()
 
     async def _change(self, operation: str, call: Call, key: str, now: float) -> Record | None:
         if operation.startswith("delete"):
