@@ -2,6 +2,8 @@
 
 import asyncio
 import enum
+import subprocess
+import sys
 import warnings
 from collections import OrderedDict
 from datetime import UTC, datetime
@@ -374,3 +376,14 @@ async def test_their_wrappers_work_around_it():
     await asyncio.gather(*(wrapped.put(f"{n}", {"n": n}) for n in range(20)))
     assert await wrapped.get_many(["3", "none"]) == [{"n": 3}, None]
     assert await inner.get("c", "app__3") == {"n": 3}
+
+
+def test_without_py_key_value_the_import_says_what_to_install():
+    code = (
+        "import sys; sys.modules['key_value'] = None\n"
+        "import satchel\n"
+        "try:\n    import satchel.integrations.py_key_value\n"
+        "except satchel.MissingExtraError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 'pip install "satchel[py-key-value]"' in done.stdout
