@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import operator
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, TypeVar, overload
 
 from ..capability import METHODS, Capability
@@ -90,7 +90,9 @@ class TieredStore(CompositeStore, ChecksNames):
             raise ConfigurationError(f"hot_ttl: {error}") from None
         self._limit = self.max_key_bytes
         self._hot = HotTier(hot, ttl=longest, clock=clock)
-        self._hot_get = hot.get
+        self._hot_get, self._flights, self._note = hot.get, self._hot.flights, self._hot.uses.note
+        self._reads = 0
+        self._closing: list[asyncio.Future[None]] = []
         self._tiers = Tiers(self.__repr__, self._hot, cold, write=write, queue_size=queue_size, clock=clock)
         self._cold, self._waiting, self._queue = self._tiers.cold, self._tiers.waiting, self._tiers.queue
         self._lifecycle = Lifecycle(self.__repr__, open=_nothing, close=_nothing, abandon=self._abandon)
@@ -106,28 +108,31 @@ class TieredStore(CompositeStore, ChecksNames):
     async def get(self, collection: str, key: str, default: D) -> Any | D: ...
     async def get(self, collection: str, key: str, default: Any = None) -> Any:
         """Return the value under a key, or the default when it is absent."""
-        loop = self._lifecycle.begin("get")
+        if self._flights or self._waiting or self._closing:
+            return await self._find(collection, key, default)
+        # The names of what hot has were checked when it was put; other calls are counted by the lifecycle.
+        self._reads += 1
         try:
-            ref = self._checked(collection, key)
-            hot = self._hot
-            if hot.flights or self._waiting:
-                found = await self._tiers.find(ref[0], [ref[1]])
-                return found.get(ref[1], default)
-            works = True
             try:
-                value = await self._hot_get(*ref, MISSING)
+                value = await self._hot_get(collection, key, MISSING)
             except SatchelError as error:
-                hot.failed(error)
-                value, works = MISSING, False
+                collection, key = self._checked(collection, key)
+                self._hot.failed(error)
+                found = await self._tiers.find(collection, [key], asks_hot=False, promotes=False)
+                return found.get(key, default)
+            counts = self._hot.counts
             if value is not MISSING:
-                hot.counts.hits += 1
-                hot.uses.note(ref)
+                counts.hits += 1
+                self._note((collection, key))
                 return value
-            hot.counts.misses += works
-            found = await self._tiers.find(ref[0], [ref[1]], asks_hot=False, promotes=works)
-            return found.get(ref[1], default)
+            collection, key = self._checked(collection, key)
+            counts.misses += 1
+            found = await self._tiers.find(collection, [key], asks_hot=False)
+            return found.get(key, default)
         finally:
-            self._lifecycle.leave(loop)
+            self._reads -= 1
+            if self._closing:
+                self._wake()
 
     async def get_entry(self, collection: str, key: str) -> Entry | None:
         """Return the entry under a key, as cold has it."""
@@ -320,22 +325,48 @@ class TieredStore(CompositeStore, ChecksNames):
             queued=len(self._waiting),
         )
 
+    async def _find(self, collection: str, key: str, default: Any) -> Any:
+        with self._call("get"):
+            collection, key = self._checked(collection, key)
+            return (await self._tiers.find(collection, [key])).get(key, default)
+
     async def _finish(self) -> None:
+        end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._closing.append(end)
         await self._lifecycle.aclose()
+        self._wake()
+        await end
         if self._queue is not None:
             await self._queue.close()
 
-    @contextmanager
-    def _call(self, operation: str) -> Iterator[None]:
-        loop = self._lifecycle.begin(operation)
-        try:
-            yield
-        finally:
-            self._lifecycle.leave(loop)
+    def _wake(self) -> None:
+        for end in self._closing:
+            if self._reads <= 0 and not end.done():
+                end.set_result(None)
+
+    def _call(self, operation: str) -> _Call:
+        return _Call(self._lifecycle, operation)
 
     def _abandon(self) -> None:
+        self._reads = 0
         if self._queue is not None:
             self._queue.abandon()
+
+
+class _Call:
+    """Is under way from its beginning to its end, for which closing waits."""
+
+    __slots__ = ("_lifecycle", "_loop")
+
+    def __init__(self, lifecycle: Lifecycle, operation: str) -> None:
+        self._lifecycle = lifecycle
+        self._loop = lifecycle.begin(operation)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._lifecycle.leave(self._loop)
 
 
 async def _nothing() -> None:
