@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 
 import pytest
 from key_value.aio import errors as theirs
@@ -263,6 +264,7 @@ async def test_a_blocking_write_that_was_cut_off_never_lands_over_a_later_one(mo
         async def _put_managed_entry(self, **entry):
             if not go_on.is_set():
                 go_on.wait(5)
+                time.sleep(0.05)
             await super()._put_managed_entry(**entry)
 
     monkeypatch.setattr(py_key_value_store, "_is_blocking", lambda store: True)
@@ -273,6 +275,7 @@ async def test_a_blocking_write_that_was_cut_off_never_lands_over_a_later_one(mo
         await store.put("c", "k", "second")
     go_on.set()
     await in_the_end(lambda: store.put("c", "k", "third"))
+    await asyncio.sleep(0.2)
     assert await in_the_end(lambda: store.get("c", "k")) == "third"
     await store.aclose()
 
