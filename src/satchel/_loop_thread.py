@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import Context
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -129,7 +130,7 @@ class LoopThread:
     def _start(self) -> asyncio.AbstractEventLoop:
         self._stopped = asyncio.Event()
         self._workers = ThreadPoolExecutor(thread_name_prefix="satchel-sync-worker")
-        loop = asyncio.new_event_loop()
+        loop = Context().run(asyncio.new_event_loop)  # else it keeps the context of the first caller
         loop.set_default_executor(self._workers)
         self._thread = threading.Thread(target=self._run, args=(loop,), name="satchel-sync", daemon=True)
         try:
