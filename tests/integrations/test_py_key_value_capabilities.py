@@ -264,7 +264,7 @@ async def test_a_blocking_write_that_was_cut_off_never_lands_over_a_later_one(mo
         async def _put_managed_entry(self, **entry):
             if not go_on.is_set():
                 go_on.wait(5)
-                time.sleep(0.05)
+                time.sleep(0.05)  # noqa: ASYNC251  # it stands for a store that blocks
             await super()._put_managed_entry(**entry)
 
     monkeypatch.setattr(py_key_value_store, "_is_blocking", lambda store: True)
