@@ -215,3 +215,32 @@ async def test_two_over_one_hot_never_promote_over_a_newer_value():
     gate.set()
     assert await reader == "old"
     assert await one.get("c", "k") == "new"
+
+
+async def test_readers_that_were_cancelled_leave_nothing_behind():
+    hot, cold = BatchStore(max_inflight=8), MemoryStore()
+    store = TieredStore(hot, cold)
+    await cold.put_many("c", {"k": 1, "l": 2})
+    for after in range(30):
+        readers = [asyncio.create_task(read) for read in (store.get_many("c", ["k", "l"]), store.get("c", "k"))]
+        await turns(after)
+        for reader in readers:
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
+        await turns(20)
+        assert not store._hot.flights
+        await hot.destroy()
+    assert await store.get_many("c", ["k", "l"]) == {"k": 1, "l": 2}
+
+
+async def test_a_hit_is_answered_by_hot_while_other_keys_change():
+    hot, cold = MemoryStore(), BatchStore()
+    store = TieredStore(hot, cold)
+    await store.put_many("c", {"k": 1, "l": 2})
+    gate = held(cold)
+    putting = asyncio.create_task(store.put("c", "l", 3))
+    await turns(5)
+    assert await store.get("c", "k") == 1
+    assert not cold.server.sizes("read")
+    gate.set()
+    await putting

@@ -109,7 +109,9 @@ class TieredStore(CompositeStore, ChecksNames):
     async def get(self, collection: str, key: str, default: Any = None) -> Any:
         """Return the value under a key, or the default when it is absent."""
         if self._flights or self._waiting or self._closing:
-            return await self._find(collection, key, default)
+            collection, key = self._checked(collection, key)
+            if self._closing or (collection, key) in self._waiting or self._hot.is_changing((collection, key)):
+                return await self._find(collection, key, default)
         # The names of what hot has were checked when it was put; other calls are counted by the lifecycle.
         self._reads += 1
         try:
@@ -327,7 +329,6 @@ class TieredStore(CompositeStore, ChecksNames):
 
     async def _find(self, collection: str, key: str, default: Any) -> Any:
         with self._call("get"):
-            collection, key = self._checked(collection, key)
             return (await self._tiers.find(collection, [key])).get(key, default)
 
     async def _finish(self) -> None:

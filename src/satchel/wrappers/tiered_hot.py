@@ -88,6 +88,11 @@ class HotTier:
 
     # Reading.
 
+    def is_changing(self, ref: Ref) -> bool:
+        """Say whether a change of an entry is under way, or has left hot behind."""
+        places = (ref, (ref[0], ALL), (ALL, ALL))
+        return any((flight := self.flights.get(place)) is not None and flight.written for place in places)
+
     async def trusts(self, ref: Ref) -> bool:
         """Say whether hot may be asked for an entry; what is due to be removed there is removed first."""
         for place in (ref, (ref[0], ALL), (ALL, ALL)):
@@ -146,8 +151,7 @@ class HotTier:
     def unwatch(self, ref: Ref, flight: Flight) -> None:
         """Leave the flight."""
         flight.readers -= 1
-        if not flight.readers and not flight.users and not flight.written:
-            self._drop(ref, flight)
+        self._drop_unused(ref, flight)
 
     async def promote(self, ref: Ref, flight: Flight, entry: Entry) -> bool:
         """Put an entry of cold into hot, unless something newer may be there; say whether that was done."""
@@ -167,6 +171,7 @@ class HotTier:
             done = False
         finally:
             flight.users -= 1
+            self._drop_unused(ref, flight)  # who took part may have been cancelled meanwhile
         if flight.written and not flight.users:
             await self._clean([ref])
         self.promotions += done
@@ -303,6 +308,10 @@ class HotTier:
             if flight.turn == turn and not flight.users and flight.until <= self._clock():
                 self._drop(ref, flight)
         return True
+
+    def _drop_unused(self, ref: Ref, flight: Flight) -> None:
+        if not flight.readers and not flight.users and not flight.written:
+            self._drop(ref, flight)
 
     def _drop(self, ref: Ref, flight: Flight) -> None:
         if self.flights.get(ref) is flight:
