@@ -64,7 +64,15 @@ class _Flight:
     task: asyncio.Task[tuple[Any, Exception | None]] = field(init=False)
 
     def waits_for(self, other: _Flight) -> bool:
-        return self is other or any(flight.waits_for(other) for flight in self.awaited)
+        """Say whether this waits for another, also by way of others."""
+        seen: set[_Flight] = set()
+        left = [self]
+        while left and other not in seen:
+            flight = left.pop()
+            if flight not in seen:
+                seen.add(flight)
+                left += flight.awaited
+        return other in seen
 
 
 _inside: ContextVar[_Flight | None] = ContextVar("_inside", default=None)
@@ -83,7 +91,7 @@ class Flights:
         self._store = cast("SupportsConditional", store)
         self._random = random.Random(seed)  # noqa: S311  # it spreads load, and hides nothing
         self._under_way: dict[Ref, _Flight] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._all: set[_Flight] = set()  # also those that were dropped, and have not ended yet
         self._costs: OrderedDict[Ref, float] = OrderedDict()
         self._ended = 0
         self._closed = False
@@ -131,7 +139,7 @@ class Flights:
             collection: Only those of this collection.
             keys: Only those of these keys in it.
         """
-        for flight in list(self._under_way.values()):
+        for flight in list(self._all):
             if collection in (None, flight.ref[0]) and (keys is None or flight.ref[1] in keys):
                 self._drop(flight)
                 if flight.keeping and not flight.task.done():
@@ -140,10 +148,11 @@ class Flights:
     async def finish(self) -> None:
         """Start no more flights, cancel those for which nobody waits, and wait for the others."""
         self._closed = True
-        for flight in list(self._under_way.values()):
+        loop = asyncio.get_running_loop()
+        for flight in list(self._all):
             if not flight.waiting:
                 self._cancel(flight)
-        while tasks := [task for task in self._tasks if task.get_loop() is asyncio.get_running_loop()]:
+        while tasks := [flight.task for flight in self._all if flight.loop is loop]:
             await asyncio.wait(tasks)
 
     def _is_due(self, ref: Ref, entry: Entry, agreed: Terms) -> bool:
@@ -174,8 +183,8 @@ class Flights:
         version = None if entry is None else entry.version
         flight = _Flight(loop, ref, factory, agreed, version, ended != self._ended, background=entry is not None)
         self._under_way[ref] = flight
+        self._all.add(flight)
         flight.task = loop.create_task(self._fly(flight))
-        self._tasks.add(flight.task)
         flight.task.add_done_callback(partial(self._land, flight))
         return flight
 
@@ -261,10 +270,10 @@ class Flights:
         if self._under_way.get(flight.ref) is flight:
             del self._under_way[flight.ref]
 
-    def _land(self, flight: _Flight, task: asyncio.Task[Any]) -> None:
+    def _land(self, flight: _Flight, _task: asyncio.Task[Any]) -> None:
         # Before its callers are woken: this was asked for first.
         self._drop(flight)
-        self._tasks.discard(task)
+        self._all.discard(flight)
         self._ended += 1
 
 

@@ -307,6 +307,18 @@ async def test_closing_cancels_refreshes_and_leaves_no_task(store, clock):
     assert (factory.runs, factory.cancelled, other_tasks()) == (2, 1, set())
 
 
+async def test_closing_cancels_a_refresh_whose_result_is_not_wanted_any_more(store, clock):
+    factory = Factory("old", "new")
+    await store.get_or_put("c", "k", factory, **STALE)
+    clock.advance(61)
+    factory.gate.clear()
+    await store.get_or_put("c", "k", factory, **STALE)
+    await turns(5)
+    await store.delete("c", "k")
+    await store.aclose()
+    assert (factory.cancelled, other_tasks()) == (1, set())
+
+
 async def test_closing_waits_for_a_refresh_that_somebody_joined(store, clock):
     factory = Factory("old", "new")
     await store.get_or_put("c", "k", factory, **STALE)
