@@ -37,6 +37,8 @@ DRIVERS = STORE_DRIVERS | {
     "cryptography",
     "fastapi",
     "hypothesis",
+    "opentelemetry",
+    "prometheus_client",
     "pydantic",
     "pytest",
     "redis",
