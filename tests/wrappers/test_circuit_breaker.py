@@ -232,6 +232,29 @@ async def test_calls_from_before_it_opened_do_not_decide_afterwards(clock):
     assert store.state == "half-open"
 
 
+async def test_of_two_probes_one_that_fails_first_keeps_it_open(clock):
+    class Late(MemoryStore):
+        async def get(self, collection, key, default=None):
+            return await outcomes[key]
+
+    loop = asyncio.get_running_loop()
+    outcomes = {key: loop.create_future() for key in ("bad", "worse", "good")}
+    store = breaking(Late(), clock, failures=1, probes=2)
+    outcomes["bad"].set_exception(StoreUnavailableError("lost"))
+    with pytest.raises(StoreUnavailableError):
+        await store.get("c", "bad")
+    clock.advance(10)
+    probes = {key: asyncio.create_task(store.get("c", key)) for key in ("worse", "good")}
+    await asyncio.sleep(0)
+    outcomes["worse"].set_exception(StoreUnavailableError("lost"))
+    await asyncio.wait([probes["worse"]])
+    assert isinstance(probes["worse"].exception(), StoreUnavailableError)
+    clock.advance(1)
+    outcomes["good"].set_result(1)
+    assert await probes["good"] == 1
+    assert store.state == "open"
+
+
 async def test_steps_of_a_listing_count_too(clock):
     store = breaking(Listing("abc", fail_at=[2]), clock, failures=1)
     found = []
