@@ -188,6 +188,28 @@ async def a_ttl_is_removed_by_the_next_put(store):
     return await store.ttl("k")
 
 
+async def names(store):
+    ends = []
+    for name in ("test" * 250, "a b!@#$%^&*()", "a::b", "a__b", "../a", "é\n🌍", "A", "a"):
+        await store.put(name, {"name": name}, collection=name)
+        ends.append(await store.get(name, collection=name))
+    return ends, len(await store.collections()), await store.keys("a::b")
+
+
+async def many_at_once(store):
+    async def work(worker):
+        ends = []
+        for n in range(5):
+            key = f"{worker}-{n}"
+            ends.append(await store.get(key, collection="c"))
+            await store.put(key, {"n": n}, collection="c")
+            await store.put(key, {"n": n + 1}, collection="c")
+            ends += [await store.get(key, collection="c"), await store.delete(key, collection="c")]
+        return ends
+
+    return await asyncio.gather(*map(work, range(3)))
+
+
 MISTAKES = {
     "key is no str": lambda store: store.get(1),
     "key is None": lambda store: store.put(None, {}),
@@ -214,6 +236,8 @@ CASES = {
     "deletes": deletes,
     "default collection": default_collection,
     "listings": listings,
+    "names": names,
+    "many at once": many_at_once,
     "put removes a ttl": a_ttl_is_removed_by_the_next_put,
 }
 

@@ -54,6 +54,7 @@ def from_py_key_value(
       names, for py-key-value has no pages: beyond that a `StoreError` says so, rather than leaving some out.
     * It has no conditional writes and no `cull`: py-key-value has nothing that they could be made of.
     * Stores whose calls block, such as its `DiskStore`, are called in a worker thread, one call at a time.
+    * Stores that hold connections, such as its `RedisStore`, work on the event loop of their first call alone.
 
     The store given stays yours: closing it is up to you.
 
