@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 ATTEMPTS = 50
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.1
+_TRIES_TO_LET_PASS = 10
 
 
 def random_pause(attempt: int, shortest: float, longest: float) -> float:
@@ -46,9 +47,12 @@ async def write_changed(
         ConflictError: Other writers were faster every time.
     """
     async with one_at_a_time(store, collection, key):
+        loop, took = asyncio.get_running_loop(), 0.0
         for attempt in range(ATTEMPTS):
-            if attempt:
-                await asyncio.sleep(random_pause(attempt, _SHORTEST_PAUSE, _LONGEST_PAUSE))
+            if attempt:  # where a try takes long, so does that of each of the others
+                longest = max(_LONGEST_PAUSE, _TRIES_TO_LET_PASS * took)
+                await asyncio.sleep(random_pause(attempt, max(_SHORTEST_PAUSE, took), longest))
+            begun = loop.time()
             entry = await store.get_entry(collection, key)
             value, ttl, result = await change(entry)
             if entry is None:
@@ -57,6 +61,7 @@ async def write_changed(
                 written = await store.compare_and_put(collection, key, value, version=entry.version, ttl=ttl)
             if written is not None:
                 return result
+            took = loop.time() - begun
     raise ConflictError(
         f"update of key {key!r} in collection {collection!r}: others wrote it first, {ATTEMPTS} times in a row",
         store=repr(store),

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -100,7 +101,7 @@ async def test_update_takes_a_plain_function_alone(store):
     with pytest.raises(TypeError, match="plain function"):
         await update(store, "c", "k", later, initial=0)
     with pytest.raises(TypeError, match="plain function"):
-        await update(store, "c", "k", lambda count: later(count), initial=0)
+        await update(store, "c", "k", partial(later), initial=0)
     assert not await store.exists("c", "k")
 
 
@@ -204,7 +205,7 @@ MAKERS = {
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_a_store_without_conditional_writes_is_refused_when_made(make):
-    with pytest.raises(UnsupportedOperationError, match="ReadOnlyWrapper.* does not have CONDITIONAL"):
+    with pytest.raises(UnsupportedOperationError, match=r"ReadOnlyWrapper.* does not have CONDITIONAL"):
         make(ReadOnlyWrapper(MemoryStore()))
     with pytest.raises(ConfigurationError):
         make("memory://")

@@ -147,13 +147,13 @@ class Once:
             try:
                 return await lease.replace(value, self._ttl)
             except StoreError as error:
-                if not error.retryable:
+                attempt += 1
+                await asyncio.sleep(random_pause(attempt, SHORTEST_PAUSE, LONGEST_PAUSE))
+                if not error.retryable or lease.lapsed:
                     raise
             except (SerializationError, ValueTooLargeError):
                 await _let_go(lease)
                 raise
-            attempt += 1
-            await asyncio.sleep(random_pause(attempt, SHORTEST_PAUSE, LONGEST_PAUSE))
 
     def _result(self, key: str, entry: Entry | None) -> Any:
         """Return the result that an entry holds, UNSET where it holds a claim or is absent."""

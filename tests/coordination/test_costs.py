@@ -1,0 +1,82 @@
+"""What each operation costs in round trips, as docs/coordination.md says it."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from satchel.coordination import Counter, Lock, Once, update
+from tests.coordination.test_counter import Another
+from tests.coordination.virtual import run, wall_clock
+from tests.scripted import BatchStore
+
+PAGE = Path(__file__).parents[2] / "docs" / "coordination.md"
+
+
+class Counted:
+    """Counts the requests of each step over one engine."""
+
+    def __init__(self):
+        self.store = BatchStore(clock=wall_clock)
+        self.other = Another(self.store)
+        self.lock = Lock(self.store, "name", ttl=30, clock=wall_clock)
+        self.once = Once(self.store, claim_ttl=30, clock=wall_clock)
+        self.costs = {}
+
+    async def step(self, name, work):
+        before = len(self.store.server.calls)
+        result = await work
+        self.costs[name] = len(self.store.server.calls) - before
+        return result
+
+
+async def count_updates(counted):
+    store, counter = counted.store, Counter(counted.store, "name")
+    await counted.step("`update`", update(store, "c", "k", lambda count: count + 1, initial=0))
+    await counted.step("`Counter.increment`", counter.increment())
+    await counted.step("`Counter.value`", counter.value())
+    await counted.step("`Counter.reset`", counter.reset())
+
+
+async def count_lock(counted):
+    await counted.lock.acquire()
+    await counted.lock.release()
+    await counted.step("`Lock.acquire` of a free lock", counted.lock.acquire())
+    await counted.step("a poll of who waits", Lock(counted.other, "name", clock=wall_clock).acquire(timeout=0))
+    await counted.step("`Lock.locked`", counted.lock.locked())
+    await counted.step("a renewal, every third of `ttl`", asyncio.sleep(11))
+    await counted.step("`Lock.release`", counted.lock.release())
+
+
+async def succeed():
+    return "done"
+
+
+async def fail():
+    raise ZeroDivisionError
+
+
+async def count_once(counted):
+    await counted.step("`Once.run`, the first time", counted.once.run("key", succeed))
+    await counted.step("`Once.run`, later", counted.once.run("key", succeed))
+
+    async def failing():
+        with pytest.raises(ZeroDivisionError):
+            await counted.once.run("other", fail)
+
+    await counted.step("`Once.run` of a function that fails", failing())
+
+
+def documented():
+    rows = [line.strip("| \n").split(" | ") for line in PAGE.read_text("utf-8").splitlines() if line.startswith("| ")]
+    return {row[0]: int(row[1]) for row in rows if row[-1].isdigit()}
+
+
+def test_each_operation_takes_as_many_round_trips_as_the_page_says():
+    async def scenario():
+        counted = Counted()
+        for count in (count_updates, count_lock, count_once):
+            await count(counted)
+        return counted.costs
+
+    assert run(scenario()) == documented()

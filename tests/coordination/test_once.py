@@ -1,0 +1,314 @@
+"""Idempotency keys, by the tasks of one process."""
+
+import asyncio
+
+import pytest
+
+from satchel import (
+    IntegrityError,
+    InvalidKeyError,
+    InvalidTTLError,
+    LockLostError,
+    MemoryStore,
+    SerializationError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+    ValueTooLargeError,
+)
+from satchel.coordination import Once
+from satchel.testing import FakeClock, FlakyStore
+from tests.coordination.test_counter import Another
+from tests.coordination.test_lock import wrapped
+from tests.coordination.virtual import run, wall_clock
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+def store(clock):
+    return MemoryStore(clock=clock)
+
+
+class Work:
+    """Counts how often it is done, and waits at a gate if there is one."""
+
+    def __init__(self, *results, gate=None):
+        self.results = list(results)
+        self.gate = gate
+        self.calls = 0
+        self.begun = asyncio.Event()
+
+    async def __call__(self):
+        self.calls += 1
+        self.begun.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        else:
+            await asyncio.sleep(0)
+        result = self.results[min(self.calls, len(self.results)) - 1]
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+
+RESULTS = [None, False, 0, 1.5, "", "text", b"", b"\x00bytes", [], {"owner": "x", "result": 1}, {"until": 0.0}]
+
+
+@pytest.mark.parametrize("result", RESULTS, ids=repr)
+async def test_a_result_is_recorded_and_given_back_as_it_is(store, result):
+    work = Work(result)
+    answers = [await Once(Another(store)).run("key", work) for _ in range(3)]
+    assert answers == [result] * 3
+    assert [type(answer) for answer in answers] == [type(result)] * 3
+    assert work.calls == 1
+
+
+async def test_what_looks_like_a_claim_is_a_result_too(store):
+    result = {"fencing_token": 1, "owner": "x", "until": 0.0}
+    work = Work(result)
+    assert [await Once(store).run("key", work) for _ in range(2)] == [result] * 2
+    assert work.calls == 1
+
+
+async def test_different_keys_and_collections_are_different(store):
+    work = Work(1, 2, 3)
+    once, other = Once(store), Once(store, collection="other")
+    assert [await once.run("a", work), await once.run("b", work), await other.run("a", work)] == [1, 2, 3]
+    assert await once.run("b", work) == 2
+
+
+@pytest.mark.parametrize("objects", ["one store object", "an object each"])
+async def test_of_fifty_at_once_one_runs(store, objects):
+    work = Work("done")
+    shared = Once(store)
+    racers = [shared if objects == "one store object" else Once(Another(store)) for _ in range(50)]
+    async with asyncio.timeout(50):
+        assert await asyncio.gather(*[once.run("key", work) for once in racers]) == ["done"] * 50
+    assert work.calls == 1
+
+
+async def test_a_result_is_kept_for_its_time(store, clock):
+    once, work = Once(store, ttl=60), Work(1, 2)
+    assert await once.run("key", work) == 1
+    clock.advance(59)
+    assert await once.run("key", work) == 1
+    clock.advance(1)
+    assert await once.run("key", work) == 2
+
+
+async def test_a_failed_run_goes_to_its_caller_and_is_done_again(store):
+    once, work = Once(store), Work(ZeroDivisionError(), "done")
+    with pytest.raises(ZeroDivisionError):
+        await once.run("key", work)
+    assert not await store.exists("once", "key")
+    assert await once.run("key", work) == "done"
+
+
+async def test_of_those_who_wait_the_next_one_tries_after_a_failure(store):
+    once, work = Once(store), Work(ZeroDivisionError(), ZeroDivisionError(), "done")
+    answers = await asyncio.gather(*[once.run("key", work) for _ in range(5)], return_exceptions=True)
+    assert [type(answer) for answer in answers] == [ZeroDivisionError] * 2 + [str] * 3
+    assert work.calls == 3
+
+
+async def test_a_cancelled_run_is_done_again(store):
+    once, work = Once(store), Work("done", gate=asyncio.Event())
+    task = asyncio.create_task(once.run("key", work))
+    await work.begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    work.gate.set()
+    assert await once.run("key", work) == "done"
+    assert work.calls == 2
+
+
+async def test_who_waits_can_be_cancelled_and_the_run_goes_on(store):
+    once, work = Once(store), Work("done", gate=asyncio.Event())
+    running, waiting = (asyncio.create_task(once.run("key", work)) for _ in range(2))
+    await work.begun.wait()
+    waiting.cancel()
+    work.gate.set()
+    assert await running == "done"
+    assert work.calls == 1
+
+
+async def test_a_run_whose_caller_is_cancelled_when_it_is_done_is_recorded():
+    class Recording(MemoryStore):
+        recording, answers = asyncio.Event(), asyncio.Event()
+
+        async def compare_and_put(self, *arguments, **named):
+            self.recording.set()
+            await self.answers.wait()
+            return await super().compare_and_put(*arguments, **named)
+
+    store, work = Recording(), Work("done")
+    task = asyncio.create_task(Once(store).run("key", work))
+    await store.recording.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    store.answers.set()
+    assert await Once(store).run("key", work) == "done"
+    assert work.calls == 1
+
+
+async def test_a_claim_that_lapsed_is_taken_by_another_and_its_holder_records_nothing(store, clock):
+    slow, quick = Work("slow", gate=asyncio.Event()), Work("quick")
+    stopped = asyncio.create_task(Once(Another(store), claim_ttl=1000, clock=clock).run("key", slow))
+    await slow.begun.wait()
+    clock.advance(1000)
+    assert await Once(Another(store), clock=clock).run("key", quick) == "quick"
+    slow.gate.set()
+    with pytest.raises(LockLostError):
+        await stopped
+    assert await Once(store).run("key", slow) == "quick"
+
+
+def test_a_claim_is_renewed_while_the_function_runs():
+    async def scenario():
+        store, work, ready = MemoryStore(clock=wall_clock), Work("done"), asyncio.Event()
+        work.gate = ready
+        racers = [
+            asyncio.create_task(Once(Another(store), claim_ttl=10, clock=wall_clock).run("key", work)) for _ in range(3)
+        ]
+        await asyncio.sleep(100)
+        ready.set()
+        assert await asyncio.gather(*racers) == ["done"] * 3
+        assert work.calls == 1
+
+    run(scenario())
+
+
+def test_the_function_is_cancelled_when_its_claim_cannot_be_renewed():
+    async def scenario():
+        store, work = FlakyStore(clock=wall_clock), Work("done")
+        work.gate = asyncio.Event()
+        once = Once(store, claim_ttl=10, clock=wall_clock)
+        task = asyncio.create_task(once.run("key", work))
+        await work.begun.wait()
+        store.fail_next(1000)
+        with pytest.raises(LockLostError):
+            await task
+        store._failures.clear()
+        work.gate.set()
+        return await Once(store, clock=wall_clock).run("key", work), work.calls
+
+    assert run(scenario()) == ("done", 2)
+
+
+async def test_a_result_is_recorded_though_the_store_fails_for_a_while():
+    store = FlakyStore()
+
+    async def work():
+        store.fail_next(3, operation="put_if")
+        return "done"
+
+    assert await Once(store).run("key", work) == "done"
+    assert await Once(store).run("key", Work()) == "done"
+
+
+async def test_a_record_whose_answer_was_lost_is_one():
+    class Losing(MemoryStore):
+        lose = True
+
+        async def compare_and_put(self, *arguments, **named):
+            version = await super().compare_and_put(*arguments, **named)
+            if self.lose:
+                self.lose = False
+                raise StoreTimeoutError("lost")
+            return version
+
+    store, work = Losing(), Work(b"done")
+    assert await Once(store).run("key", work) == b"done"
+    assert await Once(store).run("key", work) == b"done"
+    assert work.calls == 1
+
+
+def test_a_result_that_cannot_be_recorded_while_the_claim_holds_is_an_error_of_the_store():
+    async def scenario():
+        store = FlakyStore(clock=wall_clock)
+
+        async def work():
+            store.fail_next(1000)
+
+        with pytest.raises(StoreUnavailableError):
+            await Once(store, claim_ttl=10, clock=wall_clock).run("key", work)
+        store._failures.clear()
+        return await Once(store, clock=wall_clock).run("key", Work("again"))
+
+    assert run(scenario()) == "again"
+
+
+async def test_a_claim_whose_answer_was_lost_is_given_back():
+    class Losing(MemoryStore):
+        lose = True
+
+        async def put_if_absent(self, *arguments, **named):
+            version = await super().put_if_absent(*arguments, **named)
+            if self.lose:
+                self.lose = False
+                raise StoreTimeoutError("lost")
+            return version
+
+    store, work = Losing(), Work("done")
+    with pytest.raises(StoreTimeoutError):
+        await Once(store).run("key", work)
+    async with asyncio.timeout(50):
+        assert await Once(store, claim_ttl=1000).run("key", work) == "done"
+    assert work.calls == 1
+
+
+async def test_a_result_that_no_store_takes_is_refused_and_the_claim_is_released(store):
+    work = Work((1, 2), "done")
+    with pytest.raises(SerializationError, match="result"):
+        await Once(store).run("key", work)
+    assert await Once(store).run("key", work) == "done"
+
+
+async def test_a_result_that_is_too_large_is_refused_and_the_claim_is_released():
+    store, work = MemoryStore(max_bytes=1000), Work("x" * 2000, "done")
+    with pytest.raises(ValueTooLargeError):
+        await Once(store).run("key", work)
+    assert await Once(store).run("key", work) == "done"
+
+
+async def test_a_function_that_is_not_async_is_refused_and_the_claim_is_released(store):
+    with pytest.raises(TypeError):
+        await Once(store).run("key", lambda: 1)
+    assert not await store.exists("once", "key")
+
+
+async def test_a_failure_of_the_store_before_the_run_is_raised():
+    store, work = FlakyStore(), Work("done")
+    store.fail_next(1)
+    with pytest.raises(StoreUnavailableError):
+        await Once(store).run("key", work)
+    assert work.calls == 0
+
+
+async def test_an_entry_that_no_once_wrote_is_refused_and_left(store):
+    for value in ({"user": "data"}, b"short", 7):
+        await store.put("once", "key", value)
+        with pytest.raises(IntegrityError, match="something that no Once wrote"):
+            await Once(store).run("key", Work("done"))
+        assert await store.get("once", "key") == value
+
+
+async def test_once_works_through_wrappers(store):
+    work = Work(b"bytes")
+    answers = await asyncio.gather(*[Once(wrapped(store)).run("key", work) for _ in range(5)])
+    assert answers == [b"bytes"] * 5
+    assert work.calls == 1
+
+
+async def test_bad_arguments_are_refused(store):
+    for options, error in [({"ttl": 0}, InvalidTTLError), ({"claim_ttl": -1}, InvalidTTLError)]:
+        with pytest.raises(error):
+            Once(store, **options)
+    with pytest.raises(InvalidKeyError):
+        await Once(store).run("", Work("done"))
+    assert repr(Once(store)) == "Once(MemoryStore(), collection='once')"

@@ -1,0 +1,76 @@
+"""Counters, locks and idempotency keys between processes, over each store that processes can share."""
+
+import asyncio
+
+import pytest
+
+from satchel import MemoryStore
+from satchel.coordination import Counter
+from tests.coordination.processes import BACKENDS, BACKENDS_BUT_EMULATORS, EMULATORS, Place
+from tests.coordination.test_counter import Another
+
+SHORT = 1.0
+
+
+@pytest.fixture(params=BACKENDS)
+def place(request, tmp_path):
+    return Place(request.param, tmp_path / "data")
+
+
+async def test_8_tasks_of_1000_increments_make_8000_in_memory():
+    store = MemoryStore()
+
+    async def increment(counter):
+        for _ in range(1000):
+            await counter.increment()
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*[increment(Counter(Another(store), "shared")) for _ in range(8)])
+    assert await Counter(store, "shared").value() == 8000
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("place", BACKENDS_BUT_EMULATORS, indirect=True)
+def test_8_processes_of_1000_increments_make_8000(place):
+    place.run_all(8, "increment", 1000)
+    assert place.run("count") == [8000]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("place", EMULATORS, indirect=True)  # at about 20 contended increments a second
+def test_8_processes_of_only_25_increments_make_200_on_slow_emulators(place):
+    place.run_all(8, "increment", 25)
+    assert place.run("count") == [200]
+
+
+def test_holders_take_turns_in_the_order_of_their_tokens(place):
+    place.run_all(4, "take_turns", 5)
+    (tokens,) = place.run("log")
+    assert tokens == list(range(tokens[0], tokens[0] + 20))
+
+
+def test_a_holder_that_was_stopped_for_longer_than_its_ttl_finds_its_writes_refused(place):
+    with place.worker("hold", SHORT, 10**6) as stopped:
+        _, earlier, written = stopped.hear()
+        assert written
+        stopped.pause()
+        with place.worker("hold", 20, 10**6) as later:
+            said, token, written = later.hear()
+            assert (said, token, written) == ("holds", earlier + 1, True)
+            stopped.resume()
+            assert stopped.hear() == ["lost", earlier, False]
+        assert place.run("log") == [[earlier, token]]
+
+
+def test_an_idempotent_call_under_50_racers_in_5_processes_runs_once(place):
+    answers = place.run_all(5, "run_once", 10)
+    assert answers == [[[{"done": True}] * 10]] * 5
+    assert place.run("count") == [1]
+
+
+def test_another_runs_what_a_killed_process_had_claimed(place):
+    with place.worker("run_for_ever", SHORT) as killed:
+        assert killed.hear() == ["begun"]
+        killed.kill()
+        assert place.run("run_once", 1) == [[{"done": True}]]
+    assert place.run("count") == [1]
