@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from contextvars import Context
 from typing import Any, TypeVar
+from urllib.parse import SplitResult, urlsplit
 
 from .errors import ConfigurationError
 
@@ -13,6 +14,8 @@ T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds that a request may take, unless the caller says otherwise: nothing waits for ever."""
+
+_UNREADABLE = "the host and port of the URL cannot be read; percent-encode : @ / ? # in a password"
 
 
 def check_one_way(way: str, given: object, **others: object) -> None:
@@ -29,6 +32,48 @@ def check_one_way(way: str, given: object, **others: object) -> None:
     twice = [name for name, value in others.items() if value is not None]
     if given is not None and twice:
         raise ConfigurationError(f"{way} excludes {', '.join(twice)}: it says already where the server is")
+
+
+def check_texts(**options: object) -> None:
+    """Refuse options that are given, but not as a `str`, or an empty one. The message does not show them.
+
+    Raises:
+        ConfigurationError: There is one.
+    """
+    for name, value in options.items():
+        if value is not None and (not isinstance(value, str) or not value):
+            raise ConfigurationError(f"{name} must be a str that is not empty, got {type(value).__name__}")
+
+
+def check_port(port: object) -> None:
+    """Refuse what is given as a port and is none.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if port is not None and (type(port) is not int or not 0 < port < 2**16):
+        raise ConfigurationError(f"port must be an int of 1 to 65535, got {port!r}")
+
+
+def split_url(url: object) -> tuple[SplitResult, list[tuple[str, int | None]]]:
+    """Return the parts of a server's URL, and its hosts with their ports, separated by commas in it.
+
+    Raises:
+        ConfigurationError: It cannot be read, or may have been split within a password that was not percent-encoded.
+            The message shows nothing of it.
+    """
+    if not isinstance(url, str):
+        raise ConfigurationError(f"url must be a str, got {type(url).__name__}")
+    try:
+        parts = urlsplit(url)
+        places = [urlsplit(f"//{place}") for place in parts.netloc.rpartition("@")[2].split(",")]
+        hosts = [(place.hostname or "", place.port) for place in places]
+    except ValueError:
+        raise ConfigurationError(_UNREADABLE) from None
+    path = "" if parts.scheme == "unix" else parts.path
+    if "@" in path or parts.fragment or any("@" in item and "=" not in item for item in parts.query.split("&")):
+        raise ConfigurationError(_UNREADABLE)
+    return parts, hosts
 
 
 async def apart(request: Coroutine[Any, Any, T]) -> T:

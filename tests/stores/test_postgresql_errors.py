@@ -188,7 +188,7 @@ def test_a_url_that_is_none_is_refused_before_any_request(url: str) -> None:
 
 
 async def test_a_url_that_asyncpg_cannot_read_is_a_wrong_configuration() -> None:
-    error = await failure_of("postgresql://a@127.0.0.1:port/b?sslmode=hidden")
+    error = await failure_of("postgresql://a@127.0.0.1:1/b?sslmode=hidden")
     assert isinstance(error, ConfigurationError)
 
 

@@ -189,7 +189,7 @@ async def test_five_thousand_calls_use_one_connection(server):
     ("options", "message"),
     [
         ({"url": "http://x"}, "valkey://username"),
-        ({"url": "valkey://x:port"}, "valkey://username"),
+        ({"url": "valkey://x:port"}, "host and port of the URL"),
         ({"url": "valkey://x/one"}, "valkey://username"),
         ({"url": "valkey://x", "port": 1}, "url excludes port"),
         ({"client": object()}, "client must be a client"),

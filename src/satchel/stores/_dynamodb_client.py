@@ -14,6 +14,7 @@ from aiobotocore.session import get_session  # type: ignore[import-untyped]  # i
 
 from ..errors import ConfigurationError
 from ..lifecycle import close_at_end_of_loop
+from ..network import check_texts
 
 _TABLE_NAME = re.compile(r"[a-zA-Z0-9_.-]{3,255}|arn:[a-z0-9-]+:dynamodb:[a-z0-9-]+:[0-9]+:table/[a-zA-Z0-9_.-]{3,255}")
 _SETTINGS = AioConfig(
@@ -54,9 +55,10 @@ def check_client_options(client: object, making: Mapping[str, str | None]) -> No
             "client must be an aiobotocore client for DynamoDB, entered: async with "
             f'get_session().create_client("dynamodb") as client; got {type(client).__name__}'
         )
+    check_texts(**making)
     endpoint = making["endpoint_url"]
-    if endpoint is not None and not re.match(r"https?://[^/]", endpoint):
-        raise ConfigurationError("endpoint_url must begin with http:// or https:// and a host")
+    if endpoint is not None and not re.match(r"https?://[^/?#@\s]+(/[^?#@\s]*)?$", endpoint):
+        raise ConfigurationError("endpoint_url must begin with http:// or https:// and a host, and have no user in it")
     if (making["aws_access_key_id"] is None) != (making["aws_secret_access_key"] is None):
         raise ConfigurationError("aws_access_key_id and aws_secret_access_key are given both or not at all")
     if making["aws_session_token"] is not None and making["aws_access_key_id"] is None:

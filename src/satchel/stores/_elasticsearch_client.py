@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from elasticsearch import AsyncElasticsearch
 
 from ..errors import ConfigurationError
+from ..network import split_url
 
 _SCHEMES = {"elasticsearch": "http", "elasticsearch+https": "https"}
 
@@ -16,14 +17,11 @@ def client_options(url: object, api_key: object, ca_certs: str | None, verify_ce
     """Return the arguments for a client; a wrong option raises `ConfigurationError`."""
     if url is None:
         url = "elasticsearch://127.0.0.1"
-    if not isinstance(url, str):
-        raise ConfigurationError(f"url must be a str, got {type(url).__name__}")
-    parts = urlsplit(url)
-    try:
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if parts.scheme not in _SCHEMES or not host or parts.query or parts.fragment:
+    if not isinstance(verify_certs, bool):
+        raise ConfigurationError(f"verify_certs must be a bool, got {type(verify_certs).__name__}")
+    parts, hosts = split_url(url)
+    host, port = hosts[0]
+    if parts.scheme not in _SCHEMES or not host or len(hosts) > 1 or parts.query:
         raise ConfigurationError("url must be elasticsearch://host:port or elasticsearch+https://host:port")
     shown = f"[{host}]" if ":" in host else host
     options: dict[str, Any] = {

@@ -27,6 +27,7 @@ _COLL_NAME = re.compile(r"(?!system\.)[^$.\0]+(\.[^$.\0]+)*")
 _LONGEST_DB_NAME = 63
 _LONGEST = 235  # in bytes; MongoDB has 255 for both names and what it appends
 _FORM = "mongodb://user:password@host:port/database?option=value"
+_MISSPELT = f"url must have the form {_FORM}, with : / ? # [ ] @ in the user name and password percent-encoded"
 
 DRIVER_OPTIONS = frozenset(
     {
@@ -66,11 +67,11 @@ def check_url(url: object) -> str | None:
         options = [part.partition("=")[0] for part in url.partition("?")[2].split("&")]
         named = [option for option in options if option and unquote(option).lower() in said]
         wrong = f"; look at the option {' or '.join(named)}" if named else ""
-        raise ConfigurationError(
-            f"url must have the form {_FORM}, with : / ? # [ ] @ in the user name and password percent-encoded{wrong}"
-        ) from None
+        raise ConfigurationError(f"{_MISSPELT}{wrong}") from None
     _check_options(found["options"])
     database: str | None = found["database"]
+    if database is not None and "@" in database:  # it may be the end of a password
+        raise ConfigurationError(_MISSPELT)
     return database
 
 

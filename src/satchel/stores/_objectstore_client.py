@@ -11,6 +11,7 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
 
 from ..errors import ConfigurationError
+from ..network import check_texts
 
 KINDS: dict[str, Callable[..., Any]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
 
@@ -66,6 +67,7 @@ def check_options(target: Target | None, options: dict[str, Any]) -> None:
             f"{min(options)} is an option of s3:// alone; for {target.scheme}:// give a client, or set the environment "
             "variables that obstore reads"
         )
+    check_texts(**{name: value for name, value in options.items() if name != "virtual_hosted_style_request"})
     if ("access_key_id" in options) != ("secret_access_key" in options):
         raise ConfigurationError("access_key_id and secret_access_key are given both or not at all")
     if not _ENDPOINT.fullmatch(options.get("endpoint", "https://aws")):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from ..errors import ConfigurationError
+from ..network import check_port, check_texts, split_url
 
 Kind = Literal["server", "cluster", "sentinel"]
 
@@ -69,22 +70,19 @@ def address_of(
     """
     if db is not None and (type(db) is not int or db < 0):
         raise ConfigurationError(f"db must be an int of at least 0, got {db!r}")
+    check_texts(host=host, username=username, password=password)
+    check_port(port)
     if url is None:
-        if port is not None and (type(port) is not int or not 0 < port < 65536):
-            raise ConfigurationError(f"port must be an int of 1 to 65535, got {port!r}")
         return Address("server", ((host or "localhost", port or 6379),), "", "", db or 0, username, password)
     return _parsed(url, db, username, password)
 
 
 def _parsed(url: str, db: int | None, username: str | None, password: str | None) -> Address:
-    if not isinstance(url, str):
-        raise ConfigurationError(f"url must be a str, got {type(url).__name__}")
-    parts = urlsplit(url)
+    parts, hosts = split_url(url)
     kind = _KINDS.get(parts.scheme)
     if kind is None:
         raise ConfigurationError(f"a URL of Redis begins with one of {', '.join(f'{name}://' for name in _KINDS)}")
-    user, _, place = parts.netloc.rpartition("@")
-    name, _, secret = user.partition(":")
+    name, _, secret = parts.netloc.rpartition("@")[0].partition(":")
     options = _options(parts.query)
     path = unquote(parts.path)
     service = ""
@@ -99,11 +97,15 @@ def _parsed(url: str, db: int | None, username: str | None, password: str | None
     if kind == "cluster" and (number or db):
         raise ConfigurationError("a cluster has database 0 alone; leave db out")
     encrypted = parts.scheme == "rediss" or options.pop("ssl", False)
+    if kind == "server" and len(hosts) > 1:
+        raise ConfigurationError("a redis URL has one host; for several use redis+cluster:// or redis+sentinel://")
     if options and not encrypted:
         raise ConfigurationError(f"{', '.join(options)}: these are options of TLS; use rediss://, or add ssl=true")
     return Address(
         kind=kind,
-        hosts=() if parts.scheme == "unix" else _hosts(place, kind),
+        hosts=()
+        if parts.scheme == "unix"
+        else tuple((host or "localhost", port or _PORTS[kind]) for host, port in hosts),
         path=path if parts.scheme == "unix" else "",
         service=service,
         db=_once("db", _number(number), db) or 0,
@@ -111,21 +113,6 @@ def _parsed(url: str, db: int | None, username: str | None, password: str | None
         password=_once("password", unquote(secret) or None, password),
         tls=options if encrypted else None,
     )
-
-
-def _hosts(place: str, kind: Kind) -> tuple[tuple[str, int], ...]:
-    hosts = []
-    for text in place.split(","):
-        try:
-            parts = urlsplit(f"//{text}")
-            hosts.append((parts.hostname or "localhost", parts.port or _PORTS[kind]))
-        except ValueError:
-            raise ConfigurationError(
-                "the host and port of the URL cannot be read; percent-encode : @ / in a password"
-            ) from None
-    if kind == "server" and len(hosts) > 1:
-        raise ConfigurationError("a redis URL has one host; for several use redis+cluster:// or redis+sentinel://")
-    return tuple(hosts)
 
 
 def _options(query: str) -> dict[str, Any]:

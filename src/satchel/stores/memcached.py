@@ -13,7 +13,7 @@ from ..codec import Codec
 from ..envelope import Record, pack, unpack
 from ..errors import ConfigurationError, ConflictError, IntegrityError, SatchelError, StoreError
 from ..names import Ref
-from ..network import DEFAULT_TIMEOUT, check_one_way
+from ..network import DEFAULT_TIMEOUT, check_one_way, check_port
 from ._memcached_layout import Layout, expiry
 from ._memcached_servers import DELETED, MISSED, Command, Servers
 
@@ -65,7 +65,8 @@ class MemcachedStore(BaseStore):
     ) -> None:
         check_one_way("client", client, host=host, port=port)
         self._client = None if client is None else _client(client)
-        self._host, self._port = _host(host), _port(port)
+        check_port(port)
+        self._host, self._port = _host(host), port or _DEFAULT_PORT
         self._layout = Layout(prefix)
         self._servers: Servers | None = None
         super().__init__(codec=codec, clock=clock, timeout=timeout)
@@ -224,9 +225,3 @@ def _host(host: object) -> str:
     if host is not None and (not isinstance(host, str) or not host):
         raise ConfigurationError(f"host must be a name or an address, got {host!r}")
     return host or _DEFAULT_HOST
-
-
-def _port(port: object) -> int:
-    if port is not None and (type(port) is not int or not 0 < port < 2**16):
-        raise ConfigurationError(f"port must be an int of 1 to 65535, got {port!r}")
-    return port or _DEFAULT_PORT

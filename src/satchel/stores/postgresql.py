@@ -12,7 +12,7 @@ from ..codec import Codec
 from ..envelope import Record
 from ..errors import ConfigurationError, SatchelError
 from ..names import Ref
-from ..network import DEFAULT_TIMEOUT, check_one_way
+from ..network import DEFAULT_TIMEOUT, check_one_way, split_url
 from ..registry import missing_extra
 from ._postgresql_layout import Table, is_hashed, name_of, prefix_range, record_of, row_of, stored, stored_ref
 
@@ -74,6 +74,8 @@ class PostgreSQLStore(BaseStore):
             raise ConfigurationError(f"pool must be an asyncpg pool, got {type(pool).__name__}")
         if url is not None and not (isinstance(url, str) and url.startswith(("postgresql://", "postgres://"))):
             raise ConfigurationError("url must be a str that starts with postgresql:// or postgres://")
+        if url is not None:
+            split_url(url)  # a URL that was split within a password would be shown in part
         self._pool = pool
         self._url = url
         self._table = Table(table_name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from ..registry import missing_extra
 
@@ -17,7 +17,7 @@ except ModuleNotFoundError as error:
 from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..errors import ConfigurationError, SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError
-from ..network import DEFAULT_TIMEOUT, check_one_way
+from ..network import DEFAULT_TIMEOUT, check_one_way, check_port, check_texts, split_url
 from ._redis_errors import ServerError
 from ._redis_like import PAGE, Command, RedisLikeStore
 
@@ -96,6 +96,12 @@ class ValkeyStore(RedisLikeStore):
         parts |= {"tls": tls, "cluster": cluster}
         check_one_way("client", client, url=url, **parts)
         check_one_way("url", url, host=host, port=port, tls=tls, cluster=cluster)
+        check_texts(host=host, username=username, password=password)
+        check_port(port)
+        if db is not None and (type(db) is not int or db < 0):
+            raise ConfigurationError(f"db must be an int of at least 0, got {db!r}")
+        if not {type(tls), type(cluster)} <= {bool, type(None)}:
+            raise ConfigurationError("tls and cluster must be bools")
         if client is not None and not isinstance(client, Client):
             raise ConfigurationError(f"client must be a client of valkey-glide, got {type(client).__name__}")
         if url is not None:
@@ -252,21 +258,22 @@ def _server_error(error: glide.RequestError) -> ServerError:
 
 def _parts_of(url: str) -> dict[str, Any]:
     """Return what a URL says, by the names of the constructor's options."""
-    try:
-        split = urlsplit(url)
-        cluster, tls = _SCHEMES[split.scheme]
-        number = split.path.strip("/")
-        return {
-            "host": split.hostname,
-            "port": split.port,
-            "db": int(number) if number else None,
-            "username": unquote(split.username) if split.username else None,
-            "password": unquote(split.password) if split.password else None,
-            "tls": tls,
-            "cluster": cluster,
-        }
-    except (KeyError, ValueError, TypeError, AttributeError):
+    split, hosts = split_url(url)
+    number = split.path.strip("/")
+    is_number = not number or (number.isascii() and number.isdecimal())
+    if split.scheme not in _SCHEMES or len(hosts) > 1 or split.query or not is_number:
         raise ConfigurationError(
             "url must be valkey://username:password@host:port/db, with the scheme valkeys for TLS, and +cluster behind "
-            "it for a cluster; percent-encode : @ / in a password"
-        ) from None
+            "it for a cluster; percent-encode : @ / ? # in a password"
+        )
+    cluster, tls = _SCHEMES[split.scheme]
+    ((host, port),) = hosts
+    return {
+        "host": host or None,
+        "port": port,
+        "db": int(number) if number else None,
+        "username": unquote(split.username) if split.username else None,
+        "password": unquote(split.password) if split.password else None,
+        "tls": tls,
+        "cluster": cluster,
+    }
