@@ -151,7 +151,8 @@ class HotTier:
     def unwatch(self, ref: Ref, flight: Flight) -> None:
         """Leave the flight."""
         flight.readers -= 1
-        self._drop_unused(ref, flight)
+        if not flight.readers and not flight.users and not flight.written:
+            self._drop(ref, flight)
 
     async def promote(self, ref: Ref, flight: Flight, entry: Entry) -> bool:
         """Put an entry of cold into hot, unless something newer may be there; say whether that was done."""
@@ -171,7 +172,6 @@ class HotTier:
             done = False
         finally:
             flight.users -= 1
-            self._drop_unused(ref, flight)  # who took part may have been cancelled meanwhile
         if flight.written and not flight.users:
             await self._clean([ref])
         self.promotions += done
@@ -308,10 +308,6 @@ class HotTier:
             if flight.turn == turn and not flight.users and flight.until <= self._clock():
                 self._drop(ref, flight)
         return True
-
-    def _drop_unused(self, ref: Ref, flight: Flight) -> None:
-        if not flight.readers and not flight.users and not flight.written:
-            self._drop(ref, flight)
 
     def _drop(self, ref: Ref, flight: Flight) -> None:
         if self.flights.get(ref) is flight:
