@@ -1,6 +1,7 @@
 """`open_store`: every documented URL, what is refused, and what a stack says about itself."""
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -145,6 +146,37 @@ def test_documented_urls_of_servers_elsewhere_describe_themselves(url):
     store = open_store(url)
     assert str(store.describe()) == url
     assert open_store(store.describe()).describe() == store.describe()
+
+
+IN_ORDER = [
+    "timeout(seconds=5)",
+    "circuit_breaker",
+    "retry(attempts=2)",
+    "on_error",
+    "encryption(key_env=APP_KEY)",
+    "compression(algorithm=gzip)",
+    "sanitization(key_strategy=escape)",
+    "single_collection(collection=app)",
+    "limit_size(max_bytes=99)",
+    "ttl(default=60)",
+    "events",
+    "read_only",
+    "statistics",
+    "logging",
+    "opentelemetry",
+    "default_value(value=0)",
+    "single_flight",
+]
+
+
+def test_a_file_builds_the_same_stack_as_a_url(here, monkeypatch):
+    monkeypatch.setenv("APP_KEY", "0123456789abcdef" * 4)
+    (here / "satchel.toml").write_text(
+        f'[satchel]\nurl = "memory://"\nmax_bytes = 1000\nwrap = {json.dumps(IN_ORDER)}\n'
+    )
+    store = open_store("memory://?max_bytes=1000" + "".join(f"&wrap={wrapper}" for wrapper in IN_ORDER))
+    assert open_store().describe() == store.describe()
+    assert [layer.name for layer in store.describe().wrappers] == [text.partition("(")[0] for text in IN_ORDER]
 
 
 def test_wrappers_are_built_from_the_innermost_on():

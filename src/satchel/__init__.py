@@ -56,6 +56,7 @@ from .protocol import (
 
 if TYPE_CHECKING:
     from .base import BaseStore
+    from .caching import Cached, cached
     from .codec import Codec, JsonCodec, MessagePackCodec, SignedPickleCodec
     from .collection import Collection
     from .keyed import KeyedStore
@@ -80,6 +81,7 @@ __all__ = [
     "AsyncKeyValue",
     "BaseStore",
     "BatchError",
+    "Cached",
     "Capability",
     "CircuitOpenError",
     "Clock",
@@ -121,6 +123,7 @@ __all__ = [
     "SupportsEverything",
     "UnsupportedOperationError",
     "ValueTooLargeError",
+    "cached",
     "open_store",
     "require",
 ]
@@ -129,6 +132,8 @@ __all__ = [
 # drivers of their own are not in __all__: a star import must not need them all.
 _LATER = {
     "BaseStore": "base",
+    "Cached": "caching",
+    "cached": "caching",
     "Codec": "codec",
     "Collection": "collection",
     "DiskStore": "stores.disk",
