@@ -31,6 +31,7 @@ from satchel import (
     ConfigurationError,
     DiskStore,
     FileTreeStore,
+    InvalidKeyError,
     MemoryStore,
     NullStore,
     SignedPickleCodec,
@@ -357,6 +358,12 @@ def test_it_is_never_falsy_and_says_what_it_is():
 def test_what_is_no_store_is_refused(given):
     with pytest.raises(ConfigurationError, match="as_py_key_value takes a store"):
         as_py_key_value(given)
+
+
+@pytest.mark.parametrize("name", ["", None, 1])
+def test_a_default_collection_that_is_none_is_refused_at_once(name):
+    with pytest.raises(InvalidKeyError, match="default_collection"):
+        as_py_key_value(MemoryStore(), default_collection=name)
 
 
 async def test_another_value_than_a_dict_is_their_deserialization_error():

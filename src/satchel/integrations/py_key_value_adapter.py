@@ -14,6 +14,7 @@ from key_value.aio.protocols import AsyncKeyValue as TheirKeyValue
 from ..capability import Capability, check_store
 from ..clock import seconds
 from ..codec import LARGE, MAX_DEPTH, REFUSED, room_left, rough_size
+from ..names import check_name
 from ..protocol import AsyncKeyValue, SupportsEverything
 from ..threads import in_worker
 from .py_key_value_errors import NoTTLError, raising_theirs
@@ -171,9 +172,11 @@ def as_py_key_value(store: AsyncKeyValue, *, default_collection: str = _DEFAULT_
 
     Raises:
         ConfigurationError: What was given is not a store.
+        InvalidKeyError: The default collection is not a legal name; this one is satchel's.
     """
     check_store(store, "as_py_key_value")
-    return _adapter_class(store.capabilities)(store, default_collection)
+    name = check_name(default_collection, "default_collection")
+    return _adapter_class(store.capabilities)(store, name)
 
 
 @functools.cache
