@@ -149,23 +149,10 @@ def test_documented_urls_of_servers_elsewhere_describe_themselves(url):
 
 
 IN_ORDER = [
-    "timeout(seconds=5)",
-    "circuit_breaker",
-    "retry(attempts=2)",
-    "on_error",
-    "encryption(key_env=APP_KEY)",
-    "compression(algorithm=gzip)",
-    "sanitization(key_strategy=escape)",
-    "single_collection(collection=app)",
-    "limit_size(max_bytes=99)",
-    "ttl(default=60)",
-    "events",
-    "read_only",
-    "statistics",
-    "logging",
-    "opentelemetry",
-    "default_value(value=0)",
-    "single_flight",
+    *("timeout(seconds=5)", "circuit_breaker", "retry(attempts=2)", "on_error", "encryption(key_env=APP_KEY)"),
+    *("compression(algorithm=gzip)", "sanitization(key_strategy=escape)", "single_collection(collection=app)"),
+    *("limit_size(max_bytes=99)", "ttl(default=60)", "events", "read_only", "statistics", "logging", "opentelemetry"),
+    *("default_value(value=0)", "single_flight"),
 ]
 
 
