@@ -55,10 +55,12 @@ class Fleet:
         if given:
             self.urls[variable(name)] = given
             return
+        if self._outlive:
+            stop_servers([name])  # what is left of one of which a part ended
         server = Server(name, KINDS[name], outlives=self._outlive)
         try:
             self.urls[variable(name)] = server.start()
-        except (NotInstalledError, RuntimeError) as error:
+        except (NotInstalledError, RuntimeError, OSError) as error:
             self.problems[name] = str(error)
             server.stop()
             return

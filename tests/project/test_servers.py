@@ -1,0 +1,93 @@
+"""The servers of the tests: started once, used as they are where somebody said where, and ended without a remainder."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.test_servers import fleet
+from scripts.test_servers.fleet import Fleet, stop_servers, urls
+from scripts.test_servers.server import Server
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+URL = {"SATCHEL_TEST_SLEEPERS_URL": "sleep://here"}
+
+
+def sleepers(server: Server) -> str:
+    """Start two processes that do nothing."""
+    server.spawn(SLEEP)
+    server.spawn(SLEEP)
+    return "sleep://here"
+
+
+def broken(server: Server) -> str:
+    """Start a program that is not there."""
+    server.spawn([str(server.directory / "nowhere")])
+    return "never://"
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], Fleet]]:
+    monkeypatch.setattr(fleet, "KINDS", {"sleepers": sleepers, "broken": broken})
+    monkeypatch.setattr(fleet, "STATE", tmp_path / "state")
+    started: list[Fleet] = []
+
+    def begin(name: str) -> Fleet:
+        started.append(Fleet([name], outlive=True))
+        return started[-1]
+
+    yield begin
+    for each in started:
+        each.__exit__(None, None, None)
+
+
+def is_gone(server: Server) -> bool:
+    return not server.directory.exists() and all(process.wait(5) != 0 for process in server.processes)
+
+
+def test_a_second_start_uses_what_runs_and_stopping_leaves_nothing(start: Callable[[str], Fleet]) -> None:
+    first, second = start("sleepers"), start("sleepers")
+    (server,) = first._servers
+    assert first.urls == second.urls == urls() == URL
+    assert second._servers == []
+    assert stop_servers(["sleepers"]) == ["sleepers"]
+    assert is_gone(server)
+    assert urls() == {}
+    assert stop_servers(["sleepers"]) == []
+
+
+def test_what_is_left_of_one_that_ended_in_part_goes_before_the_next(start: Callable[[str], Fleet]) -> None:
+    (server,) = start("sleepers")._servers
+    server.processes[0].kill()
+    server.processes[0].wait()
+    assert urls() == {}
+    (other,) = start("sleepers")._servers
+    assert is_gone(server)
+    stop_servers(["sleepers"])
+    assert is_gone(other)
+
+
+def test_stopping_spares_a_process_that_only_has_the_number_of_one(start: Callable[[str], Fleet]) -> None:
+    (server,) = start("sleepers")._servers
+    file = fleet.STATE / "sleepers.json"
+    state = json.loads(file.read_text("utf-8"))
+    state["processes"] = [(pid, began - 1) for pid, began in state["processes"]]
+    file.write_text(json.dumps(state), "utf-8")
+    stop_servers(["sleepers"])
+    assert [process.poll() for process in server.processes] == [None, None]
+
+
+def test_a_url_in_the_environment_is_used_as_it_is(
+    start: Callable[[str], Fleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SATCHEL_TEST_SLEEPERS_URL", "sleep://elsewhere")
+    assert start("sleepers").urls == {"SATCHEL_TEST_SLEEPERS_URL": "sleep://elsewhere"}
+    assert urls() == {}
+
+
+def test_one_whose_program_cannot_be_run_is_a_problem_and_not_an_end(start: Callable[[str], Fleet]) -> None:
+    begun = start("broken")
+    assert begun.urls == {}
+    assert "nowhere" in begun.problems["broken"]
