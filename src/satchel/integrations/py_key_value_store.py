@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
@@ -135,13 +136,18 @@ class PyKeyValueStore(BaseStore):
 
     async def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
         for collection in await self._collection_names():
-            async for page in self._pages(collection):
-                living = [record for record in page.values() if record.deadline > now]
-                if living:
-                    names = living[0].names
-                    name = _NAMES.unescape(collection) if names is None else names[0]
-                    yield [] if name is None else [name]
-                    break
+            living = await self._living(collection, now)
+            if living is not None:
+                name = _NAMES.unescape(collection) if living.names is None else living.names[0]
+                yield [] if name is None else [name]
+
+    async def _living(self, collection: str, now: float) -> Record | None:
+        async with aclosing(self._pages(collection)) as pages:
+            async for page in pages:
+                for record in page.values():
+                    if record.deadline > now:
+                        return record
+        return None
 
     async def _destroy_collection(self, collection: str, now: float) -> bool:
         return await self._destroy_place(_NAMES.escape(collection), now)
@@ -168,7 +174,7 @@ class PyKeyValueStore(BaseStore):
     def _translate(self, error: Exception) -> SatchelError | None:
         return as_ours(error, repr(self))
 
-    async def _pages(self, collection: str) -> AsyncIterator[dict[str, Record]]:
+    async def _pages(self, collection: str) -> AsyncGenerator[dict[str, Record], None]:
         """Give the entries of satchel's in a collection, by py-key-value's own keys; expired ones too."""
         keys = _complete(
             await self._in_time(self._call(self._theirs.keys, collection, limit=_MOST_NAMES)), "keys of a collection"
