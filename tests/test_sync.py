@@ -166,6 +166,17 @@ def test_a_failure_to_close_is_raised_and_the_thread_ends() -> None:
     assert of_satchel() == []
 
 
+def test_closing_ends_the_worker_threads_too() -> None:
+    class Busy(MemoryStore):
+        async def _close(self) -> None:
+            self.left = asyncio.create_task(asyncio.to_thread(threading.Event().wait, 0.2))
+            await asyncio.sleep(0.05)
+
+    with SyncStore(Busy()) as store:
+        store.ping()
+    assert of_satchel() == []
+
+
 def test_a_forgotten_store_ends_its_thread(tmp_path: Path) -> None:
     closed = threading.Event()
 
@@ -298,48 +309,6 @@ def test_what_the_store_cannot_do_is_refused_by_name() -> None:
                 call()
         assert store.capabilities == store._store.capabilities
         assert of_satchel() == [], "a refusal needs no thread"
-
-
-class Pages(MemoryStore):
-    """Lists a million keys in pages, and counts."""
-
-    pages, closed = 0, 0
-
-    async def _keys(self, collection: str, prefix: str, now: float) -> Any:
-        try:
-            for page in range(10_000):
-                type(self).pages = page + 1
-                yield [f"{page}:{number}" for number in range(100)]
-        finally:
-            type(self).closed += 1
-
-    def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> Any:
-        return self._machinery.listing("keys", lambda: self._keys(collection, prefix, 0.0), limit)
-
-
-def test_a_listing_reads_ahead_by_a_page_and_is_closed_when_left() -> None:
-    with SyncStore(Pages()) as store:
-        for _key in store.keys("c"):
-            break
-        assert Pages.pages <= 10
-        store.ping()  # the closing was posted before
-        wait_until(lambda: Pages.closed == 1)
-        assert sum(1 for _ in store.keys("c", limit=2345)) == 2345
-        left = store.keys("c")
-        next(left)
-    assert Pages.closed == 3, "closing the store closes a listing that is still held"
-    with pytest.raises(StoreClosedError):
-        list(left)
-
-
-def test_a_listing_of_the_store_can_be_the_keys_and_items_of_a_call(store: SyncStore) -> None:
-    numbers = {str(number): number for number in range(1500)}
-    store.put_many("c", numbers)
-    assert store.get_many("c", store.keys("c")) == numbers
-    store.put_many("copy", store.collection("c").as_mapping())
-    assert store.collection("copy").delete_many(store.keys("copy")) == 1500
-    with pytest.raises(InvalidKeyError, match="bare str"):
-        store.get_many("c", "abc")
 
 
 def test_a_null_store_holds_nothing() -> None:
