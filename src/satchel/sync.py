@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar, overload
 from ._loop_thread import LoopThread
 from ._sync_collection import SyncCollection
 from ._sync_listing import Listing
+from ._sync_mapping import CollectionMapping
 from .capability import NEEDED, Capability, check_store
 from .clock import TTL
 from .collection import Collection
@@ -28,7 +29,7 @@ from .names import check_items, check_names
 from .protocol import AsyncKeyValue, SupportsEverything
 from .url import open_store
 
-__all__ = ["SyncCollection", "SyncStore"]
+__all__ = ["CollectionMapping", "SyncCollection", "SyncStore"]
 
 D = TypeVar("D")
 T = TypeVar("T")
