@@ -231,3 +231,12 @@ async def test_a_server_killed_and_restarted_under_load_loses_nothing_acknowledg
             assert await store.get_many("c", acknowledged) == acknowledged
             entries = await store.get_entries("locks", won)
             assert {key: entry.version for key, entry in entries.items()} == won
+
+
+async def test_of_those_who_delete_one_entry_at_once_one_is_told_that_it_was_there() -> None:
+    name = new_name()
+    async with local_store(name, create_table=True) as one, local_store(name) as other:
+        for _ in range(60):  # the local DynamoDB gives the old item to several who ask without a condition
+            await one.put("c", "k", "there")
+            deletions = [store.delete("c", "k") for store in (one, other)]
+            assert sorted(await asyncio.gather(*deletions)) == [False, True]

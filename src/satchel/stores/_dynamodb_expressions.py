@@ -29,6 +29,11 @@ def if_version(version: Condition, now: float) -> dict[str, Any]:
     return _expressions({":now": number(now), ":version": expected}, ConditionExpression=_SAME_VERSION)
 
 
+def if_there() -> dict[str, Any]:
+    """Return the condition that there is an item."""
+    return _expressions({}, ConditionExpression="attribute_exists(#key)")
+
+
 def if_expired(now: float) -> dict[str, Any]:
     """Return the condition that an entry has expired."""
     return _expressions({":now": number(now)}, ConditionExpression=_EXPIRED)

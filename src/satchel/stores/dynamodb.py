@@ -27,6 +27,7 @@ from ._dynamodb_client import OwnClient, check_client_options, check_table_optio
 from ._dynamodb_errors import CONDITION_FAILED, THROTTLED, code_of, translate, was_sent_before
 from ._dynamodb_expressions import (
     if_expired,
+    if_there,
     if_version,
     new_deadline,
     query_all,
@@ -184,11 +185,13 @@ class DynamoDBStore(BaseStore):
         return await self._each("delete", [partial(self._delete_one, ref, now) for ref in refs])
 
     async def _delete_one(self, ref: Ref, now: float) -> bool:
-        answer = await self._client.delete_item(TableName=self._table_name, Key=key_of(ref), ReturnValues="ALL_OLD")
-        old = answer.get("Attributes")
-        if not old and was_sent_before(answer):
-            raise self._in_doubt()
-        return bool(old) and lives(old, now)
+        old: Item = {}
+
+        async def delete(**request: Any) -> None:
+            old.update((await self._client.delete_item(**request, ReturnValues="ALL_OLD"))["Attributes"])
+
+        # Without the condition DynamoDB Local gives one item to several who delete it at once.
+        return await self._change_if(delete, {"Key": key_of(ref), **if_there()}) and lives(old, now)
 
     async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
         return await self._each("put_if", [partial(self._put_one_if, *item, now) for item in items])
