@@ -435,6 +435,46 @@ async def test_locks_work_through_wrappers(store):
     assert tokens == list(range(tokens[0], tokens[0] + 3))
 
 
+def test_a_renewal_whose_answer_comes_too_late_does_not_bring_a_lock_back():
+    class Stopping(MemoryStore):
+        async def compare_and_put(self, *arguments, **named):
+            asyncio.get_running_loop().pass_time(25)
+            return await super().compare_and_put(*arguments, **named)
+
+    async def scenario():
+        lock = Lock(Stopping(clock=wall_clock), "name", ttl=30, clock=wall_clock)
+        assert await lock.acquire()
+        await asyncio.sleep(11)  # the renewal was sent after 10 seconds, and answered after 35
+        assert not lock.held
+        with pytest.raises(LockLostError):
+            await lock.release()
+
+    run(scenario())
+
+
+def test_a_holder_notices_at_its_next_renewal_that_another_has_taken_the_lock():
+    async def scenario():
+        store = MemoryStore(clock=wall_clock)
+        lock = Lock(Another(store), "name", ttl=30, clock=wall_clock)
+        await lock.acquire()
+        ahead = Lock(Another(store), "name", clock=lambda: wall_clock() + 100)
+        assert await ahead.acquire(timeout=0)
+        assert lock.held
+        await asyncio.sleep(11)
+        assert not lock.held
+        assert ahead.held
+
+    run(scenario())
+
+
+def test_a_lock_that_is_got_too_late_is_not_got():
+    async def scenario():
+        slow = FlakyStore(latency=40, clock=wall_clock)
+        assert await Lock(slow, "name", ttl=30, clock=wall_clock).acquire(timeout=200) is False
+
+    run(scenario())
+
+
 def test_a_lock_outlives_its_event_loop():
     store = MemoryStore()
     lock = Lock(store, "name", ttl=SHORT)

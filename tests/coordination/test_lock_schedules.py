@@ -114,10 +114,10 @@ def test_whoever_acquires_later_has_the_higher_token_and_never_do_two_hold_the_l
 
 
 def test_the_schedules_have_in_them_what_they_are_about():
-    worlds = explore_many(60)
-    assert sum(len(world.given) for world in worlds) > 100
-    assert sum(world.lost for world in worlds) > 10
-    assert sum(world.refused for world in worlds) > 2
+    worlds = explore_many(100)
+    assert all(world.given for world in worlds)
+    assert any(world.lost for world in worlds)
+    assert any(world.refused for world in worlds)
 
 
 def test_a_holder_that_counts_from_the_answer_is_caught(monkeypatch):

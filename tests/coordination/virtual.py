@@ -26,6 +26,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self):
         return self._virtual.now
 
+    def pass_time(self, seconds):
+        """Let time pass without anything else happening, as while a process is stopped."""
+        self._virtual.now += seconds
+
 
 def run(work):
     """Run a coroutine in virtual time."""

@@ -114,7 +114,8 @@ class Claims:
             version = await self.writable.compare_and_put(
                 self.collection, key, claim.value(), version=entry.version, ttl=self.kept
             )
-        return None if version is None else Lease(self, key, claim, version, sent + self.seconds)
+        lease = None if version is None else Lease(self, key, claim, version, sent + self.seconds)
+        return None if lease is None or lease.lapsed else lease  # an answer may come too late
 
     async def _give_back(self, key: str, owner: str, attempt: asyncio.Task[Lease | None]) -> None:
         await asyncio.wait([attempt])
@@ -178,8 +179,6 @@ class Lease:
         finally:
             self._limit = None
             self.stop()
-        if limit.expired():  # the block went on in spite of its cancellation
-            raise self._loss() from self._trouble
 
     async def replace(self, value: object, ttl: float) -> None:
         """Write another value in place of the claim, in one round trip.
@@ -242,6 +241,8 @@ class Lease:
                 async with asyncio.timeout_at(self.deadline):
                     await self._renew()
                 self._trouble, pause = None, length / _RENEWALS
+            except LockLostError:
+                break
             except Exception as error:  # whatever it is, there is time to try again until the lease lapses
                 self._trouble = error
                 pause = length / _RETRIES
