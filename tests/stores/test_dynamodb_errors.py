@@ -213,7 +213,7 @@ async def test_a_service_that_does_not_answer() -> None:
         ({"aws_access_key_id": "a"}, "both or not at all"),
         ({"aws_secret_access_key": SECRET}, "both or not at all"),
         ({"aws_session_token": SECRET}, "aws_session_token belongs"),
-        ({"client": object()}, "aiobotocore client"),
+        ({"client": "a text"}, "aiobotocore client"),
         ({"timeout": 0}, "timeout"),
         ({"create_table": "yes"}, "create_table"),
         ({"consistent_reads": 1}, "consistent_reads"),
