@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from .stores.postgresql import PostgreSQLStore as PostgreSQLStore
     from .stores.redis import RedisStore as RedisStore
     from .stores.valkey import ValkeyStore as ValkeyStore
+    from .sync import SyncCollection, SyncStore
     from .url import open_store
 
 __version__ = "0.1.0"
@@ -121,6 +122,8 @@ __all__ = [
     "SupportsEnumerateCollections",
     "SupportsEnumerateKeys",
     "SupportsEverything",
+    "SyncCollection",
+    "SyncStore",
     "UnsupportedOperationError",
     "ValueTooLargeError",
     "cached",
@@ -152,6 +155,8 @@ _LATER = {
     "PostgreSQLStore": "stores.postgresql",
     "RedisStore": "stores.redis",
     "SignedPickleCodec": "codec",
+    "SyncCollection": "sync",
+    "SyncStore": "sync",
     "ValkeyStore": "stores.valkey",
 }
 
