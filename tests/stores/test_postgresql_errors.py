@@ -71,6 +71,14 @@ async def test_a_wrong_port_is_a_server_that_cannot_be_reached() -> None:
     error = await failure_of(url_as("postgres", port=1))
     assert isinstance(error, StoreUnavailableError)
     assert error.retryable
+    assert "check host and port" in str(error)
+
+
+async def test_a_server_without_tls_of_which_it_is_asked_is_no_matter_of_trying_again() -> None:
+    with private_server("postgresql") as server:
+        error = await failure_of(f"{server.url}?sslmode=require")
+    assert isinstance(error, ConfigurationError)
+    assert "sslmode" in str(error)
 
 
 async def test_a_role_that_may_not_create_is_told_what_to_grant(role: str) -> None:

@@ -91,6 +91,12 @@ def translate(error: Exception, where: str, table: str) -> SatchelError | None:
         return StoreUnavailableError(f"the connection to {where} failed: try again")
     if isinstance(error, asyncpg.InterfaceError):
         return _interface_error(error, where)
+    if isinstance(error, ConnectionError) and "rejected SSL" in str(error):
+        return ConfigurationError(
+            f"{where} speaks no TLS, which sslmode asks for: set ssl = on there, or change sslmode"
+        )
+    if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+        return StoreUnavailableError(f"{where} cannot be reached: check host and port, and that the server runs")
     if isinstance(error, ValueError) and not isinstance(error, UnicodeError):
         return ConfigurationError(f"{where} has a URL that asyncpg cannot read: correct it")
     return None

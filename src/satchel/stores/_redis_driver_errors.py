@@ -12,6 +12,7 @@ from redis.exceptions import (
     MaxConnectionsError,
     RedisClusterException,
     RedisError,
+    ResponseError,
 )
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import TimeoutError as TimedOut
@@ -65,6 +66,8 @@ class DriverErrors:
             return ConfigurationError(
                 f"{where} does not speak Redis's protocol; check the port, and whether it wants TLS (rediss://)"
             )
+        if isinstance(error, ResponseError) and "unknown command" in str(error) and "SENTINEL" in str(error):
+            return ConfigurationError(f"{where}: what answers there is no Sentinel; open a server itself with redis://")
         if isinstance(error, RedisError) and getattr(error, "status_code", None):
             return translate(server_error(error))
         if isinstance(error, (Disconnected, OSError)):
