@@ -1,7 +1,9 @@
 """What a server refuses comes as an error that says what to do, shows no secret, and is retryable where that helps."""
 
 import asyncio
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -80,6 +82,30 @@ async def test_a_user_who_may_not_is_told_so_for_the_keys_concerned(server):
         assert outcomes[::2] == [None] * 5, "one key that the user may not write refused others"
         assert all(type(outcome) is StoreError and "ACL" in str(outcome) for outcome in outcomes[1::2])
         assert await store.get_many("a", map(str, range(5))) == dict.fromkeys(map(str, range(5)), 1)
+
+
+async def test_a_user_needs_nothing_but_the_commands_of_the_page(server):
+    page = Path("docs/stores/redis.md").read_text("utf-8")
+    (commands,) = re.findall(r"## Permissions needed\n\n`([A-Z ]+)`", page)
+    allowed = [f"+{command.lower()}" for command in commands.split()]
+    await tell(server, "ACL", "SETUSER", "least", "reset", "on", ">pw", "~least:*", *allowed)
+    url = f"redis://least:pw@127.0.0.1:{server.port}/1"
+    async with RedisStore(url, prefix="least", timeout=5) as store:
+        await store.ping()
+        await store.put("c", "k", 1, ttl=9)
+        await store.put_many("c", {str(n): n for n in range(5)})
+        assert await store.get_many("c", ["0", "1", "nowhere"]) == {"0": 0, "1": 1}
+        entry = await store.get_entry("c", "k")
+        assert await store.touch("c", "k", ttl=None)
+        assert await store.touch("c", "k", ttl=5)
+        version = await store.compare_and_put("c", "k", 2, version=entry.version)
+        assert await store.compare_and_delete("c", "k", version=version)
+        assert await store.put_if_absent("c", "k", 1)
+        assert await store.delete("c", "k")
+        assert [key async for key in store.keys("c", prefix="4")] == ["4"]
+        assert [name async for name in store.collections()] == ["c"]
+        assert await store.destroy_collection("c")
+        assert not await store.destroy()
 
 
 async def test_a_password_that_the_server_does_not_have_is_too_much(server):
