@@ -25,6 +25,7 @@ from tests.stores.redis_servers import redis_with, tell
 
 pytestmark = pytest.mark.server("redis")
 SECRET = "hunter2-the-password"
+PAGE = (Path(__file__).parents[2] / "docs/stores/redis.md").read_text("utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +86,7 @@ async def test_a_user_who_may_not_is_told_so_for_the_keys_concerned(server):
 
 
 async def test_a_user_needs_nothing_but_the_commands_of_the_page(server):
-    page = Path("docs/stores/redis.md").read_text("utf-8")
-    (commands,) = re.findall(r"## Permissions needed\n\n`([A-Z ]+)`", page)
+    (commands,) = re.findall(r"## Permissions needed\n\n`([A-Z ]+)`", PAGE)
     allowed = [f"+{command.lower()}" for command in commands.split()]
     await tell(server, "ACL", "SETUSER", "least", "reset", "on", ">pw", "~least:*", *allowed)
     url = f"redis://least:pw@127.0.0.1:{server.port}/1"
