@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,6 +19,7 @@ from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..errors import ConfigurationError, SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError
 from ..network import DEFAULT_TIMEOUT, check_one_way, check_port, check_texts, split_url
+from ..threads import in_worker
 from ._redis_errors import ServerError
 from ._redis_like import PAGE, Command, RedisLikeStore
 
@@ -62,6 +64,8 @@ class ValkeyStore(RedisLikeStore):
         username: Who asks; the server's default user without one.
         password: The password of that user.
         tls: Encrypt the connection.
+        ca_certs: The file with the certificate of the authority that the server's is checked against; by default the
+            authorities that the system trusts.
         cluster: The server is a node of a cluster; the others are found through it.
         prefix: What the keys of the store begin with, so that several can share a database.
         timeout: Seconds that a request may take; None for no end.
@@ -86,6 +90,7 @@ class ValkeyStore(RedisLikeStore):
         username: str | None = None,
         password: str | None = None,
         tls: bool | None = None,
+        ca_certs: str | None = None,
         cluster: bool | None = None,
         prefix: str = "satchel",
         timeout: float | None = DEFAULT_TIMEOUT,
@@ -94,9 +99,9 @@ class ValkeyStore(RedisLikeStore):
     ) -> None:
         parts = {"host": host, "port": port, "db": db, "username": username, "password": password}
         parts |= {"tls": tls, "cluster": cluster}
-        check_one_way("client", client, url=url, **parts)
+        check_one_way("client", client, url=url, ca_certs=ca_certs, **parts)
         check_one_way("url", url, host=host, port=port, tls=tls, cluster=cluster)
-        check_texts(host=host, username=username, password=password)
+        check_texts(host=host, username=username, password=password, ca_certs=ca_certs)
         check_port(port)
         if db is not None and (type(db) is not int or db < 0):
             raise ConfigurationError(f"db must be an int of at least 0, got {db!r}")
@@ -106,6 +111,9 @@ class ValkeyStore(RedisLikeStore):
             raise ConfigurationError(f"client must be a client of valkey-glide, got {type(client).__name__}")
         if url is not None:
             parts = _parts_of(url) | {name: value for name, value in parts.items() if value is not None}
+        if ca_certs is not None and not parts["tls"]:
+            raise ConfigurationError("ca_certs needs TLS: the url begins with valkeys, or tls=True")
+        self._ca_certs = ca_certs
         self._given_client = client
         self._client: Client | None = client
         self._parts = parts
@@ -113,7 +121,7 @@ class ValkeyStore(RedisLikeStore):
         if self._clustered and parts["db"]:
             raise ConfigurationError("a cluster has the database 0 alone; leave db out")
         super().__init__(prefix=prefix, codec=codec, clock=clock, timeout=timeout)
-        self._configuration = None if client else self._configured()
+        self._configuration: Any = None if client else self._configured()
 
     def __repr__(self) -> str:
         if self._given_client is not None:
@@ -163,6 +171,8 @@ class ValkeyStore(RedisLikeStore):
 
     async def _open(self) -> None:
         if self._given_client is None:
+            if self._ca_certs is not None:
+                self._configuration.advanced_config.tls_config = await self._trusting(self._ca_certs)
             kind: Any = glide.GlideClusterClient if self._clustered else glide.GlideClient
             client = await kind.create(self._configuration)
             try:
@@ -189,6 +199,14 @@ class ValkeyStore(RedisLikeStore):
             pass  # done, but for calls that were under way on the closed loop
         finally:
             closing.close()
+
+    async def _trusting(self, ca_certs: str) -> glide.TlsAdvancedConfiguration:
+        try:
+            return glide.TlsAdvancedConfiguration(root_pem_cacerts=await in_worker(Path(ca_certs).read_bytes))
+        except OSError as error:
+            raise ConfigurationError(
+                f"ca_certs cannot be read ({type(error).__name__}); give a file in PEM form"
+            ) from error
 
     def _configured(self) -> Any:
         parts = self._parts
@@ -237,7 +255,7 @@ class ValkeyStore(RedisLikeStore):
             return ConfigurationError(f"{self!r} is no cluster; leave +cluster out of the URL")
         return StoreUnavailableError(
             f"{self!r} cannot be reached; see that the server runs, that host and port are right, that both sides use "
-            "TLS or neither, and that it has the database"
+            "TLS or neither, that ca_certs vouches for its certificate, and that it has the database"
         )
 
 
