@@ -94,6 +94,19 @@ async def test_a_connection_that_is_cut_within_a_reply():
         await store.destroy()
 
 
+async def test_a_conditional_write_whose_answer_is_lost_is_an_error_and_not_a_refusal():
+    port = int(server_url("valkey").rpartition(":")[2].partition("/")[0])
+    async with FaultyProxy(port) as proxy, opened(host="127.0.0.1", port=proxy.port, prefix="lost", timeout=1) as store:
+        await store.put("c", "there", 1)
+        for call in (lambda: store.put_if_absent("c", "new", 1), lambda: store.delete("c", "there")):
+            proxy.cut_replies_after(0)
+            with pytest.raises(AWAY):
+                await call()
+            await comes_back(store.ping)
+        assert await store.get_many("c", ["new", "there"]) == {"new": 1}, "the answers were lost, not the requests"
+        await store.destroy()
+
+
 async def test_a_wrong_port_and_a_wrong_database():
     async with opened(host="127.0.0.1", port=1, timeout=0.5) as store:
         with pytest.raises(StoreUnavailableError, match="see that the server runs"):
