@@ -77,6 +77,9 @@ class CoreOnly:
     async def put(self, collection, key, value, *, ttl=None):
         self.kept[collection, key] = value
 
+    async def aclose(self):
+        self.kept.clear()
+
 
 async def test_every_verb_reaches_the_store_with_the_collection_bound(store, users):
     await users.put("ada", ADA)

@@ -1,7 +1,9 @@
 """`SyncStore`: opened, closed and forgotten, where it must refuse, and what it gives."""
 
 import asyncio
+import copy
 import gc
+import pickle
 import threading
 import traceback
 import weakref
@@ -24,6 +26,7 @@ from satchel import (
     StoreError,
     UnsupportedOperationError,
 )
+from satchel.coordination import Lock
 from satchel.sync import SyncStore
 from satchel.testing import FakeClock
 
@@ -91,6 +94,22 @@ def test_a_url_names_a_store_and_wrong_things_are_refused() -> None:
         SyncStore("nonsense://")
     with pytest.raises(ConfigurationError, match="SyncStore takes a store"):
         SyncStore({})  # type: ignore[arg-type]  # the wrong thing on purpose
+
+
+def test_a_blocking_store_is_none_to_what_awaits_its_store(store: SyncStore) -> None:
+    given: Any = store
+    with pytest.raises(ConfigurationError, match="SyncStore takes a store, got an object of type SyncStore"):
+        SyncStore(given)
+    with pytest.raises(ConfigurationError, match="got an object of type SyncStore"):
+        Lock(given, "name")
+
+
+def test_a_store_is_not_copied_or_pickled(store: SyncStore) -> None:
+    store.put("c", "k", 1)
+    for make in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="make a SyncStore in each process"):
+            make(store)
+    assert store.get("c", "k") == 1  # a copy that went would have ended the thread of both
 
 
 def test_it_starts_its_thread_with_the_first_call_and_ends_it_when_closed(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ NEEDED: dict[str, Capability] = {method: capability for capability, methods in M
 
 
 def check_store(store: object, who: str) -> None:
-    """Refuse what is not a store; one can tell by its capabilities.
+    """Refuse what is not a store; one can tell by its capabilities, and from a blocking one by `aclose`.
 
     Args:
         store: What the caller gave.
@@ -57,7 +57,7 @@ def check_store(store: object, who: str) -> None:
     """
     if isinstance(store, type):
         raise ConfigurationError(f"{who} takes a store, got the class {store.__name__}; make one of it first")
-    if not isinstance(getattr(store, "capabilities", None), Capability):
+    if not isinstance(getattr(store, "capabilities", None), Capability) or not hasattr(store, "aclose"):
         raise ConfigurationError(f"{who} takes a store, got an object of type {type(store).__name__}")
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, NoReturn, Self, TypeVar, overload
 
 from ._loop_thread import LoopThread
 from ._sync_collection import SyncCollection
@@ -65,6 +65,9 @@ class SyncStore:
     def __del__(self) -> None:
         if hasattr(self, "_thread"):
             self._thread.end()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self!r} cannot be copied or pickled, for it has a thread; make a SyncStore in each process")
 
     def __enter__(self) -> Self:
         self._thread.refuse_here("__enter__")

@@ -38,7 +38,7 @@ from satchel import (
 )
 from satchel.integrations.py_key_value import as_py_key_value
 from satchel.testing import FakeClock, FlakyStore
-from satchel.wrappers import ReadOnlyWrapper
+from satchel.wrappers import OnErrorWrapper, ReadOnlyWrapper
 
 CAPABLE = {
     Capability.ENUMERATE_KEYS: AsyncEnumerateKeysProtocol,
@@ -380,6 +380,17 @@ async def test_a_write_to_a_read_only_store_is_their_error():
     store = as_py_key_value(ReadOnlyWrapper(MemoryStore()))
     with pytest.raises(errors.ReadOnlyError):
         await store.put("k", {})
+
+
+async def test_a_queue_of_writes_that_is_full_is_their_store_error():
+    store = FlakyStore()
+    queued = OnErrorWrapper(store, policy="lazy", max_queued=1)
+    store.fail_next(2)
+    storage = as_py_key_value(queued)
+    await storage.put("one", {})
+    with pytest.raises(errors.KeyValueStoreError, match="takes no more"):
+        await storage.put("two", {})
+    await queued.aclose()
 
 
 async def test_a_value_too_large_is_their_error(tmp_path):

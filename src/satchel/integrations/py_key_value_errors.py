@@ -30,6 +30,7 @@ _AS_THEIRS: tuple[tuple[type[ours.SatchelError], type[theirs.BaseKeyValueError]]
     (ours.StoreUnavailableError, theirs.StoreConnectionError),
     (ours.StoreTimeoutError, theirs.StoreConnectionError),
     (ours.ConfigurationError, theirs.StoreSetupError),
+    (ours.QueueFullError, theirs.KeyValueStoreError),
     (ours.StoreError, theirs.KeyValueStoreError),
 )
 
