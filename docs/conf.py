@@ -48,10 +48,11 @@ def list_modules(app: Sphinx, page: str, content: list[str]) -> None:
         for name in ["satchel", *modules]
         if not name.endswith(runnable) and hasattr(importlib.import_module(name), "__all__")
     ]
-    sections = [
-        f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n   :imported-members:\n```\n"
-        for name in offering
-    ]
+    sections = []
+    for name in offering:
+        twice = set(importlib.import_module(name).__all__) & set(satchel.__all__) if name != "satchel" else set()
+        options = f":members:\n   :imported-members:\n   :exclude-members: {', '.join(sorted(twice))}"
+        sections.append(f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   {options}\n```\n")
     content[0] = content[0].replace(REFERENCE_MARK, "\n".join(sections))
 
 

@@ -24,16 +24,14 @@ _PAGE = 100
 class CollectionMapping(MutableMapping[str, T]):
     """Shows a collection as a `MutableMapping`, which reads and writes the store at every use.
 
-    | use | needs | calls of the store |
-    |---|---|---|
-    | `m[key]`, `m.get(key)`, `key in m`, `m[key] = value`, `del m[key]` | nothing more | one |
-    | `m.update(...)` | nothing more | one for all items |
-    | iteration, `keys()`, `len(m)` | `ENUMERATE_KEYS` | one for 500 keys |
-    | `bool(m)` | `ENUMERATE_KEYS` | one, for one key |
-    | `items()`, `values()`, `==` | `ENUMERATE_KEYS` | one for 500 keys, and one for 100 values |
-    | `m.pop(key)`, `m.setdefault(key, value)` | `CONDITIONAL` | two; more if others write the key meanwhile |
-    | `m.popitem()` | both | three or more |
-    | `m.clear()` | `DESTROY_COLLECTION` | one |
+    * `m[key]`, `m.get(key)`, `key in m`, `m[key] = value` and `del m[key]` take one call of the store; `m.update(...)`
+      takes one for all items.
+    * Iteration, `keys()` and `len(m)` need `ENUMERATE_KEYS`, and take one call for 500 keys; `bool(m)` takes one for one
+      key. `items()`, `values()` and `==` take one more for 100 values.
+    * `m.pop(key)` and `m.setdefault(key, value)` need `CONDITIONAL`, and take two; more if others write the key
+      meanwhile.
+    * `m.popitem()` needs both, and takes three or more.
+    * `m.clear()` needs `DESTROY_COLLECTION`, and takes one.
 
     `pop` and `popitem` give each value to one caller alone; `setdefault` overwrites nobody's value. Iterating while
     others write is allowed: an entry that is there throughout comes exactly once. Values expire as the collection's ttl
