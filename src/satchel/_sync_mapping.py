@@ -26,8 +26,8 @@ class CollectionMapping(MutableMapping[str, T]):
 
     * `m[key]`, `m.get(key)`, `key in m`, `m[key] = value` and `del m[key]` take one call of the store; `m.update(...)`
       takes one for all items.
-    * Iteration, `keys()` and `len(m)` need `ENUMERATE_KEYS`, and take one call for 500 keys; `bool(m)` takes one for one
-      key. `items()`, `values()` and `==` take one more for 100 values.
+    * Iteration, `keys()` and `len(m)` need `ENUMERATE_KEYS`, and take one call for 500 keys; `bool(m)` takes one for
+      one key. `items()`, `values()` and `==` take one more for 100 values.
     * `m.pop(key)` and `m.setdefault(key, value)` need `CONDITIONAL`, and take two; more if others write the key
       meanwhile.
     * `m.popitem()` needs both, and takes three or more.
