@@ -79,6 +79,17 @@ async def test_put_many_of_ten_thousand(kind):
     await store.aclose()
 
 
+async def test_reads_may_have_a_limit_of_their_own():
+    store = BatchStore(Server(delay=lambda: 0), max_items=25, max_reads=100)
+    await store.put_many("c", {f"{number}": number for number in range(250)})
+    assert len(await store.get_many("c", [f"{number}" for number in range(250)])) == 250
+    assert await store.get_many("c", [f"{number}" for number in range(100)]) == {f"{n}": n for n in range(100)}
+    await store.delete_many("c", [f"{number}" for number in range(250)])
+    assert store.server.sizes("write") == store.server.sizes("delete") == [25] * 10
+    assert store.server.sizes("read") == [100, 100, 50, 100]
+    await store.aclose()
+
+
 async def test_many_small_values_leave_turns_to_others():
     store = BatchStore(Server(delay=lambda: 0))
     await store.ping()

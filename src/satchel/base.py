@@ -73,6 +73,8 @@ class BaseStore(HasCollections, Described, ABC):
     """So many requests of each kind, reading and writing, are under way at once."""
     _max_items: ClassVar[int] = 500
     """The most items in one call of a hook."""
+    _max_reads: ClassVar[int | None] = None
+    """The most items in one call of `_read`, where that is another number; None for `_max_items`."""
     _max_bytes: ClassVar[int] = 4 * 1024 * 1024
     """The most payload bytes in one call of a hook, but for a single item."""
     _shield_writes: ClassVar[bool] = True

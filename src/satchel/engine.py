@@ -252,15 +252,16 @@ class Engine:
 
     def _make_queues(self) -> None:
         store = self._store
+        max_reads = store._max_items if store._max_reads is None else store._max_reads
         self._reads, self._writes = (
             Coalescer(
                 partial(send, store),
                 max_inflight=store._max_inflight,
-                max_items=store._max_items,
+                max_items=max_items,
                 max_bytes=store._max_bytes,
                 shield=shield,
             )
-            for shield in (False, store._shield_writes)
+            for max_items, shield in ((max_reads, False), (store._max_items, store._shield_writes))
         )
 
     def _cull_if_due(self, deadlines: int) -> None:

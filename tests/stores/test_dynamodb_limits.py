@@ -8,8 +8,7 @@ import pytest
 
 from satchel import BatchError, StoreUnavailableError, ValueTooLargeError
 from satchel.stores._dynamodb_items import MAX_ITEM_BYTES
-from satchel.stores.dynamodb import DynamoDBStore
-from tests.stores.dynamodb_table import ANY_CREDENTIALS, Endpoint, local_store, new_name, new_store, refusal
+from tests.stores.dynamodb_table import Endpoint, local_store, new_name, new_store, refusal
 
 pytestmark = pytest.mark.server("dynamodb")
 
@@ -65,27 +64,31 @@ async def test_a_value_that_is_too_large_is_refused_before_it_is_sent() -> None:
         assert await store.get_many("c", ["large", "small", "other"]) == {"small": 1, "other": 2}
 
 
-class LargeBatches(DynamoDBStore):
-    _max_items = 100
-
-
 async def test_an_answer_of_more_than_16_megabytes_comes_in_parts() -> None:
     name, value = new_name(), os.urandom(390_000)
     async with local_store(name, create_table=True) as store:
         await store.put_many("c", {str(number): value for number in range(50)})
     counted = Endpoint(lambda *_: None)
-    async with counted as endpoint, LargeBatches(name, endpoint_url=endpoint.url, **ANY_CREDENTIALS) as large:
-        found = await large.get_many("c", map(str, range(60)))
+    async with counted as endpoint, local_store(name, endpoint_url=endpoint.url) as store:
+        found = await store.get_many("c", map(str, range(60)))
     assert len(found) == 50
     assert all(each == value for each in found.values())
     assert counted.asked.count("BatchGetItem") > 1
 
 
 async def test_500_keys_are_written_read_and_removed_in_batches() -> None:
-    async with new_store() as store:
+    sizes: dict[str, list[int]] = {"BatchGetItem": [], "BatchWriteItem": []}
+
+    def count(operation: str, body: dict[str, Any]) -> None:
+        for part in body.get("RequestItems", {}).values():
+            sizes[operation].append(len(part["Keys"] if operation == "BatchGetItem" else part))
+
+    name = new_name()
+    async with Endpoint(count) as endpoint, local_store(name, endpoint_url=endpoint.url, create_table=True) as store:
         await store.put_many("c", {str(number): number for number in range(500)})
         assert await store.get_many("c", map(str, range(600))) == {str(number): number for number in range(500)}
         assert await store.delete_many("c", map(str, range(600))) == 500
+    assert sizes == {"BatchGetItem": [100] * 6, "BatchWriteItem": [25] * 20}
 
 
 class Throttle:

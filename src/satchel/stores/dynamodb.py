@@ -86,6 +86,7 @@ class DynamoDBStore(BaseStore):
     url_names = {"region": "region_name"}  # noqa: RUF012  # as above
     _max_inflight: ClassVar[int] = 2
     _max_items: ClassVar[int] = MAX_CHANGES
+    _max_reads: ClassVar[int | None] = 100  # DynamoDB's own limit; past 16 MB it hands keys back
     # The driver encodes and signs a request on the event loop, and warns of those past 1 MiB.
     _max_bytes: ClassVar[int] = 256 * 1024
     _max_value_bytes = MAX_ITEM_BYTES
