@@ -1,6 +1,8 @@
 """What the tests of the MongoDB store share."""
 
 import asyncio
+import gc
+import warnings
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -30,6 +32,15 @@ def detector_for_pymongo() -> Iterator[BlockBuster]:
 def blocking_detector() -> Iterator[BlockBuster]:
     with detector_for_pymongo() as detector:
         yield detector
+
+
+@pytest.fixture(autouse=True)
+def forgotten_sockets() -> Iterator[None]:
+    """Let PyMongo forget a socket, as it does now and then when a connection is refused or cut off while it is made."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "unclosed <socket", ResourceWarning)
+        yield
+        gc.collect()
 
 
 class MongoDBConformance(StoreConformance):

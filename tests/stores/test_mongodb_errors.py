@@ -24,7 +24,7 @@ from satchel.stores._mongodb_index import check_indexes
 from satchel.stores.mongodb import MongoDBStore
 from satchel.testing.suite import new_place
 from tests.servers import server_url
-from tests.stores.mongodb_places import blocking_detector  # noqa: F401  # it takes the place of the one for all tests
+from tests.stores.mongodb_places import blocking_detector, forgotten_sockets  # noqa: F401  # they are for all tests here
 
 SECRET = "hunter2-and-more"
 emulated = pytest.mark.server("mongodb")

@@ -11,7 +11,7 @@ from satchel import StoreError, StoreTimeoutError, StoreUnavailableError
 from satchel.stores.mongodb import MongoDBStore
 from tests.proxy import FaultyProxy
 from tests.servers import server_url
-from tests.stores.mongodb_places import blocking_detector  # noqa: F401  # it takes the place of the one for all tests
+from tests.stores.mongodb_places import blocking_detector, forgotten_sockets  # noqa: F401  # they are for all tests here
 
 pytestmark = pytest.mark.server("mongodb")
 
