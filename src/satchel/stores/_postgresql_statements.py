@@ -21,7 +21,7 @@ _SET = ", ".join(f"{name} = excluded.{name}" for name in _RECORD)
 _SET_FROM_ITEM = ", ".join(f"{name} = item.{name}" for name in _RECORD)
 _SAME = "entry.collection = item.collection AND entry.key = item.key"
 # A version is 8 bytes of the process and 8 bytes that count. What a process wrote later stays, when something that it
-# was told had failed arrives late.
+# was told had failed arrives late. A put whose caller still waits is told, and sent again with a later version.
 _NOT_OVERTAKEN = """
     substr(entry.version, 1, 8) <> substr(excluded.version, 1, 8) OR entry.version <= excluded.version
 """
@@ -76,9 +76,10 @@ class Statements:
         """
         insert = f"INSERT INTO {table} AS entry ({', '.join(COLUMNS)})"
         conflict = f"ON CONFLICT (collection, key) DO UPDATE SET {_SET} WHERE"
+        unless_late = f"{conflict} {_NOT_OVERTAKEN} RETURNING entry.version"
         values = ", ".join(f"${at}" for at in range(1, len(COLUMNS) + 1))
-        self.put_one = f"{insert} VALUES ({values}) {conflict} {_NOT_OVERTAKEN}"
-        self.put = f"{insert} SELECT {', '.join(COLUMNS)} FROM {_items(COLUMNS)} WHERE true {conflict} {_NOT_OVERTAKEN}"
+        self.put_one = f"{insert} VALUES ({values}) {unless_late}"
+        self.put = f"{insert} SELECT {', '.join(COLUMNS)} FROM {_items(COLUMNS)} WHERE true {unless_late}"
         self.put_if = f"""
             WITH item AS (SELECT * FROM {_items(COLUMNS | {"expected": "bytea"})}),
             added AS (

@@ -6,14 +6,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import suppress
 from typing import Any, ClassVar
 
+from msgspec.structs import replace
+
 from ..base import UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
 from ..clock import Clock, system_clock
 from ..codec import Codec
-from ..envelope import Record
+from ..envelope import Record, new_version
 from ..errors import ConfigurationError, SatchelError
 from ..names import Ref
 from ..network import DEFAULT_TIMEOUT, check_one_way, split_url
 from ..registry import missing_extra
+from ..threads import in_worker
 from ._postgresql_layout import Table, is_hashed, name_of, prefix_range, record_of, row_of, stored, stored_ref
 
 try:
@@ -99,14 +102,29 @@ class PostgreSQLStore(BaseStore):
         return [record_of(found[at][:-1]) if at in found else None for at in range(1, len(refs) + 1)]
 
     async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+        left = records
         try:
-            if len(records) == 1:
-                await self._put(self._statements.put_one, *row_of(*records[0]))
-            else:
-                await self._put(self._statements.put, *_columns(sorted(row_of(*item) for item in records)))
+            left = await self._upsert(records)
+            if left:
+                # Their callers wait, so they are not the late ones that the statement is on its guard against.
+                left = await self._upsert(await in_worker(_renewed, left))
         except _UNDONE:
-            return [UNPROCESSED] * len(records)
-        return [None] * len(records)
+            pass  # what was left before is so still
+        if not left:
+            return [None] * len(records)
+        again = {ref for ref, _ in left}
+        return [UNPROCESSED if ref in again else None for ref, _ in records]
+
+    async def _upsert(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[tuple[Ref, Record]]:
+        """Send puts, and return those that were passed over, since the process had made a later version by then."""
+        if len(records) == 1:
+            rows = await self._put(self._statements.put_one, *row_of(*records[0]))
+        else:
+            rows = await self._put(self._statements.put, *_columns(sorted(row_of(*item) for item in records)))
+        if len(rows) == len(records):
+            return ()
+        written = {row[0].hex() for row in rows}
+        return [(ref, record) for ref, record in records if record.version not in written]
 
     async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
         return await self._change(self._statements.delete, refs, map(stored_ref, refs), now)
@@ -220,6 +238,11 @@ class PostgreSQLStore(BaseStore):
 
     def _hidden_names(self, ref: Ref) -> Ref | None:
         return ref if is_hashed(ref) else None
+
+
+def _renewed(records: Sequence[tuple[Ref, Record]]) -> list[tuple[Ref, Record]]:
+    """Return records with versions that are later than all that the process has made."""
+    return [(ref, replace(record, version=new_version()).sealed(record.names)) for ref, record in records]
 
 
 def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[str | None]]:
