@@ -302,6 +302,31 @@ async def test_a_write_that_the_store_refuses_for_what_it_is_is_not_in_the_way(i
     await store.flush()
 
 
+async def test_a_refused_write_is_raised_by_flush_and_by_no_call_about_something_else(inner, clock):
+    store = OnErrorWrapper(LimitSizeWrapper(inner, max_bytes=10), policy="lazy", clock=clock)
+    inner.down = True
+    await store.put("c", "k", 1)
+    await store.put("c", "k", "too large, and not measured yet")
+    await store.put("c", "other", 1)
+    inner.down = False
+    assert (await store.get_entry("c", "other")).value == 1
+    with pytest.raises(ValueTooLargeError):
+        await store.flush()
+    await store.flush()
+
+
+async def test_a_write_that_expires_while_it_is_sent_is_not_lost(inner):
+    times = [0.0]
+    store = OnErrorWrapper(inner, policy="lazy", clock=lambda: times.pop(0) if len(times) > 1 else times[0])
+    await inner.put("c", "k", "old")
+    inner.down = True
+    await store.put("c", "k", "new", ttl=60)
+    inner.down = False
+    times[:] = [59.9, 60.1]
+    await store.flush()
+    assert await inner.get("c", "k") == "new"
+
+
 async def test_closing_sends_what_waits(inner, store, caplog):
     async with store:
         inner.down = True

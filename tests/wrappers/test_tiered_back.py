@@ -210,3 +210,30 @@ async def test_nothing_is_sent_while_a_delete_of_the_same_key_is_under_way():
     await destroying
     await store.flush()
     assert await cold.get("c", "k") == await store.get("c", "k") == await store.get("d", "k") == "new"
+
+
+async def test_a_close_that_is_cut_off_says_what_is_lost(caplog):
+    cold = BatchStore()
+    store = made(cold)
+    gate = held(cold)
+    await store.put_many("c", {"k": "hunter2", "l": 2})
+    closing = asyncio.create_task(store.aclose())
+    await turns(5)
+    closing.cancel()
+    await turns(5)
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert "2 queued writes may be lost" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+async def test_what_cold_refused_takes_no_memory_while_nobody_flushes():
+    store = made(MemoryStore(max_bytes=10))
+    for number in range(20):
+        await store.put("c", str(number), "x" * 100)
+        await turns(10)
+    assert len(store._queue._refused) == 1
+    with pytest.raises(StoreError, match="20 writes have not reached the cold store"):
+        await store.flush()
+    await store.flush()

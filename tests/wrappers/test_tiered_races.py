@@ -244,3 +244,23 @@ async def test_a_hit_is_answered_by_hot_while_other_keys_change():
     assert not cold.server.sizes("read")
     gate.set()
     await putting
+
+
+async def test_what_changes_left_behind_is_cleared_by_later_ones_though_nobody_reads_it():
+    clock = FakeClock()
+    hot, cold = MemoryStore(clock=clock), FlakyStore(clock=clock)
+    store = TieredStore(hot, cold, clock=clock)
+    names = [str(number) for number in range(50)]
+    await store.put_many("c", dict.fromkeys(names, "old"))
+    cold.fail_next(len(names), operation="write")
+    for name in names:
+        with pytest.raises(StoreUnavailableError):
+            await store.put("c", name, "lost")
+    assert len(store._hot.flights) == len(names)
+    await store.put("c", "other", 1)
+    assert len(store._hot.flights) == len(names)
+    clock.advance(61)
+    for number in range(len(names)):
+        await store.put("c", "other", number)
+    assert not store._hot.flights
+    assert await hot.get_many("c", names) == {}

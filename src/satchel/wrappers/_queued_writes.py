@@ -76,11 +76,22 @@ class QueuedWrites:
         return task
 
     async def flush(self) -> None:
-        """Return when nothing waits.
+        """Return when nothing waits and nothing was lost.
 
         Raises:
             StoreError: The store failed; the rest goes on waiting.
             SatchelError: The store refused a write for what it is, and that one is lost.
+        """
+        await self.settle()
+        refusal, self._refusal = self._refusal, None
+        if refusal is not None:
+            raise refusal
+
+    async def settle(self) -> None:
+        """Return when nothing waits.
+
+        Raises:
+            StoreError: The store failed; the rest goes on waiting.
         """
         earlier = self._under_way()
         if earlier is not None:
@@ -89,9 +100,6 @@ class QueuedWrites:
             failure = await asyncio.shield(self.flush_soon())
             if failure is not None:
                 raise failure.again() from failure
-        refusal, self._refusal = self._refusal, None
-        if refusal is not None:
-            raise refusal
 
     async def finish(self) -> None:
         """Send what waits for the last time: what is not taken now is lost."""
@@ -128,9 +136,9 @@ class QueuedWrites:
         return None
 
     async def _send(self, ref: Ref, record: Record | None) -> None:
+        left = 0.0 if record is None else record.deadline - self._clock()
         # A put that has expired meanwhile has still overwritten what was there.
-        if record is None or not self.lives(record):
+        if record is None or left <= 0:
             await self._inner.delete(*ref)
             return
-        left = None if record.deadline == NEVER else record.deadline - self._clock()
-        await self._inner.put(*ref, await self._values.value(record), ttl=left)
+        await self._inner.put(*ref, await self._values.value(record), ttl=None if left == NEVER else left)

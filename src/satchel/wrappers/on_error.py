@@ -78,7 +78,7 @@ class OnErrorWrapper(BaseWrapper):
         clock: Clock = system_clock,
     ) -> None:
         policies = {"strict": self._strictly, "lenient": self._leniently, "lazy": self._lazily}
-        if policy not in policies:
+        if str(policy) not in policies:
             raise unknown("policy", str(policy), policies)
         if type(max_queued) is not int or max_queued < 1:
             raise ConfigurationError(f"max_queued must be an int of at least 1, got {max_queued!r}")
@@ -140,7 +140,7 @@ class OnErrorWrapper(BaseWrapper):
             answer = await self._read(operation, call)
         else:
             if self._is_about_queued(call):
-                await self._queue.flush()
+                await self._queue.settle()
             answer = await call()
         if self._queue.waiting:
             self._queue.flush_soon()

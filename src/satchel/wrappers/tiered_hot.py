@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 from ..capability import Capability
@@ -29,6 +30,8 @@ T = TypeVar("T")
 
 _SETTLED = 60.0
 _TRY_AGAIN = 1.0
+_CLEANED = 2
+"""So many earlier entries are looked at with each change: more than one, so that they become fewer."""
 
 logger = logging.getLogger("satchel")
 
@@ -205,7 +208,8 @@ class HotTier:
         except BaseException:
             self._part(members)
             raise
-        await self._clean(self._part(members))
+        if await self._clean(self._part(members)) and self.flights:
+            await self._clean_some()
         return outcome
 
     async def wipe(self, collection: str, work: Callable[[], Awaitable[T]]) -> T:
@@ -308,6 +312,16 @@ class HotTier:
             if flight.turn == turn and not flight.users and flight.until <= self._clock():
                 self._drop(ref, flight)
         return True
+
+    async def _clean_some(self) -> None:
+        """Remove from hot what earlier changes have left there: nobody may ever read it again."""
+        for ref in list(islice(self.flights, _CLEANED)):
+            flight = self.flights.pop(ref, None)
+            if flight is None:
+                continue
+            self.flights[ref] = flight  # as the last one, so that the next change looks at others
+            if flight.written and not flight.users and flight.until <= self._clock() and not await self._clean([ref]):
+                return
 
     def _drop(self, ref: Ref, flight: Flight) -> None:
         if self.flights.get(ref) is flight:

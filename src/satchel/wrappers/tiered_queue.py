@@ -55,7 +55,9 @@ class WriteQueue:
         self._size = size
         self._send = send
         self._give_up = give_up
+        self._refusals = 0
         self._refused: dict[Ref, SatchelError] = {}
+        """The last one: more would fill the memory where nobody calls `flush`."""
         self._busy: dict[Ref, asyncio.Future[None]] = {}
         self._round: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -118,11 +120,12 @@ class WriteQueue:
         if self.waiting:
             await asyncio.wait([self._start()])
         failed = self._refused | {ref: write.error for ref, write in self.waiting.items() if write.error is not None}
-        self._refused = {}
+        count = len(failed) - len(self._refused) + self._refusals
+        self._refused, self._refusals = {}, 0
         if failed:
             (collection, key), error = next(iter(failed.items()))
             raise StoreError(
-                f"{self._name()}: {len(failed)} writes have not reached the cold store, one of them of key {key!r} in "
+                f"{self._name()}: {count} writes have not reached the cold store, one of them of key {key!r} in "
                 f"collection {collection!r}: {error}",
                 store=self._name(),
                 operation="flush",
@@ -136,6 +139,8 @@ class WriteQueue:
         try:
             await self.flush()
         finally:
+            if self.waiting:  # the error does not say so where it is a cancellation
+                logger.error("%s is closed, and %d queued writes may be lost", self._name(), len(self.waiting))
             self._stop_timer()
             self.waiting.clear()
 
@@ -182,7 +187,8 @@ class WriteQueue:
         except Exception as error:
             write.error = error if isinstance(error, SatchelError) else _unexpected(error)
             if not isinstance(write.error, StoreError):
-                self._refused[ref] = write.error
+                self._refusals += 1
+                self._refused = {ref: write.error}
                 await self._give_up(ref, write)
             return write.error
         finally:
