@@ -1,6 +1,7 @@
 """Locks among the tasks of one process, their leases, and what they do when the store fails."""
 
 import asyncio
+import gc
 import logging
 from contextlib import suppress
 
@@ -14,6 +15,12 @@ from tests.coordination.test_counter import Another
 from tests.coordination.virtual import run, wall_clock
 
 SHORT = 0.3
+
+
+async def background_ends():
+    """Wait for all other tasks, and let go of them: that is when one tells of an error that nobody heard."""
+    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
+    gc.collect()
 
 
 @pytest.fixture
@@ -397,6 +404,28 @@ async def test_a_lock_whose_acquisition_was_cancelled_on_the_way_is_given_back()
         await task
     store.answers.set()
     assert await Lock(Another(store), "name", ttl=1000).acquire(timeout=50)
+
+
+async def test_an_acquisition_that_fails_after_it_was_cancelled_ends_quietly():
+    class Failing(MemoryStore):
+        asked, answers = asyncio.Event(), asyncio.Event()
+
+        async def put_if_absent(self, *arguments, **named):
+            self.asked.set()
+            await self.answers.wait()
+            raise StoreUnavailableError("gone")
+
+    unheard = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    store = Failing()
+    task = asyncio.create_task(Lock(store, "name").acquire())
+    await store.asked.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    store.answers.set()
+    await background_ends()
+    assert unheard == []
 
 
 async def test_a_task_cancelled_in_the_queue_lets_the_next_one_in(store):

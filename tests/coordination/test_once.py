@@ -11,6 +11,7 @@ from satchel import (
     LockLostError,
     MemoryStore,
     SerializationError,
+    StoreError,
     StoreTimeoutError,
     StoreUnavailableError,
     ValueTooLargeError,
@@ -18,7 +19,7 @@ from satchel import (
 from satchel.coordination import Once
 from satchel.testing import FakeClock, FlakyStore
 from tests.coordination.test_counter import Another
-from tests.coordination.test_lock import wrapped
+from tests.coordination.test_lock import background_ends, wrapped
 from tests.coordination.virtual import run, wall_clock
 
 
@@ -154,6 +155,30 @@ async def test_a_run_whose_caller_is_cancelled_when_it_is_done_is_recorded():
     store.answers.set()
     assert await Once(store).run("key", work) == "done"
     assert work.calls == 1
+
+
+async def test_a_result_that_is_not_recorded_after_its_caller_was_cancelled_is_told(caplog):
+    class Failing(MemoryStore):
+        recording, answers = asyncio.Event(), asyncio.Event()
+
+        async def compare_and_put(self, *arguments, **named):
+            self.recording.set()
+            await self.answers.wait()
+            raise StoreError("gone")
+
+    unheard = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    store = Failing()
+    task = asyncio.create_task(Once(store).run("key", Work("done")))
+    await store.recording.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    store.answers.set()
+    await background_ends()
+    assert "key 'key' of collection 'once' was carried out, and its result not recorded: gone" in caplog.text
+    assert "done" not in caplog.text
+    assert unheard == []
 
 
 async def test_a_claim_that_lapsed_is_taken_by_another_and_its_holder_records_nothing(store, clock):

@@ -119,6 +119,8 @@ class Claims:
 
     async def _give_back(self, key: str, owner: str, attempt: asyncio.Task[Lease | None]) -> None:
         await asyncio.wait([attempt])
+        if not attempt.cancelled():
+            attempt.exception()  # or asyncio would tell of it: who was cancelled has not heard it
         try:
             entry = await self.store.get_entry(self.collection, key)
             claim = None if entry is None else claim_of(entry.value)
@@ -147,6 +149,11 @@ class Lease:
         self._limit: asyncio.Timeout | None = None
         self._trouble: Exception | None = None
         self._lost = False
+
+    @property
+    def place(self) -> str:
+        """How messages call its entry."""
+        return self._claims.place(self._key)
 
     @property
     def lapsed(self) -> bool:
@@ -228,7 +235,7 @@ class Lease:
 
     def _loss(self) -> LockLostError:
         return LockLostError(
-            f"the lease on {self._claims.place(self._key)} was lost: it was not renewed within "
+            f"the lease on {self.place} was lost: it was not renewed within "
             f"{self._claims.seconds:g} s, or somebody else has it"
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from msgspec import UNSET
@@ -136,7 +137,12 @@ class Once:
             await asyncio.shield(in_background(_let_go(lease)))
             raise
         # The work is done: that its caller is cancelled now must not make another one do it again.
-        await asyncio.shield(in_background(self._record(lease, result)))
+        recording = in_background(self._record(lease, result))
+        try:
+            await asyncio.shield(recording)
+        except asyncio.CancelledError:
+            recording.add_done_callback(partial(_tell_of_failure, lease.place))
+            raise
         return result
 
     async def _record(self, lease: Lease, result: object) -> None:
@@ -165,6 +171,12 @@ class Once:
             case {"owner": str(), "result": result}:
                 return result
         raise IntegrityError(f"{self._claims.place(key)} holds something that no Once wrote")
+
+
+def _tell_of_failure(place: str, recording: asyncio.Task[None]) -> None:
+    error = None if recording.cancelled() else recording.exception()
+    if error is not None:
+        logger.warning("%s was carried out, and its result not recorded: %s", place, error)
 
 
 async def _let_go(lease: Lease) -> None:
