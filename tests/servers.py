@@ -1,7 +1,7 @@
 """The real servers that tests use: those of the whole run, by their URLs, and private ones to kill."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -29,12 +29,12 @@ def must_be_tested() -> bool:
 
 
 @contextmanager
-def private_server(name: str) -> Iterator[Server]:
-    """Start a server for one test, which may kill it.
+def private_server(name: str, begin: Callable[[Server], str] | None = None) -> Iterator[Server]:
+    """Start a server for one test, which may kill it; with `begin` in another way than the shared one.
 
     Where the shared one is somebody else's, as in a container, this machine may have none to start.
     """
-    with Server(name, KINDS[name]) as server:
+    with Server(name, begin or KINDS[name]) as server:
         try:
             server.start()
         except NotInstalledError as error:

@@ -87,10 +87,19 @@ def pgbouncer(server: Server) -> str:
 
 
 def mongodb(server: Server) -> str:
-    """Start an emulator of MongoDB."""
+    """Start an emulator of MongoDB, which writes to its disk when it likes."""
+    return _mongodb(server)
+
+
+def mongodb_on_disk(server: Server) -> str:
+    """Start the emulator so that what it acknowledged is on its disk, as MongoDB has it for `w="majority"`."""
+    return _mongodb(server, "--sync-on-commit")
+
+
+def _mongodb(server: Server, *durability: str) -> str:
     port = server.port_for("main")
     begin = "import sys; from secantus.cli import main; sys.exit(main())"
-    options = ["--host", HOST, "--port", str(port), "--storage-path", str(server.folder("data"))]
+    options = ["--host", HOST, "--port", str(port), "--storage-path", str(server.folder("data")), *durability]
     server.spawn([sys.executable, "-c", begin, *options], variables={"PYTHONPATH": str(wheels("mongodb"))})
     server.wait_until(lambda: is_open(port))
     return f"mongodb://{HOST}:{port}"
