@@ -1,9 +1,11 @@
 """Servers and networks that fail: an error that says so, never a wrong answer, and the store works again by itself."""
 
 import asyncio
+import time
 from urllib.parse import urlsplit
 
 import pytest
+from elasticsearch import AsyncElasticsearch
 
 from satchel import StoreError, StoreTimeoutError, StoreUnavailableError
 from tests.proxy import FaultyProxy
@@ -79,38 +81,59 @@ async def test_emulated_cancelled_calls_leave_no_answer_to_others(store, proxy):
         assert await store.get("c", str(49 - number)) == 49 - number
 
 
-async def test_emulated_a_store_works_again_when_its_server_does(prefix):
+async def test_emulated_a_store_works_again_when_its_server_is_killed_and_restarted_under_load(prefix):
+    acknowledged: dict[str, int] = {}
+    won: dict[str, str] = {}
+    failures: list[StoreError] = []
+    stop = False
+
+    async def write(store, writer):
+        number = 0
+        while not stop:
+            number += 1
+            key = f"{writer}-{number}"
+            try:
+                await store.put("c", key, number)
+                acknowledged[key] = number
+                version = await store.put_if_absent("locks", key, writer)
+                assert version is not None, "nobody else takes this lock"
+                won[key] = version
+            except StoreError as error:
+                failures.append(error)
+                await asyncio.sleep(0.05)
+
     with private_server("elasticsearch") as server:
         async with make_store(prefix, server.url, timeout=5) as store:
-            acknowledged: dict[str, int] = {}
-            failures: list[StoreError] = []
-            all_began = asyncio.Event()
+            writers = [asyncio.create_task(write(store, writer)) for writer in range(10)]
 
-            async def write(task):
-                for number in range(100_000):
-                    try:
-                        await store.put("c", str(task), number)
-                        acknowledged[str(task)] = number
-                        if len(acknowledged) == 10:
-                            all_began.set()
-                    except StoreError as error:
-                        failures.append(error)
-                        return
+            async def until_written(count):
+                while len(won) < count:
+                    await asyncio.sleep(0.05)
+                    assert not any(writer.done() for writer in writers)
 
-            tasks = [asyncio.create_task(write(task)) for task in range(10)]
-            await all_began.wait()
-            found = await store.get_many("c", map(str, range(10)))
-            assert all(found[task] >= 0 for task in acknowledged)
+            await until_written(50)
             await asyncio.to_thread(server.kill)
-            await asyncio.gather(*tasks)
-            assert len(failures) == 10
-            assert {type(failure) for failure in failures} == {StoreUnavailableError}
+            killed = time.monotonic()
+            while len(failures) < 2 * len(writers):  # each call ends, though no server is there
+                await asyncio.sleep(0.05)
+                assert time.monotonic() - killed < 20
             with pytest.raises(StoreUnavailableError, match="cannot be reached"):
-                await store.get("c", "0")
+                await store.get("c", "0-1")
+            acknowledged.clear()  # the emulator has lost everything, the index too
+            won.clear()
             await asyncio.to_thread(server.start)
-            assert await store.get("c", "0") is None  # the emulator has lost everything, the index too
-            await store.put("c", "0", "again")
-            assert await store.get("c", "0") == "again"
+            await until_written(50)
+            stop = True
+            await asyncio.gather(*writers)
+            assert {type(failure) for failure in failures} <= {StoreUnavailableError, StoreTimeoutError}
+            assert all(failure.retryable for failure in failures)
+            assert await store.get("c", "0-1") is None
+            assert await store.get_many("c", acknowledged) == acknowledged
+            entries = await store.get_entries("locks", won)
+            assert {key: entry.version for key, entry in entries.items()} == won
+        async with AsyncElasticsearch(server.url.replace("elasticsearch", "http", 1)) as looking_there:
+            found = await looking_there.indices.get_mapping(index=f"{prefix}*")
+        assert [index["mappings"]["dynamic"] for index in found.values()] == ["strict"]
 
 
 async def test_emulated_nothing_can_be_reached(prefix):
