@@ -26,9 +26,11 @@ from satchel import (
     StoreError,
     UnsupportedOperationError,
 )
+from satchel._loop_thread import _Call
 from satchel.coordination import Lock
 from satchel.sync import SyncStore
 from satchel.testing import FakeClock
+from satchel.wrappers import StatisticsWrapper
 
 
 @pytest.fixture
@@ -102,6 +104,8 @@ def test_a_blocking_store_is_none_to_what_awaits_its_store(store: SyncStore) -> 
         SyncStore(given)
     with pytest.raises(ConfigurationError, match="got an object of type SyncStore"):
         Lock(given, "name")
+    with pytest.raises(ConfigurationError, match="goes around a store, got SyncStore"):
+        StatisticsWrapper(given)
 
 
 def test_a_store_is_not_copied_or_pickled(store: SyncStore) -> None:
@@ -231,6 +235,16 @@ def test_a_function_that_runs_in_the_loops_thread_cannot_call_the_store(store: S
     with pytest.raises(StoreError, match="would block the event loop"):
         numbers.update("k", lambda _: numbers.require("other"), initial=0)
     assert numbers.update("k", lambda count: count + 1, initial=0) == 1
+
+
+async def test_a_call_that_is_interrupted_before_it_begins_is_not_kept() -> None:
+    under_way: set[asyncio.Task[None]] = set()
+    call = _Call(MemoryStore().ping, under_way)
+    call.begin()
+    assert len(under_way) == 1
+    call.cancel()  # as KeyboardInterrupt has it
+    await asyncio.sleep(0.01)
+    assert not under_way
 
 
 def test_what_a_function_raises_reaches_the_caller_alone(store: SyncStore) -> None:

@@ -190,6 +190,7 @@ class _Call(Generic[R]):
 
     def cancel(self) -> None:
         self._task.cancel()
+        self._task.add_done_callback(self._under_way.discard)  # one that has not begun never gets to its own end
 
     def wait(self) -> None:
         self._ended.acquire()

@@ -45,8 +45,13 @@ NEEDED: dict[str, Capability] = {method: capability for capability, methods in M
 """The capability that each method outside the core needs."""
 
 
+def is_store(thing: object) -> bool:
+    """Say whether a thing is a store: its capabilities tell it, and `aclose` tells it from a `SyncStore`."""
+    return isinstance(getattr(thing, "capabilities", None), Capability) and hasattr(thing, "aclose")
+
+
 def check_store(store: object, who: str) -> None:
-    """Refuse what is not a store; one can tell by its capabilities, and from a blocking one by `aclose`.
+    """Refuse what is not a store.
 
     Args:
         store: What the caller gave.
@@ -57,7 +62,7 @@ def check_store(store: object, who: str) -> None:
     """
     if isinstance(store, type):
         raise ConfigurationError(f"{who} takes a store, got the class {store.__name__}; make one of it first")
-    if not isinstance(getattr(store, "capabilities", None), Capability) or not hasattr(store, "aclose"):
+    if not is_store(store):
         raise ConfigurationError(f"{who} takes a store, got an object of type {type(store).__name__}")
 
 

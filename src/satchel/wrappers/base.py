@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast, overload
 
-from ..capability import METHODS, NEEDED, Capability
+from ..capability import METHODS, NEEDED, Capability, is_store
 from ..clock import TTL
 from ..description import Described, Description
 from ..entry import Entry
@@ -285,7 +285,7 @@ class BaseWrapper(HasCollections, Seams, Described):
         return removed + await delete_many(page) > 0
 
     def _need_store(self, inner: object) -> None:
-        if not isinstance(getattr(inner, "capabilities", None), Capability):
+        if not is_store(inner):
             raise ConfigurationError(f"{type(self).__name__} goes around a store, got {type(inner).__name__}")
 
     def _bind(self) -> None:
