@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 
 from satchel import (
@@ -6,6 +8,7 @@ from satchel import (
     InvalidTTLError,
     MemoryStore,
     MessagePackCodec,
+    NullStore,
     SerializationError,
     SignedPickleCodec,
     StoreClosedError,
@@ -106,6 +109,23 @@ async def test_a_codec_measures():
     with pytest.raises(SerializationError):
         await LimitSizeWrapper(MemoryStore(codec=codec), max_bytes=100).put("c", "k", 1j)
     await LimitSizeWrapper(MemoryStore(), max_bytes=1, codec=MessagePackCodec()).put("c", "k", None)
+
+
+async def test_other_tasks_run_while_a_batch_is_measured():
+    store, turns = LimitSizeWrapper(NullStore(), max_bytes=10_000), 0
+
+    async def count_turns():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_turns())
+    await store.put_many("c", {str(number): "x" * 1000 for number in range(4)})
+    few = turns
+    await store.put_many("c", {str(number): "x" * 1000 for number in range(1600)})
+    counting.cancel()
+    assert turns - few > 90
 
 
 def test_what_it_does_not_need_is_the_inner_stores_own():

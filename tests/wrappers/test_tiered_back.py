@@ -228,6 +228,26 @@ async def test_a_close_that_is_cut_off_says_what_is_lost(caplog):
     assert "hunter2" not in caplog.text
 
 
+async def test_other_tasks_run_while_a_batch_is_queued():
+    cold, taken = BatchStore(), 0
+    gate = held(cold)
+
+    async def count_turns():
+        nonlocal taken
+        while True:
+            taken += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_turns())
+    items = {str(number): "x" * 60_000 for number in range(100)}
+    await TieredStore(MemoryStore(), MemoryStore()).put_many("c", items)
+    by_both_tiers, taken = taken, 0
+    await made(cold).put_many("c", items)
+    counting.cancel()
+    gate.set()
+    assert taken > by_both_tiers * 3 / 4
+
+
 async def test_what_cold_refused_takes_no_memory_while_nobody_flushes():
     store = made(MemoryStore(max_bytes=10))
     for number in range(20):

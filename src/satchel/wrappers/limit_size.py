@@ -58,7 +58,11 @@ class LimitSizeWrapper(BaseWrapper):
     async def put_many(self, collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> None:
         """Store many values. Everything is checked first; the writes are not one atomic step."""
         collection, pairs = check_name(collection, "collection"), check_items(items, self._limit)
-        fitting = {key: value for key, value in pairs if await self._fits("put_many", (collection, key), value, ttl)}
+        fitting: dict[str, object] = {}
+        for count, (key, value) in enumerate(pairs, 1):
+            await self._pause_after(count)
+            if await self._fits("put_many", (collection, key), value, ttl):
+                fitting[key] = value
         skipped = [key for key, _ in pairs if key not in fitting]
         parts: list[Any] = [(fitting, self._inner.put_many(collection, fitting, ttl=ttl))]
         if skipped:

@@ -44,8 +44,8 @@ class TieredStore(CompositeStore, ChecksNames):
       reach cold in their order. Deletes, conditional writes, entries and listings first wait for the queued writes
       that they are about. `updated_at` is the time at which cold got the value.
 
-    What fails in hot is logged and counted, and never raised: cold is asked instead. An entry that could not be removed
-    from hot is not read from there until it has been. `ping` asks cold.
+    What fails in hot is logged and counted, and raised by `where` and `demote` alone: cold is asked instead. An entry
+    that could not be removed from hot is not read from there until it has been. `ping` asks cold.
 
     Capabilities are cold's. Without `DESTROY_COLLECTION` or `DESTROY_STORE` of hot's that one is lacking, as what was
     destroyed would be read from hot.
@@ -310,6 +310,9 @@ class TieredStore(CompositeStore, ChecksNames):
 
         A queued write is not in cold yet. The versions of the two tiers are different ones; conditional writes take
         that of cold.
+
+        Raises:
+            StoreError: A tier failed.
         """
         with self._call("where"):
             ref = self._checked(collection, key)

@@ -12,7 +12,7 @@ from ..envelope import Record
 from ..errors import SatchelError, StoreError
 from ..names import Ref
 from ..protocol import AsyncKeyValue, SupportsEverything
-from ..threads import in_worker
+from ..threads import Turns, in_worker
 from ..values import Values
 from .tiered_hot import Flight, HotTier
 from .tiered_queue import Write, WriteQueue, covers
@@ -154,7 +154,11 @@ class Tiers:
             return
         queue = self.queue
         refs = [(collection, key) for key in values]
-        records = {ref: await self._record(operation, ref, values[ref[1]], now, deadline) for ref in refs}
+        records: dict[Ref, Record] = {}
+        turns = Turns()
+        for ref in refs:
+            records[ref] = await self._record(operation, ref, values[ref[1]], now, deadline)
+            await turns.after(len(records[ref].payload))
 
         async def add() -> None:
             queue.add(records)
