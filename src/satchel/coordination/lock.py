@@ -78,7 +78,7 @@ class Lock:
       are higher even then, if the clock is right.
 
     Tasks may share a `Lock`; they wait for one another. One that acquires the lock that it holds raises `RuntimeError`,
-    for it would wait for itself: a lock is not reentrant.
+    for it would wait for itself: a lock is not reentrant. By way of another `Lock` of the same name it does wait.
 
     To acquire takes two round trips when the lock is free; who waits reads it about four times a second, once for all
     the tasks of one process that wait over one store object. To renew and to release take one each.
