@@ -65,6 +65,9 @@ def run_block(block: Block, program: Program, page: ModuleType, runner: asyncio.
     ast.increment_lineno(tree, block.line - 1 + program.lines_above)
     code = compile(tree, str(program.path), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     if code.co_flags & inspect.CO_COROUTINE:
+        # As in a program, where imports stand at the top: some drivers read files when they are imported.
+        imports = [statement for statement in tree.body if isinstance(statement, ast.Import | ast.ImportFrom)]
+        exec(compile(ast.Module(imports, []), str(program.path), "exec"), vars(page))  # noqa: S102  # as below
         runner.run(eval(code, vars(page)))  # noqa: S307  # the code is the project's own documentation
     else:
         exec(code, vars(page))  # noqa: S102  # the code is the project's own documentation
