@@ -214,7 +214,7 @@ class Collection(Generic[T]):
             ttl: When the new value expires, None for never; the collection's ttl when it is not given.
 
         Raises:
-            TypeError: The function is a coroutine function, or returns something to be awaited.
+            TypeError: It is no function, or a coroutine function, or returns something to be awaited.
             KeyMissingError: The key is absent, and there is no initial value.
             ConflictError: Other writers were faster every time, about 50 times in some seconds.
             ModelMismatchError: The present or the new value does not fit the model.

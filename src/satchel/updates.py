@@ -72,7 +72,9 @@ async def write_changed(
 
 
 def check_plain(function: object) -> None:
-    """Refuse a coroutine function: an update calls a plain one."""
+    """Refuse what is no function, and a coroutine function: an update calls a plain one."""
+    if not callable(function):
+        raise TypeError(f"update takes a function, got {type(function).__name__}")
     if inspect.iscoroutinefunction(function):
         raise _no_plain_function()
 

@@ -18,7 +18,7 @@ from satchel import (
     UnsupportedOperationError,
 )
 from satchel.coordination import Counter, Lock, Once, update
-from satchel.testing import FakeClock
+from satchel.testing import FakeClock, FlakyStore
 from satchel.wrappers import ReadOnlyWrapper
 
 
@@ -103,6 +103,15 @@ async def test_update_takes_a_plain_function_alone(store):
     with pytest.raises(TypeError, match="plain function"):
         await update(store, "c", "k", partial(later), initial=0)
     assert not await store.exists("c", "k")
+
+
+async def test_what_is_no_function_is_refused_before_anything_is_read():
+    store = FlakyStore()
+    store.fail_next(1)
+    with pytest.raises(TypeError, match="takes a function, got int"):
+        await update(store, "c", "k", 5, initial=0)
+    with pytest.raises(TypeError, match="takes a function, got NoneType"):
+        await store.collection("c").update("k", None, initial=0)
 
 
 @pytest.mark.parametrize(

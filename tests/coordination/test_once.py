@@ -307,6 +307,15 @@ async def test_a_function_that_is_not_async_is_refused_and_the_claim_is_released
     assert not await store.exists("once", "key")
 
 
+async def test_what_is_no_function_is_refused_before_anything_is_read():
+    store = FlakyStore()
+    store.fail_next(1)
+    work = Work("done")()
+    with pytest.raises(TypeError, match="takes an async function, got coroutine"):
+        await Once(store).run("key", work)
+    work.close()
+
+
 async def test_a_failure_of_the_store_before_the_run_is_raised():
     store, work = FlakyStore(), Work("done")
     store.fail_next(1)

@@ -49,7 +49,7 @@ async def update(
     Raises:
         UnsupportedOperationError: The store has no conditional writes.
         InvalidKeyError, InvalidTTLError: A name or the ttl is not legal.
-        TypeError: The function is a coroutine function, or returns something to be awaited.
+        TypeError: It is no function, or a coroutine function, or returns something to be awaited.
         KeyMissingError: The key is absent, and there is no initial value.
         ConflictError: Other writers were faster every time, about 50 times in some seconds.
         StoreError: The backend failed.

@@ -99,6 +99,7 @@ class Once:
                 one level less deep; None is one.
 
         Raises:
+            TypeError: It is no async function. A plain one has been called then.
             LockLostError: The claim was lost while the function ran: others may run it as well.
             SerializationError, ValueTooLargeError: The function was run, and its result cannot be recorded. The next
                 caller runs it again.
@@ -107,6 +108,8 @@ class Once:
                 runs it again.
         """
         claims, key = self._claims, check_name(key, "key", self._claims.store.max_key_bytes)
+        if not callable(function):
+            raise TypeError(f"run takes an async function, got {type(function).__name__}")
         entry = await claims.store.get_entry(claims.collection, key)
         result = self._result(key, entry)
         if result is not UNSET:
