@@ -142,7 +142,8 @@ class Flights:
         for flight in list(self._all):
             if collection in (None, flight.ref[0]) and (keys is None or flight.ref[1] in keys):
                 self._drop(flight)
-                if flight.keeping and not flight.task.done():
+                own = flight.task is asyncio.current_task()  # a handler of what it puts, which is waited for
+                if flight.keeping and not own and not flight.task.done():
                     await asyncio.wait([flight.task])
 
     async def finish(self) -> None:

@@ -17,7 +17,7 @@ from satchel import (
     StoreUnavailableError,
 )
 from satchel.testing import FakeClock, FlakyStore
-from satchel.wrappers import SingleFlightWrapper
+from satchel.wrappers import EventsWrapper, SingleFlightWrapper, Stored
 from tests.scripted import turns
 from tests.wrappers.single_flight import Factory, other_tasks
 
@@ -326,3 +326,12 @@ def test_a_loop_that_was_cut_off_leaves_nothing_that_the_next_one_waits_for():
         task._log_destroy_pending = False  # the test left them on purpose
     assert not cut_off.done()
     cut_off.get_coro().close()
+
+
+async def test_what_is_being_put_can_be_deleted_by_what_the_put_calls():
+    events = EventsWrapper(MemoryStore())
+    store = SingleFlightWrapper(events)
+    events.subscribe(Stored, lambda event: store.delete(event.collection, event.key))
+    async with asyncio.timeout(1):
+        assert await store.get_or_put("c", "k", Factory(1)) == 1
+    assert not await store.exists("c", "k")
