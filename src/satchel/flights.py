@@ -24,7 +24,7 @@ from .capability import Capability
 from .clock import TTL, seconds
 from .copies import copied, copy_of_error
 from .entry import Entry
-from .errors import ConfigurationError, StoreClosedError, ValueTooLargeError
+from .errors import ConfigurationError, StoreClosedError, StoreError, ValueTooLargeError
 from .freshness import Terms, is_due_early, terms
 from .names import Ref, check_name
 from .protocol import AsyncKeyValue, SupportsConditional
@@ -215,7 +215,13 @@ class Flights:
             self._remember(flight.ref, perf_counter() - start)
         if flight.kept:
             flight.keeping = True
-            await self._keep(flight, value)
+            try:
+                await self._keep(flight, value)
+            except StoreError as error:
+                if not error.retryable:
+                    raise
+                # A cache that cannot be written to now takes nothing from who asked for the value.
+                logger.warning("a value for %r was made but not kept: %s", flight.ref[0], type(error).__name__)
         return value
 
     async def _keep(self, flight: _Flight, value: Any) -> None:

@@ -17,7 +17,7 @@ from satchel import (
     StoreUnavailableError,
 )
 from satchel.testing import FakeClock, FlakyStore
-from satchel.wrappers import EventsWrapper, SingleFlightWrapper, Stored
+from satchel.wrappers import EventsWrapper, OnErrorWrapper, SingleFlightWrapper, Stored
 from tests.scripted import turns
 from tests.wrappers.single_flight import Factory, other_tasks
 
@@ -102,7 +102,7 @@ async def test_a_result_that_cannot_be_stored_is_refused_to_all(store):
     assert await store.get_or_put("c", "k", factory) == [1, 2]
 
 
-async def test_a_backend_that_fails_says_so():
+async def test_a_backend_that_cannot_be_read_says_so_and_one_that_cannot_be_written_is_logged(caplog):
     inner = FlakyStore()
     async with SingleFlightWrapper(inner) as store:
         factory = Factory(1)
@@ -111,9 +111,19 @@ async def test_a_backend_that_fails_says_so():
             await store.get_or_put("c", "k", factory)
         assert factory.runs == 0
         inner.fail_next(operation="put_if")
-        with pytest.raises(StoreUnavailableError):
-            await store.get_or_put("c", "k", factory)
         assert await store.get_or_put("c", "k", factory) == 1
+        assert "made but not kept: StoreUnavailableError" in caplog.text
+        assert await store.get("c", "k") is None
+        assert await store.get_or_put("c", "k", factory) == 1
+
+
+async def test_a_cache_that_is_down_does_not_take_the_service_down():
+    inner = FlakyStore()
+    inner.fail_next(100)
+    async with SingleFlightWrapper(OnErrorWrapper(inner, policy="lenient")) as store:
+        factory = Factory(1)
+        assert [await store.get_or_put("c", "k", factory) for _ in range(2)] == [1, 1]
+        assert factory.runs == 2
 
 
 async def test_a_cancelled_caller_does_not_cancel_the_others(store):
