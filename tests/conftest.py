@@ -1,8 +1,8 @@
 """Every test runs with a detector of calls that block the event loop; TEST_PROFILE says how much is tested.
 
-quick: few examples, no tests marked long, none that need a server; default: everything; long: many examples, for a
-night. A test marked `server("redis")` needs that server: where there is none, it is left out and the summary says so,
-but with CI set it runs and fails.
+quick: few examples, no tests marked long, none that need a server; default: everything but what is marked night; long:
+many examples, and those, for a night. A test marked `server("redis")` needs that server: where there is none, it is
+left out and the summary says so, but with CI set it runs and fails.
 """
 
 import os
@@ -41,6 +41,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def is_left_out(item: pytest.Item) -> bool:
+    if item.get_closest_marker("night") and profile() != "long":
+        return True
     servers = [name for mark in item.iter_markers("server") for name in mark.args]
     if profile() == "quick" and (servers or item.get_closest_marker("long")):
         return True

@@ -43,6 +43,14 @@ def test_8_processes_of_only_50_increments_make_400_on_slow_emulators(place):
     assert place.run("count") == [400]
 
 
+@pytest.mark.night
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("place", EMULATORS, indirect=True)
+def test_8_processes_of_1000_increments_make_8000_on_slow_emulators(place):
+    place.run_all(8, "increment", 1000)
+    assert place.run("count") == [8000]
+
+
 def test_holders_take_turns_in_the_order_of_their_tokens(place):
     place.run_all(4, "take_turns", 5)
     (tokens,) = place.run("log")
