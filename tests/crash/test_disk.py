@@ -12,7 +12,8 @@ from tests.crash.harness import write_and_kill
 STORE = "satchel.stores.disk:DiskStore"
 MAX_SIZE = 300_000
 QUICK = range(4)
-LONG = range(100, 200)
+LONG = range(100, 120)
+NIGHT = range(120, 200)
 
 modes = pytest.mark.parametrize("mode", ["changes", "destroys", "culls", "evicts"])
 
@@ -52,4 +53,11 @@ def test_a_killed_writer_loses_nothing(mode: str, seed: int, tmp_path: Path) -> 
 @modes
 @pytest.mark.parametrize("seed", LONG)
 def test_killed_writers_lose_nothing(mode: str, seed: int, tmp_path: Path) -> None:
+    crash(mode, seed, tmp_path)
+
+
+@pytest.mark.night
+@modes
+@pytest.mark.parametrize("seed", NIGHT)
+def test_killed_writers_lose_nothing_in_a_hundred_rounds(mode: str, seed: int, tmp_path: Path) -> None:
     crash(mode, seed, tmp_path)

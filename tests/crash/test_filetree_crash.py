@@ -15,7 +15,8 @@ from tests.crash.harness import write_and_kill
 
 STORE = "tests.crash.test_filetree_crash:MixedStore"
 QUICK = range(5)
-LONG = range(100, 200)
+LONG = range(100, 120)
+NIGHT = range(120, 200)
 
 modes = pytest.mark.parametrize("mode", ["changes", "destroys", "culls"])
 
@@ -68,4 +69,11 @@ def test_a_killed_writer_loses_nothing(mode: str, seed: int, tmp_path: Path) -> 
 @modes
 @pytest.mark.parametrize("seed", LONG)
 def test_killed_writers_lose_nothing(mode: str, seed: int, tmp_path: Path) -> None:
+    crash(mode, seed, tmp_path)
+
+
+@pytest.mark.night
+@modes
+@pytest.mark.parametrize("seed", NIGHT)
+def test_killed_writers_lose_nothing_in_a_hundred_rounds(mode: str, seed: int, tmp_path: Path) -> None:
     crash(mode, seed, tmp_path)
