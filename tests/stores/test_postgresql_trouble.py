@@ -82,7 +82,7 @@ async def test_what_was_acknowledged_outlives_a_killed_server(kind: str) -> None
 
 async def test_a_put_that_timed_out_never_lands_later(admin: asyncpg.Connection, tmp_path: Path) -> None:
     table = table_for(tmp_path)
-    async with PostgreSQLStore(url=server_url("postgresql"), table_name=table, timeout=0.3) as store:
+    async with PostgreSQLStore(url=server_url("postgresql"), table_name=table, timeout=1) as store:
         await store.put("c", "k", "old")
         async with admin.transaction():
             await admin.execute(f"SELECT FROM {table} FOR UPDATE")
@@ -158,7 +158,7 @@ async def test_a_late_put_does_not_replace_what_the_process_put_after_it(
 async def test_a_server_that_says_nothing_is_not_waited_for(tmp_path: Path) -> None:
     async with FaultyProxy(port_of_server()) as proxy:
         url = url_through(proxy)
-        async with PostgreSQLStore(url=url, table_name=table_for(tmp_path), timeout=0.3) as store:
+        async with PostgreSQLStore(url=url, table_name=table_for(tmp_path), timeout=1) as store:
             await store.put("c", "k", 1)
             proxy.silent = True
             started = time.monotonic()
