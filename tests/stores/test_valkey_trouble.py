@@ -14,7 +14,8 @@ from satchel import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
-from satchel.stores.valkey import ValkeyStore
+from satchel.stores._redis_errors import ServerError
+from satchel.stores.valkey import ValkeyStore, _reply
 from scripts.test_servers import resp
 from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
@@ -246,3 +247,9 @@ async def test_a_cluster_whose_master_is_killed_fails_over():
             assert found == {f"before-{n}": n for n in range(300)}, "a replicated write was lost"
             await comes_back(lambda: store.put_many("c", {f"after-{n}": n for n in range(300)}))
             assert len(acknowledged) > 100
+
+
+def test_what_the_client_says_of_a_lost_node_is_no_answer_of_the_server():
+    for text in ("Connection not found for route", "An error was signalled by the server: - IoError: broken pipe"):
+        assert isinstance(_reply(glide.RequestError(text)), StoreUnavailableError)
+    assert isinstance(_reply(glide.RequestError("OOM: command not allowed")), ServerError)

@@ -263,6 +263,12 @@ def _reply(error: glide.RequestError) -> Exception:
     """Return what stands for a reply that is an error; what is not the server's answer is raised."""
     if isinstance(error, (glide.TimeoutError, glide.ConnectionError, glide.ConfigurationError)):
         raise error
+    found = _FIRST_WORD.match(str(error))
+    if found is None or not (found[1] in _CODES or found[1].isupper()):
+        # The client's own words: it lost a node, or does not know yet which one took its place.
+        failure = StoreUnavailableError("the client could not reach the node that has these keys; try again")
+        failure.__cause__ = error
+        return failure
     return _server_error(error)
 
 
