@@ -35,6 +35,7 @@ def port_of_server() -> int:
 
 async def processes_at_work(admin: asyncpg.Connection, table: str) -> int:
     """Return how many of the server's processes are at work on a statement over a table."""
+    await admin.execute("SELECT pg_stat_clear_snapshot()")  # within a transaction the first look is kept
     query = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid() AND query LIKE $1"
     count: int = await admin.fetchval(query, f"%{table}%")
     return count
