@@ -16,6 +16,7 @@ from satchel.stores.redis import RedisStore
 from satchel.testing import StoreConformance
 from scripts.test_servers.install import program
 from scripts.test_servers.server import HOST, Server, is_open
+from tests.certificates import make_certificate
 from tests.servers import server_url
 
 
@@ -70,3 +71,12 @@ async def tell(server: Server, *command: str) -> Any:
     """Send a command to a server, beside the store."""
     async with Redis(host=HOST, port=server.port, driver_info=None) as client:
         return await client.execute_command(*command)
+
+
+@contextmanager
+def redis_over_tls(place: Path) -> Iterator[tuple[Server, str]]:
+    """Start a Redis that speaks TLS alone, and give the certificate that it shows."""
+    certificate, key = make_certificate(place)
+    files = ("--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate)
+    with redis_with(*files, "--tls-auth-clients", "no") as server:
+        yield server, certificate

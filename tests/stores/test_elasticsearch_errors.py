@@ -2,7 +2,6 @@
 
 import base64
 import ssl
-import subprocess
 
 import pytest
 from elasticsearch import AsyncElasticsearch, Elasticsearch
@@ -16,7 +15,7 @@ from satchel import (
     open_store,
 )
 from satchel.stores.elasticsearch import ElasticsearchStore
-from scripts.test_servers.install import program
+from tests.certificates import make_certificate
 from tests.stores.elasticsearch_stand_in import NO_INDEX, bulk, error, item, standing_in
 
 REFUSALS = [
@@ -114,14 +113,10 @@ async def test_credentials_are_sent_and_never_shown():
 @pytest.fixture
 def certificate(tmp_path):
     """Make a certificate for this host that no authority has signed."""
-    openssl = program("openssl", "openssl")
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-keyout", "key.pem", "-out", "certificate.pem"]
-    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names, *files]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    file, key = make_certificate(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(tmp_path / "certificate.pem", tmp_path / "key.pem")
-    return context, str(tmp_path / "certificate.pem")
+    context.load_cert_chain(file, key)
+    return context, file
 
 
 async def test_tls(certificate):

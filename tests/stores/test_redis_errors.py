@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -19,9 +18,8 @@ from satchel import (
 from satchel.stores._redis_errors import ServerError, translate
 from satchel.stores.redis import RedisStore
 from scripts.test_servers import resp
-from scripts.test_servers.install import program
 from tests.servers import private_server, server_url
-from tests.stores.redis_servers import redis_with, tell
+from tests.stores.redis_servers import redis_over_tls, redis_with, tell
 
 pytestmark = pytest.mark.server("redis")
 SECRET = "hunter2-the-password"
@@ -299,19 +297,8 @@ def test_answers_of_the_server(text, kind, retryable):
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory):
     """A server that speaks TLS alone, and the certificate that it shows."""
-    place = tmp_path_factory.mktemp("tls")
-    openssl = program("openssl", "openssl")
-    subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-keyout", "key.pem", "-out", "cert.pem"],
-        cwd=place, check=True, capture_output=True,
-    )  # fmt: skip
-    key, certificate = str(place / "key.pem"), str(place / "cert.pem")
-    with redis_with(
-        "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate,
-        "--tls-auth-clients", "no",
-    ) as server:  # fmt: skip
-        yield server, certificate
+    with redis_over_tls(tmp_path_factory.mktemp("tls")) as server:
+        yield server
 
 
 async def test_tls_with_the_authority_that_signed(tls):

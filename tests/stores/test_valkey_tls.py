@@ -1,13 +1,10 @@
 """Over TLS ValkeyStore checks the server's certificate, by the authorities of the system or one that it is told."""
 
-import subprocess
-
 import pytest
 
 from satchel import ConfigurationError, StoreUnavailableError, open_store
 from satchel.stores.valkey import ValkeyStore
-from scripts.test_servers.install import program
-from tests.stores.redis_servers import redis_with
+from tests.stores.redis_servers import redis_over_tls
 
 pytestmark = [pytest.mark.server("valkey"), pytest.mark.server("redis")]
 
@@ -15,19 +12,8 @@ pytestmark = [pytest.mark.server("valkey"), pytest.mark.server("redis")]
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory):
     """A server that speaks TLS alone, Redis of the distribution, and its certificate."""
-    place = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        [program("openssl", "openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost",
-         "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem", "-out", "cert.pem"],
-        cwd=place, check=True, capture_output=True,
-    )  # fmt: skip
-    key, certificate = str(place / "key.pem"), str(place / "cert.pem")
-    with redis_with(
-        "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate,
-        "--tls-auth-clients", "no",
-    ) as server:  # fmt: skip
-        yield server, certificate
+    with redis_over_tls(tmp_path_factory.mktemp("tls")) as server:
+        yield server
 
 
 async def test_the_certificate_is_checked_by_the_authority_that_is_given(tls):
