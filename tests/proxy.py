@@ -61,8 +61,8 @@ class FaultyProxy:
         try:
             if not self.refuse:
                 await self._join(reader, writer)
-        except OSError:
-            pass  # the server has gone, or one end was cut: so is the other
+        except (OSError, asyncio.CancelledError):
+            pass  # the server has gone, one end was cut, or the test is over: so is the other end
         finally:
             self._writers.discard(writer)
             writer.transport.abort()

@@ -98,7 +98,8 @@ async def test_a_connection_that_is_cut_within_a_reply():
 async def test_a_conditional_write_whose_answer_is_lost_is_an_error_and_not_a_refusal():
     port = int(server_url("valkey").rpartition(":")[2].partition("/")[0])
     async with FaultyProxy(port) as proxy, opened(host="127.0.0.1", port=proxy.port, prefix="lost", timeout=1) as store:
-        await store.put("c", "there", 1)
+        await store.put_if_absent("c", "there", 1)
+        await store.delete("c", "missing")  # both scripts are known to the server now: one request a call
         for call in (lambda: store.put_if_absent("c", "new", 1), lambda: store.delete("c", "there")):
             proxy.cut_replies_after(0)
             with pytest.raises(AWAY):
