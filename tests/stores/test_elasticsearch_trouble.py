@@ -8,6 +8,7 @@ import pytest
 from elasticsearch import AsyncElasticsearch
 
 from satchel import StoreError, StoreTimeoutError, StoreUnavailableError
+from tests.patience import impatient
 from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
 from tests.stores.elasticsearch_indices import indices_go, looking, make_store, new_prefix  # noqa: F401  # fixtures
@@ -23,7 +24,7 @@ async def proxy():
 
 @pytest.fixture
 async def store(proxy, prefix):
-    async with make_store(prefix, f"elasticsearch://127.0.0.1:{proxy.port}", timeout=2) as store:
+    async with make_store(prefix, f"elasticsearch://127.0.0.1:{proxy.port}", timeout=10) as store:
         await store.put("c", "first", 1)
         yield store
 
@@ -58,13 +59,14 @@ async def test_emulated_a_cut_connection_fails_what_was_under_way_and_no_more(st
 
 
 async def test_emulated_a_silent_server_is_given_up_in_time_and_used_again(proxy, prefix):
-    async with make_store(prefix, f"elasticsearch://127.0.0.1:{proxy.port}", timeout=0.5) as store:
+    async with make_store(prefix, f"elasticsearch://127.0.0.1:{proxy.port}", timeout=10) as store:
         await store.put("c", "k", "before")
         proxy.silent = True
-        for call in (store.get("c", "k"), store.put("c", "k", "unknown"), store.ping(), anext(store.keys("c"))):
-            with pytest.raises(StoreTimeoutError) as failed:
-                await call
-            assert failed.value.retryable
+        with impatient(store):
+            for call in (store.get("c", "k"), store.put("c", "k", "unknown"), store.ping(), anext(store.keys("c"))):
+                with pytest.raises(StoreTimeoutError) as failed:
+                    await call
+                assert failed.value.retryable
         proxy.silent = False
         await store.put("c", "k", "after")
         assert await store.get("c", "k") == "after"

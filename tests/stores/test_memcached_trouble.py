@@ -9,6 +9,7 @@ import pytest
 
 from satchel import StoreTimeoutError, StoreUnavailableError
 from satchel.stores.memcached import MemcachedStore
+from tests.patience import impatient
 from tests.proxy import FaultyProxy
 from tests.servers import private_server
 from tests.stores.memcached_wire import HOST, pause, raw, shared_port
@@ -86,24 +87,25 @@ async def test_a_connection_cut_within_a_reply_is_unavailable(size: int) -> None
 
 
 async def test_a_server_that_stops_answering_times_out_and_works_again() -> None:
-    async with FaultyProxy(shared_port()) as proxy, MemcachedStore(port=proxy.port, timeout=0.2) as store:
+    async with FaultyProxy(shared_port()) as proxy, MemcachedStore(port=proxy.port, timeout=10) as store:
         await store.put("silent", "k", 1)
         proxy.silent = True
-        for call in (store.get("silent", "k"), store.put("silent", "k", 2), store.ping()):
-            with pytest.raises(StoreTimeoutError) as failure:
-                await call
-            assert failure.value.retryable
+        with impatient(store, 0.2):
+            for call in (store.get("silent", "k"), store.put("silent", "k", 2), store.ping()):
+                with pytest.raises(StoreTimeoutError) as failure:
+                    await call
+                assert failure.value.retryable
         proxy.silent = False
         await store.put("silent", "k", 3)
         assert await store.get("silent", "k") == 3
 
 
 async def test_a_reply_that_comes_too_late_answers_no_later_call() -> None:
-    async with FaultyProxy(shared_port()) as proxy, MemcachedStore(port=proxy.port, timeout=0.15) as store:
+    async with FaultyProxy(shared_port()) as proxy, MemcachedStore(port=proxy.port, timeout=10) as store:
         await store.put_many("late", {"a": "of a", "b": "of b"})
         proxy.delay = 0.3
         for _ in range(3):
-            with pytest.raises(StoreTimeoutError):
+            with impatient(store, 0.15), pytest.raises(StoreTimeoutError):
                 await store.get("late", "a")
         proxy.delay = 0.0
         assert await store.get("late", "b") == "of b"
@@ -136,14 +138,14 @@ SLOW = b"x" * 800_000
 
 async def test_a_put_that_timed_out_never_lands_over_a_later_one() -> None:
     with private_server("memcached") as server:
-        async with MemcachedStore(port=server.port, timeout=0.5) as store:
+        async with MemcachedStore(port=server.port, timeout=10) as store:
             for number in range(3):
                 await asyncio.gather(store.put("a", "k", "before"), store.get("a", "k"))
                 pause(server)
-                with pytest.raises(StoreTimeoutError):
-                    await store.put("a", "k", SLOW)
-                with pytest.raises(StoreTimeoutError):
-                    await store.put("a", "k", "not even sent")
+                with impatient(store, 0.5):
+                    for value in (SLOW, "not even sent"):
+                        with pytest.raises(StoreTimeoutError):
+                            await store.put("a", "k", value)
                 server.resume()
                 await store.put("a", "k", number)
                 await asyncio.sleep(0.02)

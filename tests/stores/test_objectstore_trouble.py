@@ -14,6 +14,7 @@ from obstore.store import S3Store
 from satchel import StoreError, StoreTimeoutError, StoreUnavailableError, open_store
 from satchel.stores.objectstore import ObjectStore
 from scripts.test_servers.s3 import BUCKET, REGION, WRITER
+from tests.patience import impatient
 from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
 
@@ -82,7 +83,7 @@ async def test_a_lost_reply_to_a_conditional_write_does_not_make_it_a_refusal(ow
 async def test_a_lost_request_is_an_error_that_can_be_retried() -> None:
     async with (
         FaultyProxy(port_of(server_url("s3"))) as proxy,
-        open_store(through(proxy), prefix="lost-requests", timeout=0.5) as store,
+        open_store(through(proxy), prefix="lost-requests", timeout=10) as store,
     ):
         await store.put("c", "k", 1)
         proxy.refuse = True
@@ -100,9 +101,10 @@ async def test_a_lost_request_is_an_error_that_can_be_retried() -> None:
         proxy.refuse = False
         assert await store.get("c", "k") == 1
         proxy.silent = True
-        for call in calls:
-            with pytest.raises(StoreTimeoutError):
-                await call()
+        with impatient(store):
+            for call in calls:
+                with pytest.raises(StoreTimeoutError):
+                    await call()
         proxy.silent = False
         proxy.cut()
         assert await store.get("c", "k") in (1, 2, None)

@@ -11,6 +11,7 @@ import pytest
 from satchel import SatchelError, StoreTimeoutError, StoreUnavailableError
 from satchel.stores.postgresql import PostgreSQLStore
 from satchel.testing import FakeClock
+from tests.patience import impatient
 from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
 from tests.stores.postgresql_tables import table_for, until
@@ -83,11 +84,11 @@ async def test_what_was_acknowledged_outlives_a_killed_server(kind: str) -> None
 
 async def test_a_put_that_timed_out_never_lands_later(admin: asyncpg.Connection, tmp_path: Path) -> None:
     table = table_for(tmp_path)
-    async with PostgreSQLStore(url=server_url("postgresql"), table_name=table, timeout=1) as store:
+    async with PostgreSQLStore(url=server_url("postgresql"), table_name=table, timeout=10) as store:
         await store.put("c", "k", "old")
         async with admin.transaction():
             await admin.execute(f"SELECT FROM {table} FOR UPDATE")
-            with pytest.raises(StoreTimeoutError):
+            with impatient(store, 1), pytest.raises(StoreTimeoutError):
                 await store.put("c", "k", "late")
             assert await processes_at_work(admin, table) == 0
         assert await store.get("c", "k") == "old"
@@ -159,13 +160,14 @@ async def test_a_late_put_does_not_replace_what_the_process_put_after_it(
 async def test_a_server_that_says_nothing_is_not_waited_for(tmp_path: Path) -> None:
     async with FaultyProxy(port_of_server()) as proxy:
         url = url_through(proxy)
-        async with PostgreSQLStore(url=url, table_name=table_for(tmp_path), timeout=1) as store:
+        async with PostgreSQLStore(url=url, table_name=table_for(tmp_path), timeout=10) as store:
             await store.put("c", "k", 1)
             proxy.silent = True
             started = time.monotonic()
-            results = await asyncio.gather(
-                store.get("c", "k"), store.put("c", "k", 2), store.ping(), return_exceptions=True
-            )
+            with impatient(store):
+                results = await asyncio.gather(
+                    store.get("c", "k"), store.put("c", "k", 2), store.ping(), return_exceptions=True
+                )
             assert all(isinstance(result, StoreTimeoutError) for result in results), results
             assert time.monotonic() - started < 20
             proxy.silent = False
@@ -199,7 +201,7 @@ async def test_a_reply_that_ends_half_way_is_an_error_and_the_next_one_whole(tmp
 
 async def test_reclaiming_passes_over_rows_that_others_hold(admin: asyncpg.Connection, tmp_path: Path) -> None:
     table, clock = table_for(tmp_path), FakeClock()
-    async with PostgreSQLStore(url=server_url("postgresql"), table_name=table, clock=clock, timeout=2) as store:
+    async with PostgreSQLStore(url=server_url("postgresql"), table_name=table, clock=clock, timeout=10) as store:
         await store.put_many("c", {str(number): number for number in range(2_500)}, ttl=10)
         await store.put("c", "stays", 1, ttl=100)
         clock.advance(20)

@@ -6,6 +6,7 @@ import pytest
 
 from satchel import StoreError, StoreTimeoutError, StoreUnavailableError
 from satchel.stores.redis import RedisStore
+from tests.patience import impatient
 from tests.proxy import FaultyProxy
 from tests.servers import private_server
 from tests.stores.redis_servers import redis_with, tell
@@ -148,11 +149,12 @@ async def test_destroy_takes_what_was_cut_off_with_it(proxy, store):
 
 
 async def test_a_server_that_stops_answering_is_given_up_and_used_again(server):
-    async with RedisStore(server.url, timeout=0.3) as store:
+    async with RedisStore(server.url, timeout=10) as store:
         await store.put("c", "k", "before")
         server.pause()
         calls = [store.put("c", "k", "lost"), store.get("c", "k"), store.delete("c", "other"), store.ping()]
-        outcomes = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 5)
+        with impatient(store):
+            outcomes = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 5)
         assert [type(outcome) for outcome in outcomes] == [StoreTimeoutError] * 4
         assert all(outcome.retryable for outcome in outcomes)
         server.resume()
@@ -163,15 +165,15 @@ async def test_a_server_that_stops_answering_is_given_up_and_used_again(server):
 
 
 async def test_a_timed_out_call_leaves_no_reply_for_the_next(proxy):
-    async with RedisStore(port=proxy.port, timeout=0.2) as store:
+    async with RedisStore(port=proxy.port, timeout=10) as store:
         await store.put_many("c", {"a": 1, "b": 2})
         proxy.delay = 0.5
-        with pytest.raises(StoreTimeoutError):
+        with impatient(store, 0.2), pytest.raises(StoreTimeoutError):
             await store.get("c", "a")
         proxy.delay = 0
         assert await store.get("c", "b") == 2
         proxy.silent = True
-        with pytest.raises(StoreTimeoutError):
+        with impatient(store), pytest.raises(StoreTimeoutError):
             await store.put("c", "a", 5)
         proxy.silent = False
         assert await store.get("c", "b") == 2
