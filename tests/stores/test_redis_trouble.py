@@ -165,7 +165,7 @@ async def test_a_server_that_stops_answering_is_given_up_and_used_again(server):
 
 
 async def test_a_timed_out_call_leaves_no_reply_for_the_next(proxy):
-    async with RedisStore(port=proxy.port, timeout=10) as store:
+    async with RedisStore(port=proxy.port, timeout=3) as store:
         await store.put_many("c", {"a": 1, "b": 2})
         proxy.delay = 0.5
         with impatient(store, 0.2), pytest.raises(StoreTimeoutError):
