@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import enum
 import random
 from collections.abc import Awaitable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any
 
 from .coalesce import Operation, Request
-from .envelope import Record
 from .errors import SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError
+from .hooks import UNPROCESSED
 
 if TYPE_CHECKING:
     from .base import BaseStore
-
-
-class Unprocessed(enum.Enum):
-    """Is the type of `UNPROCESSED`."""
-
-    UNPROCESSED = "unprocessed"
-
-
-UNPROCESSED: Final = Unprocessed.UNPROCESSED
-"""A hook gives this for an item that the engine handed back; the base sends it again a little later."""
-
-Outcome = Record | None | SatchelError | Literal[Unprocessed.UNPROCESSED]
-"""What `_read` gives for each item: a record, None for nothing there, or the error of this item alone."""
 
 _RESENDS = 6
 _FIRST_PAUSE = 0.05

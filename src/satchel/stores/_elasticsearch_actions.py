@@ -10,8 +10,8 @@ import msgspec
 
 from ..envelope import Record
 from ..errors import SatchelError
+from ..hooks import UNPROCESSED, Unprocessed
 from ..names import Ref
-from ..sending import UNPROCESSED, Unprocessed
 from ._elasticsearch_documents import deadline_only, document, document_id, is_searchable
 from ._elasticsearch_errors import MISSING_INDEX, failure
 

@@ -15,14 +15,13 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("ElasticsearchStore", "elasticsearch", error) from error
 
-from ..base import ABSENT, BaseStore, Condition, Done, Outcome, Wrote
+from ..base import ABSENT, UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
 from ..clock import Clock, system_clock
 from ..codec import LARGE, Codec
 from ..envelope import Record
 from ..errors import ConfigurationError, ConflictError, IntegrityError, SatchelError
 from ..names import Ref
 from ..network import DEFAULT_TIMEOUT, check_one_way
-from ..sending import UNPROCESSED
 from ..threads import in_worker
 from ._elasticsearch_actions import CHANGED, Action
 from ._elasticsearch_client import client_options, connected

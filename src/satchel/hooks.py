@@ -1,0 +1,179 @@
+"""`Hooks`: what a backend writes, and what a store is capable of by it."""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, ClassVar, Final, Literal, TypeVar
+
+from .capability import NEEDED, Capability
+from .envelope import Record
+from .errors import SatchelError, UnsupportedOperationError
+from .names import Ref
+
+Hook = TypeVar("Hook", bound=Callable[..., Any])
+
+
+class Unprocessed(enum.Enum):
+    """Is the type of `UNPROCESSED`."""
+
+    UNPROCESSED = "unprocessed"
+
+
+UNPROCESSED: Final = Unprocessed.UNPROCESSED
+"""A hook gives this for an item that the engine handed back; the base sends it again a little later."""
+
+Outcome = Record | None | SatchelError | Literal[Unprocessed.UNPROCESSED]
+"""What `_read` gives for each item: a record, None for nothing there, or the error of this item alone."""
+
+Done = bool | SatchelError | Literal[Unprocessed.UNPROCESSED]
+"""What a changing hook gives for each item: whether it was done, or the error of this item alone."""
+
+Wrote = None | SatchelError | Literal[Unprocessed.UNPROCESSED]
+"""What `_write` gives for each item: None for written, or the error of this item alone."""
+
+ABSENT = None
+"""As the condition of `_put_if`: write only where nothing is."""
+
+Condition = str | None
+"""The version that an entry must have for a conditional write, or `ABSENT`."""
+
+
+def optional(hook: Hook) -> Hook:
+    """Mark a hook that a backend need not have; without it the store lacks the capability."""
+    hook.is_absent = True  # type: ignore[attr-defined]  # functions take any attribute
+    return hook
+
+
+class Hooks(ABC):
+    """Has the hooks of a store, the limits within which the base calls them, and the capabilities that they give."""
+
+    _max_inflight: ClassVar[int] = 1
+    """So many requests of each kind, reading and writing, are under way at once."""
+    _max_items: ClassVar[int] = 500
+    """The most items in one call of a hook."""
+    _max_reads: ClassVar[int | None] = None
+    """The most items in one call of `_read`, where that is another number; None for `_max_items`."""
+    _max_bytes: ClassVar[int] = 4 * 1024 * 1024
+    """The most payload bytes in one call of a hook, but for a single item."""
+    _shield_writes: ClassVar[bool] = True
+    """Finish a write that was sent though its caller was cancelled. False only for an engine that carries out what it
+    was sent in order, cut off or not: then a lone write needs no task."""
+    _sealed: ClassVar[bool] = True
+    """Give records a checksum, and check it when they are read."""
+    _packs: ClassVar[bool] = False
+    """Records go out by `envelope.pack` alone, which makes the checksum of small ones in passing."""
+    _opens_in_steps: ClassVar[bool] = False
+    """`_open` may take longer than one request: it bounds each of its steps with `_in_time` itself."""
+    _culls_itself: ClassVar[bool] = False
+    """The engine reclaims expired entries without `cull`."""
+    _max_value_bytes: int | None = None
+    """The largest encoded value."""
+
+    _hooks: ClassVar[dict[Capability, tuple[str, ...]]] = {
+        Capability.ENUMERATE_KEYS: ("_keys",),
+        Capability.ENUMERATE_COLLECTIONS: ("_collections",),
+        Capability.DESTROY_COLLECTION: ("_destroy_collection",),
+        Capability.DESTROY_STORE: ("_destroy",),
+        Capability.CULL: ("_cull",),
+        Capability.CONDITIONAL: ("_put_if", "_delete_if", "_touch"),
+    }
+    _class_capabilities: ClassVar[Capability] = Capability.NONE
+    _lacking = Capability.NONE
+    """Capabilities that this instance turned out not to have; a hook may add to them in `_open`."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._class_capabilities = Capability.NONE
+        for capability, names in cls._hooks.items():
+            hooks = [getattr(cls, name, None) for name in names]
+            if all(hook is not None and not hasattr(hook, "is_absent") for hook in hooks):
+                cls._class_capabilities |= capability
+
+    @abstractmethod
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+        """Return the records, expired ones as they are."""
+
+    @abstractmethod
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+        """Store records, replacing what is there, deadline included."""
+
+    @abstractmethod
+    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
+        """Remove entries; say of each whether it was there and alive."""
+
+    @optional
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
+        """Store each record where the condition holds; say whether it did. Each is one atomic step."""
+        raise self._unsupported("put_if_absent")
+
+    @optional
+    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
+        """Remove each entry that has the version; say whether it had. Each is one atomic step."""
+        raise self._unsupported("compare_and_delete")
+
+    @optional
+    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
+        """Give each living entry a new deadline, and nothing else; say whether there was one."""
+        raise self._unsupported("touch")
+
+    @optional
+    def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
+        """Give the keys of living entries in pages of bounded size."""
+        raise self._unsupported("keys")
+
+    @optional
+    def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
+        """Give the collections with living entries, each once, in pages of bounded size."""
+        raise self._unsupported("collections")
+
+    @optional
+    async def _destroy_collection(self, collection: str, now: float) -> bool:
+        """Remove a collection; say whether it had a living entry."""
+        raise self._unsupported("destroy_collection")
+
+    @optional
+    async def _destroy(self, now: float) -> bool:
+        """Remove all that this store wrote and nothing else; say whether there was a living entry."""
+        raise self._unsupported("destroy")
+
+    @optional
+    async def _cull(self, now: float) -> int:
+        """Remove entries that have expired, never one put meanwhile; return how many."""
+        raise self._unsupported("cull")
+
+    async def _open(self) -> None:
+        """Acquire connections and the like. Is called before the first hook, again after `_close` or `_abandon`."""
+
+    async def _close(self) -> None:
+        """Release what `_open` acquired."""
+
+    def _abandon(self) -> None:
+        """Let go of what `_open` acquired on an event loop that has been closed, without awaiting anything."""
+
+    async def _ping(self) -> None:
+        """Ask the backend for a sign of life."""
+
+    def _translate(self, error: Exception) -> SatchelError | None:
+        """Return the satchel error for a driver's own; None for the default, by `OSError` and `TimeoutError`.
+
+        The message must hold no value and no secret.
+        """
+        return None
+
+    def _hidden_names(self, ref: Ref) -> Ref | None:
+        """Return the names where the backend cannot give them back, because it hashes them: the record keeps them."""
+        return None
+
+    @property
+    def capabilities(self) -> Capability:
+        """What this store can do beyond the core."""
+        return self._class_capabilities & ~self._lacking
+
+    def _need(self, operation: str) -> None:
+        if NEEDED.get(operation, Capability.NONE) not in self.capabilities:
+            raise self._unsupported(operation)
+
+    def _unsupported(self, operation: str) -> UnsupportedOperationError:
+        return UnsupportedOperationError(f"{self!r} does not have {operation}; see its .capabilities")
