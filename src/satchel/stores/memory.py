@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextvars import Context
 from threading import get_ident
 from typing import Any, TypeVar, overload
 
 import msgspec
 
-from ..base import ABSENT, BaseStore, Condition
+from ..base import BaseStore, Condition
 from ..clock import NEVER, TTL, Clock, deadline_after, system_clock
 from ..codec import LARGE, RAW_BYTES, Codec, JsonCodec, MessagePackCodec
-from ..envelope import Record, new_version
+from ..envelope import Record
 from ..errors import ConfigurationError, SatchelError
 from ..names import Ref, check_items
-from ._deadlines import Deadlines
-from ._listings import Listings
+from ._memory_entries import NO_VERSION_YET, SWEEP, Entries
 
 D = TypeVar("D")
 
-_SWEEP = 500
-_NO_VERSION_YET = ""
 _SHORTEST_WAIT, _LONGEST_WAIT = 1.0, 60.0
 
 
@@ -67,15 +63,13 @@ class MemoryStore(BaseStore):
         kept = self._values.codec
         self._encode, self._decode, self._number = kept.encode_if_small, kept.decode, kept.number
         self._quick = kept.number if type(kept) in (JsonCodec, MessagePackCodec) else None
-        self._bounded = max_entries_per_collection is not None or max_bytes is not None
-        self._new_entries: Callable[[], dict[str, Record]] = dict if max_entries_per_collection is None else OrderedDict
-        self._listings = Listings()
+        self._entries = Entries(self._max_entries, self._max_total)
+        self._data, self._bounded = self._entries.collections, self._entries.bounded
         self._timer: asyncio.TimerHandle | None = None
         self._thread = 0
-        self._clear()
         for collection, items in check_items({} if seed is None else seed):
             for key, value in check_items(items):
-                self._set(collection, key, self._values.any_record(value, clock(), NEVER))
+                self._entries.set(collection, key, self._values.any_record(value, clock(), NEVER))
 
     def __repr__(self) -> str:
         bounds = {"max_entries_per_collection": self._max_entries, "max_bytes": self._max_total}
@@ -104,7 +98,7 @@ class MemoryStore(BaseStore):
         if record.deadline != NEVER and record.deadline <= self.clock():
             return default
         if self._bounded:
-            self._mark_used(collection, key)
+            self._entries.mark_used(collection, key)
         if record.codec == self._quick and len(record.payload) < LARGE:
             return self._decode(record.payload)
         try:
@@ -128,194 +122,110 @@ class MemoryStore(BaseStore):
         if payload is None or (self._max_total is not None and len(payload) > self._max_total):
             await super().put(collection, key, value, ttl=ttl)
         else:
-            self._set(collection, key, Record(payload, codec, _NO_VERSION_YET, now, deadline))
+            self._entries.set(collection, key, Record(payload, codec, NO_VERSION_YET, now, deadline))
+            if ttl is not None:
+                self._keep_sweeping()
 
     async def _begin(self, operation: str) -> None:
         self._lifecycle.leave(await self._lifecycle.enter(operation))
 
     async def _read(self, refs: Sequence[Ref]) -> Sequence[Record | None]:
-        records = [self._named(*ref) for ref in refs]
+        records = [self._entries.named(*ref) for ref in refs]
         if self._bounded:
             for ref, record in zip(refs, records, strict=True):
                 if record is not None:
-                    self._mark_used(*ref)
+                    self._entries.mark_used(*ref)
         return records
 
     async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[None]:
         for ref, record in records:
-            self._set(*ref, record)
+            self._entries.set(*ref, record)
+        self._keep_sweeping()
         return [None] * len(records)
 
     async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[bool]:
-        return [(record := self._remove(*ref)) is not None and record.deadline > now for ref in refs]
+        return [(record := self._entries.remove(*ref)) is not None and record.deadline > now for ref in refs]
 
     async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[bool]:
-        return [self._holds(ref, condition, now) and self._set(*ref, record) for ref, record, condition in items]
+        holds, put = self._entries.holds, self._entries.set
+        done = [holds(ref, condition, now) and put(*ref, record) for ref, record, condition in items]
+        self._keep_sweeping()
+        return done
 
     async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[bool]:
-        return [self._holds(ref, version, now) and self._remove(*ref) is not None for ref, version in items]
+        holds, remove = self._entries.holds, self._entries.remove
+        return [holds(ref, version, now) and remove(*ref) is not None for ref, version in items]
 
     async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[bool]:
-        return [
-            (record := self._living(*ref, now)) is not None
-            and self._set(*ref, msgspec.structs.replace(record, deadline=deadline))
+        done = [
+            (record := self._entries.living(*ref, now)) is not None
+            and self._entries.set(*ref, msgspec.structs.replace(record, deadline=deadline))
             for ref, deadline in items
         ]
+        self._keep_sweeping()
+        return done
 
     async def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
-        for page in self._listings.pages(self._data.get(collection, {})):
+        for page in self._entries.listings.pages(self._entries.of(collection)):
             now = self.clock()
-            yield [key for key in page if key.startswith(prefix) and self._living(collection, key, now)]
+            yield [key for key in page if key.startswith(prefix) and self._entries.living(collection, key, now)]
             await asyncio.sleep(0)
 
     async def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
-        for page in self._listings.pages(self._data):
+        for page in self._entries.listings.pages(self._data):
             now = self.clock()
-            yield [collection for collection in page if _any_living(self._data.get(collection, {}), now)]
+            yield [collection for collection in page if self._entries.any_living(collection, now)]
             await asyncio.sleep(0)
 
     async def _destroy_collection(self, collection: str, now: float) -> bool:
-        entries = self._data.get(collection, {})
-        lived = _any_living(entries, now)
-        for key in list(entries):
-            self._remove(collection, key)
+        lived = self._entries.any_living(collection, now)
+        for key in list(self._entries.of(collection)):
+            self._entries.remove(collection, key)
         return lived
 
     async def _destroy(self, now: float) -> bool:
-        lived = any(_any_living(entries, now) for entries in self._data.values())
-        self._clear()
+        lived = any(self._entries.any_living(collection, now) for collection in self._data)
+        self._entries.clear()
         return lived
 
     async def _cull(self, now: float) -> int:
         culled = 0
-        while swept := self._sweep(now, _SWEEP):
+        while swept := self._entries.sweep(now, SWEEP):
             culled += swept
             await asyncio.sleep(0)
         return culled
 
     async def _open(self) -> None:
         self._thread = get_ident()
-        if self._deadlines.first != NEVER:
-            self._set_timer()
+        self._keep_sweeping()
 
     async def _close(self) -> None:
         self._abandon()
-        self._clear()
+        self._entries.clear()
 
     def _abandon(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    # The data: what is below alone changes it.
-
-    def _clear(self) -> None:
-        self._data: dict[str, dict[str, Record]] = {}  # a listing under way goes on over the old one
-        self._recency: OrderedDict[Ref, None] = OrderedDict()
-        self._deadlines = Deadlines(self._deadline)
-        self._bytes = 0
-
-    def _living(self, collection: str, key: str, now: float) -> Record | None:
-        record = self._data.get(collection, {}).get(key)
-        return record if record is not None and record.deadline > now else None
-
-    def _named(self, collection: str, key: str) -> Record | None:
-        """Return a record with its version, which is not made before somebody looks."""
-        entries = self._data.get(collection, {})
-        record = entries.get(key)
-        if record is not None and record.version == _NO_VERSION_YET:
-            record = entries[key] = msgspec.structs.replace(record, version=new_version())
-        return record
-
-    def _holds(self, ref: Ref, condition: Condition, now: float) -> bool:
-        record = self._named(*ref)
-        if record is None or record.deadline <= now:
-            return condition is ABSENT
-        return record.version == condition
-
-    def _set(self, collection: str, key: str, record: Record) -> bool:
-        entries = self._data.get(collection)
-        if entries is None:
-            self._listings.detach(self._data)
-            entries = self._data[collection] = self._new_entries()
-        if key not in entries:
-            self._listings.detach(entries)
-        if self._max_total is not None:
-            replaced = entries.get(key)
-            self._bytes += len(record.payload) - (0 if replaced is None else len(replaced.payload))
-            self._recency[collection, key] = None
-        entries[key] = record
-        if record.deadline != NEVER:
-            self._deadlines.add(record.deadline, (collection, key))
-            if self._timer is None:
-                self._set_timer()
-        if self._deadlines.first <= record.updated_at:
-            self._sweep(record.updated_at, _SWEEP)
-        if self._bounded:
-            self._mark_used(collection, key)
-            self._make_room(collection, entries, record.updated_at)
-        return True
-
-    def _remove(self, collection: str, key: str) -> Record | None:
-        entries = self._data.get(collection)
-        if entries is None or key not in entries:
-            return None
-        self._listings.detach(entries)
-        record = entries.pop(key)
-        if self._max_total is not None:
-            self._bytes -= len(record.payload)
-            del self._recency[collection, key]
-        if not entries:
-            self._listings.detach(self._data)
-            del self._data[collection]
-        return record
-
-    def _deadline(self, ref: Ref) -> float:
-        record = self._data.get(ref[0], {}).get(ref[1])
-        return NEVER if record is None else record.deadline
-
-    def _mark_used(self, collection: str, key: str) -> None:
-        if self._max_entries is not None:
-            entries = self._data[collection]
-            self._listings.detach(entries)
-            entries.move_to_end(key)  # type: ignore[attr-defined]  # it is an OrderedDict then
-        if self._max_total is not None:
-            self._recency.move_to_end((collection, key))
-
-    def _make_room(self, collection: str, entries: dict[str, Record], now: float) -> None:
-        while self._max_entries is not None and len(entries) > self._max_entries:
-            if not self._sweep(now, 1):
-                self._remove(collection, next(iter(entries)))
-        while self._max_total is not None and self._bytes > self._max_total:
-            if not self._sweep(now, 1):
-                self._remove(*next(iter(self._recency)))
-
-    def _sweep(self, now: float, limit: int) -> int:
-        """Remove up to so many expired entries; what is left is removed by the timer, soon."""
-        swept = 0
-        while swept < limit and (ref := self._deadlines.pop_due(now)) is not None:
-            if self._deadline(ref) <= now:
-                self._remove(*ref)
-                swept += 1
-        return swept
+    def _keep_sweeping(self) -> None:
+        """See to it that a timer waits for the first deadline."""
+        if self._timer is None and self._entries.deadlines.first != NEVER:
+            self._set_timer()
 
     def _set_timer(self) -> None:
-        wait = self._deadlines.first - self.clock()
+        wait = self._entries.deadlines.first - self.clock()
         wait = 0.0 if wait <= 0 and self._timer is not None else min(max(wait, _SHORTEST_WAIT), _LONGEST_WAIT)
         # An empty context: the timer would keep alive what the caller's variables hold.
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(wait, _sweep_later, weakref.ref(self), context=Context())
 
     def _sweep_on_timer(self) -> None:
-        self._sweep(self.clock(), _SWEEP)
-        if self._deadlines.first == NEVER:
+        self._entries.sweep(self.clock(), SWEEP)
+        if self._entries.deadlines.first == NEVER:
             self._timer = None
         else:
             self._set_timer()
-
-
-def _any_living(entries: dict[str, Record], now: float) -> bool:
-    return any(record.deadline > now for record in entries.values())
 
 
 def _sweep_later(reference: weakref.ref[MemoryStore]) -> None:

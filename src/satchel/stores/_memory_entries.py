@@ -1,0 +1,145 @@
+"""`Entries`: the records of a memory store, within its bounds. What is here alone changes them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import msgspec
+
+from ..base import ABSENT, Condition
+from ..clock import NEVER
+from ..envelope import Record, new_version
+from ..names import Ref
+from ._deadlines import Deadlines
+from ._listings import Listings
+
+SWEEP = 500
+"""So many expired entries are removed at once."""
+NO_VERSION_YET = ""
+"""Stands in a record for the version that is made when somebody looks."""
+
+
+class Entries:
+    """Holds records by collection and key, forgets expired ones, and evicts others where a bound is passed.
+
+    Args:
+        max_entries: Keep at most so many in each collection; None for no bound.
+        max_bytes: Keep at most so many bytes of payload in all; None for no bound.
+    """
+
+    def __init__(self, max_entries: int | None, max_bytes: int | None) -> None:
+        self.collections: dict[str, dict[str, Record]] = {}
+        self.listings = Listings()
+        self.deadlines = Deadlines(self._deadline)
+        self.bounded = max_entries is not None or max_bytes is not None
+        self._max_entries, self._max_bytes = max_entries, max_bytes
+        self._new: Callable[[], dict[str, Record]] = dict if max_entries is None else OrderedDict
+        self._recency: OrderedDict[Ref, None] = OrderedDict()
+        self._bytes = 0
+
+    def __repr__(self) -> str:
+        return f"Entries({len(self.collections)} collections)"
+
+    def clear(self) -> None:
+        """Remove all records."""
+        self.listings.detach(self.collections)
+        self.collections.clear()
+        self.deadlines = Deadlines(self._deadline)
+        self._recency.clear()
+        self._bytes = 0
+
+    def of(self, collection: str) -> dict[str, Record]:
+        """Return the records of a collection."""
+        return self.collections.get(collection, {})
+
+    def living(self, collection: str, key: str, now: float) -> Record | None:
+        """Return a record that has not expired."""
+        record = self.of(collection).get(key)
+        return record if record is not None and record.deadline > now else None
+
+    def any_living(self, collection: str, now: float) -> bool:
+        """Say whether a collection has a record that has not expired."""
+        return any(record.deadline > now for record in self.of(collection).values())
+
+    def named(self, collection: str, key: str) -> Record | None:
+        """Return a record with its version, which is not made before somebody looks."""
+        entries = self.of(collection)
+        record = entries.get(key)
+        if record is not None and record.version == NO_VERSION_YET:
+            record = entries[key] = msgspec.structs.replace(record, version=new_version())
+        return record
+
+    def holds(self, ref: Ref, condition: Condition, now: float) -> bool:
+        """Say whether the condition of a conditional write holds."""
+        record = self.named(*ref)
+        if record is None or record.deadline <= now:
+            return condition is ABSENT
+        return record.version == condition
+
+    def set(self, collection: str, key: str, record: Record) -> bool:
+        """Put a record in; True, always."""
+        entries = self.collections.get(collection)
+        if entries is None:
+            self.listings.detach(self.collections)
+            entries = self.collections[collection] = self._new()
+        if key not in entries:
+            self.listings.detach(entries)
+        if self._max_bytes is not None:
+            replaced = entries.get(key)
+            self._bytes += len(record.payload) - (0 if replaced is None else len(replaced.payload))
+            self._recency[collection, key] = None
+        entries[key] = record
+        if record.deadline != NEVER:
+            self.deadlines.add(record.deadline, (collection, key))
+        if self.deadlines.first <= record.updated_at:
+            self.sweep(record.updated_at, SWEEP)
+        if self.bounded:
+            self.mark_used(collection, key)
+            self._make_room(collection, entries, record.updated_at)
+        return True
+
+    def remove(self, collection: str, key: str) -> Record | None:
+        """Take a record out, and return it if it was there."""
+        entries = self.collections.get(collection)
+        if entries is None or key not in entries:
+            return None
+        self.listings.detach(entries)
+        record = entries.pop(key)
+        if self._max_bytes is not None:
+            self._bytes -= len(record.payload)
+            del self._recency[collection, key]
+        if not entries:
+            self.listings.detach(self.collections)
+            del self.collections[collection]
+        return record
+
+    def mark_used(self, collection: str, key: str) -> None:
+        """Note the use of a record that is there; needed only where there is a bound."""
+        if self._max_entries is not None:
+            entries = self.collections[collection]
+            self.listings.detach(entries)
+            entries.move_to_end(key)  # type: ignore[attr-defined]  # it is an OrderedDict then
+        if self._max_bytes is not None:
+            self._recency.move_to_end((collection, key))
+
+    def sweep(self, now: float, limit: int) -> int:
+        """Remove up to so many expired records, the earliest first, and return how many they were."""
+        swept = 0
+        while swept < limit and (ref := self.deadlines.pop_due(now)) is not None:
+            if self._deadline(ref) <= now:
+                self.remove(*ref)
+                swept += 1
+        return swept
+
+    def _make_room(self, collection: str, entries: dict[str, Record], now: float) -> None:
+        while self._max_entries is not None and len(entries) > self._max_entries:
+            if not self.sweep(now, 1):
+                self.remove(collection, next(iter(entries)))
+        while self._max_bytes is not None and self._bytes > self._max_bytes:
+            if not self.sweep(now, 1):
+                self.remove(*next(iter(self._recency)))
+
+    def _deadline(self, ref: Ref) -> float:
+        record = self.of(ref[0]).get(ref[1])
+        return NEVER if record is None else record.deadline
