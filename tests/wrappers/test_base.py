@@ -20,7 +20,7 @@ from satchel import (
 from satchel.capability import METHODS
 from satchel.protocol import AsyncKeyValue
 from satchel.wrappers import MISSING, BaseWrapper, StatisticsWrapper, TTLWrapper
-from satchel.wrappers.base import _SEAMS
+from satchel.wrappers.bound import SEAMS
 from satchel.wrappers.call import IN_WORKER
 from tests.wrappers.doubles import Around, Framed, Nothing, OneWay, PrefixCollections, PrefixKeys, Reversed
 
@@ -49,8 +49,8 @@ class Broken(MemoryStore):
 def test_every_verb_is_known_to_the_base():
     protocol = {name for name in vars(AsyncKeyValue) if not name.startswith("_")}
     verbs = protocol - {"capabilities", "max_key_bytes", "aclose"}
-    assert verbs | {name for names in METHODS.values() for name in names} == set(_SEAMS)
-    assert all(callable(vars(BaseWrapper)[name]) for name in _SEAMS)
+    assert verbs | {name for names in METHODS.values() for name in names} == set(SEAMS)
+    assert all(callable(vars(BaseWrapper)[name]) for name in SEAMS)
 
 
 def test_what_no_seam_is_about_is_the_inner_stores_own():

@@ -4,7 +4,7 @@ from satchel import Capability, ConfigurationError, MemoryStore, ReadOnlyError, 
 from satchel.capability import METHODS
 from satchel.testing import FakeClock
 from satchel.wrappers import ReadOnlyWrapper
-from satchel.wrappers.base import _SEAMS
+from satchel.wrappers.bound import SEAMS
 
 READS = {"get", "get_entry", "exists", "get_many", "get_entries", "ping", "keys", "collections"}
 ARGUMENTS = {
@@ -23,7 +23,7 @@ ARGUMENTS = {
 
 
 def test_every_verb_is_either_a_read_or_refused_here():
-    assert READS | set(ARGUMENTS) == set(_SEAMS)
+    assert READS | set(ARGUMENTS) == set(SEAMS)
     assert not READS & set(ARGUMENTS)
 
 

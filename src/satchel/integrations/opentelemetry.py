@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import __version__
 from ..errors import ConfigurationError
@@ -12,6 +12,7 @@ from ..registry import missing_extra, name_of
 from ..wrappers._observed import BATCHES, kind_of, legal
 from ..wrappers.base import BaseWrapper
 from ..wrappers.call import Call
+from ..wrappers.composite import CompositeStore
 
 try:
     from opentelemetry import context, metrics, trace
@@ -46,6 +47,8 @@ class OpenTelemetryWrapper(BaseWrapper):
     Raises:
         ConfigurationError: The bound is not an int of at least 0.
     """
+
+    _around_sees_absence: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -112,7 +115,7 @@ class OpenTelemetryWrapper(BaseWrapper):
 
 def _system(store: AsyncKeyValue) -> str:
     """Return what the conventions call the innermost store."""
-    while isinstance(store, BaseWrapper):
+    while isinstance(store, BaseWrapper) and not isinstance(store, CompositeStore):
         store = store.inner
     name = name_of(type(store))
     return _SYSTEMS.get(name, name)

@@ -3,59 +3,29 @@
 from __future__ import annotations
 
 import functools
-import operator
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast, overload
 
-from ..capability import METHODS, NEEDED, Capability, is_store
+from ..capability import Capability
 from ..clock import TTL
 from ..description import Described, Description
 from ..entry import Entry
-from ..errors import ConfigurationError, SatchelError, UnsupportedOperationError
+from ..errors import SatchelError
 from ..has_collections import HasCollections
 from ..lifecycle import finish_and_close, leave
 from ..names import MAX_NAME_BYTES, check_items, check_limit, check_name, check_names, check_prefix, utf8_size
 from ..protocol import AsyncKeyValue, SupportsEverything
-from .call import LISTINGS, MISSING, NOT_GIVEN, stepped, surrounded
-from .seams import Seams, renamed
+from .bound import SHARED, Bound
+from .call import MISSING, NOT_GIVEN
+from .seams import renamed
 
 D = TypeVar("D")
 
-_NAMES = ("_ref", "_collection")
-_READ = (*_NAMES, "_decode")
-_WRITTEN = (*_NAMES, "_encode", "_ttl")
-_LISTED = (*_NAMES, "_unref", "_uncollection", "_shares_collections")
-_SHARED = ("_shares_collections", "_shares_store")
-_SEAMS: dict[str, tuple[str, ...]] = {
-    "get": _READ,
-    "get_entry": _READ,
-    "exists": _NAMES,
-    "put": _WRITTEN,
-    "delete": _NAMES,
-    "get_many": _READ,
-    "get_entries": _READ,
-    "put_many": _WRITTEN,
-    "delete_many": _NAMES,
-    "ping": (),
-    "put_if_absent": _WRITTEN,
-    "compare_and_put": _WRITTEN,
-    "compare_and_delete": _NAMES,
-    "touch": (*_NAMES, "_ttl"),
-    "keys": _LISTED,
-    "collections": _LISTED,
-    "destroy_collection": _LISTED,
-    "destroy": _SHARED,
-    "cull": (),
-}
-"""The verbs, and the seams that each goes through."""
-
-_KNOWN = functools.reduce(operator.or_, METHODS)
-_NEEDED_TO_DESTROY = Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLECTION
 _PAGE = 500
 
 
-class BaseWrapper(HasCollections, Seams, Described):
+class BaseWrapper(HasCollections, Bound, Described):
     """Is a store around an inner store, and the base of all wrappers.
 
     A subclass overrides the seams that it is about (`Seams` says what each does); every verb goes through them. They
@@ -84,28 +54,12 @@ class BaseWrapper(HasCollections, Seams, Described):
         self._need_store(inner)
         self.inner = inner
         self._inner = cast("SupportsEverything", inner)
-        self._dropped = drops | ~_KNOWN
-        if self._overrides("_ref") and not self._overrides("_unref"):
-            self._dropped |= Capability.ENUMERATE_KEYS
-        lists = self._overrides("_uncollection") or type(self).collections is not BaseWrapper.collections
-        if self._overrides("_collection") and not lists:
-            self._dropped |= Capability.ENUMERATE_COLLECTIONS
         self._limit = self.max_key_bytes
         self._encodes, self._decodes = self._overrides("_encode"), self._overrides("_decode")
-        self._bind()
+        self._bind(BaseWrapper, drops)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.inner!r})"
-
-    @property
-    def capabilities(self) -> Capability:
-        """What this store can do beyond the core: what the inner one can, but for what the wrapper breaks."""
-        have = self.inner.capabilities & ~self._dropped
-        if self._shares_collections and Capability.ENUMERATE_KEYS not in have:
-            have &= ~(Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLECTION)
-        if self._overrides(*_SHARED) and (_NEEDED_TO_DESTROY & ~have):
-            have &= ~Capability.DESTROY_STORE
-        return have
 
     @property
     def max_key_bytes(self) -> int:
@@ -243,7 +197,7 @@ class BaseWrapper(HasCollections, Seams, Described):
     async def destroy(self) -> bool:
         """Remove everything that this store wrote and nothing else, and say whether there was any entry."""
         self._need("destroy")
-        if not self._overrides(*_SHARED):
+        if not self._overrides(*SHARED):
             return await self._inner.destroy()
         names = [name async for name in BaseWrapper.collections(self)]
         return any([await BaseWrapper.destroy_collection(self, name) for name in names])
@@ -284,38 +238,6 @@ class BaseWrapper(HasCollections, Seams, Described):
                 page = []
         return removed + await delete_many(page) > 0
 
-    def _need_store(self, inner: object) -> None:
-        if not is_store(inner):
-            raise ConfigurationError(f"{type(self).__name__} goes around a store, got {type(inner).__name__}")
-
-    def _bind(self) -> None:
-        """Let each verb go no further than it must."""
-        for operation, seams in _SEAMS.items():
-            inherited = getattr(type(self), operation) is getattr(BaseWrapper, operation)
-            if not hasattr(self.inner, operation):
-                self.__dict__[operation] = self._refusal(operation)
-            elif inherited and not self._overrides(*seams):
-                self.__dict__[operation] = getattr(self.inner, operation)
-        if self._overrides("_around"):
-            for operation in _SEAMS.keys() - LISTINGS:
-                self.__dict__[operation] = surrounded(operation, getattr(self, operation), self._around)
-            if self._around_steps:
-                for operation in LISTINGS:
-                    self.__dict__[operation] = stepped(operation, getattr(self, operation), self._around)
-        for capability, operations in METHODS.items():
-            if capability in self._dropped:
-                self.__dict__.update({operation: self._refusal(operation) for operation in operations})
-
-    def _pass_through(self, *operations: str) -> None:
-        """Let verbs that this instance has no use for be the inner store's own."""
-        self.__dict__.update({operation: getattr(self.inner, operation) for operation in operations})
-
-    def _refusal(self, operation: str) -> Callable[..., Any]:
-        def refuse(*_: Any, **__: Any) -> Any:
-            raise self._unsupported(operation)
-
-        return refuse
-
     async def _read_many(
         self, operation: str, collection: str, keys: Iterable[str], decode: Callable[..., Awaitable[Any]]
     ) -> dict[str, Any]:
@@ -332,10 +254,3 @@ class BaseWrapper(HasCollections, Seams, Described):
         async for name in names:
             async for _ in BaseWrapper.keys(self, name, limit=1):
                 yield name
-
-    def _need(self, operation: str) -> None:
-        if NEEDED[operation] not in self.capabilities:
-            raise self._unsupported(operation)
-
-    def _unsupported(self, operation: str) -> UnsupportedOperationError:
-        return UnsupportedOperationError(f"{self!r} does not have {operation}; see its .capabilities")

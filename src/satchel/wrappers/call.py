@@ -95,11 +95,19 @@ class Call(msgspec.Struct):
         return Call(self.function, (collection, some), self.named)
 
 
-def surrounded(operation: str, method: Callable[..., Awaitable[Any]], around: Around) -> Callable[..., Awaitable[Any]]:
+def surrounded(
+    operation: str, method: Callable[..., Awaitable[Any]], around: Around, *, sees_absence: bool
+) -> Callable[..., Awaitable[Any]]:
     """Return a method that goes through `_around`.
 
-    A `get` is asked to give `MISSING` for an absent entry. The keys and items of a batch are checked and made a list
-    or a dict first, so that they can be looked at and the call can be made again.
+    The keys and items of a batch are checked and made a list or a dict first, so that they can be looked at and the
+    call can be made again.
+
+    Args:
+        operation: The verb.
+        method: What carries it out.
+        around: What it goes through.
+        sees_absence: Ask a `get` to give `MISSING` for an absent entry.
     """
 
     def call(*arguments: Any, **named: Any) -> Awaitable[Any]:
@@ -109,6 +117,9 @@ def surrounded(operation: str, method: Callable[..., Awaitable[Any]], around: Ar
         found = await around(operation, Call(method, (collection, key, MISSING), _NOTHING))
         return default if found is MISSING else found
 
+    def put(collection: str, key: str, value: object, *, ttl: TTL | None = None) -> Awaitable[Any]:
+        return around(operation, Call(method, (collection, key, value), _NOTHING if ttl is None else {"ttl": ttl}))
+
     async def batch(collection: str, keys: Any) -> Any:
         return await around(operation, Call(method, (collection, check_names(keys)), {}))
 
@@ -116,7 +127,8 @@ def surrounded(operation: str, method: Callable[..., Awaitable[Any]], around: Ar
         return await around(operation, Call(method, (collection, dict(check_items(items))), {"ttl": ttl}))
 
     methods: dict[str, Callable[..., Awaitable[Any]]]
-    methods = {"get": get, "get_many": batch, "get_entries": batch, "delete_many": batch, "put_many": put_many}
+    methods = {"get": get if sees_absence else call, "put": put, "put_many": put_many}
+    methods |= dict.fromkeys(("get_many", "get_entries", "delete_many"), batch)
     return methods.get(operation, call)
 
 

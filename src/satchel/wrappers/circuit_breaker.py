@@ -44,6 +44,7 @@ class CircuitBreakerWrapper(BaseWrapper):
     """
 
     _around_steps: ClassVar[bool] = True
+    _around_sees_absence: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -54,6 +54,7 @@ class RetryWrapper(BaseWrapper):
     """
 
     _around_steps: ClassVar[bool] = True
+    _around_sees_absence: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -51,6 +51,8 @@ class Seams(ChecksNames):
     """The inner store also holds collections that are not this wrapper's: it is destroyed collection by collection."""
     _around_steps: ClassVar[bool] = False
     """Each step of a listing goes through `_around` as a call of its own; its `function` is a `Steps`."""
+    _around_sees_absence: ClassVar[bool] = True
+    """The outcome of a `get` of an absent entry is `MISSING`; otherwise its caller's default, which costs less."""
 
     def _ref(self, collection: str, key: str) -> Ref:
         """Return the inner store's names for an entry. The first must be `_collection(collection)`."""
@@ -102,7 +104,7 @@ class Seams(ChecksNames):
     async def _around(self, operation: str, call: Call) -> Any:
         """Carry out a call by `await call()`, once or several times or not at all, and return its outcome.
 
-        The outcome of a `get` of an absent entry is `MISSING`.
+        The outcome of a `get` of an absent entry is `MISSING`, where `_around_sees_absence` is set.
         """
         return await call()
 

@@ -26,6 +26,7 @@ class TimeoutWrapper(BaseWrapper):
     """
 
     _around_steps: ClassVar[bool] = True
+    _around_sees_absence: ClassVar[bool] = False
 
     def __init__(self, inner: AsyncKeyValue, *, seconds: float) -> None:
         check_seconds("seconds", seconds)
