@@ -11,7 +11,7 @@ from ..base import UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
 from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..envelope import Record
-from ..errors import SatchelError, StoreUnavailableError
+from ..errors import SatchelError
 from ..names import Ref
 from ..network import DEFAULT_TIMEOUT, apart, check_one_way
 from ..registry import missing_extra
@@ -19,34 +19,15 @@ from ..sending import translated
 
 try:
     from aiobotocore.client import AioBaseClient  # type: ignore[import-untyped]  # it has no types
-    from botocore.exceptions import ClientError, ConnectionClosedError  # type: ignore[import-untyped]  # it has no types
+    from botocore.exceptions import ClientError  # type: ignore[import-untyped]  # it has no types
 except ModuleNotFoundError as error:
     raise missing_extra("DynamoDBStore", "dynamodb", error) from error
 
 from ._dynamodb_client import OwnClient, check_client_options, check_table_options
-from ._dynamodb_errors import CONDITION_FAILED, THROTTLED, code_of, translate, was_sent_before
-from ._dynamodb_expressions import (
-    if_expired,
-    if_there,
-    if_version,
-    new_deadline,
-    query_all,
-    query_living,
-    scan_all,
-    scan_expired,
-    scan_living,
-)
-from ._dynamodb_items import (
-    MAX_ITEM_BYTES,
-    Item,
-    hidden_names,
-    item_of,
-    key_of,
-    lives,
-    name_in,
-    outcome_of,
-    place_of,
-)
+from ._dynamodb_errors import THROTTLED, code_of, translate
+from ._dynamodb_expressions import if_expired, query_all, query_living, scan_all, scan_expired, scan_living
+from ._dynamodb_items import MAX_ITEM_BYTES, Item, hidden_names, item_of, key_of, lives, name_in, place_of
+from ._dynamodb_requests import Requests
 from ._dynamodb_scan import MAX_CHANGES, Method, Scanner
 from ._dynamodb_table import Table
 
@@ -130,30 +111,7 @@ class DynamoDBStore(BaseStore):
         return f"DynamoDBStore({self._table_name!r})"
 
     async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
-        try:
-            if len(refs) == 1:
-                return [outcome_of(await self._read_item(refs[0]))]
-            return await self._read_batch([key_of(ref) for ref in refs])
-        except ClientError as error:
-            return _handed_back(error, len(refs))
-        except ConnectionClosedError:  # a kept connection had ended, which shows only when it is used
-            return [UNPROCESSED] * len(refs)
-
-    async def _read_item(self, ref: Ref, *, consistent: bool | None = None) -> Item | None:
-        certain = self._consistent if consistent is None else consistent
-        request = self._client.get_item(TableName=self._table_name, Key=key_of(ref), ConsistentRead=certain)
-        item: Item | None = (await apart(request)).get("Item")
-        return item
-
-    async def _read_batch(self, keys: list[Item]) -> Sequence[Outcome]:
-        wanted = {self._table_name: {"Keys": keys, "ConsistentRead": self._consistent}}
-        answer = await apart(self._client.batch_get_item(RequestItems=wanted))
-        outcomes: dict[tuple[str, str], Outcome] = {}
-        for found in answer["Responses"].values():
-            outcomes.update((place_of(item), outcome_of(item)) for item in found)
-        for left in answer.get("UnprocessedKeys", {}).values():
-            outcomes.update((place_of(key), UNPROCESSED) for key in left["Keys"])
-        return [outcomes.get(place_of(key)) for key in keys]
+        return await self._requests.read([key_of(ref) for ref in refs])
 
     async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
         outcomes: list[Wrote] = [None] * len(records)
@@ -163,72 +121,20 @@ class DynamoDBStore(BaseStore):
                 items[index] = item_of(ref, record)
             except SatchelError as error:
                 outcomes[index] = error
-        again = await self._write_items(list(items.values()))
+        again = await self._requests.write(list(items.values()))
         return [UNPROCESSED if i in items and place_of(items[i]) in again else outcomes[i] for i in range(len(records))]
 
-    async def _write_items(self, items: list[Item]) -> set[tuple[str, str]]:
-        """Write items; return the places of those that DynamoDB handed back."""
-        try:
-            if len(items) == 1:
-                await self._client.put_item(TableName=self._table_name, Item=items[0])
-            elif items:
-                requests = [{"PutRequest": {"Item": item}} for item in items]
-                answer = await self._client.batch_write_item(RequestItems={self._table_name: requests})
-                left = answer.get("UnprocessedItems", {}).values()
-                return {place_of(request["PutRequest"]["Item"]) for requests in left for request in requests}
-        except ClientError as error:
-            if code_of(error) not in THROTTLED:
-                raise
-            return {place_of(item) for item in items}
-        return set()
-
     async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
-        return await self._each("delete", [partial(self._delete_one, ref, now) for ref in refs])
-
-    async def _delete_one(self, ref: Ref, now: float) -> bool:
-        old: Item = {}
-
-        async def delete(**request: Any) -> None:
-            old.update((await self._client.delete_item(**request, ReturnValues="ALL_OLD"))["Attributes"])
-
-        # Without the condition DynamoDB Local gives one item to several who delete it at once.
-        return await self._change_if(delete, {"Key": key_of(ref), **if_there()}) and lives(old, now)
+        return await self._each("delete", [partial(self._requests.delete, ref, now) for ref in refs])
 
     async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
-        return await self._each("put_if", [partial(self._put_one_if, *item, now) for item in items])
-
-    async def _put_one_if(self, ref: Ref, record: Record, version: Condition, now: float) -> bool:
-        request = {"Item": item_of(ref, record), **if_version(version, now)}
-        try:
-            return await self._change_if(self._client.put_item, request)
-        except StoreUnavailableError:
-            # The condition did not hold when the client sent it again: it may have met its own first sending.
-            found = await self._read_item(ref, consistent=True)
-            if found is None or found.get("version") != {"S": record.version}:
-                raise
-            return True
+        return await self._each("put_if", [partial(self._requests.put_if, *item, now) for item in items])
 
     async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
-        requests = [{"Key": key_of(ref), **if_version(version, now)} for ref, version in items]
-        return await self._each(
-            "delete_if", [partial(self._change_if, self._client.delete_item, it) for it in requests]
-        )
+        return await self._each("delete_if", [partial(self._requests.delete_if, *item, now) for item in items])
 
     async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
-        requests = [{"Key": key_of(ref), **new_deadline(deadline, now)} for ref, deadline in items]
-        return await self._each("touch", [partial(self._change_if, self._client.update_item, it) for it in requests])
-
-    async def _change_if(self, method: Method, request: dict[str, Any]) -> bool:
-        """Make a change with a condition, and say whether it held."""
-        try:
-            await method(TableName=self._table_name, **request)
-        except ClientError as error:
-            if code_of(error) != CONDITION_FAILED:
-                raise
-            if was_sent_before(error.response):
-                raise self._in_doubt() from error
-            return False
-        return True
+        return await self._each("touch", [partial(self._requests.touch, *item, now) for item in items])
 
     async def _each(self, operation: str, changes: Sequence[Change]) -> Sequence[Done]:
         """Make requests for one item each; the failure of one is its own."""
@@ -242,13 +148,6 @@ class DynamoDBStore(BaseStore):
                     return UNPROCESSED if throttled else translated(self, error, operation)
 
         return await asyncio.gather(*map(outcome, changes))
-
-    def _in_doubt(self) -> StoreUnavailableError:
-        return StoreUnavailableError(
-            f"the client of {self!r} sent a request again by itself, so that it is not known what the first sending "
-            'did; make the client with retries={"total_max_attempts": 1}',
-            retryable=False,
-        )
 
     # Going through the table.
 
@@ -285,7 +184,7 @@ class DynamoDBStore(BaseStore):
         return culled
 
     async def _ping(self) -> None:
-        await self._read_item(("ping", "ping"))
+        await self._requests.read_item(key_of(("ping", "ping")))
 
     # Opening and closing.
 
@@ -296,6 +195,7 @@ class DynamoDBStore(BaseStore):
         else:
             self._client = self._given_client
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._requests = Requests(self._client, self._table_name, repr(self), consistent=self._consistent)
         self._scanner = Scanner(self._client, self._table_name, self._ask)
         try:
             table = Table(self._client, self._table_name, self._ask)
@@ -330,10 +230,3 @@ class DynamoDBStore(BaseStore):
 
     def _hidden_names(self, ref: Ref) -> Ref | None:
         return hidden_names(ref)
-
-
-def _handed_back(error: ClientError, count: int) -> Sequence[Outcome]:
-    """Return the outcomes of a request that was throttled; any other error is raised again."""
-    if code_of(error) not in THROTTLED:
-        raise error
-    return [UNPROCESSED] * count

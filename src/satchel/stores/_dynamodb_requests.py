@@ -1,0 +1,131 @@
+"""Requests to DynamoDB for items by their keys, and what its answers mean. Going through a table is elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from botocore.exceptions import ClientError, ConnectionClosedError  # type: ignore[import-untyped]  # it has no types
+
+from ..envelope import Record
+from ..errors import StoreUnavailableError
+from ..hooks import UNPROCESSED, Condition, Outcome
+from ..names import Ref
+from ..network import apart
+from ._dynamodb_errors import CONDITION_FAILED, THROTTLED, code_of, was_sent_before
+from ._dynamodb_expressions import if_there, if_version, new_deadline
+from ._dynamodb_items import Item, item_of, key_of, lives, outcome_of, place_of
+from ._dynamodb_scan import Method
+
+
+class Requests:
+    """Makes requests for items of one table.
+
+    Args:
+        client: The driver's.
+        table_name: The name of the table.
+        store: How messages call the store.
+        consistent: Reads see every write acknowledged before.
+    """
+
+    def __init__(self, client: Any, table_name: str, store: str, *, consistent: bool) -> None:
+        self._client = client
+        self._table_name = table_name
+        self._store = store
+        self._consistent = consistent
+
+    async def read(self, keys: list[Item]) -> Sequence[Outcome]:
+        """Return what is under each key, and which of them DynamoDB handed back."""
+        try:
+            if len(keys) == 1:
+                return [outcome_of(await self.read_item(keys[0]))]
+            return await self._read_batch(keys)
+        except ClientError as error:
+            if code_of(error) not in THROTTLED:
+                raise
+        except ConnectionClosedError:  # a kept connection had ended, which shows only when it is used
+            pass
+        return [UNPROCESSED] * len(keys)
+
+    async def read_item(self, key: Item, *, consistent: bool | None = None) -> Item | None:
+        """Return the item under a key."""
+        certain = self._consistent if consistent is None else consistent
+        request = self._client.get_item(TableName=self._table_name, Key=key, ConsistentRead=certain)
+        item: Item | None = (await apart(request)).get("Item")
+        return item
+
+    async def _read_batch(self, keys: list[Item]) -> Sequence[Outcome]:
+        wanted = {self._table_name: {"Keys": keys, "ConsistentRead": self._consistent}}
+        answer = await apart(self._client.batch_get_item(RequestItems=wanted))
+        outcomes: dict[tuple[str, str], Outcome] = {}
+        for found in answer["Responses"].values():
+            outcomes.update((place_of(item), outcome_of(item)) for item in found)
+        for left in answer.get("UnprocessedKeys", {}).values():
+            outcomes.update((place_of(key), UNPROCESSED) for key in left["Keys"])
+        return [outcomes.get(place_of(key)) for key in keys]
+
+    async def write(self, items: list[Item]) -> set[tuple[str, str]]:
+        """Write items; return the places of those that DynamoDB handed back."""
+        try:
+            if len(items) == 1:
+                await self._client.put_item(TableName=self._table_name, Item=items[0])
+            elif items:
+                requests = [{"PutRequest": {"Item": item}} for item in items]
+                answer = await self._client.batch_write_item(RequestItems={self._table_name: requests})
+                left = answer.get("UnprocessedItems", {}).values()
+                return {place_of(request["PutRequest"]["Item"]) for requests in left for request in requests}
+        except ClientError as error:
+            if code_of(error) not in THROTTLED:
+                raise
+            return {place_of(item) for item in items}
+        return set()
+
+    # Changes with a condition: each says whether it held.
+
+    async def delete(self, ref: Ref, now: float) -> bool:
+        """Remove an entry, and say whether it lived."""
+        old: Item = {}
+
+        async def delete(**request: Any) -> None:
+            old.update((await self._client.delete_item(**request, ReturnValues="ALL_OLD"))["Attributes"])
+
+        # Without the condition DynamoDB Local gives one item to several who delete it at once.
+        return await self._change_if(delete, {"Key": key_of(ref), **if_there()}) and lives(old, now)
+
+    async def put_if(self, ref: Ref, record: Record, version: Condition, now: float) -> bool:
+        """Write an entry where there is none, or one that has the version."""
+        request = {"Item": item_of(ref, record), **if_version(version, now)}
+        try:
+            return await self._change_if(self._client.put_item, request)
+        except StoreUnavailableError:
+            # The condition did not hold when the client sent it again: it may have met its own first sending.
+            found = await self.read_item(key_of(ref), consistent=True)
+            if found is None or found.get("version") != {"S": record.version}:
+                raise
+            return True
+
+    async def delete_if(self, ref: Ref, version: str, now: float) -> bool:
+        """Remove an entry that has the version."""
+        return await self._change_if(self._client.delete_item, {"Key": key_of(ref), **if_version(version, now)})
+
+    async def touch(self, ref: Ref, deadline: float, now: float) -> bool:
+        """Give an entry that lives another deadline."""
+        return await self._change_if(self._client.update_item, {"Key": key_of(ref), **new_deadline(deadline, now)})
+
+    async def _change_if(self, method: Method, request: dict[str, Any]) -> bool:
+        try:
+            await method(TableName=self._table_name, **request)
+        except ClientError as error:
+            if code_of(error) != CONDITION_FAILED:
+                raise
+            if was_sent_before(error.response):
+                raise self._in_doubt() from error
+            return False
+        return True
+
+    def _in_doubt(self) -> StoreUnavailableError:
+        return StoreUnavailableError(
+            f"the client of {self._store} sent a request again by itself, so that it is not known what the first "
+            'sending did; make the client with retries={"total_max_attempts": 1}',
+            retryable=False,
+        )
