@@ -18,10 +18,17 @@ from tests.stores.postgresql_tables import table_for, until
 
 pytestmark = pytest.mark.server("postgresql")
 
+KINDS = ["postgresql", pytest.param("pgbouncer", marks=pytest.mark.server("pgbouncer"))]
+
 
 @pytest.fixture
-async def admin() -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(server_url("postgresql"), ssl=False)
+def kind() -> str:
+    return "postgresql"
+
+
+@pytest.fixture
+async def admin(kind: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(server_url(kind), ssl=False, statement_cache_size=0)
     yield connection
     await connection.close()
 
@@ -30,8 +37,8 @@ def url_through(proxy: FaultyProxy) -> str:
     return f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres"
 
 
-def port_of_server() -> int:
-    return int(server_url("postgresql").rpartition(":")[2].partition("/")[0])
+def port_of_server(name: str = "postgresql") -> int:
+    return int(server_url(name).rpartition(":")[2].partition("/")[0])
 
 
 async def processes_at_work(admin: asyncpg.Connection, table: str) -> int:
@@ -42,7 +49,7 @@ async def processes_at_work(admin: asyncpg.Connection, table: str) -> int:
     return count
 
 
-@pytest.mark.parametrize("kind", ["postgresql", pytest.param("pgbouncer", marks=pytest.mark.server("pgbouncer"))])
+@pytest.mark.parametrize("kind", KINDS)
 async def test_what_was_acknowledged_outlives_a_killed_server(kind: str) -> None:
     acknowledged: dict[str, int] = {}
     failures: list[SatchelError] = []
@@ -96,15 +103,15 @@ async def test_a_put_that_timed_out_never_lands_later(admin: asyncpg.Connection,
         assert await store.get("c", "k") == "new"
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("with_a_pool", [False, True])
 async def test_a_cut_off_write_does_not_undo_a_later_delete(
-    admin: asyncpg.Connection, tmp_path: Path, with_a_pool: bool
+    kind: str, admin: asyncpg.Connection, tmp_path: Path, with_a_pool: bool
 ) -> None:
     table = table_for(tmp_path)
-    async with FaultyProxy(port_of_server()) as proxy:
-        pool = (
-            await asyncpg.create_pool(url_through(proxy), ssl=False, password="-", min_size=0) if with_a_pool else None
-        )
+    async with FaultyProxy(port_of_server(kind)) as proxy:
+        how = {"ssl": False, "password": "-", "min_size": 0, "statement_cache_size": 0}
+        pool = await asyncpg.create_pool(url_through(proxy), **how) if with_a_pool else None
         url = None if with_a_pool else url_through(proxy)
         async with PostgreSQLStore(pool, url=url, table_name=table) as store:
             await store.put_many("c", {"a": "old", "b": "old"})

@@ -2,7 +2,8 @@
 
 A write that timed out must not be carried out after a later one. So a statement that ended in an error is followed up:
 asyncpg asks the server to stop it, and the connection's next answer shows that it has ended. Where that answer does not
-come, the server's process is ended before the next write. Behind a pooler it is not known which one that is.
+come, the server's process is ended before the next write. Behind a pooler nobody says which one that is: there it is
+found by a mark that the statement begins with.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Connections:
     def __init__(self, pool: Pool | asyncpg.Pool, *, is_pooled: bool) -> None:
         self._pool = pool
         self._is_pooled = is_pooled
-        self._cut_off: set[int] = set()
+        self._cut_off: set[str] = set()
+        self._marks: list[str] = []
 
     @classmethod
     async def open(cls, url: str, table: Table, size: int) -> Connections:
@@ -72,7 +74,17 @@ class Connections:
         """Run a statement that writes, once none that was cut off can still be under way; return its rows."""
         if self._cut_off:
             await self._end_what_was_cut_off()
-        return await self._run(lambda connection: connection.fetch(statement, *arguments), writes=True)
+        if not self._is_pooled:
+            return await self._run(lambda connection: connection.fetch(statement, *arguments), _process)
+        # No two statements under way have the same mark; those that ended leave theirs, so that texts stay the same.
+        mark = self._marks.pop() if self._marks else secrets.token_hex(8)
+        try:
+            return await self._run(
+                lambda connection: connection.fetch(f"/*{mark}*/{statement}", *arguments), lambda _: mark
+            )
+        finally:
+            if mark not in self._cut_off:
+                self._marks.append(mark)
 
     async def execute(self, statements: str) -> None:
         """Run statements without arguments as one transaction."""
@@ -83,18 +95,19 @@ class Connections:
         if isinstance(self._pool, Pool):
             await self._pool.close()
 
-    async def _run(self, work: Callable[[Any], Awaitable[T]], *, writes: bool = False) -> T:
+    async def _run(self, work: Callable[[Any], Awaitable[T]], trace: Callable[[Any], str] | None = None) -> T:
+        """Run a statement; by a trace it can be found at the server when it has been cut off."""
         connection = await self._pool.acquire()
-        process = connection.get_server_pid() if writes and not self._is_pooled else None
+        found_by = None if trace is None else trace(connection)
         try:
             result = await work(connection)
         except BaseException:
-            await self._follow_up(connection, process)
+            await self._follow_up(connection, found_by)
             raise
         await self._pool.release(connection)
         return result
 
-    async def _follow_up(self, connection: Any, process: int | None) -> None:
+    async def _follow_up(self, connection: Any, found_by: str | None) -> None:
         answered = False
         try:
             await connection.execute("SELECT 1", timeout=GRACE)
@@ -103,20 +116,24 @@ class Connections:
             pass  # what was to be found out: it does not answer
         finally:
             if not answered:
-                if process is not None:
-                    self._cut_off.add(process)
+                if found_by is not None:
+                    self._cut_off.add(found_by)
                 with suppress(asyncpg.InterfaceError):  # asyncpg's pool has parted with it already
                     connection.terminate()
             await self._pool.release(connection)
 
     async def _end_what_was_cut_off(self) -> None:
-        processes = list(self._cut_off)
-        ended = await self.fetch(TERMINATE, [str(process) for process in processes], _ENDS_WITHIN)
+        found_by = list(self._cut_off)
+        ended = await self.fetch(TERMINATE, found_by, _ENDS_WITHIN)
         if not all(row[0] for row in ended):
             raise StoreUnavailableError(
                 "the server is still at work on a write that was cut off, and does not end it; try again later"
             )
-        self._cut_off.difference_update(processes)
+        self._cut_off.difference_update(found_by)
+
+
+def _process(connection: Any) -> str:
+    return str(connection.get_server_pid())
 
 
 async def _probe(connection: Any, table: Table) -> tuple[bool, bool]:

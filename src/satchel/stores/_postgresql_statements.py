@@ -37,9 +37,11 @@ PROBE = """
 
 TERMINATE = """
     SELECT pg_terminate_backend(pid, $2::bigint) FROM pg_stat_activity
-    WHERE pid = ANY($1::text[]::integer[]) AND usename = session_user AND pid <> pg_backend_pid()
+    WHERE (pid::text = ANY($1::text[]) OR (state = 'active' AND substr(query, 3, 16) = ANY($1::text[])))
+        AND usename = session_user AND pid <> pg_backend_pid()
 """
-"""Ends processes of the server, and waits so many milliseconds until they have ended."""
+"""Ends processes of the server, those with a number and those at work on a statement with a mark in front, and waits so
+many milliseconds until they have ended."""
 
 
 _REF = {"collection": "bytea", "key": "bytea"}
