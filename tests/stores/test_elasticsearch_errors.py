@@ -81,10 +81,14 @@ async def test_a_value_past_the_limit_is_refused_before_it_is_sent():
             await store.put("c", "k", bytes(32 * 1024 * 1024 + 1))
 
 
-async def test_changes_are_posted_so_that_no_layer_sends_them_twice():
-    async with standing_in(NO_INDEX, bulk(item(201))) as server, ElasticsearchStore(server.url) as store:
+@pytest.mark.parametrize(("seconds", "said"), [(None, ""), (2.5, "&timeout=2500ms")])
+async def test_changes_are_posted_so_that_no_layer_sends_them_twice_or_waits_longer_than_asked(seconds, said):
+    async with (
+        standing_in(NO_INDEX, bulk(item(201))) as server,
+        ElasticsearchStore(server.url, timeout=seconds) as store,
+    ):
         await store.put("c", "k", 1)
-        assert server.requests[-1].startswith("POST /satchel/_bulk?require_alias=true ")
+        assert server.requests[-1].startswith(f"POST /satchel/_bulk?require_alias=true{said} ")
 
 
 async def test_a_server_of_another_product_is_refused():

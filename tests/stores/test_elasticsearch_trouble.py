@@ -7,11 +7,12 @@ from urllib.parse import urlsplit
 import pytest
 from elasticsearch import AsyncElasticsearch
 
-from satchel import StoreError, StoreTimeoutError, StoreUnavailableError
+from satchel import BatchError, StoreError, StoreTimeoutError, StoreUnavailableError
 from tests.patience import impatient
 from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
 from tests.stores.elasticsearch_indices import indices_go, looking, make_store, new_prefix  # noqa: F401  # fixtures
+from tests.stores.late import LateProxy
 
 pytestmark = [pytest.mark.server("elasticsearch"), pytest.mark.filterwarnings("ignore:Sending a large body")]
 
@@ -70,6 +71,36 @@ async def test_emulated_a_silent_server_is_given_up_in_time_and_used_again(proxy
         proxy.silent = False
         await store.put("c", "k", "after")
         assert await store.get("c", "k") == "after"
+
+
+async def test_emulated_a_put_that_arrives_late_does_not_replace_a_later_one(prefix):
+    async with (
+        LateProxy(urlsplit(server_url("elasticsearch")).port) as proxy,
+        make_store(prefix, f"elasticsearch://127.0.0.1:{proxy.port}", timeout=10) as store,
+    ):
+        await store.put_many("c", {"a": "old", "b": "old"})
+        proxy.holding = True
+        with impatient(store), pytest.raises(BatchError):
+            await store.put_many("c", {"a": "late", "b": "late"})
+        proxy.holding = False
+        await store.put("c", "a", "new")
+        assert b" 200 OK" in await proxy.deliver()
+        assert await store.get_many("c", ["a", "b"]) == {"a": "new", "b": "late"}
+
+
+async def test_emulated_a_put_takes_effect_after_that_of_a_host_whose_clock_is_ahead(prefix, client):
+    async with make_store(prefix) as store:
+        await store.put_many("c", {"a": 0, "b": 0})
+        document = (await client.get(index=prefix, id="c:a"))["_source"]
+        tomorrow = int((time.time() + 86400) * 1_000_000)
+        await client.index(index=prefix, id="c:a", document=document, version=tomorrow, version_type="external")
+        for number in range(1, 4):
+            await store.put_many("c", {"a": number, "b": number})
+            assert await store.get_many("c", ["a", "b"]) == {"a": number, "b": number}
+            assert await store.touch("c", "a", ttl=60) is True
+        assert await store.delete("c", "a") is True
+        await store.put("c", "a", "again")
+        assert await store.get("c", "a") == "again"
 
 
 async def test_emulated_cancelled_calls_leave_no_answer_to_others(store, proxy):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import time
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
@@ -12,7 +13,7 @@ from ..envelope import Record
 from ..errors import SatchelError
 from ..hooks import UNPROCESSED, Unprocessed
 from ..names import Ref
-from ._elasticsearch_documents import deadline_only, document, document_id, is_searchable
+from ._elasticsearch_documents import Guard, deadline_only, document, document_id, is_searchable
 from ._elasticsearch_errors import MISSING_INDEX, failure
 
 _REJECTED = "es_rejected_execution_exception"
@@ -47,7 +48,7 @@ class Action(msgspec.Struct):
 
     kind: str
     ref: Ref
-    guard: dict[str, int] = {}
+    guard: Guard = {}
     record: Record | None = None
     deadline: float = 0
 
@@ -58,6 +59,21 @@ class Action(msgspec.Struct):
             yield document(self.ref, self.record, searchable=searchable and is_searchable(self.record))
         elif self.kind == "update":
             yield deadline_only(self.deadline)
+
+
+class _Overtaking:
+    """Makes guards that only the later one of two puts gets past, whenever they arrive."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def __call__(self) -> Guard:
+        self._last = max(self._last + 1, time.time_ns() // 1000)
+        return {"version": self._last, "version_type": "external"}
+
+
+unless_overtaken = _Overtaking()
+"""Returns the guard for the puts that are sent now: an earlier one that arrives after them is not carried out."""
 
 
 def lines_of(actions: Sequence[Action], searchable: bool) -> list[bytes]:

@@ -48,6 +48,10 @@ _LARGEST_OBJECT = 16 * 1024  # Lucene takes terms of 32,766 bytes: a name's path
 _encode = msgspec.json.Encoder().encode
 
 
+Guard = dict[str, int | str]
+"""What a document must be for a change to be carried out: the one that was looked at, or of a lower `_version`."""
+
+
 class Document(msgspec.Struct):
     """Is an entry as Elasticsearch holds it."""
 
@@ -71,7 +75,7 @@ class State(msgspec.Struct):
         deadline: The deadline of the entry.
     """
 
-    guard: dict[str, int]
+    guard: Guard
     version: str | None
     deadline: float
 

@@ -40,14 +40,18 @@ class Index:
     Args:
         client: Talks to the server.
         name: The name of the alias; the index behind it has a number after it.
+        timeout: Seconds for one request; None for no end.
     """
 
-    def __init__(self, client: AsyncElasticsearch, name: str) -> None:
+    def __init__(self, client: AsyncElasticsearch, name: str, timeout: float | None) -> None:
         self._client = client
         # A change that was sent a second time could be told that it was not done.
         self._changing = client.options(max_retries=0)
         self._name = name
         self._first = f"{name}-000001"
+        # The server is not to wait for a shard, by default a minute, after the caller has given up.
+        waiting = {} if timeout is None else {"timeout": f"{max(1, int(timeout * 1000))}ms"}
+        self._writing = {"require_alias": "true"} | waiting
         self.closed = False
 
     async def check(self) -> None:
@@ -232,7 +236,7 @@ class Index:
         # Not the client's own bulk(): it makes a PUT of it, which aiohttp sends anew when its connection was lost.
         answer = await apart(
             self._changing.perform_request(
-                "POST", f"/{self._name}/_bulk", params={"require_alias": "true"}, headers=_HEADERS, body=lines
+                "POST", f"/{self._name}/_bulk", params=self._writing, headers=_HEADERS, body=lines
             )
         )
         return [

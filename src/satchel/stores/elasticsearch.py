@@ -23,7 +23,7 @@ from ..errors import ConfigurationError, ConflictError, IntegrityError, SatchelE
 from ..names import Ref
 from ..network import DEFAULT_TIMEOUT, check_one_way
 from ..threads import in_worker
-from ._elasticsearch_actions import CHANGED, Action
+from ._elasticsearch_actions import CHANGED, Action, unless_overtaken
 from ._elasticsearch_client import client_options, connected
 from ._elasticsearch_documents import NOT_OURS, State, record_of, state_of
 from ._elasticsearch_errors import translate
@@ -109,7 +109,13 @@ class ElasticsearchStore(BaseStore):
         return await in_worker(_outcomes, refs, found) if size >= LARGE else _outcomes(refs, found)
 
     async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
-        results = await self._index.carry_out([Action("index", ref, record=record) for ref, record in records])
+        guard = unless_overtaken()
+        results = await self._index.carry_out([Action("index", ref, guard, record) for ref, record in records])
+        passed_over = [n for n, result in enumerate(results) if result is CHANGED]
+        # Their callers wait, so they are not the late ones that the guard is for: another host's clock is ahead.
+        again = await self._index.carry_out([Action("index", records[n][0], record=records[n][1]) for n in passed_over])
+        for n, result in zip(passed_over, again, strict=True):
+            results[n] = result
         return [UNPROCESSED if result is CHANGED else result for result in results]
 
     async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
@@ -246,7 +252,7 @@ class ElasticsearchStore(BaseStore):
             client = await in_worker(connected, self._options | {"request_timeout": self._timeout})
             self._guard = close_at_end_of_loop(client.close)
             await anext(self._guard)
-        self._index = Index(client, self._prefix)
+        self._index = Index(client, self._prefix, self._timeout)
         try:
             await self._index.check()
         except BaseException:
