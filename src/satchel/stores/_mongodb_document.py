@@ -41,7 +41,11 @@ from ..envelope import Record
 from ..errors import IntegrityError
 from ..names import Ref
 
+Query = dict[str, Any]
+
 FORMAT = 1
+OURS: Query = {"satchel": {"$gte": 1}}
+"""What every entry matches, and no document of other programs."""
 LARGEST_DOCUMENT = 16 * 1024 * 1024
 """MongoDB's limit in bytes."""
 LARGEST_VALUE = LARGEST_DOCUMENT - 32 * 1024

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
-from functools import partial
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..base import BaseStore, Condition, Done, Outcome, Wrote
@@ -14,48 +12,46 @@ from ..codec import LARGE, Codec, JsonCodec
 from ..envelope import Record, new_version
 from ..errors import SatchelError
 from ..names import Ref
-from ..network import DEFAULT_TIMEOUT, apart, check_one_way
+from ..network import DEFAULT_TIMEOUT, check_one_way
 from ..registry import missing_extra
 from ..sending import translated
 from ..threads import Turns, in_worker
 
 try:
-    import pymongo
+    import pymongo  # noqa: F401  # whether it is there
 except ModuleNotFoundError as error:
     raise missing_extra("MongoDBStore", "mongodb", error) from error
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
-from pymongo.errors import BulkWriteError, PyMongoError, WriteError
+from pymongo.errors import PyMongoError
 from pymongo.read_preferences import ReadPreference
 
 from ._mongodb_client import DRIVER_OPTIONS, Client, check_client, check_names, check_url, connect
 from ._mongodb_document import (
     LARGEST_VALUE,
+    OURS,
+    Query,
     date_of,
     deadline_fields,
     document_id,
     is_version,
-    names_in,
     not_ours,
-    range_behind,
     range_of,
     read_document,
     write_document,
 )
-from ._mongodb_errors import Failure, Put, is_taken, outcomes_in, refusal, translate
+from ._mongodb_errors import Failure, Put, is_taken, refusal, translate
 from ._mongodb_index import has_index, make_index
+from ._mongodb_requests import Requests
+from ._mongodb_scan import Scanner
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorClient
 
 T = TypeVar("T")
-Query = dict[str, Any]
 
-_PAGE = 500
-_AT_ONCE = 16
 _TRIES = 3
 _RAW = CodecOptions(document_class=RawBSONDocument)
-_OURS: Query = {"satchel": {"$gte": 1}}
 
 
 class MongoDBStore(BaseStore):
@@ -107,6 +103,7 @@ class MongoDBStore(BaseStore):
         self._collection: Any = None
         self._indexed = False
         super().__init__(codec=codec, clock=clock, timeout=timeout)
+        self._requests = Requests(timeout)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._where!r})"
@@ -119,7 +116,8 @@ class MongoDBStore(BaseStore):
             self._collection = database.get_collection(
                 self._coll_name, codec_options=_RAW, read_preference=ReadPreference.PRIMARY
             )
-            with self._limit():
+            self._scanner = Scanner(self._collection, self.clock, self._requests.ask, self._in_time)
+            with self._requests.limit():
                 self._indexed = await has_index(database, self._coll_name)
         except BaseException:
             await self._close()
@@ -130,17 +128,19 @@ class MongoDBStore(BaseStore):
             await self._guard.aclose()
 
     async def _ping(self) -> None:
-        await self._ask(lambda: self._client.admin.command("ping"))
+        await self._requests.ask(lambda: self._client.admin.command("ping"))
 
     async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
         names = [document_id(ref) for ref in refs]
         documents: list[Any]
         if len(names) == 1:
-            found = await self._ask(lambda: self._collection.find_one({"_id": names[0]}))
+            found = await self._requests.ask(lambda: self._collection.find_one({"_id": names[0]}))
             documents = [] if found is None else [found]
         else:
             query = {"_id": {"$in": names}}
-            documents = await self._ask(lambda: self._collection.find(query, batch_size=len(names)).to_list(None))
+            documents = await self._requests.ask(
+                lambda: self._collection.find(query, batch_size=len(names)).to_list(None)
+            )
         outcomes: dict[Any, Outcome] = {}
         turns = Turns()
         for document in documents:
@@ -152,11 +152,11 @@ class MongoDBStore(BaseStore):
 
     async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
         # What is no entry is no match: then inserting fails, instead of replacing what another program put there.
-        writes = [({"_id": name, **_OURS}, document) for name, document in await self._documents(records)]
+        writes = [({"_id": name, **OURS}, document) for name, document in await self._documents(records)]
         outcomes: list[Wrote] = [None] * len(writes)
         left = list(range(len(writes)))
         for _ in range(_TRIES):  # inserting also fails when another process has just put the same new entry
-            done = await self._upsert([writes[index] for index in left])
+            done = await self._requests.upsert(self._collection, [writes[index] for index in left])
             for index, outcome in zip(left, done, strict=True):
                 outcomes[index] = None if isinstance(outcome, Put) else self._refusal(outcome)
             left = [index for index, outcome in zip(left, done, strict=True) if is_taken(outcome)]
@@ -167,16 +167,18 @@ class MongoDBStore(BaseStore):
     async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
         names = [document_id(ref) for ref in refs]
         # An expired entry is left to the TTL index; one whose deadline was damaged is there, and goes.
-        living = {**_OURS, "deadline": {"$not": {"$lte": now}}}
+        living = {**OURS, "deadline": {"$not": {"$lte": now}}}
         if len(names) == 1:
-            with self._limit():
+            with self._requests.limit():
                 return [bool((await self._collection.delete_one({"_id": names[0], **living})).deleted_count)]
         # The answer to a batch of deletions tells only how many there were. So each entry is replaced by an expired
         # one, which is no less atomic, and of which the answer tells where nothing was: there it was inserted.
         tomb = Record(b"null", JsonCodec.number, new_version(), now, 0.0).sealed()
         await self._make_index()
-        outcomes = await self._upsert([({"_id": name, **living}, write_document(name, tomb)) for name in names])
-        with suppress(PyMongoError), self._limit():  # what stays has expired, and the TTL index takes it away
+        outcomes = await self._requests.upsert(
+            self._collection, [({"_id": name, **living}, write_document(name, tomb)) for name in names]
+        )
+        with suppress(PyMongoError), self._requests.limit():  # what stays has expired, and the TTL index takes it away
             await self._collection.delete_many({"_id": {"$in": names}, "version": tomb.version})
         return [
             outcome is Put.REPLACED if isinstance(outcome, Put) else not is_taken(outcome) and self._refusal(outcome)
@@ -189,8 +191,10 @@ class MongoDBStore(BaseStore):
         outcomes: list[Done] = [False] * len(items)
         if new:
             # What lives is no match: then inserting fails.
-            expired = {**_OURS, "deadline": {"$lte": now}}
-            done = await self._upsert([({"_id": documents[at][0], **expired}, documents[at][1]) for at in new])
+            expired = {**OURS, "deadline": {"$lte": now}}
+            done = await self._requests.upsert(
+                self._collection, [({"_id": documents[at][0], **expired}, documents[at][1]) for at in new]
+            )
             for at, outcome in zip(new, done, strict=True):
                 outcomes[at] = isinstance(outcome, Put) or (not is_taken(outcome) and self._refusal(outcome))
 
@@ -220,60 +224,32 @@ class MongoDBStore(BaseStore):
             change: Query = {"$set": deadline_fields(deadline)}
             if deadline == NEVER:
                 change["$unset"] = {"expire_at": ""}
-            query = {"_id": document_id(ref), **_OURS, "deadline": {"$gt": now}}
+            query = {"_id": document_id(ref), **OURS, "deadline": {"$gt": now}}
             return bool((await self._collection.update_one(query, change)).matched_count)
 
         return await self._each(touch, items)
 
-    async def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
-        where = range_of(collection, prefix)
-        while True:
-            names = await self._names({"_id": where, **_OURS, "deadline": {"$gt": self.clock()}})
-            yield [names_in(name)[1] for name in names]
-            if len(names) < _PAGE:
-                return
-            where = {"$gt": names[-1], "$lt": where["$lt"]}
+    def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
+        return self._scanner.keys(collection, prefix)
 
-    async def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
-        where = {"$gte": ""}
-        while True:
-            names = await self._names({"_id": where, **_OURS, "deadline": {"$gt": self.clock()}})
-            page = list(dict.fromkeys([names_in(name)[0] for name in names]))
-            yield page
-            if len(names) < _PAGE:
-                return
-            where = range_behind(page[-1])  # past the rest of a collection that has more entries
+    def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
+        return self._scanner.collections()
 
     async def _destroy_collection(self, collection: str, now: float) -> bool:
-        return await self._empty({"_id": range_of(collection), **_OURS}, now)
+        return await self._scanner.empty({"_id": range_of(collection), **OURS}, now)
 
     async def _destroy(self, now: float) -> bool:
-        return await self._empty(_OURS, now)
+        return await self._scanner.empty(OURS, now)
 
     async def _cull(self, now: float) -> int:
-        return await self._remove({"expire_at": {"$lte": date_of(now)}, "deadline": {"$lte": now}, **_OURS})
+        return await self._scanner.remove({"expire_at": {"$lte": date_of(now)}, "deadline": {"$lte": now}, **OURS})
 
     def _translate(self, error: Exception) -> SatchelError | None:
         return translate(error, self._where)
 
-    def _limit(self) -> AbstractContextManager[object]:
-        """Let the driver and the server give up a little before the base does: then the driver can say why."""
-        if self._timeout is None:
-            return nullcontext()
-        return pymongo.timeout(self._timeout - min(1.0, self._timeout / 2))  # it looks at its clock every half second
-
-    async def _ask(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        """Call the driver in a task with an empty context: its connections keep the one that they last worked in."""
-
-        async def ask() -> Any:
-            with self._limit():
-                return await call()
-
-        return await apart(ask())
-
     async def _make_index(self) -> None:
         if not self._indexed:
-            with self._limit():
+            with self._requests.limit():
                 await make_index(self._collection)
             self._indexed = True
 
@@ -290,41 +266,14 @@ class MongoDBStore(BaseStore):
         await self._make_index()
         return documents
 
-    async def _upsert(self, writes: Sequence[tuple[Query, RawBSONDocument]]) -> Sequence[Put | Failure]:
-        """Replace what matches each query, or else insert; give for each what was done, or why it was not."""
-        try:
-            with self._limit():
-                if len(writes) == 1:
-                    result = await self._collection.replace_one(*writes[0], upsert=True)
-                    return [Put.REPLACED if result.upserted_id is None else Put.INSERTED]
-                requests: Any = [pymongo.ReplaceOne(query, document, upsert=True) for query, document in writes]
-                return outcomes_in(
-                    (await self._collection.bulk_write(requests, ordered=False)).bulk_api_result, len(writes)
-                )
-        except WriteError as error:
-            return [error.details or {"code": error.code}]
-        except BulkWriteError as error:
-            return outcomes_in(error.details, len(writes))
-
     def _refusal(self, failure: Failure) -> SatchelError:
         return not_ours() if is_taken(failure) else refusal(failure.get("code"), failure, self._where)
 
     def _with_version(self, name: str, version: Condition, now: float) -> Query:
-        return {"_id": name, **_OURS, "version": version, "deadline": {"$gt": now}}
+        return {"_id": name, **OURS, "version": version, "deadline": {"$gt": now}}
 
     async def _each(self, change: Callable[[T], Awaitable[bool]], items: Sequence[T]) -> list[Done]:
-        """Make single changes, a few at a time: what the server says of a batch does not tell one from another."""
-        turns = asyncio.Semaphore(_AT_ONCE)
-
-        async def one(item: T) -> bool:
-            async with turns:
-                return await change(item)
-
-        with self._limit():
-            if len(items) == 1:
-                return [await change(items[0])]
-            outcomes = await asyncio.gather(*map(one, items), return_exceptions=True)
-        return [self._done(outcome) for outcome in outcomes]
+        return [self._done(outcome) for outcome in await self._requests.each(change, items)]
 
     def _done(self, outcome: bool | BaseException) -> Done:
         if isinstance(outcome, Exception):
@@ -332,22 +281,3 @@ class MongoDBStore(BaseStore):
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
-
-    async def _names(self, query: Query) -> list[Any]:
-        order = {"sort": [("_id", 1)], "limit": _PAGE, "batch_size": _PAGE}
-        documents = await self._ask(lambda: self._collection.find(query, {"_id": 1}, **order).to_list(None))
-        return [document["_id"] for document in documents]
-
-    async def _empty(self, query: Query, now: float) -> bool:
-        lived = await self._remove({**query, "deadline": {"$gt": now}})
-        await self._remove(query)
-        return lived > 0
-
-    async def _remove(self, query: Query) -> int:
-        """Remove what matches, in pieces, each of which takes a bounded time."""
-        removed = 0
-        while names := await self._in_time(self._names(query)):
-            matching = {"$and": [{"_id": {"$in": names}}, query]}
-            done = await self._in_time(self._ask(partial(self._collection.delete_many, matching)))
-            removed += done.deleted_count
-        return removed
