@@ -104,6 +104,33 @@ async def test_a_server_that_is_overloaded_can_be_asked_again() -> None:
         assert caught.value.retryable
 
 
+@pytest.mark.parametrize(("status", "word"), [(503, "SlowDown"), (500, "InternalError")])
+async def test_a_put_that_a_server_refused_for_now_is_made_after_all(status: int, word: str) -> None:
+    asked: list[bytes] = []
+
+    def sometimes(head: str, body: bytes) -> tuple[int, bytes]:
+        asked.append(body)
+        return code(status, word)(head, body) if len(asked) < 3 else (200, b"")
+
+    async with scripted(sometimes) as url, open_store(url) as store:
+        await store.put("c", "k", "value")
+    assert len(asked) == 3
+    assert len(set(asked)) == 1
+
+
+async def test_a_put_of_which_a_gateway_knows_nothing_is_not_made_twice() -> None:
+    asked: list[str] = []
+
+    def gateway(head: str, body: bytes) -> tuple[int, bytes]:
+        asked.append(head)
+        return 504, b""
+
+    async with scripted(gateway) as url, open_store(url) as store:
+        with pytest.raises(StoreUnavailableError, match="may or may not have happened"):
+            await store.put("c", "k", "value")
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize("kept", ["nothing", "If-None-Match"])
 async def test_a_server_that_ignores_conditions_is_found_out(kept: str) -> None:
     objects: dict[str, bytes] = {}

@@ -17,6 +17,7 @@ from scripts.test_servers.s3 import BUCKET, REGION, WRITER
 from tests.patience import impatient
 from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
+from tests.stores.late import LateProxy
 
 pytestmark = pytest.mark.server("s3")
 
@@ -78,6 +79,25 @@ async def test_a_lost_reply_to_a_conditional_write_does_not_make_it_a_refusal(ow
             proxy.cut_replies_after(10**9)  # what was not reached stays
             assert [key async for key in store.keys("c")] == []
             await store.destroy()
+
+
+async def test_a_put_whose_connection_was_lost_is_not_sent_again_and_acknowledged() -> None:
+    async with (
+        LateProxy(port_of(server_url("s3"))) as proxy,
+        open_store(through(proxy), prefix="lands-twice") as store,
+    ):
+        await store.put("c", "k", "old")
+        proxy.holding = True
+        putting = asyncio.create_task(store.put("c", "k", "early"))
+        await wait_until(lambda: proxy.held.endswith(b'"early"'))
+        proxy.holding = False
+        proxy.cut()
+        with pytest.raises(StoreUnavailableError):  # so that nobody takes it for done
+            await putting
+        await store.put("c", "k", "later")
+        assert await store.get("c", "k") == "later"
+        assert proxy.held.count(b"PUT /") == 1
+        await store.destroy()
 
 
 async def test_a_lost_request_is_an_error_that_can_be_retried() -> None:

@@ -68,7 +68,7 @@ class Bucket:
 
     Args:
         client: An obstore store.
-        strict: One over the same objects that sends nothing twice by itself; for conditional writes.
+        strict: One over the same objects that sends nothing twice by itself; for writes.
         proven: The kinds of conditions that the server is known to keep.
     """
 
@@ -93,7 +93,7 @@ class Bucket:
 
     async def write(self, path: str, wire: bytes) -> str:
         """Write an object whatever is there, in one request however large it is; return its ETag."""
-        return str((await apart(obstore.put_async, self.client, path, wire, use_multipart=False))["e_tag"])
+        return str((await apart(obstore.put_async, self._strict, path, wire, use_multipart=False))["e_tag"])
 
     async def swap(self, path: str, wire: bytes, tag: Tag | None) -> bool:
         """Write an object if what is there has the tag, or nothing is there for None; say whether it did.

@@ -75,10 +75,10 @@ def check_options(target: Target | None, options: dict[str, Any]) -> None:
 
 
 def connect(target: Target, options: dict[str, Any], timeout: float | None) -> tuple[Any, Any]:
-    """Make two clients: one that sends again what failed, and one for conditional writes, which does not.
+    """Make two clients: one that sends again what failed, and one for writes, which does not.
 
-    A conditional write that was carried out and is sent again is refused by what it wrote itself. Only who sends it
-    once knows what the answer means.
+    A conditional write that was carried out and is sent again is refused by what it wrote itself. A plain one that was
+    sent again and acknowledged could land once more, over a later one, when the service comes to the first at last.
 
     Args:
         target: The bucket.

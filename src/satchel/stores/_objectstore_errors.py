@@ -69,6 +69,11 @@ def is_throttled(error: Exception) -> bool:
     return _status_of(error) in (429, 503)
 
 
+def is_over(error: Exception) -> bool:
+    """Say whether the server failed at a request and is done with it: it does not come to it later."""
+    return is_throttled(error) or _status_of(error) == 500
+
+
 def is_unsure(error: Exception) -> bool:
     """Say whether the request may have been carried out all the same."""
     return isinstance(error, GenericError) and not 300 <= _status_of(error) < 500

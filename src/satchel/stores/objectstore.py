@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import msgspec
 
-from ..base import Condition, Done, Outcome, Wrote
+from ..base import UNPROCESSED, Condition, Done, Outcome, Wrote
 from ..clock import NEVER, Clock, system_clock
 from ..codec import Codec
 from ..envelope import Record, pack, unpack, unpack_outcome
@@ -21,13 +21,14 @@ from ..registry import missing_extra
 from ..threads import in_worker
 
 try:
+    from obstore.exceptions import BaseError
     from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
 except ModuleNotFoundError as error:
     raise missing_extra("ObjectStore", "objectstore", error) from error
 
 from ._objectstore_bucket import Bucket, Kind, Tag
 from ._objectstore_client import Target, check_client, check_options, connect
-from ._objectstore_errors import is_throttled, is_unsure, translate
+from ._objectstore_errors import is_over, is_throttled, is_unsure, translate
 from ._objectstore_layout import DEFAULT_PREFIX, Layout
 from ._objectstore_removal import Removal
 from ._objectstore_sweep import Sweep, lives, tombstone
@@ -115,7 +116,12 @@ class ObjectStore(KeyedStore):
         return unpack_outcome(await self._bucket.content(self._layout.path(ref)))
 
     async def _write_one(self, ref: Ref, record: Record) -> Wrote:
-        await self._bucket.write(self._layout.path(ref), pack(record))
+        try:
+            await self._bucket.write(self._layout.path(ref), pack(record))
+        except BaseError as error:
+            if is_over(error):
+                return UNPROCESSED
+            raise
         self._owed += record.deadline != NEVER
         return None
 
