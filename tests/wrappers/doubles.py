@@ -24,6 +24,18 @@ class Around(BaseWrapper):
         return await call()
 
 
+class CarriesOut(BaseWrapper):
+    """Overrides how calls are carried out, and carries out every one."""
+
+    def __init__(self, inner):
+        self.operations = []
+        super().__init__(inner)
+
+    async def _carry_out(self, operation, function, /, *args, **named):
+        self.operations.append((operation, args[0] if args else named.get("collection")))
+        return await function(*args, **named)
+
+
 class PrefixKeys(BaseWrapper):
     """Shares the inner collections with others; its own keys start with a prefix."""
 

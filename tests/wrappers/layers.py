@@ -31,6 +31,7 @@ from satchel.wrappers import (
 )
 from tests.wrappers.doubles import (
     Around,
+    CarriesOut,
     DefaultUndone,
     Framed,
     Nothing,
@@ -83,6 +84,7 @@ def clock_of(store):
 LAYERS = {
     "nothing": Nothing,
     "around": Around,
+    "carries out": CarriesOut,
     "prefix keys": PrefixKeys,
     "other prefix of keys": partial(PrefixKeys, prefix="a_"),
     "prefix collections": PrefixCollections,

@@ -22,7 +22,7 @@ from satchel.protocol import AsyncKeyValue
 from satchel.wrappers import MISSING, BaseWrapper, StatisticsWrapper, TTLWrapper
 from satchel.wrappers.bound import SEAMS
 from satchel.wrappers.call import IN_WORKER
-from tests.wrappers.doubles import Around, Framed, Nothing, OneWay, PrefixCollections, PrefixKeys, Reversed
+from tests.wrappers.doubles import Around, CarriesOut, Framed, Nothing, OneWay, PrefixCollections, PrefixKeys, Reversed
 
 
 async def listed(names):
@@ -292,8 +292,9 @@ async def test_large_values_are_transformed_in_a_worker_thread():
     assert [thread is main for thread in threads] == [True, True, False, False, False, False]
 
 
-async def test_every_call_but_a_listing_goes_around():
-    wrapper = Around(MemoryStore())
+@pytest.mark.parametrize("kind", [Around, CarriesOut])
+async def test_every_call_but_a_listing_goes_around(kind):
+    wrapper = kind(MemoryStore())
     await wrapper.put("c", "k", None)
     assert await wrapper.get("c", "k", 5) is None
     assert await wrapper.get(collection="c", key="none", default=5) == 5

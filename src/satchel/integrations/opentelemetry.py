@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import Any
 
 from .. import __version__
 from ..errors import ConfigurationError
 from ..protocol import AsyncKeyValue
 from ..registry import missing_extra, name_of
-from ..wrappers._observed import BATCHES, kind_of, legal
+from ..wrappers._observed import kind_of, legal
 from ..wrappers.base import BaseWrapper
-from ..wrappers.call import Call
+from ..wrappers.call import BATCHES
 from ..wrappers.composite import CompositeStore
 
 try:
@@ -48,8 +49,6 @@ class OpenTelemetryWrapper(BaseWrapper):
         ConfigurationError: The bound is not an int of at least 0.
     """
 
-    _around_sees_absence: ClassVar[bool] = False
-
     def __init__(
         self,
         inner: AsyncKeyValue,
@@ -73,20 +72,22 @@ class OpenTelemetryWrapper(BaseWrapper):
         )
         super().__init__(inner)
 
-    async def _around(self, operation: str, call: Call) -> Any:
-        collection = call.collection
+    async def _carry_out(
+        self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
+    ) -> Any:
+        collection = args[0] if args else named.get("collection")
         try:
             name, measured = self._calls[operation, collection]
             attributes = measured
         except (KeyError, TypeError):
             name, measured, attributes = self._first_call(operation, legal(collection))
-        if operation in BATCHES and len(call.arguments[1]) > 1:
-            attributes = {**attributes, "db.operation.batch.size": len(call.arguments[1])}
+        if operation in BATCHES and len(args[1]) > 1:
+            attributes = {**attributes, "db.operation.batch.size": len(args[1])}
         span = self._tracer.start_span(name, kind=trace.SpanKind.CLIENT, attributes=attributes)
         token = None if span is trace.INVALID_SPAN else context.attach(trace.set_span_in_context(span))
         start = perf_counter()
         try:
-            return await call()
+            return await function(*args, **named)
         except BaseException as error:
             kind = kind_of(error)
             measured = {**measured, "error.type": kind}

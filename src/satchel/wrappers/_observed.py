@@ -15,8 +15,6 @@ from ..threads import in_worker
 WRITES = frozenset({"put", "put_if_absent", "compare_and_put"})
 """The operations that put one value."""
 
-BATCHES = frozenset({"get_many", "get_entries", "put_many", "delete_many"})
-
 _encode = msgspec.json.Encoder().encode
 
 

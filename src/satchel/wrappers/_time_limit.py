@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Generator
 from contextvars import Context
-from types import coroutine
+from types import CoroutineType, coroutine
 from typing import Any, TypeVar
 
 from ..errors import ConfigurationError
@@ -27,9 +27,10 @@ def in_time(seconds: float, work: Awaitable[T]) -> Generator[Any, Any, T]:
     Raises:
         OutOfTimeError: It was cut off.
     """
-    steps = work.__await__()
+    steps: Generator[Any, Any, T]
+    steps = work if type(work) is CoroutineType else work.__await__()  # type: ignore[assignment]  # it can be sent to as well
     try:
-        waits_for = next(steps)
+        waits_for = steps.send(None)
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]  # a generator's value has no type
     if seconds == math.inf:

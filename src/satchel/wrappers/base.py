@@ -36,7 +36,7 @@ class BaseWrapper(HasCollections, Bound, Described):
       The caller's names are checked before they are changed, and errors name those.
     * Values: `_encode` and `_decode`. Times to live: `_ttl`.
     * `_around`: every call as a whole, as its caller made it, but for the listings `keys` and `collections`; with
-      `_around_steps` set also each step of those.
+      `_around_steps` set also each step of those. `_carry_out` is for the same, where times and failures are all.
     * `_finish`: what is the wrapper's own, before it closes.
 
     A wrapper owns its inner store: closing it closes that one, which then refuses a second `aclose` and every later

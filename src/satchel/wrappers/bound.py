@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..capability import METHODS, NEEDED, Capability, is_store
 from ..errors import ConfigurationError, UnsupportedOperationError
 from ..protocol import AsyncKeyValue
-from .call import LISTINGS, stepped, surrounded
+from .call import BATCHES, LISTINGS, stepped, surrounded
 from .seams import Seams
 
 SHARED = ("_shares_collections", "_shares_store")
@@ -81,27 +81,36 @@ class Bound(Seams):
             self._dropped |= Capability.ENUMERATE_COLLECTIONS
         for operation, seams in SEAMS.items():
             if not hasattr(self.inner, operation):
-                self.__dict__[operation] = self._refusal(operation)
+                self._become(operation, self._refusal(operation))
             elif self._inherits(operation, plain) and not self._overrides(*seams):
-                self.__dict__[operation] = getattr(self.inner, operation)
-        if self._overrides("_around"):
+                self._become(operation, getattr(self.inner, operation))
+        if self._overrides("_around", "_carry_out"):
             for operation in SEAMS.keys() - LISTINGS:
-                self.__dict__[operation] = surrounded(
-                    operation, getattr(self, operation), self._around, sees_absence=self._around_sees_absence
-                )
+                self._become(operation, self._surrounded(operation, getattr(self, operation)))
             if self._around_steps:
                 for operation in LISTINGS:
-                    self.__dict__[operation] = stepped(operation, getattr(self, operation), self._around)
+                    self._become(operation, stepped(operation, getattr(self, operation), self._around))
         for capability, operations in METHODS.items():
             if capability in self._dropped:
-                self.__dict__.update({operation: self._refusal(operation) for operation in operations})
+                for operation in operations:
+                    self._become(operation, self._refusal(operation))
+
+    def _surrounded(self, operation: str, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        if self._overrides("_around") or operation in BATCHES:
+            return surrounded(operation, method, self._around)
+        return functools.partial(self._carry_out, operation, method)
 
     def _inherits(self, operation: str, plain: type) -> bool:
         return getattr(type(self), operation) is getattr(plain, operation)
 
     def _pass_through(self, *operations: str) -> None:
         """Let verbs that this instance has no use for be the inner store's own."""
-        self.__dict__.update({operation: getattr(self.inner, operation) for operation in operations})
+        for operation in operations:
+            self._become(operation, getattr(self.inner, operation))
+
+    def _become(self, operation: str, method: Callable[..., Any]) -> None:
+        """Let a verb of this instance be something else than its class says."""
+        setattr(self, operation, method)  # through `__dict__` every later look at any attribute would take longer
 
     def _refusal(self, operation: str) -> Callable[..., Any]:
         def refuse(*_: Any, **__: Any) -> Any:

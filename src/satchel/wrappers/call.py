@@ -27,6 +27,7 @@ NOT_GIVEN: Final = object()
 IN_WORKER: Final = object()
 """Stands for what a transformation would give, where it belongs in a worker thread."""
 
+BATCHES: Final = frozenset({"get_many", "get_entries", "put_many", "delete_many"})
 LISTINGS: Final = frozenset({"keys", "collections"})
 CONDITIONAL_WRITES: Final = frozenset({"put_if_absent", "compare_and_put", "compare_and_delete"})
 """Those whose answer says whether the condition held."""
@@ -95,19 +96,11 @@ class Call(msgspec.Struct):
         return Call(self.function, (collection, some), self.named)
 
 
-def surrounded(
-    operation: str, method: Callable[..., Awaitable[Any]], around: Around, *, sees_absence: bool
-) -> Callable[..., Awaitable[Any]]:
+def surrounded(operation: str, method: Callable[..., Awaitable[Any]], around: Around) -> Callable[..., Awaitable[Any]]:
     """Return a method that goes through `_around`.
 
-    The keys and items of a batch are checked and made a list or a dict first, so that they can be looked at and the
-    call can be made again.
-
-    Args:
-        operation: The verb.
-        method: What carries it out.
-        around: What it goes through.
-        sees_absence: Ask a `get` to give `MISSING` for an absent entry.
+    A `get` is asked to give `MISSING` for an absent entry. The keys and items of a batch are checked and made a list
+    or a dict first, so that they can be looked at and the call can be made again.
     """
 
     def call(*arguments: Any, **named: Any) -> Awaitable[Any]:
@@ -127,7 +120,7 @@ def surrounded(
         return await around(operation, Call(method, (collection, dict(check_items(items))), {"ttl": ttl}))
 
     methods: dict[str, Callable[..., Awaitable[Any]]]
-    methods = {"get": get if sees_absence else call, "put": put, "put_many": put_many}
+    methods = {"get": get, "put": put, "put_many": put_many}
     methods |= dict.fromkeys(("get_many", "get_entries", "delete_many"), batch)
     return methods.get(operation, call)
 

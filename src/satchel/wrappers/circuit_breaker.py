@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Literal
 
 from ..clock import Clock
@@ -44,7 +45,6 @@ class CircuitBreakerWrapper(BaseWrapper):
     """
 
     _around_steps: ClassVar[bool] = True
-    _around_sees_absence: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -80,13 +80,15 @@ class CircuitBreakerWrapper(BaseWrapper):
             return "closed"
         return "open" if self._opened_at + self._reset_after > self._clock() else "half-open"
 
-    async def _around(self, operation: str, call: Call) -> Any:
+    async def _carry_out(
+        self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
+    ) -> Any:
         opened_at = self._opened_at
         if opened_at is not None:
-            return await self._probe(operation, call, opened_at)
+            return await self._probe(operation, Call(function, args, named), opened_at)
         self._calls += 1
         try:
-            return await call()
+            return await function(*args, **named)
         except _FAILURES:
             self._count(opened_at)
             raise

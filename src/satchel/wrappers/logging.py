@@ -11,9 +11,9 @@ from typing import Any
 from ..errors import ConfigurationError, StoreError
 from ..protocol import AsyncKeyValue
 from ..threads import Turns
-from ._observed import BATCHES, WRITES, kind_of, legal, size_of
+from ._observed import WRITES, kind_of, legal, size_of
 from .base import BaseWrapper
-from .call import MISSING, Call
+from .call import BATCHES, MISSING, Call
 
 _LOOKUPS = frozenset({"get", "get_entry", "exists", "delete", "touch"})
 _CONDITIONAL = frozenset({"put_if_absent", "compare_and_put", "compare_and_delete"})

@@ -54,7 +54,6 @@ class RetryWrapper(BaseWrapper):
     """
 
     _around_steps: ClassVar[bool] = True
-    _around_sees_absence: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -84,16 +83,19 @@ class RetryWrapper(BaseWrapper):
         self._random = random.Random(seed)  # noqa: S311  # it spreads load, and hides nothing
         super().__init__(inner)
 
-    async def _around(self, operation: str, call: Call) -> Any:
+    async def _carry_out(
+        self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
+    ) -> Any:
         end = time.monotonic() + self._deadline
         try:
             try:
-                return await in_time(self._deadline, call())
+                return await in_time(self._deadline, function(*args, **named))
             except StoreError as error:
                 failure = error
+            call = Call(function, args, named)
             return await in_time(end - time.monotonic(), self._attempts(operation, call, end, 1, failure))
         except OutOfTimeError:
-            said = f"no success within {self._deadline:g} s"
+            call, said = Call(function, args, named), f"no success within {self._deadline:g} s"
             raise self._own_error(StoreTimeoutError, operation, call, said) from None
 
     async def _attempts(

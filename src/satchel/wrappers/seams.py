@@ -51,8 +51,6 @@ class Seams(ChecksNames):
     """The inner store also holds collections that are not this wrapper's: it is destroyed collection by collection."""
     _around_steps: ClassVar[bool] = False
     """Each step of a listing goes through `_around` as a call of its own; its `function` is a `Steps`."""
-    _around_sees_absence: ClassVar[bool] = True
-    """The outcome of a `get` of an absent entry is `MISSING`; otherwise its caller's default, which costs less."""
 
     def _ref(self, collection: str, key: str) -> Ref:
         """Return the inner store's names for an entry. The first must be `_collection(collection)`."""
@@ -104,9 +102,19 @@ class Seams(ChecksNames):
     async def _around(self, operation: str, call: Call) -> Any:
         """Carry out a call by `await call()`, once or several times or not at all, and return its outcome.
 
-        The outcome of a `get` of an absent entry is `MISSING`, where `_around_sees_absence` is set.
+        The outcome of a `get` of an absent entry is `MISSING`.
         """
-        return await call()
+        return await self._carry_out(operation, call.function, *call.arguments, **call.named)
+
+    async def _carry_out(
+        self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
+    ) -> Any:
+        """Do what `_around` is for by `await function(*args, **named)`, and at half the cost.
+
+        It is for wrappers that look at times and failures. The outcome of a `get` of an absent entry is its caller's
+        default. A batch has been checked as for `_around`.
+        """
+        return await function(*args, **named)
 
     def _own_error(self, kind: type[E], operation: str, call: Call, said: str, **more: Any) -> E:
         """Return an error of this wrapper's own about a call, with the names of its caller."""

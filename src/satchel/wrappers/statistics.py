@@ -11,9 +11,9 @@ from typing import Any
 from ..entry import Entry
 from ..errors import ConfigurationError
 from ..protocol import AsyncKeyValue
-from ._observed import BATCHES, WRITES, size_of
+from ._observed import WRITES, size_of
 from .base import BaseWrapper
-from .call import MISSING, Call
+from .call import BATCHES, MISSING, Call
 
 _BUCKETS = 28
 _SAMPLE = 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
 from ..errors import StoreTimeoutError
@@ -26,16 +27,17 @@ class TimeoutWrapper(BaseWrapper):
     """
 
     _around_steps: ClassVar[bool] = True
-    _around_sees_absence: ClassVar[bool] = False
 
     def __init__(self, inner: AsyncKeyValue, *, seconds: float) -> None:
         check_seconds("seconds", seconds)
         self._seconds = seconds
         super().__init__(inner)
 
-    async def _around(self, operation: str, call: Call) -> Any:
+    async def _carry_out(
+        self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
+    ) -> Any:
         try:
-            return await in_time(self._seconds, call())
+            return await in_time(self._seconds, function(*args, **named))
         except OutOfTimeError:
-            said = f"no answer within {self._seconds:g} s"
+            call, said = Call(function, args, named), f"no answer within {self._seconds:g} s"
             raise self._own_error(StoreTimeoutError, operation, call, said) from None
