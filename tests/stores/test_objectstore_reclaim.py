@@ -1,6 +1,7 @@
 """Reclaiming: what expired and what was deleted goes, what is fresh never does."""
 
 import asyncio
+import time
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -88,6 +89,27 @@ async def test_without_conditional_deletion_a_tombstone_takes_the_place(clock: F
         assert set(found) == {"expires", "stays"}
         assert found["expires"] == 46
         assert await store.put_if_absent("c", "expires", "again") is not None
+
+
+async def test_tombstones_are_looked_at_when_they_can_go(prefix: str) -> None:
+    client, ahead = raw_client(), 0.0
+    async with ObjectStore(client=client, prefix=prefix, clock=lambda: time.time() + ahead) as store:
+        await store.put("c", "expires", 1, ttl=5)
+        await store.put_many("c", {str(number): number for number in range(20)})
+        await store.delete_many("c", map(str, range(20)))
+        looked: list[str] = []
+        look = store._bucket.read_header
+
+        async def counting(path: str) -> object:
+            looked.append(path)
+            return await look(path)
+
+        store._bucket.read_header = counting
+        assert await store._cull(store.clock()) == 0
+        assert looked == [f"{prefix}/c/expires"]
+        ahead = 20.0 + GRACE
+        assert await store._cull(store.clock()) == 1
+        assert await sizes(client, prefix) == {}
 
 
 async def test_writing_with_deadlines_and_deleting_reclaim_by_themselves(clock: FakeClock, prefix: str) -> None:

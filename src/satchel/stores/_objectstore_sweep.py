@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, TypeVar
 
 from ..clock import NEVER
-from ..envelope import Record, new_version, pack
+from ..envelope import HEADER_SIZE, Record, new_version, pack
 from ._objectstore_bucket import Bucket, Head
 from ._objectstore_layout import Layout, beginning, collection_of, just_before, key_of
 from ._objectstore_removal import Removal
@@ -91,11 +91,12 @@ class Sweep:
     async def some(self, most: int, now: float) -> int:
         """Reclaim among the next objects, about so many, going on where the last such step ended."""
         seen = count = 0
-        async for heads in self._heads(self._layout.root, self._after):
-            count += await self._in_time(self._reclaim(heads, now))
-            seen += len(heads)
-            if heads:
-                self._after = heads[-1].path
+        async for page in self._pages(self._layout.root, self._after):
+            paths = self._entries([meta for meta in page if not _may_be_fresh_tombstone(meta, now)])
+            count += await self._in_time(self._reclaim(await self._in_time(self._bucket.heads(paths)), now))
+            seen += len(page)
+            if page:
+                self._after = str(page[-1]["path"])
             if seen >= most:
                 return count
         self._after = None
@@ -116,10 +117,14 @@ class Sweep:
         stone = pack(tombstone(now))
         return sum([await self._bucket.swap(head.path, stone, head.tag) for head in expired])
 
-    async def _heads(self, folder: str, after: str | None = None) -> AsyncIterator[list[Head]]:
+    async def _heads(self, folder: str) -> AsyncIterator[list[Head]]:
+        async for page in self._pages(folder):
+            yield await self._in_time(self._bucket.heads(self._entries(page)))
+
+    async def _pages(self, folder: str, after: str | None = None) -> AsyncIterator[Sequence[Any]]:
         pages = self._bucket.pages(folder, after)
         while (page := await self._in_time(anext(pages, None))) is not None:
-            yield await self._in_time(self._bucket.heads(self._entries(page)))
+            yield page
 
     async def _any_living(self, paths: list[str], now: float) -> Head | None:
         start, count = 0, 1  # most often the first one lives
@@ -141,6 +146,11 @@ def _has_expired(record: Record | None, now: float) -> bool:
 
 def _is_buried(record: Record | None, now: float) -> bool:
     return record is not None and record.deadline == TOMBSTONE_DEADLINE and record.updated_at + GRACE <= now
+
+
+def _may_be_fresh_tombstone(meta: Any, now: float) -> bool:
+    """Say whether there is no use in looking at an object yet, going by what a listing says of it."""
+    return meta["size"] == HEADER_SIZE and bool(meta["last_modified"].timestamp() + GRACE > now)
 
 
 def _key(head: Head) -> str | None:
