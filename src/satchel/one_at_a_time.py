@@ -13,6 +13,7 @@ class _Queue:
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.members = 0
+        self.holder: asyncio.Task[object] | None = None
 
 
 _queues: dict[_Place, _Queue] = {}
@@ -25,13 +26,27 @@ async def one_at_a_time(store: object, collection: str, key: str) -> AsyncIterat
     Collections of one store share it. A queue is kept only while it has members, who keep the store alive: so the
     store's identity names it, whether or not the store can be hashed.
     """
-    place = (asyncio.get_running_loop(), id(store), collection, key)
+    place = _place(store, collection, key)
     queue = _queues.setdefault(place, _Queue())
     queue.members += 1
     try:
         async with queue.lock:
-            yield
+            queue.holder = asyncio.current_task()
+            try:
+                yield
+            finally:
+                queue.holder = None
     finally:
         queue.members -= 1
         if not queue.members:
             del _queues[place]
+
+
+def has_turn(store: object, collection: str, key: str) -> bool:
+    """Say whether the running task has the turn for a key: it would wait for itself."""
+    queue = _queues.get(_place(store, collection, key))
+    return queue is not None and queue.holder is not None and queue.holder is asyncio.current_task()
+
+
+def _place(store: object, collection: str, key: str) -> _Place:
+    return (asyncio.get_running_loop(), id(store), collection, key)

@@ -18,7 +18,8 @@ T = TypeVar("T")
 
 ATTEMPTS = 50
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.1
-_TRIES_TO_LET_PASS = 10
+# A try in vain costs the backend as much as one that succeeds: with eight writers, pauses this long let most succeed.
+_FIRST_PAUSE, _LAST_PAUSE = 4, 32  # times as long as a try
 
 
 def random_pause(attempt: int, shortest: float, longest: float) -> float:
@@ -50,8 +51,8 @@ async def write_changed(
         loop, took = asyncio.get_running_loop(), 0.0
         for attempt in range(ATTEMPTS):
             if attempt:  # where a try takes long, so does that of each of the others
-                longest = max(_LONGEST_PAUSE, _TRIES_TO_LET_PASS * took)
-                await asyncio.sleep(random_pause(attempt, max(_SHORTEST_PAUSE, took), longest))
+                longest = max(_LONGEST_PAUSE, _LAST_PAUSE * took)
+                await asyncio.sleep(random_pause(attempt, max(_SHORTEST_PAUSE, _FIRST_PAUSE * took), longest))
             begun = loop.time()
             entry = await store.get_entry(collection, key)
             value, ttl, result = await change(entry)

@@ -31,13 +31,7 @@ URLS = {
 EMBEDDED = ("disk", "filetree")
 
 
-def _params(names):
-    return [pytest.param(name, marks=() if name in EMBEDDED else pytest.mark.server(name)) for name in names]
-
-
-EMULATORS = _params(["dynamodb", "mongodb"])
-BACKENDS_BUT_EMULATORS = _params([*EMBEDDED, "redis", "postgresql"])
-BACKENDS = BACKENDS_BUT_EMULATORS + EMULATORS
+BACKENDS = [pytest.param(name, marks=() if name in EMBEDDED else pytest.mark.server(name)) for name in URLS]
 
 
 class Worker:

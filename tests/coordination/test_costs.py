@@ -30,10 +30,15 @@ class Counted:
         return result
 
 
+async def gather(calls):
+    return await asyncio.gather(*calls)
+
+
 async def count_updates(counted):
     store, counter = counted.store, Counter(counted.store, "name")
     await counted.step("`update`", update(store, "c", "k", lambda count: count + 1, initial=0))
     await counted.step("`Counter.increment`", counter.increment())
+    await counted.step("100 times `Counter.increment` at once", gather(counter.increment() for _ in range(100)))
     await counted.step("`Counter.value`", counter.value())
     await counted.step("`Counter.reset`", counter.reset())
 

@@ -111,7 +111,7 @@ async def test_a_timeout_bounds_the_wait_for_tasks_of_this_process_too(store):
     lock = Lock(store, "name")
     async with lock:
         assert await asyncio.create_task(lock.acquire(timeout=0)) is False
-        assert await Lock(store, "name").acquire(timeout=0.05) is False
+        assert await asyncio.create_task(Lock(store, "name").acquire(timeout=0.05)) is False
 
 
 @pytest.mark.parametrize("seconds", [-1, True, "1", float("nan"), float("inf")])
@@ -128,6 +128,20 @@ async def test_a_lock_is_not_reentrant_and_says_so(store):
         with pytest.raises(RuntimeError, match="leave its block"):
             await lock.release()
     assert not await lock.locked()
+
+
+async def test_a_task_that_holds_a_lock_is_refused_another_object_of_its_name(store):
+    async with asyncio.timeout(50), Lock(store, "name"), Lock(store, "other"), Lock(store, "name", collection="c"):
+        with pytest.raises(RuntimeError, match="not reentrant"):
+            await Lock(store, "name").acquire()
+        with pytest.raises(RuntimeError, match="not reentrant"):
+            await Lock(store, "name").acquire(timeout=0)
+    assert not await Lock(store, "name").locked()
+    async with asyncio.timeout(50), Lock(store, "name"):
+        waiting = asyncio.create_task(Lock(store, "name").acquire())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+    assert await waiting
 
 
 async def test_what_is_not_held_cannot_be_released(store):

@@ -127,6 +127,19 @@ async def test_a_cancelled_run_is_done_again(store):
     assert work.calls == 2
 
 
+async def test_a_function_that_runs_its_own_key_is_refused_rather_than_waiting_for_itself(store):
+    once = Once(store)
+
+    async def work():
+        assert await Once(store).run("another", Work("done")) == "done"
+        return await Once(store).run("key", Work("never"))
+
+    async with asyncio.timeout(50):
+        with pytest.raises(RuntimeError, match="key 'key' of collection 'once': it would wait for itself"):
+            await once.run("key", work)
+        assert await once.run("key", Work("done")) == "done"
+
+
 async def test_who_waits_can_be_cancelled_and_the_run_goes_on(store):
     once, work = Once(store), Work("done", gate=asyncio.Event())
     running, waiting = (asyncio.create_task(once.run("key", work)) for _ in range(2))

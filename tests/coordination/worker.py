@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 import warnings
+from itertools import chain
 
 from satchel import LockLostError, open_store
 from satchel.coordination import Counter, Lock, Once
@@ -26,10 +27,14 @@ async def count(store):
     say(await Counter(store, "shared").value())
 
 
-async def increment(store, times):
+async def increment(store, tasks, times):
+    """Let tasks count so many times each; say what they were told."""
     counter = Counter(store, "shared")
-    for _ in range(int(times)):
-        await counter.increment()
+
+    async def work():
+        return [await counter.increment() for _ in range(int(times))]
+
+    say(*chain(*await asyncio.gather(*[work() for _ in range(int(tasks))])))
 
 
 async def write(store, token):

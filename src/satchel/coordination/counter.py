@@ -11,12 +11,14 @@ from msgspec import UNSET, UnsetType
 from ..capability import Capability, require
 from ..clock import TTL, Until, seconds
 from ..entry import Entry
-from ..errors import IntegrityError, KeyMissingError
+from ..errors import IntegrityError, KeyMissingError, SerializationError
 from ..names import check_name
 from ..protocol import AsyncKeyValue
 from ..updates import check_plain, plain_result, write_changed
+from .tally import add
 
 _SHORTEST_TTL = 1e-6
+_BEYOND = 2**63
 
 
 async def update(
@@ -72,8 +74,9 @@ async def update(
 class Counter:
     """Counts exactly, however many count at once.
 
-    The count is the value of an entry. Increments by tasks of one process through one store object wait for each other;
-    those of several processes try again when another one was faster.
+    The count is the value of an entry. Increments that tasks of one process make at the same time, through one store
+    object, share a write, and each gets a count of its own; those of several processes try again when another one was
+    faster.
 
     ```python
     from satchel import MemoryStore
@@ -104,7 +107,10 @@ class Counter:
         return f"Counter({self._store!r}, {self._name!r}, collection={self._collection!r})"
 
     async def increment(self, by: int = 1) -> int:
-        """Add to the count, and return the new one. It takes two round trips when no other process is faster.
+        """Add to the count, and return the new one.
+
+        It takes two round trips when no other process is faster. What other tasks add meanwhile takes two more, however
+        many they are.
 
         Args:
             by: How much; a negative number counts down.
@@ -119,10 +125,7 @@ class Counter:
         """
         if type(by) is not int:
             raise TypeError(f"by must be an int, got {type(by).__name__}")
-        count: int = await update(
-            self._store, self._collection, self._name, lambda count: self._count(count) + by, initial=0
-        )
-        return count
+        return await add(self._store, self._collection, self._name, by, self._write)
 
     async def value(self) -> int:
         """Return the count, 0 before the first increment. It takes one round trip."""
@@ -132,10 +135,29 @@ class Counter:
         """Begin again at 0. It takes one round trip."""
         await self._store.delete(self._collection, self._name)
 
+    async def _write(self, amounts: list[int]) -> list[int | Exception]:
+        async def change(entry: Entry | None) -> tuple[int, TTL | None, list[int | Exception]]:
+            count, outcomes = 0 if entry is None else self._count(entry.value), list[int | Exception]()
+            for amount in amounts:
+                fits = -_BEYOND <= count + amount < _BEYOND
+                count += amount if fits else 0
+                outcomes.append(count if fits else self._overflow())
+            if all(isinstance(outcome, Exception) for outcome in outcomes):
+                raise self._overflow()
+            return count, _left(entry), outcomes
+
+        return await write_changed(self._store, self._collection, self._name, change)
+
+    def _overflow(self) -> SerializationError:
+        return SerializationError(f"the count of {self._place} would leave the 64-bit integers; reset it")
+
+    @property
+    def _place(self) -> str:
+        return f"key {self._name!r} of collection {self._collection!r}"
+
     def _count(self, value: object) -> int:
         if type(value) is not int:
-            place = f"key {self._name!r} of collection {self._collection!r}"
-            raise IntegrityError(f"{place} holds a {type(value).__name__}, which is no count")
+            raise IntegrityError(f"{self._place} holds a {type(value).__name__}, which is no count")
         return value
 
 

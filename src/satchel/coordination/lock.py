@@ -8,13 +8,13 @@ import math
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from ..clock import TTL, Clock, system_clock
 from ..entry import Entry
 from ..errors import IntegrityError, LockLostError, StoreError
 from ..names import check_name
-from ..one_at_a_time import one_at_a_time
+from ..one_at_a_time import has_turn, one_at_a_time
 from ..protocol import AsyncKeyValue
 from ..updates import random_pause
 from .lease import LONGEST_PAUSE, SHORTEST_PAUSE, Claim, Claims, Lease, claim_of, new_owner
@@ -77,8 +77,9 @@ class Lock:
       somebody destroys the collection. Two may hold the lock then. Tokens go on from the clock, in microseconds, and so
       are higher even then, if the clock is right.
 
-    Tasks may share a `Lock`; they wait for one another. One that acquires the lock that it holds raises `RuntimeError`,
-    for it would wait for itself: a lock is not reentrant. By way of another `Lock` of the same name it does wait.
+    Tasks may share a `Lock`; they wait for one another. A lock is not reentrant: a task that acquires what it holds,
+    also by way of another `Lock` of the same name, gets `RuntimeError`, for it would wait for itself. Over another
+    store object it does wait, as another process would.
 
     To acquire takes two round trips when the lock is free; who waits reads it about four times a second, once for all
     the tasks of one process that wait over one store object. To renew and to release take one each.
@@ -107,7 +108,6 @@ class Lock:
         self._claims = Claims(store, collection, ttl, clock, forgets=False)
         self._name = check_name(name, "name", store.max_key_bytes)
         self._lease: Lease | None = None
-        self._holder: asyncio.Task[Any] | None = None
         self._turn = AsyncExitStack()
         self._body: AbstractAsyncContextManager[None] | None = None
 
@@ -145,28 +145,27 @@ class Lock:
                 awaited.
 
         Raises:
-            RuntimeError: The task holds the lock by way of this object.
+            RuntimeError: The task holds the lock, by way of any object over the same store object.
             ValueError: The timeout is not a number of seconds, 0 or above.
             IntegrityError: The entry holds something that no lock wrote.
             StoreError: The backend failed.
         """
         if timeout is not None and (type(timeout) not in (int, float) or not 0 <= timeout < math.inf):
             raise ValueError(f"timeout must be a number of seconds, 0 or above, or None, got {timeout!r}")
-        task = asyncio.current_task()
-        if self._holder is not None and self._holder is task:
+        claims = self._claims
+        if has_turn(claims.store, claims.collection, self._name):
             raise RuntimeError(f"this task holds {self!r}: it would wait for itself, for a lock is not reentrant")
         end = math.inf if timeout is None else asyncio.get_running_loop().time() + timeout
         async with AsyncExitStack() as turn:
             try:
                 async with asyncio.timeout_at(None if timeout is None else end):
-                    claims = self._claims
                     await turn.enter_async_context(one_at_a_time(claims.store, claims.collection, self._name))
             except TimeoutError:
                 return False
             lease = await self._wait_for_lease(end)
             if lease is None:
                 return False
-            self._lease, self._holder, self._turn = lease, task, turn.pop_all()
+            self._lease, self._turn = lease, turn.pop_all()
         lease.start()
         return True
 
@@ -228,7 +227,7 @@ class Lock:
 
     async def _give_up(self, lease: Lease) -> None:
         lease.stop()
-        turn, self._lease, self._holder = self._turn, None, None
+        turn, self._lease = self._turn, None
         try:
             await lease.end()
         finally:

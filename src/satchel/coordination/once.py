@@ -14,7 +14,7 @@ from ..clock import TTL, Clock, seconds, system_clock
 from ..entry import Entry
 from ..errors import IntegrityError, SatchelError, SerializationError, StoreError, ValueTooLargeError
 from ..names import check_name
-from ..one_at_a_time import one_at_a_time
+from ..one_at_a_time import has_turn, one_at_a_time
 from ..protocol import AsyncKeyValue
 from ..updates import random_pause
 from .lease import LONGEST_PAUSE, OWNER_BYTES, SHORTEST_PAUSE, Claims, Lease, claim_of, in_background, new_owner
@@ -57,7 +57,8 @@ class Once:
     effects outside and the record of its result no store can help. Give the key to what it calls, where that takes one.
     Whether a claim has lapsed is told by the clocks of the hosts, as with `Lock`.
 
-    A function must not run the key that it is run for: it would wait for itself.
+    A function must not run the key that it is run for, as it would wait for itself: in its own task it gets
+    `RuntimeError`.
 
     A first run takes three round trips (read, claim, record), and one more for each third of `claim_ttl`; a later one
     takes one, a failed one three. Who waits reads about four times a second; callers in one process and over one store
@@ -100,6 +101,7 @@ class Once:
 
         Raises:
             TypeError: It is no async function. A plain one has been called then.
+            RuntimeError: The task runs this key's function already.
             LockLostError: The claim was lost while the function ran: others may run it as well.
             SerializationError, ValueTooLargeError: The function was run, and its result cannot be recorded. The next
                 caller runs it again.
@@ -110,6 +112,8 @@ class Once:
         claims, key = self._claims, check_name(key, "key", self._claims.store.max_key_bytes)
         if not callable(function):
             raise TypeError(f"run takes an async function, got {type(function).__name__}")
+        if has_turn(claims.store, claims.collection, key):
+            raise RuntimeError(f"this task runs the function of {claims.place(key)}: it would wait for itself")
         entry = await claims.store.get_entry(claims.collection, key)
         result = self._result(key, entry)
         if result is not UNSET:
