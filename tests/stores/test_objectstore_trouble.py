@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def resending_client(proxy: FaultyProxy) -> S3Store:
         access_key_id=WRITER[0],
         secret_access_key=WRITER[1],
         client_options={"allow_http": True},
+        retry_config={"backoff": {"init_backoff": timedelta(milliseconds=5)}},
     )
 
 

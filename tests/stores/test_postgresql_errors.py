@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +11,7 @@ import pytest
 
 from satchel import ConfigurationError, SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError
 from satchel.stores.postgresql import PostgreSQLStore
+from scripts.test_servers.server import Server
 from tests.servers import private_server, server_url
 from tests.stores.postgresql_tables import table_for, until
 
@@ -28,6 +29,13 @@ async def admin() -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(server_url("postgresql"), ssl=False)
     yield connection
     await connection.close()
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[Server]:
+    """Give a server without TLS, whose settings may be changed."""
+    with private_server("postgresql") as server:
+        yield server
 
 
 @pytest.fixture
@@ -74,9 +82,8 @@ async def test_a_wrong_port_is_a_server_that_cannot_be_reached() -> None:
     assert "check host and port" in str(error)
 
 
-async def test_a_server_without_tls_of_which_it_is_asked_is_no_matter_of_trying_again() -> None:
-    with private_server("postgresql") as server:
-        error = await failure_of(f"{server.url}?sslmode=require")
+async def test_a_server_without_tls_of_which_it_is_asked_is_no_matter_of_trying_again(own_server: Server) -> None:
+    error = await failure_of(f"{own_server.url}?sslmode=require")
     assert isinstance(error, ConfigurationError)
     assert "sslmode" in str(error)
 
@@ -200,19 +207,18 @@ async def test_a_url_that_asyncpg_cannot_read_is_a_wrong_configuration() -> None
     assert isinstance(error, ConfigurationError)
 
 
-async def test_a_wrong_password_is_said_and_not_shown() -> None:
-    with private_server("postgresql") as server:
-        admin = await asyncpg.connect(server.url, ssl=False)
-        await admin.execute("SET password_encryption = 'scram-sha-256'; CREATE ROLE careful LOGIN PASSWORD 'right'")
-        await admin.execute("GRANT ALL ON SCHEMA public TO careful")
-        rules = Path(await admin.fetchval("SHOW hba_file"))
-        rules.write_text("host all careful 127.0.0.1/32 scram-sha-256\n" + rules.read_text())  # noqa: ASYNC240  # a test
-        await admin.execute("SELECT pg_reload_conf()")
-        await admin.close()
-        async with PostgreSQLStore(url=url_as("careful:right", server.url)) as store:
-            await store.put("c", "k", 1)
-            assert "right" not in repr(store)
-        error = await failure_of(url_as("careful:mistaken", server.url))
+async def test_a_wrong_password_is_said_and_not_shown(own_server: Server) -> None:
+    admin = await asyncpg.connect(own_server.url, ssl=False)
+    await admin.execute("SET password_encryption = 'scram-sha-256'; CREATE ROLE careful LOGIN PASSWORD 'right'")
+    await admin.execute("GRANT ALL ON SCHEMA public TO careful")
+    rules = Path(await admin.fetchval("SHOW hba_file"))
+    rules.write_text("host all careful 127.0.0.1/32 scram-sha-256\n" + rules.read_text())  # noqa: ASYNC240  # a test
+    await admin.execute("SELECT pg_reload_conf()")
+    await admin.close()
+    async with PostgreSQLStore(url=url_as("careful:right", own_server.url)) as store:
+        await store.put("c", "k", 1)
+        assert "right" not in repr(store)
+    error = await failure_of(url_as("careful:mistaken", own_server.url))
     assert isinstance(error, ConfigurationError)
     assert "refuses the password" in str(error)
     assert "mistaken" not in str(error)
