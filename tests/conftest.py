@@ -58,7 +58,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"not tested: {names} (no URL; export $(python3 scripts/servers start {names}))")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")  # it costs a millisecond to set up
 def blocking_detector() -> Iterator[BlockBuster]:
     with blockbuster_ctx("satchel") as detector:
         # PyMongo looks for a file /.dockerenv at each new server, on the event loop, and has no option against it.

@@ -63,8 +63,9 @@ class Suite(ABC):
                 back, as its prefix.
         """
 
-    @pytest.fixture(autouse=True)
-    def blocking_detector(self) -> Iterator[BlockBuster]:
+    @pytest.fixture(autouse=True, scope="class")
+    @classmethod
+    def blocking_detector(cls) -> Iterator[BlockBuster]:
         """Let every call that blocks the event loop raise."""
         with blockbuster_ctx("satchel") as detector:
             yield detector
