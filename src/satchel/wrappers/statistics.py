@@ -3,47 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
-from time import perf_counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from time import perf_counter_ns
 from typing import Any
 
 from ..entry import Entry
 from ..errors import ConfigurationError
 from ..protocol import AsyncKeyValue
-from ._observed import WRITES, size_of
+from ._counted import BUCKETS, Counter, OperationStatistics
+from ._observed import WRITES
 from .base import BaseWrapper
-from .call import BATCHES, MISSING, Call
+from .call import BATCHES, MISSING
 
-_BUCKETS = 28
+__all__ = ["OperationStatistics", "StatisticsWrapper"]
+
 _SAMPLE = 64
 _LOOKUPS = frozenset({"get_entry", "exists"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class OperationStatistics:
-    """Holds what was counted for one operation in one collection.
-
-    Attributes:
-        calls: All calls that have ended.
-        hits: Entries that were read and there, each key of a batch counted. A stored None is there.
-        misses: Entries that were read and absent.
-        errors: Calls that raised, or were cancelled.
-        bytes: Of the values put or got: what `get_entry` and `get_entries` say; for other operations an estimate, from
-            what the first and each 64th value after it take as JSON. A later snapshot never says less.
-        seconds: All calls together.
-        latencies: How many calls took less than each number of seconds but not less than the one before.
-        batch_sizes: How many calls had fewer than each number of keys but not fewer than the one before.
-    """
-
-    calls: int
-    hits: int
-    misses: int
-    errors: int
-    bytes: int
-    seconds: float
-    latencies: dict[float, int]
-    batch_sizes: dict[int, int]
 
 
 class StatisticsWrapper(BaseWrapper):
@@ -79,7 +54,7 @@ class StatisticsWrapper(BaseWrapper):
 
     def reset(self) -> None:
         """Count from zero again."""
-        self._counters: dict[str, dict[str, _Counter]] = {}
+        self._counters: dict[str, dict[str, Counter]] = {}
 
     def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
         """Iterate over the keys of a collection, in no particular order, in constant memory."""
@@ -91,59 +66,65 @@ class StatisticsWrapper(BaseWrapper):
         self._counter("", "collections").latencies[0] += 1
         return self._inner.collections()
 
-    async def _around(self, operation: str, call: Call) -> Any:
-        collection = call.arguments[0] if call.arguments else call.collection
+    async def _carry_out(
+        self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
+    ) -> Any:
+        is_get = operation == "get"
+        if is_get:
+            collection, key, default = _asked(*args, **named)
+        else:
+            collection = args[0] if args else named.get("collection")
         try:
             counter = self._counters[collection][operation]
         except (KeyError, TypeError):
             counter = self._counter(collection, operation)
-        start = perf_counter()
+        start = perf_counter_ns()
         try:
-            outcome = await call()
+            outcome = await (function(collection, key, MISSING) if is_get else function(*args, **named))
         except BaseException:  # a cancelled call has ended too
             counter.errors += 1
             raise
         finally:
-            elapsed = perf_counter() - start
-            counter.seconds += elapsed
-            bucket = int(elapsed * 1e6).bit_length()
-            counter.latencies[bucket if bucket < _BUCKETS else -1] += 1
-        if operation == "get":
+            elapsed = perf_counter_ns() - start
+            counter.nanoseconds += elapsed
+            bucket = (elapsed // 1000).bit_length()
+            counter.latencies[bucket if bucket < BUCKETS else -1] += 1
+        if is_get:
             if outcome is MISSING:
                 counter.misses += 1
-            else:
-                counter.hits += 1
-                counter.values += 1
-                if counter.values % _SAMPLE == 1:
-                    await counter.measure((outcome,))
+                return default
+            counter.hits += 1
+            if counter.hits % _SAMPLE == 1:
+                await counter.measure((outcome,))
         elif operation in WRITES:
-            counter.values += 1
-            if counter.values % _SAMPLE == 1:
-                await counter.measure((call.value,))
+            counter.written += 1
+            if counter.written % _SAMPLE == 1:
+                await counter.measure((args[2] if len(args) > 2 else named["value"],))
         elif operation in BATCHES:
-            await self._count_batch(counter, operation, call.arguments[1], outcome)
+            await self._count_batch(counter, operation, args[1], outcome)
         elif operation in _LOOKUPS:
             counter.hits += bool(outcome)
             counter.misses += not outcome
             if type(outcome) is Entry:
-                counter.values += 1
                 await counter.measure((outcome,))
         return outcome
 
-    async def _count_batch(self, counter: _Counter, operation: str, keys: Any, outcome: Any) -> None:
+    async def _count_batch(self, counter: Counter, operation: str, keys: Any, outcome: Any) -> None:
         counter.batch_sizes[len(keys).bit_length()] += 1
         if operation == "delete_many":
             return
-        found = keys if operation == "put_many" else outcome
-        if operation != "put_many":
+        before = counter.values
+        if operation == "put_many":
+            found = keys
+            counter.written += len(found)
+        else:
+            found = outcome
             counter.hits += len(found)
             counter.misses += len(keys) - len(found)
-        before = counter.values
-        counter.values += len(found)
         step = 1 if operation == "get_entries" else _SAMPLE
         await counter.measure(itertools.islice(found.values(), -before % step, None, step))
 
-    def _counter(self, collection: object, operation: str) -> _Counter:
+    def _counter(self, collection: object, operation: str) -> Counter:
         name = collection if type(collection) is str else ""
         counters = self._counters.get(name)
         if counters is None:
@@ -152,42 +133,9 @@ class StatisticsWrapper(BaseWrapper):
             counters = self._counters.setdefault(name, {})
         counter = counters.get(operation)
         if counter is None:
-            counter = counters[operation] = _Counter()
+            counter = counters[operation] = Counter()
         return counter
 
 
-class _Counter:
-    """Counts what happens to one operation in one collection."""
-
-    __slots__ = (
-        "batch_sizes", "errors", "estimate", "hits", "latencies", "measured", "misses", "samples", "seconds", "values",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.hits = self.misses = self.errors = self.values = self.samples = self.measured = self.estimate = 0
-        self.seconds = 0.0
-        # Bucket n counts what is below 2**n: microseconds, or keys.
-        self.latencies = [0] * _BUCKETS
-        self.batch_sizes = [0] * _BUCKETS
-
-    async def measure(self, values: Iterable[Any]) -> None:
-        """Take the sizes of values."""
-        for value in values:
-            self.measured += await size_of(value)
-            self.samples += 1
-
-    def snapshot(self) -> OperationStatistics:
-        """Return what was counted until now."""
-        latencies = self.latencies.copy()  # other tasks go on meanwhile where this is another thread
-        if self.samples:
-            self.estimate = max(self.estimate, round(self.measured * self.values / self.samples))
-        return OperationStatistics(
-            calls=sum(latencies),
-            hits=self.hits,
-            misses=self.misses,
-            errors=self.errors,
-            bytes=self.estimate,
-            seconds=self.seconds,
-            latencies={2**index / 1e6: count for index, count in enumerate(latencies) if count},
-            batch_sizes={2**index: count for index, count in enumerate(self.batch_sizes) if count},
-        )
+def _asked(collection: Any, key: Any, default: Any = None) -> tuple[Any, Any, Any]:
+    return collection, key, default
