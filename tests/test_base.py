@@ -18,8 +18,8 @@ from satchel import (
     StoreUnavailableError,
     UnsupportedOperationError,
     ValueTooLargeError,
+    coalesce,
     engine,
-    sending,
 )
 from tests.scripted import BatchStore, Server, SingleStore, held, turns
 
@@ -114,7 +114,7 @@ async def test_many_small_values_leave_turns_to_others():
 
 @BOTH
 async def test_what_the_engine_hands_back_is_sent_again(kind, monkeypatch):
-    monkeypatch.setattr(sending, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(coalesce, "_FIRST_PAUSE", 0.0)
     store = kind()
     store.server.unprocessed.update(a=3, b=1)
     await store.put_many("c", {"a": 1, "b": 2, "d": 3})
@@ -124,13 +124,40 @@ async def test_what_the_engine_hands_back_is_sent_again(kind, monkeypatch):
     await store.aclose()
 
 
+@BOTH
+async def test_what_is_handed_back_delays_no_other_caller_of_its_batch(kind, monkeypatch):
+    monkeypatch.setattr(coalesce, "_FIRST_PAUSE", 0.2)
+    store = kind()
+    await store.ping()
+    gate = held(store)
+    first = asyncio.create_task(store.put("c", "first", 1))
+    await turns(5)
+    store.server.unprocessed["slow"] = 1
+    slow = asyncio.create_task(store.put("c", "slow", 1))
+    others = [asyncio.create_task(store.put("c", key, 2)) for key in "ab"]
+    await turns(5)
+    gate.set()
+    await asyncio.gather(first, *others)
+    assert not slow.done(), "it waits to be sent again"
+    later = asyncio.create_task(store.put("c", "slow", 3))
+    deletion = asyncio.create_task(store.delete("c", "slow"))
+    await store.put("c", "a", 4)
+    assert not slow.done(), "those who come later need not wait for it either"
+    closing = asyncio.create_task(store.aclose())
+    await turns(5)
+    assert not closing.done(), "closing waits for what was handed back"
+    assert await asyncio.gather(slow, later, deletion, closing) == [None, None, True, None]
+    sent = [kind for kind, refs in store.server.calls if ("c", "slow") in refs]
+    assert sent == ["write", "write", "write", "delete"], "the order of one key's writes is kept"
+
+
 async def test_what_is_handed_back_for_ever_ends_in_unavailable_after_growing_pauses(monkeypatch):
     pauses = []
 
     async def sleep(pause):
         pauses.append(pause)
 
-    monkeypatch.setattr(sending.asyncio, "sleep", sleep)
+    monkeypatch.setattr(coalesce.asyncio, "sleep", sleep)
     store = BatchStore(Server(delay=lambda: 0))
     store.server.unprocessed["k"] = 100
     with pytest.raises(StoreUnavailableError) as caught:

@@ -6,8 +6,11 @@ from statistics import median
 
 import pytest
 
-from satchel.coalesce import Coalescer, Operation, Request
-from satchel.errors import StoreError
+from satchel import coalesce
+from satchel.coalesce import Coalescer
+from satchel.errors import StoreError, StoreUnavailableError
+from satchel.hooks import UNPROCESSED
+from satchel.request import Operation, Request
 from tests.scripted import turns
 
 
@@ -272,3 +275,29 @@ async def test_settled_waits_for_what_was_sent_and_no_longer():
     sender.gate.clear()
     assert sender.sizes == [1]
     await asyncio.wait_for(calls.settled(), 5)
+
+
+@pytest.mark.parametrize("shield", [False, True])
+async def test_what_was_handed_back_is_not_sent_again_when_its_caller_has_gone(shield, monkeypatch):
+    monkeypatch.setattr(coalesce, "_FIRST_PAUSE", 0.01)
+    sender = Sender(wait=0)
+    calls = queue(sender, shield=shield)
+    (gone,) = await started(calls.submit([put("k", UNPROCESSED), put("l", 1)]))
+    gone.cancel()
+    assert await calls.submit([put("k", 2)]) == [2]
+    assert sender.batches[0] == [("put", "k", UNPROCESSED), ("put", "l", 1)]
+    assert sender.batches[1:] == [[("put", "k", 2)]]
+    await calls.settled()
+
+
+async def test_what_was_handed_back_joins_no_put_that_came_later(monkeypatch):
+    """Or whoever put first would wait as long as others go on putting."""
+    monkeypatch.setattr(coalesce, "_FIRST_PAUSE", 0.01)
+    sender = Sender(wait=0)
+    calls = queue(sender, shield=True)
+    (first,) = await started(calls.submit([put("k", UNPROCESSED)]))
+    (second,) = await started(calls.submit([put("k", 2)]))
+    with pytest.raises(StoreUnavailableError):
+        raise (await first)[0]
+    assert await second == [2]
+    assert [batch[0][2] for batch in sender.batches] == [UNPROCESSED] * 7 + [2]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satchel import StoreError, sending
+from satchel import StoreError, coalesce
 from tests.history import UNKNOWN, History
 from tests.scripted import BatchStore, Server, SingleStore, turns
 
@@ -149,7 +149,7 @@ def test_any_schedule_is_linearizable(name, workers, seed):
         await store.aclose()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sending, "_FIRST_PAUSE", 0.0)
+        patch.setattr(coalesce, "_FIRST_PAUSE", 0.0)
         asyncio.run(scenario())
 
 

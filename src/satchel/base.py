@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from .clock import TTL, Clock, deadline_after, system_clock
-from .coalesce import Operation, Request
 from .codec import Codec
 from .description import Described
 from .engine import Engine
@@ -24,6 +23,7 @@ from .errors import ConfigurationError
 from .has_collections import HasCollections
 from .hooks import ABSENT, UNPROCESSED, Condition, Done, Hooks, Outcome, Wrote, optional
 from .names import MAX_NAME_BYTES, Ref, check_items, check_limit, check_name, check_names, check_prefix
+from .request import Operation, Request
 
 __all__ = ["ABSENT", "UNPROCESSED", "BaseStore", "Condition", "Done", "Outcome", "Wrote", "optional"]
 

@@ -9,82 +9,28 @@ lane's waiting requests those that are alike and adjacent become one:
 * of several reads one is sent, and all get its outcome.
 
 There is no timer: a call that finds a free slot is sent at once, in the caller's own task unless it has to be shielded.
+
+What the engine hands back goes to the front of its lane again after a pause, while the others of its batch have their
+answers. Until then its name counts as under way.
 """
 
 from __future__ import annotations
 
 import asyncio
-import enum
+import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
-import msgspec
-
-from .errors import StoreError
+from .errors import StoreError, StoreUnavailableError
+from .hooks import UNPROCESSED
 from .names import Ref
+from .request import Call, LoneCall, Operation, Request, next_run, representative
 
-
-class Operation(enum.Enum):
-    """Names what a request does."""
-
-    READ = "read"
-    PUT = "put"
-    DELETE = "delete"
-    PUT_IF = "put_if"
-    DELETE_IF = "delete_if"
-    TOUCH = "touch"
-
-
-_MERGING = frozenset({Operation.READ, Operation.PUT, Operation.DELETE})
-
-
-class Request(msgspec.Struct, eq=False):
-    """Is one thing to do for one name: what it is, its argument for the hook, and its size in bytes."""
-
-    operation: Operation
-    ref: Ref
-    argument: Any = None
-    size: int = 0
-    call: _Call | _LoneCall | None = None
-    index: int = 0
-
-    @property
-    def dropped(self) -> bool:
-        """Whether the caller has gone."""
-        return self.call is not None and self.call.future.done()
-
-
-class _Call:
-    """Collects the outcomes of the requests of one waiting caller."""
-
-    __slots__ = ("future", "missing", "outcomes")
-
-    def __init__(self, count: int) -> None:
-        self.future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self.outcomes: list[Any] = [None] * count
-        self.missing = count
-
-    def set(self, index: int, outcome: Any) -> None:
-        self.outcomes[index] = outcome
-        self.missing -= 1
-        if not self.missing and not self.future.done():
-            self.future.set_result(self.outcomes)
-
-
-class _LoneCall:
-    """Waits for the outcome of one request."""
-
-    __slots__ = ("future",)
-
-    def __init__(self) -> None:
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    def set(self, _: int, outcome: Any) -> None:
-        if not self.future.done():
-            self.future.set_result(outcome)
+_RESENDS: Final = 6
+_FIRST_PAUSE = 0.05
 
 
 class _Batch:
@@ -151,7 +97,7 @@ class Coalescer:
         """Carry out requests with distinct names, and return their outcomes in order."""
         if not self._shield and self._may_go_at_once(requests):
             return await self._send_at_once(requests)
-        call = _Call(len(requests))
+        call = Call(len(requests))
         for index, request in enumerate(requests):
             request.call, request.index = call, index
             self._enqueue(request)
@@ -162,7 +108,7 @@ class Coalescer:
         """Carry out one request, and return its outcome."""
         if not self._shield and self._may_go_at_once([request]):
             return (await self._send_at_once([request]))[0]
-        request.call = call = _LoneCall()
+        request.call = call = LoneCall()
         self._enqueue(request)
         self._start_batches()
         return await call.future
@@ -203,11 +149,19 @@ class Coalescer:
         self._inflight += 1
         self._busy.update(refs)
         try:
-            return await self._send(requests)
+            outcomes = await self._send(requests)
+            again = _handed_back(outcomes)
+            if again:
+                call = Call(len(again))
+                for index, at in enumerate(again):
+                    requests[at].call, requests[at].index = call, index
+                self._send_later([[requests[at]] for at in again])
+                refs = [ref for ref, outcome in zip(refs, outcomes, strict=True) if outcome is not UNPROCESSED]
         finally:
             self._inflight -= 1
             self._free(refs)
             self._start_batches()
+        return _filled(outcomes, again, await call.future) if again else outcomes
 
     def _enqueue(self, request: Request) -> None:
         lane = self._lanes.get(request.ref)
@@ -255,13 +209,48 @@ class Coalescer:
 
     async def _send_batch(self, batch: _Batch) -> None:
         try:
-            outcomes = await self._send([_representative(run) for run in batch.runs])
+            outcomes = await self._send([representative(run) for run in batch.runs])
         except Exception as error:
             failure = StoreError(f"a batch ended in an error that no hook is to raise: {type(error).__name__}")
             failure.__cause__ = error
             outcomes = [failure] * len(batch.runs)
+        again = _handed_back(outcomes)
+        if again:
+            self._send_later([batch.runs[at] for at in again])
+            answered = [at for at, outcome in enumerate(outcomes) if outcome is not UNPROCESSED]
+            batch.runs, outcomes = [batch.runs[at] for at in answered], [outcomes[at] for at in answered]
         self._free(batch.refs())
         batch.deliver(outcomes)
+
+    def _send_later(self, runs: list[list[Request]]) -> None:
+        """Send requests again that were handed back, after a pause; until then their names stay busy."""
+        groups: dict[int, list[list[Request]]] = {}
+        for run in runs:
+            groups.setdefault(run[0].resends, []).append(run)
+        for resends, group in groups.items():
+            held = _Batch(group)
+            self.spawn(self._put_back(held, resends)).add_done_callback(partial(self._let_go, held))
+
+    async def _put_back(self, held: _Batch, resends: int) -> None:
+        if resends == _RESENDS:
+            busy = "the backend kept handing this item back; it is overloaded, try again later"
+            self._free(held.refs())
+            held.deliver([StoreUnavailableError(busy)] * len(held.runs))
+            return
+        pause = _FIRST_PAUSE * 2**resends
+        await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # spreads load, hides nothing
+        for run in held.runs:
+            for request in run:
+                request.resends += 1
+            self._lanes.setdefault(run[0].ref, deque()).extendleft(reversed(run))
+        refs, held.runs = held.refs(), []
+        self._free(refs)
+
+    def _let_go(self, held: _Batch, _task: object) -> None:
+        """Start what can go now. Only what was cancelled, as at the end of the event loop, is still held."""
+        self._free(held.refs())
+        held.cancel()
+        self._start_batches()
 
     def _end(self, batch: _Batch, _task: object = None) -> None:
         """Give the slot back, once. Only a batch that was cancelled, as at the end of the event loop, is not empty."""
@@ -280,9 +269,9 @@ class Coalescer:
         while self._ready and len(runs) < self._max_items:
             ref = self._ready[0]
             lane = self._lanes[ref]
-            run = [lane.popleft()] if len(lane) == 1 and not lane[0].dropped else _next_run(lane)
+            run = [lane.popleft()] if len(lane) == 1 and not lane[0].dropped else next_run(lane)
             if run:
-                size += _representative(run).size
+                size += representative(run).size
                 if runs and size > self._max_bytes:
                     lane.extendleft(reversed(run))
                     break
@@ -294,18 +283,12 @@ class Coalescer:
         return runs
 
 
-def _next_run(lane: deque[Request]) -> list[Request]:
-    """Take the requests off a lane that one sent request answers; none when all their callers have gone."""
-    run: list[Request] = []
-    while lane:
-        request = lane[0]
-        if not request.dropped:
-            if run and (request.operation is not run[0].operation or request.operation not in _MERGING):
-                break
-            run.append(request)
-        lane.popleft()
-    return run
+def _handed_back(outcomes: Sequence[Any]) -> list[int]:
+    return [at for at, outcome in enumerate(outcomes) if outcome is UNPROCESSED]
 
 
-def _representative(run: list[Request]) -> Request:
-    return run[-1] if run[0].operation is Operation.PUT else run[0]
+def _filled(outcomes: Sequence[Any], gaps: list[int], late: Sequence[Any]) -> Sequence[Any]:
+    filled = list(outcomes)
+    for at, outcome in zip(gaps, late, strict=True):
+        filled[at] = outcome
+    return filled

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .capability import Capability
 from .clock import NEVER, TTL, as_datetime, deadline_after
-from .coalesce import Coalescer, Operation, Request
+from .coalesce import Coalescer
 from .codec import Codec
 from .entry import Entry
 from .envelope import Record
 from .errors import BatchError, SatchelError, StoreClosedError, StoreError
 from .lifecycle import Lifecycle
 from .names import Ref
+from .request import Operation, Request
 from .sending import send, translated
 from .threads import Turns, in_worker
 from .values import Values

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .coalesce import Operation, Request
 from .errors import SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError
-from .hooks import UNPROCESSED
+from .request import Operation, Request
 
 if TYPE_CHECKING:
     from .base import BaseStore
 
-_RESENDS = 6
-_FIRST_PAUSE = 0.05
 # Of the others, a second one could be told that the first was not done.
 _SAFE_TO_RESEND = frozenset({Operation.READ, Operation.PUT, Operation.TOUCH})
 
@@ -25,9 +20,7 @@ async def send(store: BaseStore, requests: list[Request]) -> Sequence[Any]:
     operation = requests[0].operation
     if len(requests) > 1 and [True for request in requests if request.operation is not operation]:
         return await _send_by_operation(store, requests)
-    outcomes = await _attempt(store, operation, requests)
-    again = [index for index, outcome in enumerate(outcomes) if outcome is UNPROCESSED]
-    return await _send_again(store, operation, requests, outcomes) if again else outcomes
+    return await _attempt(store, operation, requests)
 
 
 async def _send_by_operation(store: BaseStore, requests: list[Request]) -> Sequence[Any]:
@@ -39,22 +32,6 @@ async def _send_by_operation(store: BaseStore, requests: list[Request]) -> Seque
         for index, outcome in zip(members, await send(store, [requests[i] for i in members]), strict=True):
             outcomes[index] = outcome
     return outcomes
-
-
-async def _send_again(
-    store: BaseStore, operation: Operation, requests: list[Request], first: Sequence[Any]
-) -> Sequence[Any]:
-    outcomes, pause = list(first), _FIRST_PAUSE
-    for _ in range(_RESENDS):
-        again = [index for index, outcome in enumerate(outcomes) if outcome is UNPROCESSED]
-        if not again:
-            return outcomes
-        await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # spreads load, hides nothing
-        pause *= 2
-        for index, outcome in zip(again, await _attempt(store, operation, [requests[i] for i in again]), strict=True):
-            outcomes[index] = outcome
-    busy = StoreUnavailableError(f"{store!r} kept handing this item back; it is overloaded, try again later")
-    return [busy if outcome is UNPROCESSED else outcome for outcome in outcomes]
 
 
 async def _attempt(store: BaseStore, operation: Operation, requests: list[Request]) -> Sequence[Any]:

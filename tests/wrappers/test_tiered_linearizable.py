@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satchel import Capability, SatchelError, sending
+from satchel import Capability, SatchelError, coalesce
 from satchel.wrappers import TieredStore, tiered_hot, tiered_queue
 from tests.scripted import BatchStore, Server, SingleStore, turns
 from tests.test_linearizable import KEYS, Recorder, steps
@@ -91,7 +91,7 @@ async def run(mode, workers, seed, *, trouble):
 @given(workers=st.lists(st.lists(steps, max_size=6), min_size=2, max_size=5), seed=st.integers(0, 1 << 32))
 def test_any_schedule_is_linearizable(mode, workers, seed):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sending, "_FIRST_PAUSE", 0.0)
+        patch.setattr(coalesce, "_FIRST_PAUSE", 0.0)
         patch.setattr(tiered_hot, "_TRY_AGAIN", 0.0)
         patch.setattr(tiered_queue, "_TRY_AGAIN", 0.0)
         asyncio.run(run(mode, workers, seed, trouble=0.05)).check()
