@@ -96,3 +96,11 @@ async def test_a_damaged_value_is_refused_and_can_be_replaced() -> None:
             await store.get("c", "k")
         await store.put("c", "k", "again")
         assert await store.get("c", "k") == "again"
+
+
+@pytest.mark.parametrize("dots", [".", "..", "...", "a.", "a..", "x" * 186 + ".", "x" * 187 + ".", "x" * 254 + "."])
+async def test_a_prefix_that_ends_with_a_dot_finds_the_key_that_ends_there(dots: str) -> None:
+    async with ObjectStore(client=MemoryStore()) as store:
+        expected = {dots, dots + ".", dots + "a", dots + "\0"}
+        await store.put_many("c", dict.fromkeys({*expected, "b", "0", dots[:-1] + "-", dots[:-1] + "/"}, 1))
+        assert {key async for key in store.keys("c", prefix=dots)} == expected

@@ -87,8 +87,8 @@ def is_hashed(escaped: str) -> bool:
 
 def beginning(prefix: str) -> str:
     """Return what the objects of keys with a prefix begin with, at least; of long keys the hash hides the rest."""
-    # Something after it, so that a dot at its end is not one at the end of a name.
-    return _NEVER_HASHED.escape(prefix + "-")[:-1][:_COMMON] if prefix else ""
+    # A dot at its end is escaped in the name that ends there, and in no other.
+    return _NEVER_HASHED.escape(prefix + "-")[:-1].removesuffix(".")[:_COMMON] if prefix else ""
 
 
 def just_before(path: str) -> str:
