@@ -16,6 +16,7 @@ from scripts.test_servers.server import Server
 from tests.proxy import FaultyProxy
 from tests.servers import server_url
 from tests.stores.dynamodb_table import Endpoint, local_store, new_name, raw_client
+from tests.stores.killed_under_load import Writers
 
 pytestmark = pytest.mark.server("dynamodb")
 
@@ -194,43 +195,13 @@ async def test_a_server_killed_and_restarted_under_load_loses_nothing_acknowledg
         await asyncio.to_thread(server.start)
         async with local_store(new_name(), endpoint_url=server.url, create_table=True, timeout=5) as store:
             await store.ping()
-            acknowledged: dict[str, int] = {}
-            won: dict[str, str] = {}
-            failures: list[StoreError] = []
-            stop = False
-
-            async def write(writer: int) -> None:
-                number = 0
-                while not stop:
-                    number += 1
-                    key = f"{writer}-{number}"
-                    try:
-                        await store.put("c", key, number)
-                        acknowledged[key] = number
-                        version = await store.put_if_absent("locks", key, writer)
-                        assert version is not None, "nobody else takes this lock"
-                        won[key] = version
-                    except StoreError as error:
-                        failures.append(error)
-                        await asyncio.sleep(0.05)
-
-            writers = [asyncio.create_task(write(writer)) for writer in range(8)]
-            await asyncio.sleep(1.5)
-            await asyncio.to_thread(server.kill)
-            before = len(acknowledged)
-            await asyncio.sleep(0.3)
-            await asyncio.to_thread(server.start)
-            while len(acknowledged) < before + 20:
-                await asyncio.sleep(0.05)
-                assert not any(writer.done() for writer in writers)
-            stop = True
-            await asyncio.gather(*writers)
-            assert before > 0
-            assert failures
-            assert all(failure.retryable for failure in failures)
-            assert await store.get_many("c", acknowledged) == acknowledged
-            entries = await store.get_entries("locks", won)
-            assert {key: entry.version for key, entry in entries.items()} == won
+            async with Writers(store) as writers:
+                await writers.write(40)
+                await asyncio.to_thread(server.kill)
+                await writers.fail()
+                await asyncio.to_thread(server.start)
+                await writers.write(40)
+                await writers.stop()
 
 
 async def test_of_those_who_delete_one_entry_at_once_one_is_told_that_it_was_there() -> None:

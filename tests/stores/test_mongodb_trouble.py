@@ -1,7 +1,6 @@
 """A MongoDB whose network fails: calls end in time with an error, and the store works again."""
 
 import asyncio
-import time
 import uuid
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from satchel.stores.mongodb import MongoDBStore
 from scripts.test_servers.kinds import mongodb_on_disk
 from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
+from tests.stores.killed_under_load import Writers
 from tests.stores.mongodb_places import blocking_detector, forgotten_sockets  # noqa: F401  # they are for all tests here
 
 pytestmark = pytest.mark.server("mongodb")
@@ -87,47 +87,11 @@ async def test_emulated_an_answer_cut_short_is_an_error_for_every_write_under_wa
 
 @pytest.mark.long
 async def test_emulated_a_server_killed_and_restarted_under_load_loses_nothing_acknowledged() -> None:
-    acknowledged: dict[str, int] = {}
-    won: dict[str, str] = {}
-    failures: list[StoreError] = []
-    stop = False
-
-    async def write(store: MongoDBStore, writer: int) -> None:
-        number = 0
-        while not stop:
-            number += 1
-            key = f"{writer}-{number}"
-            try:
-                await store.put("c", key, number)
-                acknowledged[key] = number
-                version = await store.put_if_absent("locks", key, writer)
-                assert version is not None, "nobody else takes this lock"
-                won[key] = version
-            except StoreError as error:
-                failures.append(error)
-                await asyncio.sleep(0.05)
-
     with private_server("mongodb", mongodb_on_disk) as server:
-        async with MongoDBStore(server.url, timeout=1) as store:
-            writers = [asyncio.create_task(write(store, writer)) for writer in range(8)]
-
-            async def until_written(count: int) -> None:
-                while len(won) < count:
-                    await asyncio.sleep(0.05)
-                    assert not any(writer.done() for writer in writers)
-
-            await until_written(40)
+        async with MongoDBStore(server.url, timeout=1) as store, Writers(store) as writers:
+            await writers.write(40)
             await asyncio.to_thread(server.kill)
-            killed = time.monotonic()
-            while len(failures) < len(writers):  # each call ends, though no server is there
-                await asyncio.sleep(0.05)
-                assert time.monotonic() - killed < 20
+            await writers.fail()
             await asyncio.to_thread(server.start)
-            await until_written(len(won) + 40)
-            stop = True
-            await asyncio.gather(*writers)
-            assert {type(failure) for failure in failures} <= {StoreUnavailableError, StoreTimeoutError}
-            assert all(failure.retryable for failure in failures)
-            assert await store.get_many("c", acknowledged) == acknowledged
-            entries = await store.get_entries("locks", won)
-            assert {key: entry.version for key, entry in entries.items()} == won
+            await writers.write(40)
+            await writers.stop()
