@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satchel import IntegrityError
+from satchel import BatchError, IntegrityError
 from satchel.envelope import Record
 from satchel.stores._dynamodb_items import item_of, key_of, outcome_of, searchable
 from satchel.testing import FakeClock
@@ -143,6 +143,35 @@ async def test_an_item_that_is_damaged_or_not_ours_is_refused(damage: str) -> No
         assert await store.get("c", "other") == 1
         await store.put("c", "k", "new")
         assert await store.get("c", "k") == "new"
+        if "satchel" in changed:
+            for remove in (store.delete("c", "k"), store.destroy_collection("c")):
+                await client.put_item(TableName=name, Item=changed)
+                assert await remove is True
+                assert (await client.scan(TableName=name))["Count"] <= 1
+            assert (await client.scan(TableName=name))["Count"] == 0
+
+
+async def test_an_item_of_others_is_not_removed_and_says_so() -> None:
+    name = new_name()
+    theirs = {**key_of(("c", "theirs")), "note": {"S": "hunter2"}}
+    async with local_store(name, create_table=True) as store, raw_client() as client:
+        await store.put("c", "ours", 1)
+        await client.put_item(TableName=name, Item=theirs)
+        for call in (
+            store.get("c", "theirs"),
+            store.delete("c", "theirs"),
+            store.touch("c", "theirs", ttl=5),
+        ):
+            with pytest.raises(IntegrityError, match="not an entry of satchel's; give the store a table") as refused:
+                await call
+            assert "hunter2" not in str(refused.value)
+        with pytest.raises(BatchError) as failed:
+            await store.delete_many("c", ["theirs", "ours", "missing"])
+        assert list(failed.value.failed) == ["theirs"]
+        assert await store.put_if_absent("c", "theirs", 1) is None
+        assert await store.compare_and_put("c", "theirs", 1, version=VERSION) is None
+        assert await store.compare_and_delete("c", "theirs", version=VERSION) is False
+        assert (await client.scan(TableName=name))["Items"] == [theirs]
 
 
 async def test_items_of_others_are_neither_listed_nor_destroyed_nor_overwritten_by_put_if_absent() -> None:
@@ -155,7 +184,6 @@ async def test_items_of_others_are_neither_listed_nor_destroyed_nor_overwritten_
         assert [key async for key in store.keys("c")] == ["mine"]
         assert [each async for each in store.collections()] == ["c"]
         assert await store.put_if_absent("c", "theirs", 1) is None
-        assert await store.touch("c", "theirs", ttl=1) is False
         assert await store.cull() == 0
         assert await store.destroy_collection("d") is False
         assert await store.destroy() is True

@@ -17,6 +17,8 @@ _SAME_VERSION = f"{_LIVING} AND version = :version"
 _IN_COLLECTION = "#collection = :collection"
 _TO_REMOVE = "#collection, #key, deadline"
 
+_SHOW = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}  # is seldom anything but an item that is not satchel's
+
 _RESERVED = re.compile(r"#(\w+)")
 
 
@@ -29,9 +31,9 @@ def if_version(version: Condition, now: float) -> dict[str, Any]:
     return _expressions({":now": number(now), ":version": expected}, ConditionExpression=_SAME_VERSION)
 
 
-def if_there() -> dict[str, Any]:
-    """Return the condition that there is an item."""
-    return _expressions({}, ConditionExpression="attribute_exists(#key)")
+def if_ours() -> dict[str, Any]:
+    """Return the condition that there is an entry."""
+    return {"ConditionExpression": _OURS, **_SHOW}
 
 
 def if_expired(now: float) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def new_deadline(deadline: float, now: float) -> dict[str, Any]:
     if deadline != NEVER:
         values[":deadline"], values[":ttl"] = deadline_of(deadline)
         change = "SET deadline = :deadline, #ttl = :ttl"
-    return _expressions(values, ConditionExpression=_LIVING, UpdateExpression=change)
+    return {**_expressions(values, ConditionExpression=_LIVING, UpdateExpression=change), **_SHOW}
 
 
 def query_living(collection: str, prefix: str, now: float) -> dict[str, Any]:

@@ -108,6 +108,8 @@ def outcome_of(item: Item | None) -> Record | IntegrityError | None:
     """Return what `_read` gives for an item: an error for one that satchel did not write."""
     if item is None:
         return None
+    if "satchel" not in item:
+        return not_ours()
     try:
         if item["satchel"]["N"] != FORMAT:
             return IntegrityError(
@@ -125,12 +127,22 @@ def outcome_of(item: Item | None) -> Record | IntegrityError | None:
             checksum=int(item["checksum"]["N"]),
         )
     except (KeyError, ValueError):
-        return IntegrityError("an item is damaged or not satchel's: it lacks attributes that every entry has")
+        return IntegrityError("an item is damaged: an attribute is missing, or has a wrong type; put or delete it")
+
+
+def not_ours() -> IntegrityError:
+    """Return the error for an item that another program put where an entry belongs."""
+    return IntegrityError(
+        "the item with this key is not an entry of satchel's; give the store a table of its own, or remove the item"
+    )
 
 
 def lives(item: Item, now: float) -> bool:
     """Say whether an item that is there has not expired."""
-    return "deadline" not in item or float(item["deadline"]["N"]) > now
+    try:
+        return float(item["deadline"]["N"]) > now
+    except (KeyError, ValueError):
+        return True  # it has no deadline, or a damaged one
 
 
 def _fits(name: str, limit: int) -> bool:

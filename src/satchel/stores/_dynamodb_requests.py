@@ -13,8 +13,8 @@ from ..hooks import UNPROCESSED, Condition, Outcome
 from ..names import Ref
 from ..network import apart
 from ._dynamodb_errors import CONDITION_FAILED, THROTTLED, code_of, was_sent_before
-from ._dynamodb_expressions import if_there, if_version, new_deadline
-from ._dynamodb_items import Item, item_of, key_of, lives, outcome_of, place_of
+from ._dynamodb_expressions import if_ours, if_version, new_deadline
+from ._dynamodb_items import Item, item_of, key_of, lives, not_ours, outcome_of, place_of
 from ._dynamodb_scan import Method
 
 
@@ -90,7 +90,7 @@ class Requests:
             old.update((await self._client.delete_item(**request, ReturnValues="ALL_OLD"))["Attributes"])
 
         # Without the condition DynamoDB Local gives one item to several who delete it at once.
-        return await self._change_if(delete, {"Key": key_of(ref), **if_there()}) and lives(old, now)
+        return await self._change_if(delete, {"Key": key_of(ref), **if_ours()}) and lives(old, now)
 
     async def put_if(self, ref: Ref, record: Record, version: Condition, now: float) -> bool:
         """Write an entry where there is none, or one that has the version."""
@@ -118,6 +118,8 @@ class Requests:
         except ClientError as error:
             if code_of(error) != CONDITION_FAILED:
                 raise
+            if "satchel" not in error.response.get("Item", ("satchel",)):
+                raise not_ours() from error
             if was_sent_before(error.response):
                 raise self._in_doubt() from error
             return False
