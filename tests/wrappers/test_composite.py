@@ -1,3 +1,5 @@
+import inspect
+
 import pytest
 
 from satchel import (
@@ -8,11 +10,12 @@ from satchel import (
     SerializationError,
     StoreClosedError,
     StoreUnavailableError,
+    SyncStore,
     UnsupportedOperationError,
     open_store,
 )
 from satchel.testing import WrapperConformance
-from satchel.wrappers import CompositeStore
+from satchel.wrappers import BaseWrapper, CompositeStore, RoutingStore
 from tests.wrappers.doubles import PrefixKeys, Routing
 
 
@@ -99,10 +102,42 @@ async def test_a_failure_to_close_shows_also_when_another_was_closed_before():
         await other.ping()
 
 
-@pytest.mark.parametrize("inners", [(), (MemoryStore(), None)])
+@pytest.mark.parametrize("inners", [(), (MemoryStore(), None), (MemoryStore, MemoryStore())])
 def test_what_is_no_store_is_refused(inners):
     with pytest.raises(ConfigurationError, match="CompositeStore goes over stores, got"):
         CompositeStore(*inners)
+
+
+def test_a_store_for_threads_is_refused():
+    with (
+        SyncStore(MemoryStore()) as store,
+        pytest.raises(ConfigurationError, match="CompositeStore goes over stores, got SyncStore"),
+    ):
+        CompositeStore(MemoryStore(), store)
+
+
+@pytest.mark.parametrize("operation", ["get", "put", "get_many", "put_many", "delete", "keys", "touch"])
+def test_a_verb_that_nobody_has_written_does_not_go_to_the_first_store(operation):
+    with pytest.raises(UnsupportedOperationError, match=rf"CompositeStore\(.* {operation};"):
+        getattr(CompositeStore(MemoryStore(), NullStore()), operation)("c", "k")
+
+
+def test_what_a_store_turns_out_not_to_have_is_refused_with_the_name_of_the_whole():
+    cold = MemoryStore()
+    store = Routing(MemoryStore(), cold)
+    cold._lacking = Capability.CULL
+    with pytest.raises(UnsupportedOperationError, match=r"Routing\(.* cull;"):
+        store.cull()
+
+
+def test_verbs_keep_their_signatures_and_documentation():
+    store = RoutingStore(MemoryStore(), collections={})
+    for name in ("get_entry", "exists", "delete", "put_if_absent", "compare_and_put", "compare_and_delete", "touch"):
+        own, plain = getattr(RoutingStore, name), getattr(BaseWrapper, name)
+        assert own is not plain
+        assert inspect.signature(own) == inspect.signature(plain)
+        assert inspect.signature(getattr(store, name)) == inspect.signature(getattr(MemoryStore(), name))
+        assert own.__doc__ == plain.__doc__
 
 
 def test_a_stack_on_a_composite_describes_itself_and_is_built_again():

@@ -299,5 +299,5 @@ def test_a_bad_option_is_refused(options):
 
 def test_what_is_no_store_is_refused():
     for stores in ((None, MemoryStore()), (MemoryStore(), None)):
-        with pytest.raises(ConfigurationError, match="FallbackWrapper goes around a store, got NoneType"):
+        with pytest.raises(ConfigurationError, match="FallbackWrapper goes over stores, got NoneType"):
             FallbackWrapper(*stores)

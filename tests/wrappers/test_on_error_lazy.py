@@ -252,6 +252,14 @@ async def test_what_no_store_takes_is_refused_and_does_not_wait(inner, store):
     assert (store.queued, await store.get("c", "k")) == (1, 1)
 
 
+async def test_a_put_without_a_value_does_not_let_a_none_wait(inner, store):
+    inner.down = True
+    await store.put("c", "k", 1)
+    with pytest.raises(TypeError):
+        await store.put("c", "k")
+    assert await store.get("c", "k") == 1
+
+
 async def test_what_needs_the_store_sends_what_waits_first(inner, store):
     inner.down = True
     await store.put("c", "k", 1)

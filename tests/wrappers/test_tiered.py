@@ -17,6 +17,7 @@ from satchel import (
 )
 from satchel.testing import FakeClock, FlakyStore
 from satchel.wrappers import TieredStore
+from satchel.wrappers.call import Call
 
 
 @pytest.fixture
@@ -224,6 +225,21 @@ async def test_what_is_lacking_is_refused_by_name():
     hot._lacking = hot.capabilities
     with pytest.raises(UnsupportedOperationError, match=r"TieredStore\(.* destroy;"):
         await TieredStore(hot, MemoryStore()).destroy()
+
+
+async def test_a_verb_of_later_days_does_not_go_past_hot():
+    store = TieredStore(MemoryStore(), cold := MemoryStore())
+    with pytest.raises(UnsupportedOperationError, match=r"TieredStore\(.* rename;"):
+        await store._around("rename", Call(cold.delete, ("c", "k"), {}))
+
+
+@pytest.mark.parametrize("write", ["through", "back"])
+async def test_a_put_without_a_value_or_with_an_unknown_option_is_refused(write):
+    store = TieredStore(MemoryStore(), MemoryStore(), write=write)
+    for put in (lambda: store.put("c", "k"), lambda: store.put("c", "k", 1, tll=5)):
+        with pytest.raises(TypeError):
+            await put()
+    assert await store.get("c", "k", "default") == "default"
 
 
 async def test_closing_closes_both_and_waits_for_reads_between_them():

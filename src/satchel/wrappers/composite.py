@@ -6,23 +6,23 @@ import asyncio
 import functools
 import operator
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Self
 
-from ..capability import METHODS, NEEDED, Capability
-from ..description import Described
-from ..errors import BatchError, ConfigurationError, SatchelError, StoreClosedError, UnsupportedOperationError
-from ..has_collections import HasCollections
-from ..lifecycle import finish_and_close, leave
+from ..capability import METHODS, NEEDED, Capability, is_store
+from ..description import Described, Description
+from ..errors import BatchError, ConfigurationError, SatchelError, StoreClosedError
+from ..lifecycle import finish_and_close
 from ..protocol import AsyncKeyValue
+from .base import BaseWrapper
+from .bound import SEAMS
 
 
-class CompositeStore(HasCollections, Described):
+class CompositeStore(BaseWrapper):
     """Is the base of stores over several inner stores.
 
-    A subclass writes the core verbs, and those of the capabilities that it can honour; it has a capability when it
-    writes all its methods and every inner store has it. What it does not write refuses by name. It owns the inner
-    stores: closing it closes them all.
+    A subclass overrides `_around`, through which every verb then goes, with the first inner store's own as its call; or
+    it writes the verbs. What it does not write refuses by name. It has a capability when it has all its methods and
+    every inner store has it. It owns the inner stores: closing it closes them all.
 
     Args:
         inners: The inner stores; one that comes twice is pinged and closed once.
@@ -32,10 +32,13 @@ class CompositeStore(HasCollections, Described):
     """
 
     def __init__(self, *inners: AsyncKeyValue) -> None:
-        self.inners = tuple({id(inner): inner for inner in inners}.values())
-        kinds = [type(inner).__name__ for inner in inners if not hasattr(inner, "capabilities")]
+        kinds = [type(inner).__name__ for inner in inners if not is_store(inner)]
         if kinds or not inners:
             raise ConfigurationError(f"{type(self).__name__} goes over stores, got {', '.join(kinds) or 'none'}")
+        self.inners = tuple({id(inner): inner for inner in inners}.values())
+        lacking = [flag for flag, names in METHODS.items() if not all(map(self._has, names))]
+        super().__init__(inners[0], drops=functools.reduce(operator.or_, lacking, Capability.NONE))
+        self._bind_all()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.inners))})"
@@ -43,22 +46,16 @@ class CompositeStore(HasCollections, Described):
     @property
     def capabilities(self) -> Capability:
         """What this store can do beyond the core: what every inner store can, and this one makes use of."""
-        written = [flag for flag, names in METHODS.items() if not any(_is_refusal(type(self), name) for name in names)]
-        own = functools.reduce(operator.or_, written, Capability.NONE)
-        return functools.reduce(operator.and_, [inner.capabilities for inner in self.inners], own)
+        return functools.reduce(operator.and_, [inner.capabilities for inner in self.inners]) & ~self._dropped
 
     @property
     def max_key_bytes(self) -> int:
         """The longest key, in UTF-8 bytes, that every inner store takes."""
         return min(inner.max_key_bytes for inner in self.inners)
 
-    def _need(self, operation: str) -> None:
-        if NEEDED[operation] not in self.capabilities:
-            _refusal(operation)(self)
-
-    async def ping(self) -> None:
-        """Return when every inner store answers."""
-        await asyncio.gather(*[inner.ping() for inner in self.inners])
+    def describe(self) -> Description:
+        """Return what this store is made of, as data."""
+        return Described.describe(self)
 
     async def aclose(self) -> None:
         """Finish what is the store's own, and close all inner stores, also when one fails; the first failure is raised.
@@ -73,22 +70,33 @@ class CompositeStore(HasCollections, Described):
             await inner.__aenter__()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await leave(self.aclose)
-
-    async def _finish(self) -> None:
-        """Finish what this store itself has under way: the inner stores, which are still open, are closed next.
-
-        It may be called again, then with nothing left to do.
-        """
-
     async def _close_inners(self) -> None:
         outcomes = await asyncio.gather(*[inner.aclose() for inner in self.inners], return_exceptions=True)
         failures = [outcome for outcome in outcomes if outcome is not None]
         for failure in sorted(failures, key=lambda failure: isinstance(failure, StoreClosedError)):
             raise failure
+
+    def _bind_all(self) -> None:
+        """Refuse by name what is not written, and what some inner store cannot do."""
+        for operation in SEAMS:
+            if not self._has(operation):
+                self._become(operation, self._ping_all if operation == "ping" else self._refusal(operation))
+            elif operation in NEEDED and NEEDED[operation] not in self._dropped:
+                self._become(operation, self._guarded(operation, getattr(self, operation)))
+
+    def _has(self, operation: str) -> bool:
+        return self._overrides("_around", "_carry_out") or not self._inherits(operation, BaseWrapper)
+
+    async def _ping_all(self) -> None:
+        await asyncio.gather(*[inner.ping() for inner in self.inners])
+
+    def _guarded(self, operation: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def call(*arguments: Any, **named: Any) -> Any:
+            self._need(operation)
+            return method(*arguments, **named)
+
+        return call
 
 
 async def gather_batch(
@@ -130,20 +138,3 @@ def batch_error(store: object, operation: str, collection: str, failed: Mapping[
     )
     error.__cause__ = first
     return error
-
-
-def _refusal(operation: str) -> Callable[..., Any]:
-    def refuse(self: CompositeStore, *_: Any, **__: Any) -> Any:
-        raise UnsupportedOperationError(f"{self!r} does not have {operation}; see its .capabilities")
-
-    refuse.is_absent = True  # type: ignore[attr-defined]  # it marks what a subclass has not written
-    return refuse
-
-
-def _is_refusal(kind: type, operation: str) -> bool:
-    return hasattr(getattr(kind, operation), "is_absent")
-
-
-for _operations in METHODS.values():
-    for _operation in _operations:
-        setattr(CompositeStore, _operation, _refusal(_operation))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from contextlib import AsyncExitStack
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-from ..capability import Capability
+from ..description import Description
 from ..errors import BatchError, ConfigurationError, SatchelError, StoreTimeoutError, StoreUnavailableError
 from ..names import check_name
 from ..one_at_a_time import one_at_a_time
@@ -23,7 +23,7 @@ _BATCHES = frozenset({"put_many", "delete_many"})
 _WRITES = _PUTS | _DELETES | _BATCHES | {"touch", "destroy_collection", "destroy", "cull"}
 
 
-class FallbackWrapper(BaseWrapper):
+class FallbackWrapper(CompositeStore):
     """Reads from a second store when the first one fails, so that reads go on while it is away.
 
     Reads are those of entries, listings that have not given a name yet, and `ping`. A batch of which a part failed is
@@ -60,37 +60,13 @@ class FallbackWrapper(BaseWrapper):
             raise ConfigurationError("on must be a tuple of satchel's error classes, such as (StoreUnavailableError,)")
         if strange := [kind.__name__ for kind in on if not issubclass(kind, SatchelError)]:
             raise ConfigurationError(f"on takes satchel's error classes, got {', '.join(strange)}")
-        for store in (inner, fallback):
-            self._need_store(store)
         self.fallback, self._on = fallback, on
-        self._both = CompositeStore(inner, fallback)
-        super().__init__(inner, drops=~fallback.capabilities)
+        super().__init__(inner, fallback)
         self._is_narrower, self._write_both = self.max_key_bytes < inner.max_key_bytes, write_both
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.inner!r}, {self.fallback!r})"
-
-    @property
-    def capabilities(self) -> Capability:
-        """What this store can do beyond the core: what both stores can."""
-        return super().capabilities & self.fallback.capabilities
-
-    @property
-    def max_key_bytes(self) -> int:
-        """The longest key, in UTF-8 bytes, that both stores take."""
-        return self._both.max_key_bytes
-
-    async def aclose(self) -> None:
-        """Close both stores, also when one fails; the first failure is raised.
-
-        Raises:
-            StoreClosedError: One has been closed before. Leaving `async with` after that raises nothing.
-        """
-        await self._both.aclose()
-
-    async def __aenter__(self) -> Self:
-        await self._both.__aenter__()
-        return self
+    def describe(self) -> Description:
+        """Return what the stack is made of, as data."""
+        return BaseWrapper.describe(self)
 
     async def _around(self, operation: str, call: Call) -> Any:
         if self._is_narrower:

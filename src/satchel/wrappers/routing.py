@@ -7,7 +7,7 @@ import operator
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast, overload
 
-from ..capability import Capability
+from ..capability import METHODS, Capability
 from ..clock import TTL
 from ..entry import Entry
 from ..errors import ConfigurationError
@@ -17,13 +17,12 @@ from .base import BaseWrapper
 from .call import NOT_GIVEN
 from .composite import CompositeStore, gather_batch
 from .naming import name_option
-from .seams import ChecksNames
 
 D = TypeVar("D")
 Route = Callable[[str, str], AsyncKeyValue | None]
 
 
-class RoutingStore(CompositeStore, ChecksNames):
+class RoutingStore(CompositeStore):
     """Keeps each entry in one of several stores, by its collection or by a function.
 
     An entry is in the store where its names lead, and nowhere else: what another store holds under the same names is
@@ -62,7 +61,6 @@ class RoutingStore(CompositeStore, ChecksNames):
         self._by_prefix = sorted(_places("prefixes", prefixes).items(), key=lambda item: len(item[0]), reverse=True)
         self._default, self._route = default, route
         super().__init__(default, *others, *self._by_name.values(), *(to for _, to in self._by_prefix))
-        self._limit = self.max_key_bytes
         view = _SomeCollections if route is None else _SomeKeys
         self._views = {id(inner): view(inner, self._leads_to) for inner in self.inners}
 
@@ -70,6 +68,8 @@ class RoutingStore(CompositeStore, ChecksNames):
     def capabilities(self) -> Capability:
         """What this store can do beyond the core: what can be done with a part of each inner store."""
         return functools.reduce(operator.and_, [view.capabilities for view in self._views.values()])
+
+    # `get` and `put` are written out, as the other verbs about one entry need not be: they are called most.
 
     @overload
     async def get(self, collection: str, key: str, default: None = None) -> Any | None: ...
@@ -80,21 +80,9 @@ class RoutingStore(CompositeStore, ChecksNames):
         inner = self._of(collection, key)
         return await (inner.get(collection, key) if default is NOT_GIVEN else inner.get(collection, key, default))
 
-    async def get_entry(self, collection: str, key: str) -> Entry | None:
-        """Return the entry under a key: the value with version, times and size."""
-        return await self._of(collection, key).get_entry(collection, key)
-
-    async def exists(self, collection: str, key: str) -> bool:
-        """Say whether there is an entry under a key."""
-        return await self._of(collection, key).exists(collection, key)
-
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
         """Store a value under a key, replacing what was there, its deadline included."""
         await self._of(collection, key).put(collection, key, value, ttl=ttl)
-
-    async def delete(self, collection: str, key: str) -> bool:
-        """Remove the entry under a key, and say whether it was there."""
-        return await self._of(collection, key).delete(collection, key)
 
     async def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
         """Return the values of those keys that are there, in the order asked."""
@@ -122,52 +110,25 @@ class RoutingStore(CompositeStore, ChecksNames):
         )
         return sum(parts)
 
-    async def put_if_absent(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> str | None:
-        """Store a value if the key is absent, and return its version; None when something was there."""
-        self._need("put_if_absent")
-        return await self._of(collection, key).put_if_absent(collection, key, value, ttl=ttl)
-
-    async def compare_and_put(
-        self, collection: str, key: str, value: object, *, version: str, ttl: TTL | None = None
-    ) -> str | None:
-        """Replace the entry if it still has the version, and return the new version; None when it has not."""
-        self._need("compare_and_put")
-        return await self._of(collection, key).compare_and_put(collection, key, value, version=version, ttl=ttl)
-
-    async def compare_and_delete(self, collection: str, key: str, *, version: str) -> bool:
-        """Remove the entry if it still has the version, and say whether it was removed."""
-        self._need("compare_and_delete")
-        return await self._of(collection, key).compare_and_delete(collection, key, version=version)
-
-    async def touch(self, collection: str, key: str, *, ttl: TTL | None) -> bool:
-        """Give the entry a new deadline, None for no deadline, and say whether it was there."""
-        self._need("touch")
-        return await self._of(collection, key).touch(collection, key, ttl=ttl)
-
     def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
         """Iterate over the keys of a collection, in no particular order, in constant memory."""
-        self._need("keys")
         listings = [view.keys(collection, prefix=prefix, limit=limit) for view in self._views_of(collection)]
         return listings[0] if len(listings) == 1 else _chained(listings, limit)
 
     def collections(self) -> AsyncIterator[str]:
         """Iterate over the collections that hold at least one entry, in no particular order."""
-        self._need("collections")
         return self._found_collections()
 
     async def destroy_collection(self, collection: str) -> bool:
         """Remove every entry of a collection, and say whether there was any."""
-        self._need("destroy_collection")
         return any([await view.destroy_collection(collection) for view in self._views_of(collection)])
 
     async def destroy(self) -> bool:
         """Remove everything that leads to its store, and nothing else there, and say whether there was any entry."""
-        self._need("destroy")
         return any([await view.destroy() for view in self._views.values()])
 
     async def cull(self) -> int:
         """Reclaim the space of expired entries now, and return how many there were."""
-        self._need("cull")
         return sum([await view.cull() for view in self._views.values()])
 
     def _of(self, collection: str, key: str) -> SupportsEverything:
@@ -247,6 +208,20 @@ class _SomeKeys(BaseWrapper):
 
     def _unref(self, collection: str, key: str) -> str | None:
         return key if self._leads_to(collection, key) is self.inner else None
+
+
+def _forwarded(operation: str) -> Callable[..., Any]:
+    """Return the verb about one entry that asks the store where this belongs."""
+
+    @functools.wraps(getattr(BaseWrapper, operation))
+    async def verb(self: RoutingStore, collection: str, key: str, *arguments: Any, **named: Any) -> Any:
+        return await getattr(self._of(collection, key), operation)(collection, key, *arguments, **named)
+
+    return verb
+
+
+for _operation in ("get_entry", "exists", "delete", *METHODS[Capability.CONDITIONAL]):
+    setattr(RoutingStore, _operation, _forwarded(_operation))
 
 
 def _places(option: str, places: Mapping[str, AsyncKeyValue] | None) -> dict[str, AsyncKeyValue]:

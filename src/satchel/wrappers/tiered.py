@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
-import operator
-from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any, TypeVar, overload
+from collections.abc import Iterable
+from typing import Any, ClassVar, TypeVar, overload
 
-from ..capability import METHODS, Capability
+from ..capability import Capability
 from ..clock import TTL, Clock, seconds, system_clock
 from ..entry import Entry
 from ..errors import ConfigurationError, InvalidTTLError, SatchelError
-from ..lifecycle import Lifecycle
-from ..names import check_items, check_name, check_names
+from ..names import check_name, check_names
 from ..protocol import AsyncKeyValue
-from .call import MISSING
+from .call import BATCHES, CONDITIONAL_WRITES, LISTINGS, MISSING, Call, Steps
 from .composite import CompositeStore
-from .seams import ChecksNames
+from .tiered_calls import Calls
 from .tiered_hot import HotTier
 from .tiered_statistics import TieredStatistics
 from .tiered_tiers import Mode, Tiers
@@ -25,12 +21,14 @@ from .tiered_uses import ALL
 
 D = TypeVar("D")
 
-_KNOWN = functools.reduce(operator.or_, METHODS)
+_PUTS = frozenset({"put", "put_many"})
+_CHANGES = frozenset({"delete", "delete_many", "touch"}) | CONDITIONAL_WRITES
+_WITHOUT_KEYS = frozenset({"ping", "cull", "destroy_collection", "destroy"})
+_READS = frozenset({"exists", "get_many", "get_entry", "get_entries"})
 _WIPES = Capability.DESTROY_COLLECTION | Capability.DESTROY_STORE
-_PAGE = 500
 
 
-class TieredStore(CompositeStore, ChecksNames):
+class TieredStore(CompositeStore):
     """Keeps everything in a cold store, and what is used in a hot one in front of it.
 
     A value is read from hot, and where that has it not, from cold, from where it is put into hot with what is left of
@@ -65,6 +63,8 @@ class TieredStore(CompositeStore, ChecksNames):
         ConfigurationError: One is no store, both are the same, or an option is out of its range.
     """
 
+    _around_steps: ClassVar[bool] = True
+
     def __init__(
         self,
         hot: AsyncKeyValue,
@@ -75,7 +75,8 @@ class TieredStore(CompositeStore, ChecksNames):
         queue_size: int = 10_000,
         clock: Clock = system_clock,
     ) -> None:
-        super().__init__(hot, cold)
+        super().__init__(cold, hot)
+        self.inners = (hot, cold)
         if hot is cold:
             raise ConfigurationError("TieredStore takes two stores, got one store as hot and as cold")
         if write not in ("through", "around", "back"):
@@ -88,19 +89,19 @@ class TieredStore(CompositeStore, ChecksNames):
             longest = None if hot_ttl is None else seconds(hot_ttl)
         except InvalidTTLError as error:
             raise ConfigurationError(f"hot_ttl: {error}") from None
-        self._limit = self.max_key_bytes
         self._hot = HotTier(hot, ttl=longest, clock=clock)
-        self._hot_get, self._flights, self._note = hot.get, self._hot.flights, self._hot.uses.note
-        self._reads = 0
-        self._closing: list[asyncio.Future[None]] = []
         self._tiers = Tiers(self.__repr__, self._hot, cold, write=write, queue_size=queue_size, clock=clock)
         self._cold, self._waiting, self._queue = self._tiers.cold, self._tiers.waiting, self._tiers.queue
-        self._lifecycle = Lifecycle(self.__repr__, open=_nothing, close=_nothing, abandon=self._abandon)
+        self._calls = Calls(self.__repr__, self._abandon)
+        del self.get  # what a hit costs is the point of it all
+        if self._queue is None:
+            for operation in LISTINGS:  # nothing that waits is lacking in them
+                self._become(operation, self._guarded(operation, getattr(cold, operation)))
 
     @property
     def capabilities(self) -> Capability:
         """What this store can do beyond the core."""
-        return self._cold.capabilities & _KNOWN & (self._hot.store.capabilities | ~_WIPES)
+        return self._cold.capabilities & ~self._dropped & (self._hot.store.capabilities | ~_WIPES)
 
     @overload
     async def get(self, collection: str, key: str, default: None = None) -> Any | None: ...
@@ -108,173 +109,72 @@ class TieredStore(CompositeStore, ChecksNames):
     async def get(self, collection: str, key: str, default: D) -> Any | D: ...
     async def get(self, collection: str, key: str, default: Any = None) -> Any:
         """Return the value under a key, or the default when it is absent."""
-        if self._flights or self._waiting or self._closing:
+        calls, hot = self._calls, self._hot
+        if hot.flights or self._waiting or calls.closing:
             collection, key = self._checked(collection, key)
-            if self._closing or (collection, key) in self._waiting or self._hot.is_changing((collection, key)):
-                return await self._find(collection, key, default)
+            if calls.closing or (collection, key) in self._waiting or hot.is_changing((collection, key)):
+                with calls.begin("get"):
+                    return (await self._tiers.find(collection, [key])).get(key, default)
         # The names of what hot has were checked when it was put; other calls are counted by the lifecycle.
-        self._reads += 1
+        calls.quick += 1
+        answered = True
         try:
             try:
-                value = await self._hot_get(collection, key, MISSING)
+                value = await hot.get(collection, key, MISSING)
             except SatchelError as error:
-                collection, key = self._checked(collection, key)
-                self._hot.failed(error)
-                found = await self._tiers.find(collection, [key], asks_hot=False, promotes=False)
-                return found.get(key, default)
-            counts = self._hot.counts
+                hot.failed(error)
+                value, answered = MISSING, False
             if value is not MISSING:
-                counts.hits += 1
-                self._note((collection, key))
+                hot.counts.hits += 1
+                hot.note((collection, key))
                 return value
             collection, key = self._checked(collection, key)
-            counts.misses += 1
-            found = await self._tiers.find(collection, [key], asks_hot=False)
+            hot.counts.misses += answered
+            found = await self._tiers.find(collection, [key], asks_hot=False, promotes=answered)
             return found.get(key, default)
         finally:
-            self._reads -= 1
-            if self._closing:
-                self._wake()
+            calls.quick -= 1
+            if calls.closing:
+                calls.wake()
 
-    async def get_entry(self, collection: str, key: str) -> Entry | None:
-        """Return the entry under a key, as cold has it."""
-        with self._call("get_entry"):
-            ref = self._checked(collection, key)
-            await self._tiers.settle(ref[0], [ref[1]])
-            return (await self._tiers.entries(ref[0], [ref[1]], many=False)).get(ref[1])
+    async def _around(self, operation: str, call: Call) -> Any:
+        if operation in LISTINGS:
+            if not (isinstance(call.function, Steps) and call.function.begun):
+                await self._tiers.settle_all(ALL if call.collection is None else call.collection)
+            return await call()
+        with self._calls.begin(operation):
+            if operation in _WITHOUT_KEYS:
+                return await self._on_many(operation, call)
+            if operation in BATCHES:
+                collection, keys = check_name(call.collection, "collection"), check_names(call.all_keys, self._limit)
+            else:
+                collection, key = self._checked(call.collection, call.key)
+                keys = [key]
+            if operation in _READS:
+                return await self._tiers.read(operation, collection, keys)
+            if operation in _CHANGES:
+                return await self._tiers.change(collection, keys, call)
+            if operation in _PUTS:
+                values = call.items if operation in BATCHES else {keys[0]: call.value}
+                return await self._tiers.put(operation, collection, values, call.named.get("ttl"), call)
+        raise self._unsupported(operation)  # what nobody has thought of here must not go past hot
 
-    async def exists(self, collection: str, key: str) -> bool:
-        """Say whether there is an entry under a key."""
-        with self._call("exists"):
-            return await self._tiers.exists(self._checked(collection, key))
-
-    async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
-        """Store a value under a key, replacing what was there, its deadline included."""
-        with self._call("put"):
-            ref = self._checked(collection, key)
-            await self._tiers.put("put", ref[0], {ref[1]: value}, ttl, lambda: self._cold.put(*ref, value, ttl=ttl))
-
-    async def delete(self, collection: str, key: str) -> bool:
-        """Remove the entry under a key, and say whether it was there."""
-        with self._call("delete"):
-            ref = self._checked(collection, key)
-            return await self._tiers.change(ref[0], [ref[1]], lambda: self._cold.delete(*ref))
-
-    async def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
-        """Return the values of those keys that are there, in the order asked."""
-        with self._call("get_many"):
-            name = check_name(collection, "collection")
-            return await self._tiers.find(name, check_names(keys, self._limit))
-
-    async def get_entries(self, collection: str, keys: Iterable[str]) -> dict[str, Entry]:
-        """Return the entries of those keys that are there, as cold has them, in the order asked."""
-        with self._call("get_entries"):
-            name, names = check_name(collection, "collection"), check_names(keys, self._limit)
-            await self._tiers.settle(name, names)
-            return await self._tiers.entries(name, names, many=True)
-
-    async def put_many(self, collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> None:
-        """Store many values. Everything is checked first; the writes are not one atomic step."""
-        with self._call("put_many"):
-            name, values = check_name(collection, "collection"), dict(check_items(items, self._limit))
-            await self._tiers.put("put_many", name, values, ttl, lambda: self._cold.put_many(name, values, ttl=ttl))
-
-    async def delete_many(self, collection: str, keys: Iterable[str]) -> int:
-        """Remove many entries, and return how many of them were there."""
-        with self._call("delete_many"):
-            name, names = check_name(collection, "collection"), check_names(keys, self._limit)
-            return await self._tiers.change(name, names, lambda: self._cold.delete_many(name, names))
-
-    async def ping(self) -> None:
-        """Return when cold answers: without hot the store is slower, and serves all the same."""
-        with self._call("ping"):
-            await self._tiers.asked(self._cold.ping())
-
-    async def put_if_absent(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> str | None:
-        """Store a value if the key is absent, and return its version; None when something was there."""
-        self._need("put_if_absent")
-        with self._call("put_if_absent"):
-            ref = self._checked(collection, key)
-            return await self._tiers.change(ref[0], [ref[1]], lambda: self._cold.put_if_absent(*ref, value, ttl=ttl))
-
-    async def compare_and_put(
-        self, collection: str, key: str, value: object, *, version: str, ttl: TTL | None = None
-    ) -> str | None:
-        """Replace the entry if it still has the version, and return the new version; None when it has not."""
-        self._need("compare_and_put")
-        with self._call("compare_and_put"):
-            ref = self._checked(collection, key)
-            return await self._tiers.change(
-                ref[0], [ref[1]], lambda: self._cold.compare_and_put(*ref, value, version=version, ttl=ttl)
-            )
-
-    async def compare_and_delete(self, collection: str, key: str, *, version: str) -> bool:
-        """Remove the entry if it still has the version, and say whether it was removed."""
-        self._need("compare_and_delete")
-        with self._call("compare_and_delete"):
-            ref = self._checked(collection, key)
-            return await self._tiers.change(
-                ref[0], [ref[1]], lambda: self._cold.compare_and_delete(*ref, version=version)
-            )
-
-    async def touch(self, collection: str, key: str, *, ttl: TTL | None) -> bool:
-        """Give the entry a new deadline, None for no deadline, and say whether it was there."""
-        self._need("touch")
-        with self._call("touch"):
-            ref = self._checked(collection, key)
-            return await self._tiers.change(ref[0], [ref[1]], lambda: self._cold.touch(*ref, ttl=ttl))
-
-    def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
-        """Iterate over the keys of a collection, in no particular order, in constant memory."""
-        self._need("keys")
-        found = self._cold.keys(collection, prefix=prefix, limit=limit)
-        return found if self._queue is None else self._tiers.after_writes(collection, found)
-
-    def collections(self) -> AsyncIterator[str]:
-        """Iterate over the collections that hold at least one entry, in no particular order."""
-        self._need("collections")
-        found = self._cold.collections()
-        return found if self._queue is None else self._tiers.after_writes(ALL, found)
-
-    async def destroy_collection(self, collection: str) -> bool:
-        """Remove every entry of a collection, and say whether there was any."""
-        self._need("destroy_collection")
-        with self._call("destroy_collection"):
-            name = check_name(collection, "collection")
-            return await self._tiers.wipe(name, lambda: self._cold.destroy_collection(name))
-
-    async def destroy(self) -> bool:
-        """Remove everything that the stores wrote and nothing else, and say whether there was any entry."""
-        self._need("destroy")
-        with self._call("destroy"):
-            return await self._tiers.wipe(ALL, self._cold.destroy)
-
-    async def cull(self) -> int:
-        """Reclaim the space of expired entries in both stores now, and return how many there were in cold."""
-        self._need("cull")
-        with self._call("cull"):
-            if Capability.CULL in self._hot.store.capabilities:
-                try:
-                    await self._hot.store.cull()
-                except SatchelError as error:
-                    self._hot.failed(error)
-            return await self._tiers.asked(self._cold.cull())
-
-    # What a tiered store has beyond others.
+    async def _on_many(self, operation: str, call: Call) -> Any:
+        if operation == "destroy":
+            return await self._tiers.wipe(ALL, call)
+        if operation == "destroy_collection":
+            return await self._tiers.wipe(check_name(call.collection, "collection"), call)
+        if operation == "cull":
+            await self._hot.cull()
+        return await self._tiers.asked(call())
 
     async def warm(self, collection: str, keys: Iterable[str]) -> int:
         """Put entries of cold into hot, and return how many were.
 
         Those that hot has already are left as they are, where hot has `CONDITIONAL`, and else put anew.
         """
-        with self._call("warm"):
-            name, names = check_name(collection, "collection"), check_names(keys, self._limit)
-            await self._tiers.settle(name, names)
-            promoted = 0
-            for start in range(0, len(names), _PAGE):
-                page = [key for key in names[start : start + _PAGE] if await self._hot.trusts((name, key))]
-                promoted += (await self._tiers.read_and_promote(name, page, page, many=True))[1]
-            return promoted
+        with self._calls.begin("warm"):
+            return await self._tiers.warm(check_name(collection, "collection"), check_names(keys, self._limit))
 
     async def demote(self, *, keep: int) -> int:
         """Remove all but the `keep` most recently used entries from hot, and return how many were removed.
@@ -289,7 +189,7 @@ class TieredStore(CompositeStore, ChecksNames):
         """
         if type(keep) is not int or keep < 0:
             raise ConfigurationError(f"keep must be an int of at least 0, got {keep!r}")
-        with self._call("demote"):
+        with self._calls.begin("demote"):
             if self._queue is not None:
                 await self._queue.flush()
             return await self._hot.uses.demote(self._hot.store, keep)
@@ -301,7 +201,7 @@ class TieredStore(CompositeStore, ChecksNames):
             StoreError: Some could not be sent. They are tried again a second later and by the next `flush`, but for
                 those that cold refused, as too large for instance: these are given up.
         """
-        with self._call("flush"):
+        with self._calls.begin("flush"):
             if self._queue is not None:
                 await self._queue.flush()
 
@@ -314,7 +214,7 @@ class TieredStore(CompositeStore, ChecksNames):
         Raises:
             StoreError: A tier failed.
         """
-        with self._call("where"):
+        with self._calls.begin("where"):
             ref = self._checked(collection, key)
             tiers = {"hot": self._hot.store, "cold": self._cold}
             found = {name: await tier.get_entry(*ref) for name, tier in tiers.items()}
@@ -331,47 +231,14 @@ class TieredStore(CompositeStore, ChecksNames):
         )
 
     async def _find(self, collection: str, key: str, default: Any) -> Any:
-        with self._call("get"):
+        with self._calls.begin("get"):
             return (await self._tiers.find(collection, [key])).get(key, default)
 
     async def _finish(self) -> None:
-        end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._closing.append(end)
-        await self._lifecycle.aclose()
-        self._wake()
-        await end
+        await self._calls.end()
         if self._queue is not None:
             await self._queue.close()
 
-    def _wake(self) -> None:
-        for end in self._closing:
-            if self._reads <= 0 and not end.done():
-                end.set_result(None)
-
-    def _call(self, operation: str) -> _Call:
-        return _Call(self._lifecycle, operation)
-
     def _abandon(self) -> None:
-        self._reads = 0
         if self._queue is not None:
             self._queue.abandon()
-
-
-class _Call:
-    """Is under way from its beginning to its end, for which closing waits."""
-
-    __slots__ = ("_lifecycle", "_loop")
-
-    def __init__(self, lifecycle: Lifecycle, operation: str) -> None:
-        self._lifecycle = lifecycle
-        self._loop = lifecycle.begin(operation)
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        self._lifecycle.leave(self._loop)
-
-
-async def _nothing() -> None:
-    """Stand for opening and closing: the tiers do that themselves."""

@@ -88,6 +88,7 @@ class HotTier:
         self._ttl = NEVER if ttl is None else ttl
         self._clock = clock
         self.uses = Uses()
+        self.get, self.note = store.get, self.uses.note
 
     # Reading.
 
@@ -129,6 +130,14 @@ class HotTier:
         self.counts.hits += found
         self.counts.misses += not found
         return found
+
+    async def cull(self) -> None:
+        """Reclaim the space of expired entries, where hot can."""
+        if Capability.CULL in self.store.capabilities:
+            try:
+                await self.store.cull()
+            except SatchelError as error:
+                self.failed(error)
 
     def failed(self, error: SatchelError) -> None:
         """Note a failure of hot. That it does not take a value is none."""

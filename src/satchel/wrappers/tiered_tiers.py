@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Literal, TypeVar, cast
 
 from ..clock import NEVER, TTL, Clock, deadline_after
@@ -20,6 +20,8 @@ from .tiered_statistics import Counts
 from .tiered_uses import ALL
 
 T = TypeVar("T")
+
+_PAGE = 500
 
 Mode = Literal["through", "around", "back"]
 
@@ -79,6 +81,16 @@ class Tiers:
                 found[key] = await self._values.value(write.record)
         return {key: found[key] for key in keys if key in found}
 
+    async def read(self, operation: str, collection: str, keys: list[str]) -> Any:
+        """Carry out a read other than `get`."""
+        if operation == "get_many":
+            return await self.find(collection, keys)
+        if operation == "exists":
+            return await self.exists((collection, keys[0]))
+        await self.settle(collection, keys)
+        entries = await self.entries(collection, keys, many=operation == "get_entries")
+        return entries if operation == "get_entries" else entries.get(keys[0])
+
     async def exists(self, ref: Ref) -> bool:
         """Say whether there is an entry."""
         if ref not in self.waiting and await self.hot.trusts(ref) and await self.hot.has(ref):
@@ -127,6 +139,15 @@ class Tiers:
             for key, flight in flights.items():
                 self.hot.unwatch((collection, key), flight)
         return entries, sum(done)
+
+    async def warm(self, collection: str, keys: list[str]) -> int:
+        """Put entries of cold into hot, and return how many were."""
+        await self.settle(collection, keys)
+        promoted = 0
+        for start in range(0, len(keys), _PAGE):
+            page = [key for key in keys[start : start + _PAGE] if await self.hot.trusts((collection, key))]
+            promoted += (await self.read_and_promote(collection, page, page, many=True))[1]
+        return promoted
 
     async def asked(self, request: Awaitable[T], writes: int = 0) -> T:
         """Await a request to cold, and count it."""
@@ -188,12 +209,10 @@ class Tiers:
         if self.queue is not None and self.waiting:
             await self.queue.settle([(collection, key) for key in keys if (collection, key) in self.waiting])
 
-    async def after_writes(self, collection: str, found: AsyncIterator[str]) -> AsyncIterator[str]:
-        """Iterate over a listing of cold when that has what waits for it now."""
+    async def settle_all(self, collection: str) -> None:
+        """Return when cold has what waits now for a collection, or for `ALL`."""
         if self.queue is not None:
             await self.queue.settle([ref for ref in self.waiting if covers((collection, ALL), ref)])
-        async for name in found:
-            yield name
 
     async def _record(self, operation: str, ref: Ref, value: object, now: float, deadline: float) -> Record:
         try:
