@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satchel import (
+    Codec,
     ConfigurationError,
     IntegrityError,
     JsonCodec,
@@ -334,3 +335,49 @@ async def test_a_value_that_is_changed_while_it_is_put_is_refused_by_name():
     refusals = [str(outcome) for outcome in outcomes if outcome is not None]
     assert refusals
     assert all("'big' in collection 'c'" in refusal and "changed while it was being" in refusal for refusal in refusals)
+
+
+class Backwards(Codec):
+    """Is a codec of somebody's own."""
+
+    name = "backwards"
+
+    def encode(self, value):
+        return value[::-1].encode()
+
+    def decode(self, payload):
+        return payload.decode()[::-1]
+
+
+@pytest.mark.parametrize("number", [None, -1, 0, 1, 2, 4, 127, 256, 200.0, "200", True])
+def test_a_codec_whose_number_is_not_free_is_refused(number):
+    codec = Backwards()
+    codec.number = number
+    with pytest.raises(ConfigurationError, match="the number of Backwards must be an int from 128 to 255, got"):
+        MemoryStore(codec=codec)
+
+
+def test_a_codec_without_a_number_is_refused():
+    with pytest.raises(ConfigurationError, match="must be an int from 128 to 255, got None"):
+        MemoryStore(codec=Backwards())
+
+
+@pytest.mark.parametrize("number", [128, 255])
+async def test_a_codec_with_a_number_of_its_own_is_used(number):
+    codec = Backwards()
+    codec.number = number
+    async with MemoryStore(codec=codec) as store:
+        await store.put("c", "k", "abc")
+        assert await store.get("c", "k") == "abc"
+
+
+def test_a_codec_derived_from_a_built_in_one_may_keep_its_number():
+    class Own(JsonCodec):
+        """Is still JSON."""
+
+    class Other(Own):
+        number = 2
+
+    MemoryStore(codec=Own())
+    with pytest.raises(ConfigurationError, match="the number of Other"):
+        MemoryStore(codec=Other())
