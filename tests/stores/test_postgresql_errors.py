@@ -133,6 +133,24 @@ async def test_a_read_only_server_refuses_writes_alone(admin: asyncpg.Connection
         assert await store.get("c", "k") == 1
 
 
+@pytest.mark.parametrize("with_a_pool", [False, True])
+async def test_a_connection_to_what_became_a_standby_is_not_kept(
+    admin: asyncpg.Connection, role: str, table: str, with_a_pool: bool
+) -> None:
+    await admin.execute(f"GRANT ALL ON {table} TO {role}")
+    how = {"ssl": False, "password": "-", "min_size": 0, "max_size": 1}
+    pool = await asyncpg.create_pool(url_as(role), **how) if with_a_pool else None
+    async with PostgreSQLStore(pool, url=None if pool else url_as(role), table_name=table) as store:
+        await admin.execute(f"ALTER ROLE {role} SET default_transaction_read_only = on")
+        with pytest.raises(StoreError, match="connect to the primary"):
+            await store.put("c", "k", 2)
+        await admin.execute(f"ALTER ROLE {role} RESET default_transaction_read_only")
+        await store.put("c", "k", 3)  # on a new connection, which may be to another host
+        assert await store.get("c", "k") == 3
+    if pool is not None:
+        await pool.close()
+
+
 @pytest.mark.parametrize("setting", ["statement_timeout", "lock_timeout"])
 async def test_a_limit_of_the_server_is_a_timeout(
     admin: asyncpg.Connection, role: str, table: str, setting: str

@@ -101,6 +101,10 @@ class Connections:
         found_by = None if trace is None else trace(connection)
         try:
             result = await work(connection)
+        except asyncpg.ReadOnlySQLTransactionError:
+            connection.terminate()  # it leads to what is a standby now; a new one may find the primary
+            await self._pool.release(connection)
+            raise
         except BaseException:
             await self._follow_up(connection, found_by)
             raise
