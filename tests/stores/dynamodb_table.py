@@ -10,9 +10,9 @@ from typing import Any, Self
 from uuid import uuid4
 
 import aiohttp
-from aiobotocore.session import get_session
 from aiohttp import web
 
+from satchel.stores._dynamodb_client import _new_session
 from satchel.stores.dynamodb import DynamoDBStore
 from tests.servers import server_url
 
@@ -31,9 +31,9 @@ def new_name() -> str:
 
 
 def raw_client(url: str | None = None, **options: Any) -> AbstractAsyncContextManager[Any]:
-    """Return the driver's own client, with the driver's own settings."""
+    """Return the driver's own client, with the driver's own settings, of a session that need not read AWS's files."""
     where = {"endpoint_url": url or server_url("dynamodb"), **ANY_CREDENTIALS}
-    return get_session().create_client("dynamodb", **where, **options)
+    return _new_session().create_client("dynamodb", **where, **options)
 
 
 class Endpoint:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiobotocore.session import get_session
 
-from satchel import ConfigurationError, StoreError, StoreTimeoutError, StoreUnavailableError, open_store
+from satchel import BatchError, ConfigurationError, StoreError, StoreTimeoutError, StoreUnavailableError, open_store
 from satchel.stores.dynamodb import DynamoDBStore
 from tests.stores.dynamodb_table import ANY_CREDENTIALS, SECRET, Endpoint, local_store, new_name, raw_client, refusal
 
@@ -182,6 +182,45 @@ async def test_an_old_signature_is_translated_from_the_documented_answer() -> No
     async with Endpoint(lambda *_: said) as endpoint:
         error = await error_of(local_store("some-table", endpoint_url=endpoint.url))
     assert "set the clock of this host" in str(error)
+
+
+async def test_a_region_that_is_not_the_endpoints_is_translated_from_the_documented_answer() -> None:
+    said = refusal("InvalidSignatureException", "Credential should be scoped to a valid region, not 'eu-west-1'.")
+    async with Endpoint(lambda *_: said) as endpoint:
+        error = await error_of(local_store("some-table", endpoint_url=endpoint.url))
+    assert "another region: check region_name and endpoint_url" in str(error)
+
+
+async def test_credentials_that_expire_while_the_store_is_open_fail_every_verb_by_name() -> None:
+    """An HTTP server stands for AWS: it answers as documented for each operation but the look at the table."""
+    expired = refusal("ExpiredTokenException", f"The security token included in the request is expired {SECRET}")
+    ready = 200, {"Table": {"TableStatus": "ACTIVE", **KEY}}
+    async with (
+        Endpoint(lambda operation, _: ready if operation == "DescribeTable" else expired) as endpoint,
+        local_store("some-table", endpoint_url=endpoint.url) as store,
+    ):
+        for call in (
+            lambda: store.get("c", "k"),
+            lambda: store.put("c", "k", "hunter2"),
+            lambda: store.delete("c", "k"),
+            lambda: store.put_if_absent("c", "k", "hunter2"),
+            lambda: store.compare_and_put("c", "k", "hunter2", version="v"),
+            lambda: store.compare_and_delete("c", "k", version="v"),
+            lambda: store.touch("c", "k", ttl=1),
+            lambda: anext(store.keys("c")),
+            lambda: anext(store.collections()),
+            lambda: store.destroy_collection("c"),
+            store.destroy,
+            store.cull,
+            store.ping,
+        ):
+            with pytest.raises(StoreError, match="have expired: get new ones") as failed:
+                await call()
+            assert not failed.value.retryable
+            assert SECRET not in str(failed.value)
+        with pytest.raises(BatchError, match="have expired: get new ones") as batch:
+            await store.put_many("c", {"k": 1, "l": 2})
+        assert sorted(batch.value.failed) == ["k", "l"]
 
 
 async def test_a_failing_service_is_translated_from_the_documented_answer() -> None:

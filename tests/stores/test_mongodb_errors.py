@@ -122,6 +122,8 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
         (18, ConfigurationError, "password"),
         (8000, ConfigurationError, "password"),
         (20, ConfigurationError, "retryWrites=false"),
+        (85, ConfigurationError, "index on expire_at.*drop it"),
+        (86, ConfigurationError, "index named satchel_expiry.*drop it"),
         (166, ConfigurationError, "view"),
         (10107, StoreUnavailableError, "primary"),
         (112, StoreUnavailableError, "try again"),

@@ -130,6 +130,10 @@ def _answered(error: driver.ClientError, table: str, where: str) -> SatchelError
         return StoreError(f"the AWS credentials for table {table} have expired: get new ones ({code})")
     if code == "InvalidSignatureException" and "expired" in str(error).lower():
         return StoreError(f"DynamoDB in {where} finds the signature too old: set the clock of this host ({code})")
+    if code in _UNKNOWN_CREDENTIALS and "valid region" in str(error):
+        return StoreError(
+            f"what answers in {where} belongs to another region: check region_name and endpoint_url ({code})"
+        )
     if code in _UNKNOWN_CREDENTIALS:
         return StoreError(f"DynamoDB in {where} does not accept the AWS credentials: {_GIVE_CREDENTIALS} ({code})")
     if code in _NOT_PERMITTED:

@@ -127,8 +127,8 @@ def refusal(code: int | None, details: Mapping[str, Any] | None, where: str) -> 
     number = -1 if code is None else code
     if number == _UNAUTHORIZED:
         return StoreError(
-            f"the user may not do this with {where}: grant the role readWrite on the database, "
-            "or the privileges that the page of MongoDBStore lists"
+            f"the user may not do this with {where}, or the URL names no user: grant the role readWrite on the "
+            "database, or the privileges that the page of MongoDBStore lists"
         )
     if number in _SETTINGS:
         return ConfigurationError(f"{where}: {_SETTINGS[number]}")
