@@ -7,11 +7,12 @@ from urllib.parse import urlsplit
 import pytest
 from elasticsearch import AsyncElasticsearch
 
-from satchel import BatchError, StoreError, StoreTimeoutError, StoreUnavailableError
+from satchel import BatchError, StoreTimeoutError, StoreUnavailableError
 from tests.patience import impatient
 from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
 from tests.stores.elasticsearch_indices import indices_go, looking, make_store, new_prefix  # noqa: F401  # fixtures
+from tests.stores.killed_under_load import Writers
 from tests.stores.late import LateProxy
 
 pytestmark = [pytest.mark.server("elasticsearch"), pytest.mark.filterwarnings("ignore:Sending a large body")]
@@ -115,55 +116,18 @@ async def test_emulated_cancelled_calls_leave_no_answer_to_others(store, proxy):
 
 
 async def test_emulated_a_store_works_again_when_its_server_is_killed_and_restarted_under_load(prefix):
-    acknowledged: dict[str, int] = {}
-    won: dict[str, str] = {}
-    failures: list[StoreError] = []
-    stop = False
-
-    async def write(store, writer):
-        number = 0
-        while not stop:
-            number += 1
-            key = f"{writer}-{number}"
-            try:
-                await store.put("c", key, number)
-                acknowledged[key] = number
-                version = await store.put_if_absent("locks", key, writer)
-                assert version is not None, "nobody else takes this lock"
-                won[key] = version
-            except StoreError as error:
-                failures.append(error)
-                await asyncio.sleep(0.05)
-
     with private_server("elasticsearch") as server:
-        async with make_store(prefix, server.url, timeout=5) as store:
-            writers = [asyncio.create_task(write(store, writer)) for writer in range(10)]
-
-            async def until_written(count):
-                while len(won) < count:
-                    await asyncio.sleep(0.05)
-                    assert not any(writer.done() for writer in writers)
-
-            await until_written(50)
+        async with make_store(prefix, server.url, timeout=5) as store, Writers(store, count=10) as writers:
+            await writers.write(50)
             await asyncio.to_thread(server.kill)
-            killed = time.monotonic()
-            while len(failures) < 2 * len(writers):  # each call ends, though no server is there
-                await asyncio.sleep(0.05)
-                assert time.monotonic() - killed < 20
+            await writers.fail()
             with pytest.raises(StoreUnavailableError, match="cannot be reached"):
                 await store.get("c", "0-1")
-            acknowledged.clear()  # the emulator has lost everything, the index too
-            won.clear()
+            writers.forget()  # the emulator has lost everything, the index too
             await asyncio.to_thread(server.start)
-            await until_written(50)
-            stop = True
-            await asyncio.gather(*writers)
-            assert {type(failure) for failure in failures} <= {StoreUnavailableError, StoreTimeoutError}
-            assert all(failure.retryable for failure in failures)
+            await writers.write(50)
+            await writers.stop()
             assert await store.get("c", "0-1") is None
-            assert await store.get_many("c", acknowledged) == acknowledged
-            entries = await store.get_entries("locks", won)
-            assert {key: entry.version for key, entry in entries.items()} == won
         async with AsyncElasticsearch(server.url.replace("elasticsearch", "http", 1)) as looking_there:
             found = await looking_there.indices.get_mapping(index=f"{prefix}*")
         assert [index["mappings"]["dynamic"] for index in found.values()] == ["strict"]
