@@ -37,6 +37,12 @@ def test_a_wrong_ttl_is_refused(ttl):
         seconds(ttl)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_ttl_that_is_too_long_to_be_written_is_refused_as_any(sign):
+    with pytest.raises(InvalidTTLError, match=r"^ttl must be above 0 .* got an int of 16610 bits"):
+        seconds(sign * 10**5000)
+
+
 @pytest.mark.parametrize(
     ("ttl", "expected"),
     [(5, 5.0), (0.2, 0.2), (1e-9, 1e-9), (timedelta(milliseconds=1500), 1.5), (timedelta(days=40), 3_456_000.0)],

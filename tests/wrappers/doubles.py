@@ -36,6 +36,14 @@ class CarriesOut(BaseWrapper):
         return await function(*args, **named)
 
 
+class Yielding(BaseWrapper):
+    """Lets other tasks run before each call, as a store that waits for something does."""
+
+    async def _carry_out(self, operation, function, /, *args, **named):
+        await asyncio.sleep(0)
+        return await function(*args, **named)
+
+
 class PrefixKeys(BaseWrapper):
     """Shares the inner collections with others; its own keys start with a prefix."""
 

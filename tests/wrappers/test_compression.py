@@ -216,7 +216,7 @@ def test_it_has_every_capability_and_changes_no_name():
     ("options", "message"),
     [
         ({"algorithm": "zst"}, "unknown algorithm 'zst'; did you mean 'zstd'"),
-        ({"algorithm": None}, "unknown algorithm 'None'"),
+        ({"algorithm": None}, "algorithm must be one of gzip, lz4, zstd, got NoneType"),
         ({"level": 23}, "level must be an int from -7 to 22 for zstd, got 23"),
         ({"level": True}, "level must be an int"),
         ({"algorithm": "gzip", "level": 0}, "level must be an int from 1 to 9 for gzip, got 0"),

@@ -10,6 +10,7 @@ from .. import __version__
 from ..errors import ConfigurationError
 from ..protocol import AsyncKeyValue
 from ..registry import missing_extra, name_of
+from ..wrappers._checks import check_int
 from ..wrappers._observed import kind_of, legal
 from ..wrappers.base import BaseWrapper
 from ..wrappers.call import BATCHES
@@ -46,7 +47,7 @@ class OpenTelemetryWrapper(BaseWrapper):
         meter_provider: Makes the meter; without it the global one does, also when it is set later.
 
     Raises:
-        ConfigurationError: The bound is not an int of at least 0.
+        ConfigurationError: The bound is not an int of at least 0, or a provider is none.
     """
 
     def __init__(
@@ -57,8 +58,13 @@ class OpenTelemetryWrapper(BaseWrapper):
         tracer_provider: trace.TracerProvider | None = None,
         meter_provider: metrics.MeterProvider | None = None,
     ) -> None:
-        if type(max_collections) is not int or max_collections < 0:
-            raise ConfigurationError(f"max_collections must be an int of at least 0, got {max_collections!r}")
+        check_int("max_collections", max_collections, 0)
+        for option, given, kind in (
+            ("tracer_provider", tracer_provider, trace.TracerProvider),
+            ("meter_provider", meter_provider, metrics.MeterProvider),
+        ):
+            if given is not None and not isinstance(given, kind):
+                raise ConfigurationError(f"{option} must be a {kind.__name__}, got {type(given).__name__}")
         self._max_collections = max_collections
         self._calls: dict[tuple[str, Any], tuple[str, _Attributes]] = {}
         self._named: set[str] = set()

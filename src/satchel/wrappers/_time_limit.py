@@ -9,8 +9,6 @@ from contextvars import Context
 from types import CoroutineType, coroutine
 from typing import Any, TypeVar
 
-from ..errors import ConfigurationError
-
 T = TypeVar("T")
 
 
@@ -63,13 +61,3 @@ def _going_on(steps: Generator[Any, Any, T], waits_for: Any) -> Generator[Any, A
                 waits_for = steps.send(sent)
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]  # a generator's value has no type
-
-
-def check_seconds(option: str, seconds: object, *, least: float = 0.0) -> None:
-    """Refuse an option that is not a finite number of seconds above `least`.
-
-    Raises:
-        ConfigurationError: It is not.
-    """
-    if type(seconds) not in (int, float) or not least < seconds < math.inf:  # type: ignore[operator]  # the type was just compared
-        raise ConfigurationError(f"{option} must be a number of seconds above {least:g}, got {seconds!r}")

@@ -11,12 +11,14 @@ from typing import Any, ClassVar, Literal
 from ..clock import Clock
 from ..errors import BatchError, CircuitOpenError, ConfigurationError, StoreTimeoutError, StoreUnavailableError
 from ..protocol import AsyncKeyValue
-from ._time_limit import check_seconds
+from ..shown import shown
+from ._checks import check_clock, check_int, check_seconds
 from .base import BaseWrapper
 from .call import Call
 
 logger = logging.getLogger("satchel")
 
+_MOST_FAILURES = 1_000_000
 _FAILURES = (StoreUnavailableError, StoreTimeoutError)
 
 
@@ -33,7 +35,7 @@ class CircuitBreakerWrapper(BaseWrapper):
 
     Args:
         inner: The store around which this is.
-        failures: So many open it,
+        failures: So many, a million at most, open it,
         window: within so many seconds,
         share: if they are this share of the calls meanwhile, from above 0 to 1.
         reset_after: Seconds for which it stays open.
@@ -57,15 +59,13 @@ class CircuitBreakerWrapper(BaseWrapper):
         probes: int = 1,
         clock: Clock = time.monotonic,
     ) -> None:
-        for option, number in {"failures": failures, "probes": probes}.items():
-            if type(number) is not int or number < 1:
-                raise ConfigurationError(f"{option} must be an int of at least 1, got {number!r}")
+        check_int("failures", failures, 1, _MOST_FAILURES)
+        check_int("probes", probes, 1)
         check_seconds("window", window)
         check_seconds("reset_after", reset_after)
         if type(share) not in (int, float) or not 0 < share <= 1:
-            raise ConfigurationError(f"share must be a number from above 0 to 1, got {share!r}")
-        if not callable(clock):
-            raise ConfigurationError(f"clock must be a function that gives seconds, got {type(clock).__name__}")
+            raise ConfigurationError(f"share must be a number from above 0 to 1, got {shown(share)}")
+        check_clock(clock)
         self._failed: deque[tuple[float, int]] = deque(maxlen=failures)
         self._share, self._window, self._reset_after = share, window, reset_after
         self._probes, self._probing, self._clock = probes, 0, clock

@@ -10,8 +10,9 @@ from ..codec import LARGE, RAW_BYTES
 from ..errors import ConfigurationError, IntegrityError, SerializationError
 from ..names import Ref
 from ..protocol import AsyncKeyValue
-from ..registry import unknown
+from ..shown import shown
 from ._algorithms import ALGORITHMS
+from ._checks import check_choice, check_int
 from ._frames import body_if_small, body_of, value_of
 from .base import BaseWrapper
 from .call import IN_WORKER
@@ -55,15 +56,13 @@ class CompressionWrapper(BaseWrapper):
         threshold: int = 1024,
         max_size: int = 64 * 1024 * 1024,
     ) -> None:
-        kind = ALGORITHMS.get(str(algorithm))
-        if kind is None:
-            raise unknown("algorithm", str(algorithm), ALGORITHMS)
+        check_choice("algorithm", algorithm, ALGORITHMS)
+        kind = ALGORITHMS[algorithm]
         if level is not None and (type(level) is not int or level not in kind.levels):
             span = f"{kind.levels[0]} to {kind.levels[-1]}"
-            raise ConfigurationError(f"level must be an int from {span} for {algorithm}, got {level!r}")
-        for name, size in (("threshold", threshold), ("max_size", max_size)):
-            if type(size) is not int or size < 1:
-                raise ConfigurationError(f"{name} must be an int of at least 1, got {size!r}")
+            raise ConfigurationError(f"level must be an int from {span} for {algorithm}, got {shown(level)}")
+        check_int("threshold", threshold, 1)
+        check_int("max_size", max_size, 1)
         self._number, self._level = kind.number, kind.level if level is None else level
         self._large = LARGE if self._level < kind.slow_level else LARGE // 8
         self._threshold, self._max_size = threshold, max_size

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from ..clock import Clock, system_clock
 from ..errors import BatchError, ConfigurationError
 from ..protocol import AsyncKeyValue
+from ._checks import check_bool, check_clock, check_int
 from ._deadlines import Deadlines
 from ._events import KINDS, MAY_EMIT, Event, Expired, events_of, events_of_rest
 from .base import BaseWrapper
@@ -54,12 +55,9 @@ class EventsWrapper(BaseWrapper):
         max_deadlines: int = 10_000,
         clock: Clock = system_clock,
     ) -> None:
-        if type(strict) is not bool:
-            raise ConfigurationError(f"strict must be a bool, got {type(strict).__name__}")
-        if type(max_deadlines) is not int or max_deadlines < 0:
-            raise ConfigurationError(f"max_deadlines must be an int of at least 0, got {max_deadlines!r}")
-        if not callable(clock):
-            raise ConfigurationError(f"clock must be a function that gives seconds, got {type(clock).__name__}")
+        check_bool("strict", strict)
+        check_int("max_deadlines", max_deadlines, 0)
+        check_clock(clock)
         self._strict, self._clock = strict, clock
         self._max_deadlines, self._deadlines = max_deadlines, Deadlines(0)
         self._subscriptions: list[tuple[type[Event], Handler]] = []

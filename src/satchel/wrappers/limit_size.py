@@ -10,7 +10,7 @@ from ..codec import Codec, JsonCodec
 from ..errors import ConfigurationError, SatchelError, ValueTooLargeError
 from ..names import Ref, check_items, check_name
 from ..protocol import AsyncKeyValue
-from ..registry import unknown
+from ._checks import check_choice, check_int
 from .base import BaseWrapper
 from .composite import gather_batch
 
@@ -38,10 +38,8 @@ class LimitSizeWrapper(BaseWrapper):
         policy: Literal["refuse", "skip"] = "refuse",
         codec: Codec | None = None,
     ) -> None:
-        if type(max_bytes) is not int or max_bytes < 1:
-            raise ConfigurationError(f"max_bytes must be an int of at least 1, got {max_bytes!r}")
-        if policy not in ("refuse", "skip"):
-            raise unknown("policy", str(policy), ["refuse", "skip"])
+        check_int("max_bytes", max_bytes, 1)
+        check_choice("policy", policy, ("refuse", "skip"))
         if codec is not None and not isinstance(codec, Codec):
             raise ConfigurationError(f"codec must be a satchel Codec such as JsonCodec(), got {type(codec).__name__}")
         self._max_bytes, self._skips, self._codec = max_bytes, policy == "skip", codec or JsonCodec()

@@ -10,11 +10,14 @@ from typing import Any
 
 from ..errors import ConfigurationError, StoreError
 from ..protocol import AsyncKeyValue
+from ..shown import shown
 from ..threads import Turns
+from ._checks import check_bool
 from ._observed import WRITES, kind_of, legal, size_of
 from .base import BaseWrapper
 from .call import BATCHES, MISSING, Call
 
+_HIGHEST_LEVEL = 1000
 _LOOKUPS = frozenset({"get", "get_entry", "exists", "delete", "touch"})
 _CONDITIONAL = frozenset({"put_if_absent", "compare_and_put", "compare_and_delete"})
 
@@ -47,10 +50,11 @@ class LoggingWrapper(BaseWrapper):
         if not isinstance(logger, (str, logging.Logger)):
             raise ConfigurationError(f"logger must be a logger or the name of one, got {type(logger).__name__}")
         number = logging.getLevelNamesMapping().get(level) if isinstance(level, str) else level
-        if type(number) is not int:
-            raise ConfigurationError(f"level must be the name or the number of a logging level, got {level!r}")
-        if type(keys) is not bool:
-            raise ConfigurationError(f"keys must be a bool, got {type(keys).__name__}")
+        if type(number) is not int or not 0 <= number <= _HIGHEST_LEVEL:
+            raise ConfigurationError(
+                f"level must be the name of a logging level or a number from 0 to {_HIGHEST_LEVEL}, got {shown(level)}"
+            )
+        check_bool("keys", keys)
         self._logger = logging.getLogger(logger) if isinstance(logger, str) else logger
         self._level, self._says_keys = number, keys
         super().__init__(inner)

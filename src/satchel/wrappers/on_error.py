@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Literal
 from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..envelope import Record
-from ..errors import BatchError, ConfigurationError, QueueFullError, SatchelError, StoreError
+from ..errors import BatchError, QueueFullError, SatchelError, StoreError
 from ..names import check_name
 from ..protocol import AsyncKeyValue
-from ..registry import unknown
+from ._checks import check_choice, check_clock, check_int
 from ._queued_writes import QueuedWrites
 from .base import BaseWrapper
 from .call import MISSING, Call, Steps
@@ -78,12 +78,9 @@ class OnErrorWrapper(BaseWrapper):
         clock: Clock = system_clock,
     ) -> None:
         policies = {"strict": self._strictly, "lenient": self._leniently, "lazy": self._lazily}
-        if str(policy) not in policies:
-            raise unknown("policy", str(policy), policies)
-        if type(max_queued) is not int or max_queued < 1:
-            raise ConfigurationError(f"max_queued must be an int of at least 1, got {max_queued!r}")
-        if not callable(clock):
-            raise ConfigurationError(f"clock must be a function that gives seconds, got {type(clock).__name__}")
+        check_choice("policy", policy, policies)
+        check_int("max_queued", max_queued, 1)
+        check_clock(clock)
         self.failures: Counter[str] = Counter()
         self._clock = clock
         self._policy = policies[policy]

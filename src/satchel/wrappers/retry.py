@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 from ..errors import BatchError, CircuitOpenError, ConfigurationError, SatchelError, StoreError, StoreTimeoutError
 from ..protocol import AsyncKeyValue
-from ._time_limit import OutOfTimeError, check_seconds, in_time
+from ._checks import check_int, check_seconds, check_seed
+from ._time_limit import OutOfTimeError, in_time
 from .base import BaseWrapper
 from .call import CONDITIONAL_WRITES, Call, Steps
 from .composite import batch_error, gather_batch
@@ -66,8 +67,7 @@ class RetryWrapper(BaseWrapper):
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         seed: int | None = None,
     ) -> None:
-        if type(attempts) is not int or not 1 <= attempts <= 100:
-            raise ConfigurationError(f"attempts must be an int from 1 to 100, got {attempts!r}")
+        check_int("attempts", attempts, 1, 100)
         check_seconds("first_pause", first_pause)
         check_seconds("max_pause", max_pause)
         if max_pause < first_pause:
@@ -76,8 +76,7 @@ class RetryWrapper(BaseWrapper):
             check_seconds("deadline", deadline)
         if not callable(sleep):
             raise ConfigurationError(f"sleep must be an async function of seconds, got {type(sleep).__name__}")
-        if seed is not None and type(seed) is not int:
-            raise ConfigurationError(f"seed must be an int or None, got {type(seed).__name__}")
+        check_seed(seed)
         self._most, self._first_pause, self._max_pause, self._sleep = attempts, first_pause, max_pause, sleep
         self._deadline = math.inf if deadline is None else deadline
         self._random = random.Random(seed)  # noqa: S311  # it spreads load, and hides nothing

@@ -15,6 +15,7 @@ from ..errors import ConfigurationError, InvalidKeyError
 from ..names import FOLDED_SAFE, MAX_NAME_BYTES, SAFE, Escaping, Ref, check_name
 from ..protocol import AsyncKeyValue
 from ..registry import unknown
+from ._checks import check_int
 from .base import BaseWrapper
 
 Strategy = Literal["passthrough", "escape", "hash-excess-length", "hash", "allow-list"]
@@ -151,9 +152,11 @@ class SanitizationWrapper(BaseWrapper):
             key, collection = PRESETS[preset]
         else:
             key, collection = (
-                _rule(strategy or "passthrough", max_bytes, characters)
+                _rule("passthrough" if strategy is None else strategy, max_bytes, characters)
                 for strategy in (key_strategy, collection_strategy)
             )
+        if characters is not None and {key.strategy, collection.strategy} <= {"passthrough", "hash"}:
+            raise ConfigurationError("characters means nothing to the strategies 'passthrough' and 'hash'")
         self._key_rule = _possible(dataclasses.replace(key, max_bytes=min(key.max_bytes, inner.max_key_bytes)))
         self._collection_rule = _possible(collection)
         drops = Capability.NONE if key.reversible else Capability.ENUMERATE_KEYS
@@ -183,8 +186,8 @@ class SanitizationWrapper(BaseWrapper):
 def _rule(strategy: str, max_bytes: int | None, characters: str | None) -> Rule:
     if strategy not in get_args(Strategy):
         raise unknown("strategy", strategy, get_args(Strategy))
-    if max_bytes is not None and (type(max_bytes) is not int or not 1 <= max_bytes <= MAX_NAME_BYTES):
-        raise ConfigurationError(f"max_bytes must be an int from 1 to {MAX_NAME_BYTES}, got {max_bytes!r}")
+    if max_bytes is not None:
+        check_int("max_bytes", max_bytes, 1, MAX_NAME_BYTES)
     stay = SAFE if characters is None else frozenset(characters)
     return Rule(strategy, max_bytes or MAX_NAME_BYTES, stay)  # type: ignore[arg-type]  # it was just compared
 
@@ -196,6 +199,8 @@ def _possible(rule: Rule) -> Rule:
             f"strategy {rule.strategy!r} needs max_bytes of at least {needed}, got {rule.max_bytes};"
             " the inner store's limit counts too"
         )
+    if not rule.characters:
+        raise ConfigurationError("characters must have one at least: without, no name is allowed")
     if rule.strategy in {"escape", "hash-excess-length"}:
         if not "".join(rule.characters).isascii():
             raise ConfigurationError(f"characters must be ASCII with the strategy {rule.strategy!r}")

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from ..clock import TTL
-from ..errors import ConfigurationError
 from ..flights import Flights
 from ..names import check_names
 from ..protocol import AsyncKeyValue
+from ._checks import check_seed
 from .base import BaseWrapper
 
 T = TypeVar("T")
@@ -33,8 +33,7 @@ class SingleFlightWrapper(BaseWrapper):
     """
 
     def __init__(self, inner: AsyncKeyValue, *, seed: int | None = None) -> None:
-        if seed is not None and type(seed) is not int:
-            raise ConfigurationError(f"seed must be an int or None, got {type(seed).__name__}")
+        check_seed(seed)
         super().__init__(inner)
         self._flights = Flights(inner, seed=seed)
 

@@ -8,8 +8,8 @@ from time import perf_counter_ns
 from typing import Any
 
 from ..entry import Entry
-from ..errors import ConfigurationError
 from ..protocol import AsyncKeyValue
+from ._checks import check_int
 from ._counted import BUCKETS, Counter, OperationStatistics
 from ._observed import WRITES
 from .base import BaseWrapper
@@ -35,8 +35,7 @@ class StatisticsWrapper(BaseWrapper):
     """
 
     def __init__(self, inner: AsyncKeyValue, *, max_collections: int = 100) -> None:
-        if type(max_collections) is not int or max_collections < 0:
-            raise ConfigurationError(f"max_collections must be an int of at least 0, got {max_collections!r}")
+        check_int("max_collections", max_collections, 0)
         self._max_collections = max_collections
         self.reset()
         super().__init__(inner)

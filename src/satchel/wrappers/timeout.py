@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from ..errors import StoreTimeoutError
 from ..protocol import AsyncKeyValue
-from ._time_limit import OutOfTimeError, check_seconds, in_time
+from ._checks import check_seconds
+from ._time_limit import OutOfTimeError, in_time
 from .base import BaseWrapper
 from .call import Call
 
@@ -23,7 +24,7 @@ class TimeoutWrapper(BaseWrapper):
         seconds: What one call may take, waiting for others included.
 
     Raises:
-        ConfigurationError: The seconds are not a finite number above 0.
+        ConfigurationError: The seconds are not a number above 0, or more than 100 years.
     """
 
     _around_steps: ClassVar[bool] = True

@@ -13,6 +13,8 @@ from ..clock import TTL, Until, seconds
 from ..entry import Entry
 from ..errors import ConfigurationError, InvalidTTLError, StoreError
 from ..protocol import AsyncKeyValue
+from ..shown import shown
+from ._checks import check_bool, check_seed
 from .base import BaseWrapper
 
 D = TypeVar("D")
@@ -59,11 +61,9 @@ class TTLWrapper(BaseWrapper):
         self._default = _seconds("default", default)
         self._minimum, self._maximum = _seconds("minimum", minimum), _seconds("maximum", maximum)
         if isinstance(jitter, bool) or not isinstance(jitter, (int, float)) or not 0 <= jitter < 1:
-            raise ConfigurationError(f"jitter must be a number from 0 to below 1, got {jitter!r}")
-        if seed is not None and type(seed) is not int:
-            raise ConfigurationError(f"seed must be an int or None, got {type(seed).__name__}")
-        if type(sliding) is not bool:
-            raise ConfigurationError(f"sliding must be a bool, got {type(sliding).__name__}")
+            raise ConfigurationError(f"jitter must be a number from 0 to below 1, got {shown(jitter)}")
+        check_seed(seed)
+        check_bool("sliding", sliding)
         ordered = [length for length in (self._minimum, self._default, self._maximum) if length is not None]
         if ordered != sorted(ordered):
             raise ConfigurationError("minimum, default and maximum must be in this order, from the shortest on")

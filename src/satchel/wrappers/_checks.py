@@ -1,0 +1,51 @@
+"""Options of wrappers, checked when one is made: each function refuses what is wrong with a `ConfigurationError`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..clock import MAX_TTL
+from ..errors import ConfigurationError
+from ..registry import unknown
+from ..shown import shown
+
+
+def check_int(option: str, number: object, least: int, most: int | None = None) -> None:
+    """Refuse what is no int from `least` to `most`."""
+    if type(number) is not int or number < least or (most is not None and number > most):
+        span = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ConfigurationError(f"{option} must be an int {span}, got {shown(number)}")
+
+
+def check_seconds(option: str, seconds: object) -> None:
+    """Refuse what is no number of seconds above 0, or longer than any time to live."""
+    if type(seconds) not in (int, float) or not 0 < seconds <= MAX_TTL:  # type: ignore[operator]  # the type was just compared
+        raise ConfigurationError(
+            f"{option} must be a number of seconds above 0 and at most 100 years, got {shown(seconds)}"
+        )
+
+
+def check_choice(option: str, choice: object, known: Iterable[str]) -> None:
+    """Refuse what is none of the known texts."""
+    if not isinstance(choice, str):
+        raise ConfigurationError(f"{option} must be one of {', '.join(sorted(known))}, got {type(choice).__name__}")
+    if choice not in known:
+        raise unknown(option, choice, known)
+
+
+def check_bool(option: str, flag: object) -> None:
+    """Refuse what is neither True nor False: a text such as "no" would count as True."""
+    if type(flag) is not bool:
+        raise ConfigurationError(f"{option} must be a bool, got {type(flag).__name__}")
+
+
+def check_seed(seed: object) -> None:
+    """Refuse what is neither an int nor None: what else has a hash differs from run to run."""
+    if seed is not None and type(seed) is not int:
+        raise ConfigurationError(f"seed must be an int or None, got {type(seed).__name__}")
+
+
+def check_clock(clock: object) -> None:
+    """Refuse what cannot be called for the time."""
+    if not callable(clock):
+        raise ConfigurationError(f"clock must be a function that gives seconds, got {type(clock).__name__}")
