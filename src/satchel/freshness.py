@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from .clock import TTL, seconds
 from .errors import ConfigurationError, InvalidTTLError
+from .shown import shown
+
+_MOST_EARLY = 1e18
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +36,8 @@ def terms(ttl: TTL | None, stale: TTL | None, early: float | None) -> Terms:
     """
     if ttl is None and (stale is not None or early is not None):
         raise ConfigurationError("stale and early say what happens around the end of a ttl: give ttl= too")
-    if early is not None and (type(early) not in (int, float) or not 0 < early < math.inf):
-        raise ConfigurationError(f"early must be a number above 0, such as 1.0, got {early!r}")
+    if early is not None and (type(early) not in (int, float) or not 0 < early <= _MOST_EARLY):
+        raise ConfigurationError(f"early must be a number above 0, such as 1.0, got {shown(early)}")
     fresh = None if ttl is None else seconds(ttl)
     try:
         longer = 0.0 if stale is None else seconds(stale)

@@ -6,6 +6,7 @@ import random
 import pytest
 
 from satchel import (
+    ConfigurationError,
     ConflictError,
     DiskStore,
     IntegrityError,
@@ -215,6 +216,22 @@ async def test_a_cancelled_rotation_leaves_every_value_readable(kind):
         await rotating
     assert await store.get_many("c", items) == items
     assert (await store.rotate()).current >= 96
+
+
+async def test_progress_may_be_async_and_is_checked_first(kind):
+    inner = MemoryStore()
+    await kind(inner, key=OLD).put("c", "k", 1)
+    store = kind(inner, key=NEW, other_keys=[OLD])
+    with pytest.raises(ConfigurationError, match="progress must be a function of a Rotation, got int"):
+        await store.rotate(progress=5)
+    seen = []
+
+    async def progress(done):
+        await asyncio.sleep(0)
+        seen.append(done)
+
+    assert await store.rotate(progress=progress) == Rotation(renewed=1)
+    assert seen == [Rotation(renewed=1)]
 
 
 async def test_other_calls_go_on_and_large_frames_are_resealed_in_a_thread(kind):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from ..clock import Until
 from ..entry import Entry
 from ..errors import (
     BatchError,
+    ConfigurationError,
     ConflictError,
     IntegrityError,
     SatchelError,
@@ -66,12 +68,16 @@ class Rotates(BaseWrapper):
         again. An entry that cannot be read is counted and left as it is.
 
         Args:
-            progress: Is called after each page of keys with what was done by then.
+            progress: Is called after each page of keys with what was done by then. What it returns is awaited if it
+                can be.
 
         Raises:
+            ConfigurationError: `progress` cannot be called.
             UnsupportedOperationError: The inner store cannot list, or has no conditional writes.
             StoreError: The backend failed. What was done by then stays done.
         """
+        if progress is not None and not callable(progress):
+            raise ConfigurationError(f"progress must be a function of a Rotation, got {type(progress).__name__}")
         lacking = _NEEDED & ~self.capabilities
         if lacking:
             raise UnsupportedOperationError(f"{self!r} does not have rotate: it needs {lacking} of the inner store")
@@ -80,7 +86,9 @@ class Rotates(BaseWrapper):
             async for page in _pages(self.keys(collection)):
                 done = await self._renew_page(collection, page, done)
                 if progress is not None:
-                    progress(done)
+                    told = progress(done)
+                    if inspect.isawaitable(told):
+                        await told
         return done
 
     async def _renew_page(self, collection: str, keys: list[str], done: Rotation) -> Rotation:
