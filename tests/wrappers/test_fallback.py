@@ -1,5 +1,6 @@
 import asyncio
 import logging
+import threading
 
 import pytest
 
@@ -10,6 +11,7 @@ from satchel import (
     IntegrityError,
     InvalidKeyError,
     MemoryStore,
+    SerializationError,
     StoreClosedError,
     StoreTimeoutError,
     StoreUnavailableError,
@@ -196,6 +198,44 @@ async def test_both_end_with_the_same_value_of_writes_at_once(many):
     await (store.put_many("c", {"l": 1, "k": "late"}) if many else store.put("c", "k", "late"))
     await early
     assert await second.get("c", "k") == await first.get("c", "k") == "late"
+
+
+@pytest.mark.parametrize("operation", ["put", "put_many", "put_if_absent", "compare_and_put", "named"])
+async def test_both_get_what_a_value_was_at_the_call(operation):
+    class Waits(FlakyStore):
+        async def put(self, *arguments, **options):
+            await asyncio.sleep(0)
+            await super().put(*arguments, **options)
+
+    first, second = Waits(latency=0.001), Waits()
+    store = FallbackWrapper(first, second, write_both=True)
+    value = {"list": [1], "number": 1}
+    if operation == "compare_and_put":
+        version = await store.put_if_absent("c", "k", 1)
+        writing = store.compare_and_put("c", "k", value, version=version)
+    elif operation == "named":
+        writing = store.put_if_absent(collection="c", key="k", value=value)
+    else:
+        writing = (
+            store.put_many("c", {"k": value}) if operation == "put_many" else getattr(store, operation)("c", "k", value)
+        )
+    writing = asyncio.create_task(writing)
+    await asyncio.sleep(0)
+    value["list"].append(2)
+    value["more"] = 1
+    await writing
+    assert await second.get("c", "k") == await first.get("c", "k") == {"list": [1], "number": 1}
+
+
+async def test_what_cannot_be_copied_is_refused_by_the_store():
+    store = FallbackWrapper(MemoryStore(), MemoryStore(), write_both=True)
+    deep = endless = []
+    for _ in range(5000):
+        deep = [deep]
+    endless.append(endless)
+    for value in ((number for number in "12"), {"lock": threading.Lock()}, deep, endless):
+        with pytest.raises(SerializationError):
+            await store.put("c", "k", value)
 
 
 async def test_batches_that_have_keys_in_common_do_not_wait_for_each_other_for_ever():

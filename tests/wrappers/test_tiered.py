@@ -1,4 +1,5 @@
 import asyncio
+import copy
 import logging
 
 import pytest
@@ -18,6 +19,7 @@ from satchel import (
 from satchel.testing import FakeClock, FlakyStore
 from satchel.wrappers import TieredStore
 from satchel.wrappers.call import Call
+from tests.scripted import turns
 
 
 @pytest.fixture
@@ -73,6 +75,38 @@ async def test_where_a_put_goes(write, in_hot, in_cold):
     assert [await hot.exists("c", key) for key in "klm"] == [in_hot] * 3
     assert [await cold.exists("c", key) for key in "klm"] == [in_cold] * 3
     assert await store.get_many("c", list("klm")) == {"k": 1, "l": 1, "m": 2}
+
+
+@pytest.mark.parametrize("many", [True, False])
+@pytest.mark.parametrize("write", ["through", "back"])
+async def test_both_tiers_get_what_a_value_was_at_the_call(write, many):
+    class Waits(MemoryStore):
+        """Looks at a value late, as one that has to open first, or a wrapper that waits."""
+
+        async def put(self, *arguments, **options):
+            await turns(3)
+            await super().put(*arguments, **options)
+
+        async def put_many(self, *arguments, **options):
+            await turns(3)
+            await super().put_many(*arguments, **options)
+
+    hot, cold = Waits(), Waits()
+    store = TieredStore(hot, cold, write=write)
+    values = {"k": {"list": [1], "map": {"a": {}}}, "l": [[1]], "m": {"large": ["x"] * 20_000}}
+    given = copy.deepcopy(values)
+    if many:
+        putting = asyncio.create_task(store.put_many("c", given))
+    else:
+        putting = asyncio.gather(*[store.put("c", key, value) for key, value in given.items()])
+    for _ in range(8):
+        await turns(1)
+        given["k"]["map"]["a"]["b"] = given["k"]["list"].append(2)
+        given["l"][0].append(2)
+    await putting
+    await store.flush()
+    for tier in (hot, cold):
+        assert await tier.get_many("c", list(values)) == values
 
 
 async def test_entries_and_versions_are_those_of_cold():

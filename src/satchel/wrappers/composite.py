@@ -9,12 +9,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from ..capability import METHODS, NEEDED, Capability, is_store
+from ..copies import copied
 from ..description import Described, Description
 from ..errors import BatchError, ConfigurationError, SatchelError, StoreClosedError
 from ..lifecycle import finish_and_close
 from ..protocol import AsyncKeyValue
 from .base import BaseWrapper
 from .bound import SEAMS
+from .call import Call
 
 
 class CompositeStore(BaseWrapper):
@@ -124,6 +126,25 @@ async def gather_batch(
     if failed:
         raise batch_error(store, operation, collection, failed)
     return outcomes
+
+
+async def with_own_values(call: Call) -> Call:
+    """Return a call with copies of what it puts, so that several stores get the same, whatever the caller changes."""
+    if type(call.key) is dict:
+        items = {key: await _own(value) for key, value in call.items.items()}
+        return Call(call.function, (call.collection, items), call.named)
+    if len(call.arguments) > 2:
+        before, value, after = call.arguments[:2], call.arguments[2], call.arguments[3:]
+        return Call(call.function, (*before, await _own(value), *after), call.named)
+    named = {name: await _own(value) if name == "value" else value for name, value in call.named.items()}
+    return Call(call.function, call.arguments, named)
+
+
+async def _own(value: Any) -> Any:
+    try:
+        return await copied(value)
+    except Exception:  # it is anybody's object: what cannot be copied, the stores refuse or take as it is
+        return value
 
 
 def batch_error(store: object, operation: str, collection: str, failed: Mapping[str, SatchelError]) -> BatchError:

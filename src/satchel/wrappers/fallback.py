@@ -13,7 +13,7 @@ from ..one_at_a_time import one_at_a_time
 from ..protocol import AsyncKeyValue
 from .base import BaseWrapper
 from .call import CONDITIONAL_WRITES, LISTINGS, Call, Steps
-from .composite import CompositeStore
+from .composite import CompositeStore, with_own_values
 
 logger = logging.getLogger("satchel")
 
@@ -90,6 +90,8 @@ class FallbackWrapper(CompositeStore):
 
     async def _write(self, operation: str, call: Call) -> Any:
         """Write to the first store, and to the second what that took; writes of one key one after the other."""
+        if operation in _PUTS or operation == "put_many":
+            call = await with_own_values(call)
         async with AsyncExitStack() as turns:
             for key in sorted([check_name(key, "key", self._limit) for key in call.all_keys]):
                 collection = check_name(call.collection, "collection")

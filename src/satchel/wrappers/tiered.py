@@ -155,8 +155,7 @@ class TieredStore(CompositeStore):
             if operation in _CHANGES:
                 return await self._tiers.change(collection, keys, call)
             if operation in _PUTS:
-                values = call.items if operation in BATCHES else {keys[0]: call.value}
-                return await self._tiers.put(operation, collection, values, call.named.get("ttl"), call)
+                return await self._tiers.put(operation, collection, keys, call)
         raise self._unsupported(operation)  # what nobody has thought of here must not go past hot
 
     async def _on_many(self, operation: str, call: Call) -> Any:

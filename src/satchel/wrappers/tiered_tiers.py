@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Literal, TypeVar, cast
 
-from ..clock import NEVER, TTL, Clock, deadline_after
+from ..clock import NEVER, Clock, deadline_after
 from ..entry import Entry
 from ..envelope import Record
 from ..errors import SatchelError, StoreError
@@ -14,6 +14,8 @@ from ..names import Ref
 from ..protocol import AsyncKeyValue, SupportsEverything
 from ..threads import Turns, in_worker
 from ..values import Values
+from .call import Call
+from .composite import with_own_values
 from .tiered_hot import Flight, HotTier
 from .tiered_queue import Write, WriteQueue, covers
 from .tiered_statistics import Counts
@@ -161,16 +163,17 @@ class Tiers:
 
     # Changes.
 
-    async def put(
-        self, operation: str, collection: str, values: Mapping[str, object], ttl: TTL | None, work: Callable[[], Any]
-    ) -> None:
-        """Put values: by `work` into cold, or into the queue."""
+    async def put(self, operation: str, collection: str, keys: list[str], call: Call) -> None:
+        """Put values: into cold, or into the queue, and into hot."""
         now = self._clock()
-        deadline = deadline_after(ttl, now)
+        deadline = deadline_after(call.named.get("ttl"), now)
+        if self._refreshes:
+            call = await with_own_values(call)
+        values = call.items if operation == "put_many" else {keys[0]: call.value}
         if self.queue is None:
             kept = values if self._refreshes else None
             await self.hot.change(
-                collection, values, lambda: self.asked(work(), len(values)), values=kept, deadline=deadline
+                collection, values, lambda: self.asked(call(), len(values)), values=kept, deadline=deadline
             )
             return
         queue = self.queue
