@@ -14,7 +14,7 @@ from ._checks import check_bool, check_clock, check_int
 from ._deadlines import Deadlines
 from ._events import KINDS, MAY_EMIT, Event, Expired, events_of, events_of_rest
 from .base import BaseWrapper
-from .call import Call
+from .call import BATCHES, Call
 
 E = TypeVar("E", bound=Event)
 Handler = Callable[[Any], object]
@@ -108,6 +108,8 @@ class EventsWrapper(BaseWrapper):
         try:
             outcome = await call()
         except BatchError as error:
+            if operation not in BATCHES:  # what was destroyed in part
+                raise
             rest = list(events_of_rest(operation, call, error, self._deadlines, now))
             await self._tell(rest, strict=False)
             raise

@@ -12,7 +12,7 @@ from ..names import check_name
 from ..one_at_a_time import one_at_a_time
 from ..protocol import AsyncKeyValue
 from .base import BaseWrapper
-from .call import CONDITIONAL_WRITES, LISTINGS, Call, Steps
+from .call import BATCHES, CONDITIONAL_WRITES, LISTINGS, Call, Steps
 from .composite import CompositeStore, with_own_values
 
 logger = logging.getLogger("satchel")
@@ -99,6 +99,8 @@ class FallbackWrapper(CompositeStore):
             try:
                 answer = await call()
             except BatchError as error:
+                if operation not in BATCHES:  # what was destroyed in part
+                    raise
                 await self._copy(operation, call.part(key for key in call.arguments[1] if key not in error.failed))
                 raise
             if answer or operation not in CONDITIONAL_WRITES:

@@ -15,7 +15,7 @@ from ..protocol import AsyncKeyValue
 from ._checks import check_int, check_seconds, check_seed
 from ._time_limit import OutOfTimeError, in_time
 from .base import BaseWrapper
-from .call import CONDITIONAL_WRITES, Call, Steps
+from .call import BATCHES, CONDITIONAL_WRITES, Call, Steps
 from .composite import batch_error, gather_batch
 
 logger = logging.getLogger("satchel")
@@ -103,7 +103,7 @@ class RetryWrapper(BaseWrapper):
         """Make a call until it succeeds, or the failure says that it will not; one may be given."""
         doubt: StoreError | None = None
         while True:
-            if isinstance(failure, BatchError):
+            if isinstance(failure, BatchError) and operation in BATCHES:
                 return await self._in_parts(operation, call, failure, end, attempt)
             if failure is not None:
                 await self._pause(operation, call, failure, end, attempt)
