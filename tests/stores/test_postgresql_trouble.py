@@ -134,6 +134,21 @@ async def test_a_cut_off_write_does_not_undo_a_later_delete(
             await pool.close()
 
 
+async def test_a_process_that_has_the_number_of_an_earlier_one_is_spared(
+    admin: asyncpg.Connection, tmp_path: Path
+) -> None:
+    async with PostgreSQLStore(url=server_url("postgresql"), table_name=table_for(tmp_path)) as store:
+        await store.put("c", "k", "old")
+        store._connections._cut_off[str(admin.get_server_pid())] = time.monotonic() - 60  # before it was there
+        await store.put("c", "k", "new")
+        assert await admin.fetchval("SELECT 1") == 1
+        assert store._connections._cut_off == {}
+        store._connections._cut_off[str(admin.get_server_pid())] = time.monotonic()
+        await store.put("c", "k", "newer")
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            await admin.fetchval("SELECT 1")
+
+
 async def test_a_late_put_does_not_replace_what_the_process_put_after_it(
     admin: asyncpg.Connection, tmp_path: Path
 ) -> None:

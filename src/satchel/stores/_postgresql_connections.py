@@ -9,6 +9,7 @@ found by a mark that the statement begins with.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -38,7 +39,7 @@ class Connections:
     def __init__(self, pool: Pool | asyncpg.Pool, *, is_pooled: bool) -> None:
         self._pool = pool
         self._is_pooled = is_pooled
-        self._cut_off: set[str] = set()
+        self._cut_off: dict[str, float] = {}
         self._marks: list[str] = []
 
     @classmethod
@@ -121,19 +122,21 @@ class Connections:
         finally:
             if not answered:
                 if found_by is not None:
-                    self._cut_off.add(found_by)
+                    self._cut_off[found_by] = time.monotonic()
                 with suppress(asyncpg.InterfaceError):  # asyncpg's pool has parted with it already
                     connection.terminate()
             await self._pool.release(connection)
 
     async def _end_what_was_cut_off(self) -> None:
-        found_by = list(self._cut_off)
-        ended = await self.fetch(TERMINATE, found_by, _ENDS_WITHIN)
+        cut_off, now = dict(self._cut_off), time.monotonic()
+        ages = [repr(now - since) for since in cut_off.values()]
+        ended = await self.fetch(TERMINATE, list(cut_off), ages, _ENDS_WITHIN)
         if not all(row[0] for row in ended):
             raise StoreUnavailableError(
                 "the server is still at work on a write that was cut off, and does not end it; try again later"
             )
-        self._cut_off.difference_update(found_by)
+        for found_by in cut_off:
+            self._cut_off.pop(found_by, None)
 
 
 def _process(connection: Any) -> str:

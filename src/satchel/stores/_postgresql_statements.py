@@ -36,12 +36,18 @@ PROBE = """
 """Gives the server's process, whether this statement has a name there, and the columns of a table."""
 
 TERMINATE = """
-    SELECT pg_terminate_backend(pid, $2::bigint) FROM pg_stat_activity
-    WHERE (pid::text = ANY($1::text[]) OR (state = 'active' AND substr(query, 3, 16) = ANY($1::text[])))
-        AND usename = session_user AND pid <> pg_backend_pid()
+    SELECT pg_terminate_backend(pid, $3::bigint)
+    FROM pg_stat_activity, unnest($1::text[], $2::text[]) AS cut_off (found_by, age)
+    WHERE usename = session_user AND pid <> pg_backend_pid() AND (
+        (pid::text = found_by AND backend_start <= clock_timestamp() - make_interval(secs => age::double precision))
+        OR (substr(query, 3, 16) = found_by AND state = 'active')
+    )
 """
-"""Ends processes of the server, those with a number and those at work on a statement with a mark in front, and waits so
-many milliseconds until they have ended."""
+"""Ends processes of the server, and waits so many milliseconds until they have ended.
+
+They are those with a number that were there so many seconds ago, since a number comes back after a restart, and those
+at work on a statement with a mark in front.
+"""
 
 
 _REF = {"collection": "bytea", "key": "bytea"}
