@@ -7,7 +7,8 @@ from satchel.stores.mongodb import MongoDBStore
 from tests.servers import server_url
 from tests.stores.mongodb_places import MongoDBConformance
 
-pytestmark = pytest.mark.server("mongodb")
+# Under load the emulator, which is slow by itself, takes longer than most tests may.
+pytestmark = [pytest.mark.server("mongodb"), pytest.mark.timeout(240)]
 
 
 class TestEmulatedMongoDBStore(MongoDBConformance):

@@ -12,7 +12,8 @@ from satchel.testing.suite import listed
 from tests.servers import server_url
 from tests.stores.mongodb_places import MongoDBConformance, StoreOverMotor
 
-pytestmark = [pytest.mark.server("mongodb"), pytest.mark.long]
+# Under load the emulator, which is slow by itself, takes longer than most tests may.
+pytestmark = [pytest.mark.server("mongodb"), pytest.mark.long, pytest.mark.timeout(240)]
 
 
 def by_night(test: Callable[..., Any]) -> Any:
