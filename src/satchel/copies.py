@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 from .codec import LARGE, rough_size
@@ -25,27 +24,36 @@ class _TakesLongerError(Exception):
 
 async def copied(value: T) -> T:
     """Return a deep copy of a value, made in a worker thread where it is large."""
+    twin = copied_at_once(value)
+    if twin is not None or value is None:
+        return cast("T", twin)
+    return await in_worker(copy.deepcopy, value) if rough_size(value) >= LARGE else copy.deepcopy(value)
+
+
+def copied_at_once(value: object) -> Any:
+    """Return a deep copy of a JSON value that is quickly copied, at a fifth of `copy.deepcopy`; None for any other."""
     kind = type(value)
     if kind in _UNCHANGING:
         return value
     if kind is dict or kind is list:
-        with suppress(_TakesLongerError, RecursionError):
-            return cast("T", _twin(value, [_AT_ONCE]))
-    return await in_worker(copy.deepcopy, value) if rough_size(value) >= LARGE else copy.deepcopy(value)
+        try:
+            return _twin(value, [_AT_ONCE])
+        except (_TakesLongerError, RecursionError):
+            return None
+    return None
 
 
 def _twin(container: Any, room: list[int]) -> Any:
-    """Copy a list or a dict of JSON values, at a fifth of what `copy.deepcopy` takes: each put of some stores does."""
     room[0] -= len(container)
     if room[0] < 0:
         raise _TakesLongerError
     twin = container.copy()
     for place, item in container.items() if type(container) is dict else enumerate(container):
         kind = type(item)
-        if kind is dict or kind is list:
+        if kind not in _UNCHANGING:
+            if kind is not dict and kind is not list:
+                raise _TakesLongerError
             twin[place] = _twin(item, room)
-        elif kind not in _UNCHANGING:
-            raise _TakesLongerError
     return twin
 
 

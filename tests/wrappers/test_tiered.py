@@ -8,6 +8,7 @@ from satchel import (
     BatchError,
     Capability,
     ConfigurationError,
+    InvalidKeyError,
     InvalidTTLError,
     MemoryStore,
     SerializationError,
@@ -17,7 +18,7 @@ from satchel import (
     open_store,
 )
 from satchel.testing import FakeClock, FlakyStore
-from satchel.wrappers import TieredStore
+from satchel.wrappers import PrefixKeysWrapper, TieredStore
 from satchel.wrappers.call import Call
 from tests.scripted import turns
 
@@ -304,6 +305,27 @@ async def test_closing_closes_both_and_waits_for_reads_between_them():
 def test_options_that_make_no_sense_are_refused(options, message):
     with pytest.raises(ConfigurationError, match=message):
         TieredStore(MemoryStore(), MemoryStore(), **options)
+
+
+@pytest.mark.parametrize("write", ["through", "back"])
+async def test_a_key_that_one_tier_does_not_take_is_refused(write):
+    hot, cold = PrefixKeysWrapper(MemoryStore(), prefix="p" * 96), MemoryStore()
+    store = TieredStore(hot, cold, write=write)
+    long = "k" * 4000
+    await cold.put("c", long, "cold alone could have it")
+    for call in (
+        lambda: store.get("c", long),
+        lambda: store.get_entry("c", long),
+        lambda: store.get_many("c", ["k", long]),
+        lambda: store.put("c", long, 1),
+        lambda: store.put_many("c", {"k": 1, long: 1}),
+        lambda: store.delete("c", long),
+        lambda: store.delete_many("c", [long]),
+        lambda: store.warm("c", [long]),
+    ):
+        with pytest.raises(InvalidKeyError, match="the limit here is 3999"):
+            await call()
+    assert await held(cold) == [("c", long)]
 
 
 def test_it_goes_over_two_stores():

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from ..capability import METHODS, NEEDED, Capability, is_store
-from ..copies import copied
+from ..copies import copied, copied_at_once
 from ..description import Described, Description
 from ..errors import BatchError, ConfigurationError, SatchelError, StoreClosedError
 from ..lifecycle import finish_and_close
@@ -130,14 +130,16 @@ async def gather_batch(
 
 async def with_own_values(call: Call) -> Call:
     """Return a call with copies of what it puts, so that several stores get the same, whatever the caller changes."""
-    if type(call.key) is dict:
-        items = {key: await _own(value) for key, value in call.items.items()}
-        return Call(call.function, (call.collection, items), call.named)
-    if len(call.arguments) > 2:
-        before, value, after = call.arguments[:2], call.arguments[2], call.arguments[3:]
-        return Call(call.function, (*before, await _own(value), *after), call.named)
-    named = {name: await _own(value) if name == "value" else value for name, value in call.named.items()}
-    return Call(call.function, call.arguments, named)
+    arguments, named = call.arguments, call.named
+    if len(arguments) == 3:
+        collection, key, value = arguments
+        twin = copied_at_once(value)
+        arguments = (collection, key, twin if twin is not None else await _own(value))
+    elif type(call.key) is dict:
+        arguments = (call.collection, {key: await _own(value) for key, value in call.items.items()})
+    elif "value" in named:
+        named = named | {"value": await _own(named["value"])}
+    return Call(call.function, arguments, named)
 
 
 async def _own(value: Any) -> Any:

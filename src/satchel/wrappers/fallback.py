@@ -11,6 +11,7 @@ from ..errors import BatchError, ConfigurationError, SatchelError, StoreTimeoutE
 from ..names import check_name
 from ..one_at_a_time import one_at_a_time
 from ..protocol import AsyncKeyValue
+from ._checks import check_bool
 from .base import BaseWrapper
 from .call import BATCHES, CONDITIONAL_WRITES, LISTINGS, Call, Steps
 from .composite import CompositeStore, with_own_values
@@ -54,8 +55,7 @@ class FallbackWrapper(CompositeStore):
         on: tuple[type[SatchelError], ...] = (StoreUnavailableError, StoreTimeoutError),
         write_both: bool = False,
     ) -> None:
-        if type(write_both) is not bool:
-            raise ConfigurationError(f"write_both must be a bool, got {type(write_both).__name__}")
+        check_bool("write_both", write_both)
         if not isinstance(on, tuple) or not on or not all(isinstance(kind, type) for kind in on):
             raise ConfigurationError("on must be a tuple of satchel's error classes, such as (StoreUnavailableError,)")
         if strange := [kind.__name__ for kind in on if not issubclass(kind, SatchelError)]:

@@ -9,8 +9,9 @@ from ..capability import Capability
 from ..clock import TTL, Clock, seconds, system_clock
 from ..entry import Entry
 from ..errors import ConfigurationError, InvalidTTLError, SatchelError
-from ..names import check_name, check_names
+from ..names import MAX_NAME_BYTES, check_name, check_names
 from ..protocol import AsyncKeyValue
+from ._checks import check_clock, check_int
 from .call import BATCHES, CONDITIONAL_WRITES, LISTINGS, MISSING, Call, Steps
 from .composite import CompositeStore
 from .tiered_calls import Calls
@@ -81,10 +82,8 @@ class TieredStore(CompositeStore):
             raise ConfigurationError("TieredStore takes two stores, got one store as hot and as cold")
         if write not in ("through", "around", "back"):
             raise ConfigurationError(f"write must be through, around or back, got {write!r}")
-        if type(queue_size) is not int or queue_size < 1:
-            raise ConfigurationError(f"queue_size must be an int of at least 1, got {queue_size!r}")
-        if not callable(clock):
-            raise ConfigurationError(f"clock must be a function that gives seconds, got {type(clock).__name__}")
+        check_int("queue_size", queue_size, 1)
+        check_clock(clock)
         try:
             longest = None if hot_ttl is None else seconds(hot_ttl)
         except InvalidTTLError as error:
@@ -146,7 +145,9 @@ class TieredStore(CompositeStore):
             if operation in _WITHOUT_KEYS:
                 return await self._on_many(operation, call)
             if operation in BATCHES:
-                collection, keys = check_name(call.collection, "collection"), check_names(call.all_keys, self._limit)
+                collection, keys = check_name(call.collection, "collection"), call.all_keys
+                if self._limit < MAX_NAME_BYTES:  # else they have been checked
+                    check_names(keys, self._limit)
             else:
                 collection, key = self._checked(call.collection, call.key)
                 keys = [key]
@@ -186,8 +187,7 @@ class TieredStore(CompositeStore):
             ConfigurationError: `keep` is not an int of at least 0.
             StoreError: Hot failed, or something could not be sent.
         """
-        if type(keep) is not int or keep < 0:
-            raise ConfigurationError(f"keep must be an int of at least 0, got {keep!r}")
+        check_int("keep", keep, 0)
         with self._calls.begin("demote"):
             if self._queue is not None:
                 await self._queue.flush()

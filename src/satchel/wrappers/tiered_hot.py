@@ -217,7 +217,8 @@ class HotTier:
         except BaseException:
             self._part(members)
             raise
-        if await self._clean(self._part(members)) and self.flights:
+        due = self._part(members)
+        if (not due or await self._clean(due)) and self.flights:
             await self._clean_some()
         return outcome
 
@@ -294,8 +295,6 @@ class HotTier:
 
     async def _clean(self, refs: list[Ref]) -> bool:
         """Remove entries of one collection from hot, and end their flights; say whether hot did."""
-        if not refs:
-            return True
         collection, key = refs[0]
         before = {ref: (flight, flight.turn) for ref in refs if (flight := self.flights.get(ref)) is not None}
         try:
@@ -337,7 +336,8 @@ class HotTier:
             del self.flights[ref]
 
     def _is_wiped(self, collection: str) -> bool:
-        return (collection, ALL) in self.flights or (ALL, ALL) in self.flights
+        flights = self.flights
+        return bool(flights) and ((collection, ALL) in flights or (ALL, ALL) in flights)
 
     def _left(self, deadline: float) -> float:
         return min(deadline - self._clock(), self._ttl)
