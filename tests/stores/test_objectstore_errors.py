@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from urllib.error import HTTPError
 
 import pytest
 
@@ -152,6 +153,24 @@ async def test_a_server_that_ignores_conditions_is_found_out(kept: str) -> None:
             assert await store.put_if_absent("c", "k", 1) is not None
         with pytest.raises(ConfigurationError, match=r"ignores the condition of a write .update"):
             await store.delete("c", "k")
+
+
+async def test_a_server_that_fails_for_now_is_asked_again_whether_it_deletes_on_a_condition() -> None:
+    deletions: list[bool] = []
+
+    def answer(head: str, body: bytes) -> tuple[int, bytes]:
+        if not head.startswith("DELETE"):
+            return 200, b"<DeleteResult><Deleted><Key>trial</Key></Deleted></DeleteResult>" if "POST" in head else b""
+        deletions.append('If-Match: "e"' in head)
+        return (503, b"") if len(deletions) == 1 else (204 if deletions[-1] else 412, b"")
+
+    async with scripted(answer) as url, open_store(url) as store:
+        await store.put("c", "k", 1)
+        removal = store._sweep._removal
+        with pytest.raises(HTTPError):
+            await removal.works()
+        assert await removal.works() is True
+    assert deletions == [False, False, True]
 
 
 async def test_what_does_not_answer_ends_in_time() -> None:

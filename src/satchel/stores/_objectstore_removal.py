@@ -61,8 +61,12 @@ class Removal:
         e_tag = await self._bucket.write(path, b"trial")
         try:
             return not await self._delete(path, _WRONG) and await self._delete(path, e_tag)
-        except (HTTPError, BaseError):
-            return False  # it refuses signed URLs, or there is nothing to sign with
+        except BaseError:
+            return False  # there is nothing to sign with
+        except HTTPError as error:
+            if error.code >= 500:
+                raise  # which says nothing of what it does at better times
+            return False  # it refuses signed URLs
         except URLError as error:
             if isinstance(error.reason, ssl.SSLError):
                 return False  # obstore was told to trust what the standard library does not
