@@ -7,6 +7,8 @@ import asyncpg
 import pytest
 
 from satchel import ConfigurationError, StoreError, open_store
+from satchel.stores._postgresql_address import read
+from satchel.stores._postgresql_pool import Pool
 from satchel.stores.postgresql import PostgreSQLStore
 from tests.servers import server_url
 from tests.stores.postgresql_tables import table_for
@@ -103,6 +105,30 @@ async def test_a_url_opens_a_store(scheme: str, tmp_path: Path) -> None:
     connection = await asyncpg.connect(server_url("postgresql"), ssl=False)
     assert await connection.fetchval("SELECT to_regclass($1)::text", table) == table
     await connection.close()
+
+
+@pytest.mark.server("postgresql")
+async def test_a_connection_that_is_made_as_its_caller_is_cancelled_is_not_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connect, made = asyncpg.connect, []
+
+    async def made_too_late(**options: object) -> asyncpg.Connection:
+        made.append(await connect(**options))
+        acquiring.cancel()
+        return made[-1]
+
+    (*_, way) = await asyncio.to_thread(read, f"{server_url('postgresql')}?sslmode=disable")
+    pool = Pool(way, 1, keeps_statements=True)
+    await pool.start()
+    monkeypatch.setattr(asyncpg, "connect", made_too_late)
+    acquiring = asyncio.create_task(pool.acquire())
+    with pytest.raises(asyncio.CancelledError):
+        await acquiring
+    assert [connection.is_closed() for connection in made] == [True]
+    monkeypatch.undo()
+    await pool.release(await pool.acquire())
+    await pool.close()
 
 
 def test_no_secret_is_shown() -> None:

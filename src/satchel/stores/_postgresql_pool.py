@@ -52,8 +52,7 @@ class Pool:
                     connection.terminate()
                 elif not connection.is_closed():
                     return connection
-            connecting = asyncpg.connect(**self._options, max_cached_statement_lifetime=0)
-            return await apart(connecting)
+            return await self._connect()
         except BaseException:
             self._free.release()
             raise
@@ -67,6 +66,20 @@ class Pool:
     async def close(self) -> None:
         """End the connections, none of which is in use any more."""
         await self._guard.aclose()
+
+    async def _connect(self) -> Any:
+        made: list[Any] = []
+
+        async def connect() -> None:
+            made.append(await asyncpg.connect(**self._options, max_cached_statement_lifetime=0))
+
+        try:
+            await apart(connect())
+        except BaseException:
+            for connection in made:  # it was made at the moment in which the caller was cancelled
+                connection.terminate()
+            raise
+        return made[0]
 
     async def _end(self) -> None:
         for connection, _ in self._idle:
