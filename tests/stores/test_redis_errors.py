@@ -81,6 +81,10 @@ async def test_a_user_who_may_not_is_told_so_for_the_keys_concerned(server):
         assert outcomes[::2] == [None] * 5, "one key that the user may not write refused others"
         assert all(type(outcome) is StoreError and "ACL" in str(outcome) for outcome in outcomes[1::2])
         assert await store.get_many("a", map(str, range(5))) == dict.fromkeys(map(str, range(5)), 1)
+        calls = [store.get(collection, str(number)) for number in range(5) for collection in "ab"]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert outcomes[::2] == [1] * 5, "one key that the user may not read refused others"
+        assert all(type(outcome) is StoreError and "ACL" in str(outcome) for outcome in outcomes[1::2])
 
 
 async def test_a_user_needs_nothing_but_the_commands_of_the_page(server):
@@ -192,6 +196,34 @@ async def test_another_type_is_refused_alone_and_as_a_whole(server, store, reque
     assert [key async for key in store.keys("c")] == ["k"]
     assert await store.destroy() is True
     assert await tell(server, "LRANGE", f"{request.node.name}:c:list", 0, -1) == [b"x"]
+
+
+async def test_a_batch_takes_one_round_trip_whatever_it_finds(server, store):
+    await store.put("c", "k", 1)
+    sent, execute = [], store._connections.execute
+
+    async def counted(commands, *, changes):
+        sent.append(len(commands))
+        return await execute(commands, changes=changes)
+
+    store._connections.execute = counted
+    assert await store.get_many("c", ["k", "missing", "other"]) == {"k": 1}
+    assert await store.get_many("c", ["missing", "other"]) == {}
+    assert await store.get_many("c", ["k", "l"]) == {"k": 1}
+    assert len(sent) == 3
+
+
+@pytest.mark.parametrize("rights", [("-multi", "-exec"), ("-exec",), ("-exists",)], ids=" ".join)
+async def test_a_user_who_may_not_make_transactions_reads_batches_all_the_same(server, rights):
+    await tell(server, "ACL", "SETUSER", "plain", "reset", "on", ">pw", "~plain:*", "+@all", *rights)
+    await tell(server, "RPUSH", "plain:c:list", "x")
+    async with RedisStore(server.url, username="plain", password="pw", prefix="plain") as store:
+        for value in (1, 2):
+            await store.put("c", "k", value)
+            error = await failure_of(store.get_many("c", ["k", "list", "missing"]))
+            assert list(error.failed) == ["list"]
+            assert await store.get_many("c", ["k", "missing"]) == {"k": value}
+            assert await store.get("c", "k") == value
 
 
 async def test_a_foreign_value_is_refused_left_by_destroy_and_replaced_by_put(server, store, request):

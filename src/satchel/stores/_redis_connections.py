@@ -26,6 +26,8 @@ from ._redis_like import PAGE, Command
 
 MAX_CONNECTIONS: Final = 4
 """One for reads and one for writes, and two for what is not about single entries."""
+_REPLIES = (bytes, int, list, type(None), RedisError)
+"""What hiredis makes of replies in RESP 2; it gives something else when it has none."""
 _SENT_AT_ONCE = 32 * 1024
 """What is no larger goes to the system in one step, and so is sent before a caller can be cancelled."""
 
@@ -56,11 +58,24 @@ async def _exchange(connection: AbstractConnection, packed: list[bytes], count: 
 
 async def _receive(connection: AbstractConnection, count: int, replies: list[Any]) -> None:
     """Append so many replies; when it is cancelled the rest can still be read."""
-    for _ in range(count):
+    while len(replies) < count:
         try:
             replies.append(await connection.read_response(disable_decoding=True, disconnect_on_error=False))
         except ResponseError as error:
             replies.append(server_error(error))
+        if len(replies) < count:
+            _take_what_came(connection, count, replies)
+
+
+def _take_what_came(connection: AbstractConnection, count: int, replies: list[Any]) -> None:
+    """Append the replies that need no waiting, up to so many: redis-py's way to each costs ten times the reading."""
+    reader = getattr(connection._parser, "_reader", None)
+    if connection.protocol != 2 or not isinstance(reader, hiredis.Reader):
+        return  # in RESP 3 something else may come among them
+    while len(replies) < count and isinstance(reply := reader.gets(False), _REPLIES):
+        if isinstance(reply, Disconnected):
+            raise reply
+        replies.append(server_error(reply) if isinstance(reply, RedisError) else reply)
 
 
 async def ready(connection: AbstractConnection) -> None:

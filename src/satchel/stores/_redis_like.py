@@ -1,7 +1,8 @@
 """`RedisLikeStore`: the hooks of stores over servers that speak Redis's commands, whatever client library asks them.
 
-A subclass writes `_execute` (send commands, give a reply each), `_scan` (the server's keys in pages), `_open`,
-`_close`, `_abandon` and `_ping`, and sets `_clustered` when its server is a cluster. The rest is here and in
+A subclass writes `_execute` (send commands, give a reply each), `_execute_as_one` (the same in one atomic step),
+`_scan` (the server's keys in pages), `_open`, `_close`, `_abandon` and `_ping`, and sets `_clustered` when its server
+is a cluster. The rest is here and in
 
 * `_redis_layout`: names to Redis keys and back, cluster slots,
 * `_redis_scripts`: the Lua scripts, and what they answer,
@@ -73,6 +74,13 @@ class RedisLikeStore(BaseStore):
         """
 
     @abstractmethod
+    async def _execute_as_one(self, commands: Sequence[Command]) -> Sequence[Any] | ServerError:
+        """Look up entries with several commands in one atomic step; an error where the server refused it.
+
+        It is not called for a cluster.
+        """
+
+    @abstractmethod
     def _scan(self, pattern: bytes) -> AsyncGenerator[list[bytes], None]:
         """Give the server's keys that match a pattern of SCAN's, one page a request; a key may come repeatedly."""
 
@@ -80,12 +88,23 @@ class RedisLikeStore(BaseStore):
 
     async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
         keys = [self._layout.key(ref) for ref in refs]
-        if len(keys) == 1:
-            return [_outcome(reply) for reply in await self._execute([("GET", keys[0])], changes=False)]
-        answers = await self._call(keys, lambda group: ("MGET", *[keys[index] for index in group]), changes=False)
-        if None in answers:
-            await self._look_again(keys, answers)
-        return [_outcome(answer) for answer in answers]
+        found = None if self._clustered or len(keys) == 1 else await self._find(keys)
+        if found is None:
+            found = await self._execute([("GET", key) for key in keys], changes=False)
+        return [_outcome(reply) for reply in found]
+
+    async def _find(self, keys: Sequence[bytes]) -> Sequence[Any] | None:
+        """Read many keys; None where only a GET of each can say what is there.
+
+        MGET costs both sides far less than many GETs. It gives nothing for a key of another type too: which shows in
+        the number of keys that exist, at the same moment.
+        """
+        answers = await self._execute_as_one([("MGET", *keys), ("EXISTS", *keys)])
+        if isinstance(answers, ServerError):
+            # A user may be forbidden one of the keys, or a transaction; a proxy may know none.
+            return None if answers.code in ("NOPERM", "EXECABORT", "ERR") else [answers] * len(keys)
+        found, count = answers
+        return found if isinstance(found, list) and count == len(keys) - found.count(None) else None
 
     async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
         if len(records) > 1:
@@ -221,20 +240,6 @@ class RedisLikeStore(BaseStore):
         for index, key in enumerate(keys):
             slots.setdefault(slot_of(key), []).append(index)
         return list(slots.values())
-
-    async def _look_again(self, keys: Sequence[bytes], answers: list[Any]) -> None:
-        """Ask for keys one by one that MGET found nothing under, if there is something: it has a wrong type."""
-        missing = [index for index, answer in enumerate(answers) if answer is None]
-        asked = [keys[index] for index in missing]
-        groups = self._groups(asked)
-        counts = await self._execute(
-            [("EXISTS", *[asked[index] for index in group]) for group in groups], changes=False
-        )
-        for group, count in zip(groups, counts, strict=True):
-            if count != 0:
-                again = await self._execute([("GET", asked[index]) for index in group], changes=False)
-                for index, answer in zip(group, again, strict=True):
-                    answers[missing[index]] = answer
 
     def _translate(self, error: Exception) -> SatchelError | None:
         return translate(error) if isinstance(error, ServerError) else None

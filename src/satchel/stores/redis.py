@@ -12,6 +12,7 @@ from ..lifecycle import close_at_end_of_loop
 from ..network import DEFAULT_TIMEOUT, check_one_way
 from ..registry import missing_extra
 from ..threads import in_worker
+from ._redis_errors import ServerError
 from ._redis_like import Command, RedisLikeStore
 from ._redis_url import OPTIONS, address_of
 
@@ -89,6 +90,12 @@ class RedisStore(RedisLikeStore):
 
     async def _execute(self, commands: Sequence[Command], *, changes: bool) -> Sequence[Any]:
         return await self._connections.execute(commands, changes=changes)
+
+    async def _execute_as_one(self, commands: Sequence[Command]) -> Sequence[Any] | ServerError:
+        replies = await self._connections.execute([("MULTI",), *commands, ("EXEC",)], changes=False)
+        refusals = [reply for reply in replies if isinstance(reply, ServerError)]
+        answers: Sequence[Any] = replies[-1]
+        return refusals[0] if refusals else answers
 
     def _scan(self, pattern: bytes) -> AsyncGenerator[list[bytes], None]:
         return self._connections.scan(pattern)

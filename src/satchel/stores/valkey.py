@@ -141,6 +141,20 @@ class ValkeyStore(RedisLikeStore):
         replies = await client.exec(batch, raise_on_error=False)
         return [_reply(reply) if isinstance(reply, glide.RequestError) else reply for reply in replies]
 
+    async def _execute_as_one(self, commands: Sequence[Command]) -> Sequence[Any] | ServerError:
+        client: Any = self._client
+        batch: Any = glide.Batch(is_atomic=True)
+        for command in commands:
+            batch.custom_command(list(command))
+        try:
+            answers: Sequence[Any] = await client.exec(batch, raise_on_error=False)
+        except glide.RequestError as error:
+            refusal = _reply(error)
+            if not isinstance(refusal, ServerError):
+                raise refusal from error
+            return refusal
+        return answers
+
     async def _ask(self, command: Command) -> Any:
         client: Any = self._client
         try:
