@@ -18,7 +18,7 @@ from ..names import MAX_NAME_BYTES, check_items, check_limit, check_name, check_
 from ..protocol import AsyncKeyValue, SupportsEverything
 from .bound import SHARED, Bound
 from .call import MISSING, NOT_GIVEN
-from .seams import renamed
+from .renaming import renamed
 
 D = TypeVar("D")
 

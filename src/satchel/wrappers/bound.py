@@ -11,6 +11,7 @@ from ..capability import METHODS, NEEDED, Capability, is_store
 from ..errors import ConfigurationError, UnsupportedOperationError
 from ..protocol import AsyncKeyValue
 from .call import BATCHES, LISTINGS, stepped, surrounded
+from .passage import Passage
 from .seams import Seams
 
 SHARED = ("_shares_collections", "_shares_store")
@@ -46,7 +47,7 @@ _KNOWN = functools.reduce(operator.or_, METHODS)
 _NEEDED_TO_DESTROY = Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLECTION
 
 
-class Bound(Seams):
+class Bound(Passage):
     """Binds the verbs of a wrapper: to the inner store's own, to those that go through its seams, or to a refusal."""
 
     inner: AsyncKeyValue
