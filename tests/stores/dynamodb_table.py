@@ -10,14 +10,16 @@ from typing import Any, Self
 from uuid import uuid4
 
 import aiohttp
+from aiobotocore.session import get_session
 from aiohttp import web
 
-from satchel.stores._dynamodb_client import _new_session
 from satchel.stores.dynamodb import DynamoDBStore
 from tests.servers import server_url
 
 ANY_CREDENTIALS = {"region_name": "eu-west-1", "aws_access_key_id": "local", "aws_secret_access_key": "local"}
 SECRET = "very-secret-very-secret"
+
+_models: list[Any] = []
 
 Answer = tuple[int, dict[str, Any]] | None
 
@@ -31,9 +33,13 @@ def new_name() -> str:
 
 
 def raw_client(url: str | None = None, **options: Any) -> AbstractAsyncContextManager[Any]:
-    """Return the driver's own client, with the driver's own settings, of a session that need not read AWS's files."""
+    """Return the driver's own client, with the driver's own settings, but without reading AWS's files anew."""
     where = {"endpoint_url": url or server_url("dynamodb"), **ANY_CREDENTIALS}
-    return _new_session().create_client("dynamodb", **where, **options)
+    session = get_session()
+    if not _models:
+        _models.append(session.get_component("data_loader"))
+    session.register_component("data_loader", _models[0])
+    return session.create_client("dynamodb", **where, **options)
 
 
 class Endpoint:
