@@ -106,8 +106,9 @@ def main() -> int:
         why = os.strerror(error.errno or 0)
         return failed(f"port {port} cannot be used ({why}): choose another with --port, or stop what has it")
     print(f"Listening on http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
-    server = uvicorn.Server(uvicorn.Config(create_app(open_store), log_level="warning"))
-    server.run(sockets=[listening])
+    # Longer than clients keep an idle connection: else a busy machine closes one just as a request comes.
+    config = uvicorn.Config(create_app(open_store), log_level="warning", timeout_keep_alive=60)
+    uvicorn.Server(config).run(sockets=[listening])
     return 0
 
 

@@ -76,7 +76,9 @@ async def damage_seen(directory: Path) -> int:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("count", [100, pytest.param(2000, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "count", [100, pytest.param(600, marks=pytest.mark.long), pytest.param(3000, marks=pytest.mark.night)]
+)
 def test_damage_is_refused_and_never_read_as_another_value(count: int, tmp_path: Path) -> None:
     refused = [asyncio.run(damage_seen(copy)) for copy in damaged_copies(tmp_path, count)]
     assert sum(map(bool, refused)) > count // 3
