@@ -12,7 +12,8 @@ from ..errors import BatchError, ConfigurationError
 from ..protocol import AsyncKeyValue
 from ._checks import check_bool, check_clock, check_int
 from ._deadlines import Deadlines
-from ._events import KINDS, MAY_EMIT, Event, Expired, events_of, events_of_rest
+from ._events import KINDS, MAY_EMIT, Event, Expired
+from ._telling import events_of, events_of_rest
 from .base import BaseWrapper
 from .call import BATCHES, Call
 
