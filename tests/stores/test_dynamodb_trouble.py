@@ -190,18 +190,20 @@ async def test_a_client_of_the_stores_own_sends_once() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(180)  # it starts a Java machine twice, and what is on disk is slow
 async def test_a_server_killed_and_restarted_under_load_loses_nothing_acknowledged() -> None:
     with Server("dynamodb", dynamodb_on_disk) as server:
         await asyncio.to_thread(server.start)
         async with local_store(new_name(), endpoint_url=server.url, create_table=True, timeout=5) as store:
             await store.ping()
             async with Writers(store) as writers:
-                await writers.write(40)
+                await writers.write(20)
                 await asyncio.to_thread(server.kill)
                 await writers.fail()
                 await asyncio.to_thread(server.start)
-                await writers.write(40)
+                await writers.write(20)
                 await writers.stop()
+            await asyncio.to_thread(server.kill)  # it takes its time to end by itself
 
 
 async def test_of_those_who_delete_one_entry_at_once_one_is_told_that_it_was_there() -> None:
