@@ -111,7 +111,7 @@ class TieredStore(CompositeStore):
         calls, hot = self._calls, self._hot
         if hot.flights or self._waiting or calls.closing:
             collection, key = self._checked(collection, key)
-            if calls.closing or (collection, key) in self._waiting or hot.is_changing((collection, key)):
+            if calls.closing or (collection, key) in self._waiting or hot.flights.is_changing((collection, key)):
                 with calls.begin("get"):
                     return (await self._tiers.find(collection, [key])).get(key, default)
         # The names of what hot has were checked when it was put; other calls are counted by the lifecycle.

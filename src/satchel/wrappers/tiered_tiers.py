@@ -16,7 +16,8 @@ from ..threads import Turns, in_worker
 from ..values import Values
 from .call import Call
 from .composite import with_own_values
-from .tiered_hot import Flight, HotTier
+from .tiered_flights import Flight
+from .tiered_hot import HotTier
 from .tiered_queue import Write, WriteQueue, covers
 from .tiered_statistics import Counts
 from .tiered_uses import ALL
@@ -126,7 +127,7 @@ class Tiers:
         allowed = {key for key in trusted if (collection, key) not in self.waiting}
         flights: dict[str, Flight] = {}
         for key in keys:
-            flight = self.hot.watch((collection, key)) if key in allowed else None
+            flight = self.hot.flights.watch((collection, key)) if key in allowed else None
             if flight is not None:
                 flights[key] = flight
         try:
@@ -139,7 +140,7 @@ class Tiers:
             done = [await due[0]] if len(due) == 1 else await asyncio.gather(*due)
         finally:
             for key, flight in flights.items():
-                self.hot.unwatch((collection, key), flight)
+                self.hot.flights.unwatch((collection, key), flight)
         return entries, sum(done)
 
     async def warm(self, collection: str, keys: list[str]) -> int:
