@@ -179,19 +179,21 @@ async def test_5000_concurrent_calls_share_at_most_4_connections() -> None:
 
 
 async def test_closing_ends_every_connection() -> None:
-    def connections() -> int:
-        stats = dict(line.split()[1:] for line in raw(shared_port(), b"stats\r\n").splitlines()[:-1])
-        return int(stats[b"curr_connections"])
+    with private_server("memcached") as server:
 
-    before = connections()
-    stores = [MemcachedStore(host=HOST, port=shared_port()) for _ in range(10)]
-    for store in stores:
-        await asyncio.gather(store.put("a", "k", 1), store.get("a", "k"))
-    assert connections() >= before + 10
-    for store in stores:
-        await store.aclose()
-    await asyncio.sleep(0.1)
-    assert connections() < before + 10
+        def connections() -> int:
+            stats = dict(line.split()[1:] for line in raw(server.port, b"stats\r\n").splitlines()[:-1])
+            return int(stats[b"curr_connections"])
+
+        before = connections()
+        stores = [MemcachedStore(host=HOST, port=server.port) for _ in range(10)]
+        for store in stores:
+            await asyncio.gather(store.put("a", "k", 1), store.get("a", "k"))
+        assert connections() >= before + 10
+        for store in stores:
+            await store.aclose()
+        await asyncio.sleep(0.1)
+        assert connections() < before + 10
 
 
 def test_a_loop_that_ends_in_the_midst_of_a_put_leaves_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
