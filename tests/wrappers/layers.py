@@ -70,8 +70,18 @@ def read_elsewhere(inner):
     return FallbackWrapper(Unreliable(inner, operations=reads), inner)
 
 
-def tiered(inner):
-    return TieredStore(MemoryStore(clock=clock_of(inner), max_entries_per_collection=3), inner, clock=clock_of(inner))
+def tiered(inner, *, write="through"):
+    clock = clock_of(inner)
+    return TieredStore(MemoryStore(clock=clock, max_entries_per_collection=3), inner, write=write, clock=clock)
+
+
+async def flush(store):
+    """Let every queue in a stack send what waits: when that arrives is the time at which it was put."""
+    if isinstance(store, TieredStore):
+        await store.flush()
+    inners = store.inners if hasattr(store, "inners") else [store.inner] if hasattr(store, "inner") else []
+    for inner in inners:
+        await flush(inner)
 
 
 def clock_of(store):
@@ -122,6 +132,8 @@ LAYERS = {
     "on_error lenient": partial(OnErrorWrapper, policy="lenient"),
     "on_error lazy": partial(OnErrorWrapper, policy="lazy"),
     "tiered": tiered,
+    "tiered around": partial(tiered, write="around"),
+    "tiered back": partial(tiered, write="back"),
     "preset": partial(SanitizationWrapper, preset="filesystem-v1"),
 }
 """Each makes a store around a store. Few of them hash names: above one that does, nothing can be listed any more."""

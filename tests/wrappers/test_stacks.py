@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, run_state_machine_as_test
+from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from satchel import MemoryStore
 from satchel.testing import StoreMachine
-from tests.wrappers.layers import LAYERS
+from tests.wrappers.layers import LAYERS, flush
 
 PARTS = 4
 """Of each height, so that each test is short and several processes share them."""
@@ -26,6 +26,11 @@ def test_random_stacks_agree_with_a_dict(height, part, tmp_path):
         def wrap(self, layers):
             for layer in layers:
                 self.store = LAYERS[layer](self.store)
+
+        @rule(seconds=st.sampled_from([0.137, 1.311, 31.713, 1999.317]))
+        def let_time_pass(self, seconds):
+            self._run(flush(self.store))
+            super().let_time_pass(seconds)
 
     StackMachine.__name__ += str(part)  # where Hypothesis is made to repeat itself, it goes by the name
     run_state_machine_as_test(
