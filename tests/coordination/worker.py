@@ -17,16 +17,6 @@ def say(*what):
     print(json.dumps(what), flush=True)  # noqa: T201  # the test reads it
 
 
-async def prepare(store):
-    """Make a table, an index or the like, and answer quickly from now on."""
-    await store.get("c", "k")
-    say("ready")
-
-
-async def count(store):
-    say(await Counter(store, "shared").value())
-
-
 async def increment(store, tasks, times):
     """Let tasks count so many times each; say what they were told."""
     counter = Counter(store, "shared")
@@ -73,10 +63,6 @@ async def take_turns(store, times):
     for _ in range(int(times)):
         async with Lock(store, "shared", ttl=20) as lock:
             assert await write(store, lock.fencing_token)
-
-
-async def log(store):
-    say(await store.get("protected", "log"))
 
 
 async def run_once(store, racers):
