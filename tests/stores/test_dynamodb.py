@@ -7,7 +7,8 @@ from satchel.stores.dynamodb import DynamoDBStore
 from satchel.testing import StoreConformance
 from tests.stores.dynamodb_table import local_store
 
-pytestmark = pytest.mark.server("dynamodb")
+# On a machine under load many requests through a slow driver take longer than most tests may.
+pytestmark = [pytest.mark.server("dynamodb"), pytest.mark.timeout(240)]
 
 
 class TestDynamoDBStore(StoreConformance):
