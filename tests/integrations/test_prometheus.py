@@ -150,6 +150,9 @@ def test_what_does_not_count_is_refused(store):
 
 
 def test_a_store_without_a_name_is_refused():
+    for name in (5, None, b"main"):
+        with pytest.raises(ConfigurationError, match="the name of a store must be a str"):
+            StatisticsCollector({name: StatisticsWrapper(MemoryStore())})
     with pytest.raises(ConfigurationError, match="stores must be a mapping of names to stores, got StatisticsWrapper"):
         StatisticsCollector(StatisticsWrapper(MemoryStore()))
 
@@ -176,3 +179,13 @@ def test_without_the_client_it_says_what_to_install():
     assert done.stdout == (
         'StatisticsCollector needs prometheus_client, which is not installed: pip install "satchel[prometheus]"\n'
     )
+
+
+async def test_a_store_may_have_any_text_as_its_name():
+    store = StatisticsWrapper(MemoryStore())
+    await store.put("c", "k", 1)
+    registry = CollectorRegistry()
+    registry.register(StatisticsCollector({'"\n\ud800': store}))
+    labels = {"store": '"\n\\ud800', "collection": "c", "operation": "put", "outcome": "ok"}
+    assert registry.get_sample_value("satchel_operations_total", labels) == 1
+    assert b"ud800" in generate_latest(registry)

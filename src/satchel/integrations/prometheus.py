@@ -50,13 +50,15 @@ class StatisticsCollector(Collector):
         stores: The stores by the names that the label `store` gives them. A registry takes one collector: give it all.
 
     Raises:
-        ConfigurationError: They are no mapping, or one of them does not count.
+        ConfigurationError: They are no mapping of texts, or one of them does not count.
     """
 
     def __init__(self, stores: Mapping[str, StatisticsWrapper]) -> None:
         if not isinstance(stores, Mapping):
             raise ConfigurationError(f"stores must be a mapping of names to stores, got {type(stores).__name__}")
         for name, store in stores.items():
+            if not isinstance(name, str):
+                raise ConfigurationError(f"the name of a store must be a str, got {type(name).__name__}")
             if not isinstance(store, StatisticsWrapper):
                 kind = type(store).__name__
                 raise ConfigurationError(f"{name!r} must be a StatisticsWrapper, which counts; got {kind}")
@@ -72,7 +74,7 @@ class StatisticsCollector(Collector):
         for name, store in self._stores.items():
             for collection, operations in store.snapshot().items():
                 for operation, counted in operations.items():
-                    families.add([name, _text(collection), operation], counted)
+                    families.add([_text(name), _text(collection), operation], counted)
         yield from families.all
 
 
