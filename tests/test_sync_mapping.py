@@ -120,6 +120,12 @@ def test_an_absent_key_is_a_key_error_that_says_which(store: SyncStore) -> None:
         users.popitem()
 
 
+def test_setdefault_without_a_default_puts_none_as_a_dict_does(store: SyncStore) -> None:
+    view: Any = store.collection("c").as_mapping()
+    assert view.setdefault("k") is None
+    assert dict(view.items()) == {"k": None}
+
+
 def test_an_illegal_key_is_refused_in_every_use(store: SyncStore) -> None:
     users: Any = store.collection("users").as_mapping()
     for key in ("", 3, None, "\ud800"):

@@ -110,7 +110,11 @@ class CollectionMapping(MutableMapping[str, T]):
                 return key, self.pop(key)
         raise KeyMissingError(f"collection {self._collection.name!r} is empty")
 
-    def setdefault(self, key: str, default: T, /) -> T:
+    @overload
+    def setdefault(self: CollectionMapping[T | None], key: str, default: None = None, /) -> T | None: ...
+    @overload
+    def setdefault(self, key: str, default: T, /) -> T: ...
+    def setdefault(self, key: str, default: Any = None, /) -> Any:
         """Return the value under a key, after putting this one if it is absent."""
         self._collection._store._able("put_if_absent")
         while True:
