@@ -27,7 +27,7 @@ from typing import Any, Final
 from .errors import StoreError, StoreUnavailableError
 from .hooks import UNPROCESSED
 from .names import Ref
-from .request import Call, LoneCall, Operation, Request, next_run, representative
+from .request import Call, Operation, Request, next_run, representative
 
 _RESENDS: Final = 6
 _FIRST_PAUSE = 0.05
@@ -47,17 +47,17 @@ class _Batch:
 
     def deliver(self, outcomes: Sequence[Any]) -> None:
         for run, outcome in zip(self.runs, outcomes, strict=True):
-            for position, request in enumerate(run):
-                deleted_before = position > 0 and outcome is True and request.operation is Operation.DELETE
-                if request.call is not None:
-                    request.call.set(request.index, False if deleted_before else outcome)
+            run[0].answer(outcome)
+            for request in run[1:] if len(run) > 1 else ():
+                deleted_before = outcome is True and request.operation is Operation.DELETE
+                request.answer(False if deleted_before else outcome)
         self.runs = []
 
     def cancel(self) -> None:
         for run in self.runs:
             for request in run:
-                if request.call is not None:
-                    request.call.future.cancel()
+                if request.future is not None:
+                    request.future.cancel()
 
 
 class Coalescer:
@@ -86,7 +86,7 @@ class Coalescer:
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._shield = shield
-        self._lanes: dict[Ref, deque[Request]] = {}
+        self._lanes: dict[Ref, list[Request]] = {}
         self._ready: deque[Ref] = deque()
         self._busy: set[Ref] = set()
         self._inflight = 0
@@ -97,21 +97,22 @@ class Coalescer:
         """Carry out requests with distinct names, and return their outcomes in order."""
         if not self._shield and self._may_go_at_once(requests):
             return await self._send_at_once(requests)
-        call = Call(len(requests))
-        for index, request in enumerate(requests):
-            request.call, request.index = call, index
+        call = Call(requests)
+        for request in requests:
             self._enqueue(request)
         self._start_batches()
         return await call.future
 
-    async def submit_one(self, request: Request) -> Any:
-        """Carry out one request, and return its outcome."""
-        if not self._shield and self._may_go_at_once([request]):
-            return (await self._send_at_once([request]))[0]
-        request.call = call = LoneCall()
+    def submit_one(self, request: Request) -> Awaitable[Any]:
+        """Carry out one request; what this returns is to be awaited at once, and gives its outcome."""
+        may_go = not self._shield and self._inflight < self._max_inflight
+        if may_go and not self._ready and request.ref not in self._busy:
+            return self._send_one_at_once(request)
+        request.future = future = asyncio.get_running_loop().create_future()
         self._enqueue(request)
-        self._start_batches()
-        return await call.future
+        if self._inflight < self._max_inflight:
+            self._start_batches()
+        return future
 
     async def settled(self) -> None:
         """Wait until what has been sent by now has ended: a cancelled caller leaves its shielded write behind."""
@@ -136,13 +137,15 @@ class Coalescer:
     def _may_go_at_once(self, requests: list[Request]) -> bool:
         if self._inflight >= self._max_inflight or self._ready:
             return False
-        if len(requests) == 1:
-            return requests[0].ref not in self._busy
         return (
             len(requests) <= self._max_items
             and sum([request.size for request in requests]) <= self._max_bytes
             and self._busy.isdisjoint([request.ref for request in requests])
         )
+
+    async def _send_one_at_once(self, request: Request) -> Any:
+        (outcome,) = await self._send_at_once([request])
+        return outcome
 
     async def _send_at_once(self, requests: list[Request]) -> Sequence[Any]:
         refs = [request.ref for request in requests]
@@ -152,9 +155,7 @@ class Coalescer:
             outcomes = await self._send(requests)
             again = _handed_back(outcomes)
             if again:
-                call = Call(len(again))
-                for index, at in enumerate(again):
-                    requests[at].call, requests[at].index = call, index
+                call = Call([requests[at] for at in again])
                 self._send_later([[requests[at]] for at in again])
                 refs = [ref for ref, outcome in zip(refs, outcomes, strict=True) if outcome is not UNPROCESSED]
         finally:
@@ -168,7 +169,7 @@ class Coalescer:
         if lane is not None:
             lane.append(request)
             return
-        self._lanes[request.ref] = deque((request,))
+        self._lanes[request.ref] = [request]
         if request.ref not in self._busy:
             self._ready.append(request.ref)
 
@@ -242,7 +243,7 @@ class Coalescer:
         for run in held.runs:
             for request in run:
                 request.resends += 1
-            self._lanes.setdefault(run[0].ref, deque()).extendleft(reversed(run))
+            self._lanes.setdefault(run[0].ref, [])[:0] = run
         refs, held.runs = held.refs(), []
         self._free(refs)
 
@@ -267,19 +268,19 @@ class Coalescer:
         runs: list[list[Request]] = []
         size = 0
         while self._ready and len(runs) < self._max_items:
-            ref = self._ready[0]
-            lane = self._lanes[ref]
-            run = [lane.popleft()] if len(lane) == 1 and not lane[0].dropped else next_run(lane)
+            ref = self._ready.popleft()
+            lane = self._lanes.pop(ref)
+            run = lane if len(lane) == 1 and not lane[0].dropped else next_run(lane)
             if run:
                 size += representative(run).size
                 if runs and size > self._max_bytes:
-                    lane.extendleft(reversed(run))
+                    self._lanes[ref] = run if run is lane else run + lane
+                    self._ready.appendleft(ref)
                     break
                 self._busy.add(ref)
                 runs.append(run)
-            self._ready.popleft()
-            if not lane:
-                del self._lanes[ref]
+            if lane and run is not lane:
+                self._lanes[ref] = lane  # until what goes now has ended
         return runs
 
 

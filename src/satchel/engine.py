@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .capability import Capability
 from .clock import NEVER, TTL, as_datetime, deadline_after
 from .coalesce import Coalescer
-from .codec import Codec
+from .codec import LARGE, Codec
 from .entry import Entry
 from .envelope import Record
 from .errors import BatchError, SatchelError, StoreClosedError, StoreError
@@ -57,6 +57,8 @@ class Engine:
             outcome = await self._reads.submit_one(Request(Operation.READ, ref))
         finally:
             self.lifecycle.leave(loop)
+        if type(outcome) is Record:  # quicker than looking whether it is an error
+            return outcome if outcome.deadline == NEVER or outcome.deadline > self._store.clock() else None
         if isinstance(outcome, SatchelError):
             raise self.failure(outcome, operation, *ref)
         return outcome if outcome is not None and self._lives(outcome) else None
@@ -64,7 +66,7 @@ class Engine:
     async def value(self, operation: str, ref: Ref, record: Record) -> Any:
         """Return the value of a record that was found."""
         try:
-            return self.values.decode(record) if self.values.is_small(record) else await self.values.value(record)
+            return self.values.decode(record) if len(record.payload) < LARGE else await self.values.value(record)
         except SatchelError as error:
             raise self.failure(error, operation, *ref) from (error.__cause__ or error)
 

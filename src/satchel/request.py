@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -34,7 +34,8 @@ class Request(msgspec.Struct, eq=False):
         ref: The name.
         argument: What the hook gets for it.
         size: How many bytes of payload it has.
-        call: Who waits for it; None for a caller whose own task sends it.
+        future: What its caller waits for; None for a caller whose own task sends it.
+        call: The same caller's other requests with it; None for a caller with this one alone.
         index: Which of that caller's requests it is.
         resends: How often the engine has handed it back.
     """
@@ -43,25 +44,39 @@ class Request(msgspec.Struct, eq=False):
     ref: Ref
     argument: Any = None
     size: int = 0
-    call: Call | LoneCall | None = None
+    future: asyncio.Future[Any] | None = None
+    call: Call | None = None
     index: int = 0
     resends: int = 0
 
     @property
     def dropped(self) -> bool:
         """Whether the caller has gone."""
-        return self.call is not None and self.call.future.done()
+        return self.future is not None and self.future.done()
+
+    def answer(self, outcome: Any) -> None:
+        """Give the caller the outcome."""
+        if self.call is not None:
+            self.call.set(self.index, outcome)
+        elif self.future is not None and not self.future.done():
+            self.future.set_result(outcome)
 
 
 class Call:
-    """Collects the outcomes of the requests of one waiting caller."""
+    """Collects the outcomes of the requests of one waiting caller.
+
+    Args:
+        requests: What the caller asks for.
+    """
 
     __slots__ = ("future", "missing", "outcomes")
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, requests: Sequence[Request]) -> None:
         self.future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self.outcomes: list[Any] = [None] * count
-        self.missing = count
+        self.missing = len(requests)
+        self.outcomes: list[Any] = [None] * self.missing
+        for index, request in enumerate(requests):
+            request.future, request.call, request.index = self.future, self, index
 
     def set(self, index: int, outcome: Any) -> None:
         """Take the outcome of one request."""
@@ -71,30 +86,17 @@ class Call:
             self.future.set_result(self.outcomes)
 
 
-class LoneCall:
-    """Waits for the outcome of one request."""
-
-    __slots__ = ("future",)
-
-    def __init__(self) -> None:
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    def set(self, _: int, outcome: Any) -> None:
-        """Take the outcome."""
-        if not self.future.done():
-            self.future.set_result(outcome)
-
-
-def next_run(lane: deque[Request]) -> list[Request]:
+def next_run(lane: list[Request]) -> list[Request]:
     """Take the requests off a lane that one sent request answers; none when all their callers have gone."""
     run: list[Request] = []
-    while lane:
-        request = lane[0]
+    taken = 0
+    for request in lane:
         if not request.dropped:
             if run and not _merges(run[0], request):
                 break
             run.append(request)
-        lane.popleft()
+        taken += 1
+    del lane[:taken]
     return run
 
 
