@@ -449,6 +449,14 @@ def test_collection_and_store_are_checked_when_it_is_decorated(store):
         cached(None, "c")
 
 
+def test_an_async_key_function_is_refused_when_it_is_decorated(store):
+    async def key(number):
+        return str(number)
+
+    with pytest.raises(ConfigurationError, match="key must be a plain function that returns a key, got an async one"):
+        cached(store, "c", key=key)
+
+
 @pytest.mark.parametrize("options", [{"stale": 5}, {"early": 1.0}])
 def test_what_runs_in_the_background_needs_a_store_that_ends_it(options):
     with pytest.raises(ConfigurationError, match=r"MemoryStore\(\) would not end .* SingleFlightWrapper"):

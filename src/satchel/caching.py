@@ -71,6 +71,8 @@ def cached(
     terms(ttl, stale, early)
     if key is not None and not callable(key):
         raise ConfigurationError(f"key must be a function that returns a key, got {type(key).__name__}")
+    if inspect.iscoroutinefunction(key):
+        raise ConfigurationError("key must be a plain function that returns a key, got an async one")
     held: Collection[Any] = Collection(store, collection, model=model)
     if (stale is not None or early is not None) and not hasattr(store, "get_or_put"):
         raise ConfigurationError(
