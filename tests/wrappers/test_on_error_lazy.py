@@ -7,7 +7,7 @@ import weakref
 from contextvars import ContextVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from satchel import (
@@ -443,6 +443,11 @@ steps = st.lists(
 )
 
 
+PUT, FLUSH = ("put", "a"), ("flush", "a")
+OTHERS_SEND_AFTER_A_FAILED_FLUSH = [[PUT, PUT, PUT, ("pause", 2), *[PUT] * 9], [PUT, PUT, FLUSH]]
+
+
+@example(plans=OTHERS_SEND_AFTER_A_FAILED_FLUSH, seed=3)
 @given(plans=st.lists(steps, min_size=1, max_size=3), seed=st.integers(0, 1000))
 @settings(deadline=None)
 def test_the_order_of_each_keys_writes_is_kept_across_flaky_periods(plans, seed):

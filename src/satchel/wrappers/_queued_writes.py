@@ -98,7 +98,7 @@ class QueuedWrites:
             await asyncio.wait([earlier])  # it may fail for a reason that is over now
         while self.waiting:
             failure = await asyncio.shield(self.flush_soon())
-            if failure is not None:
+            if failure is not None and self.waiting:  # else others have sent it all meanwhile
                 raise failure.again() from failure
 
     async def finish(self) -> None:
