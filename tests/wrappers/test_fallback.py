@@ -16,6 +16,7 @@ from satchel import (
     StoreTimeoutError,
     StoreUnavailableError,
     UnsupportedOperationError,
+    open_store,
 )
 from satchel.errors import CircuitOpenError
 from satchel.testing import FakeClock, FlakyStore
@@ -335,6 +336,15 @@ async def test_a_closed_first_store_is_no_reason_to_read_the_second():
 def test_a_bad_option_is_refused(options):
     with pytest.raises(ConfigurationError, match=next(iter(options))):
         FallbackWrapper(MemoryStore(), MemoryStore(), **options)
+
+
+def test_it_describes_itself_and_is_built_again():
+    first, second = MemoryStore(), MemoryStore()
+    description = FallbackWrapper(first, second, write_both=True).describe()
+    assert str(description) == "memory://?wrap=FallbackWrapper(fallback=<MemoryStore>,write_both=true)"
+    again = open_store(description)
+    assert again.fallback is second
+    assert again.describe() == description
 
 
 def test_what_is_no_store_is_refused():

@@ -346,6 +346,15 @@ async def test_arguments_are_refused_before_anything_is_written():
     assert not store.snapshot().queued
 
 
+def test_it_describes_itself_and_is_built_again():
+    hot, cold = MemoryStore(), MemoryStore()
+    description = TieredStore(hot, cold, write="back").describe()
+    assert str(description) == "TieredStore://?hot=<MemoryStore>&cold=<MemoryStore>&write=back"
+    again = open_store(description)
+    assert again.inners == (hot, cold)
+    assert again.describe() == description
+
+
 def test_a_url_cannot_name_it():
     with pytest.raises(ConfigurationError, match="tiered"):
         open_store("memory://?wrap=tiered")
