@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 
@@ -41,12 +42,20 @@ async def fill(store, process):
 async def touch_only(store):
     return await store.put_if_absent("opened", "first", 1) is not None
 
+async def open_each(directories):
+    for directory in directories:
+        async with DiskStore(directory.rstrip()) as store:
+            print(await touch_only(store), flush=True)
+
 async def main(directory, start, work, *arguments):
     await asyncio.sleep(float(start) - time.time())
     async with DiskStore(directory) as store:
         return await globals()[work](store, *map(int, arguments))
 
-print(json.dumps(asyncio.run(main(*sys.argv[1:]))))
+if sys.argv[1:]:
+    print(json.dumps(asyncio.run(main(*sys.argv[1:]))))
+else:
+    asyncio.run(open_each(sys.stdin))
 """
 
 
@@ -80,9 +89,19 @@ def test_processes_that_make_a_database_at_the_same_moment_make_one(_round: int,
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("_round", range(50))
-def test_processes_make_one_database_again_and_again(_round: int, tmp_path: Path) -> None:
-    open_together(tmp_path / "new")
+def test_processes_make_one_database_again_and_again(tmp_path: Path) -> None:
+    command, pipe = [sys.executable, "-c", WRITERS], subprocess.PIPE
+    with ExitStack() as stack:
+        processes = [stack.enter_context(subprocess.Popen(command, stdin=pipe, stdout=pipe)) for _ in range(PROCESSES)]
+        for number in range(100):
+            for process in processes:
+                process.stdin.write(f"{tmp_path / str(number)}\n".encode())
+                process.stdin.flush()
+            first = [process.stdout.readline() == b"True\n" for process in processes]
+            assert sorted(first) == [False] * (PROCESSES - 1) + [True]
+        for process in processes:
+            process.stdin.close()
+    assert [process.returncode for process in processes] == [0] * PROCESSES
 
 
 def test_a_conditional_write_succeeds_in_one_process(tmp_path: Path) -> None:
