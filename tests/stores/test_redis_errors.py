@@ -253,7 +253,7 @@ async def test_a_full_server_refuses_writes_and_serves_reads():
     with private_server("redis") as server:
         async with RedisStore(server.url) as store:
             await store.put_many("c", {"k": 1, "l": 2})
-            await tell(server, "CONFIG", "SET", "maxmemory", "1mb")
+            await tell(server, "CONFIG", "SET", "maxmemory", "1")
             calls = (
                 store.put("c", "big", "x"),
                 store.put_if_absent("c", "other", 1),

@@ -308,5 +308,7 @@ class SentinelTLSConnection(SentinelManagedConnection, TLSConnection):
 
 
 def _was_demoted(reply: Any) -> bool:
-    """Say whether a script was told that the server became a replica."""
-    return isinstance(reply, list) and any(isinstance(item, bytes) and item.startswith(b"READONLY") for item in reply)
+    """Say whether a command or a script was told that the server became a replica."""
+    if isinstance(reply, list):
+        return any(isinstance(item, bytes) and item.startswith(b"READONLY") for item in reply)
+    return isinstance(reply, ServerError) and reply.code == "READONLY"

@@ -53,6 +53,7 @@ class RedisStore(RedisLikeStore):
 
     url_parts = {"url": "url"}  # noqa: RUF012  # the base says ClassVar
     url_query = OPTIONS
+    _pipelines = True
 
     def __init__(
         self,
