@@ -340,12 +340,21 @@ async def test_tls_with_the_authority_that_signed(tls):
         assert len(await store.get_many("c", map(str, range(50)))) == 50
 
 
+async def test_tls_by_options_alone_and_with_a_url(tls):
+    server, certificate = tls
+    async with RedisStore(host="localhost", port=server.port, tls=True, ca_certs=str(certificate)) as store:
+        await store.put("c", "k", 1)
+        assert repr(store) == f"RedisStore(rediss://localhost:{server.port}/0)"
+    async with RedisStore(f"rediss://localhost:{server.port}", ca_certs=str(certificate)) as store:
+        assert await store.get("c", "k") == 1
+
+
 async def test_a_certificate_that_cannot_be_verified_is_refused(tls):
     server, _ = tls
     async with RedisStore(f"rediss://localhost:{server.port}") as store:
         error = await failure_of(store.get("c", "k"))
         assert isinstance(error, ConfigurationError)
-        assert "ssl_ca_certs" in str(error)
+        assert "as ca_certs" in str(error)
 
 
 async def test_no_tls_to_a_port_that_wants_it(tls):

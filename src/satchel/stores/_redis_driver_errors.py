@@ -80,7 +80,7 @@ class DriverErrors:
         if isinstance(error, ssl.SSLCertVerificationError):
             return ConfigurationError(
                 f"{self._where}: the server's certificate cannot be verified ({error.verify_message}); "
-                "give the authority that signed it as ssl_ca_certs"
+                "give the authority that signed it as ca_certs"
             )
         return ConfigurationError(
             f"{self._where}: TLS failed ({error.reason}); check that the port speaks TLS, and the certificates"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote
 
@@ -61,7 +61,15 @@ class Address:
 
 
 def address_of(
-    url: str | None, host: str | None, port: int | None, db: int | None, username: str | None, password: str | None
+    url: str | None,
+    host: str | None,
+    port: int | None,
+    db: int | None,
+    username: str | None,
+    password: str | None,
+    *,
+    tls: bool | None = None,
+    ca_certs: str | None = None,
 ) -> Address:
     """Return where the server is that a store's options name.
 
@@ -70,11 +78,22 @@ def address_of(
     """
     if db is not None and (type(db) is not int or db < 0):
         raise ConfigurationError(f"db must be an int of at least 0, got {db!r}")
-    check_texts(host=host, username=username, password=password)
+    check_texts(host=host, username=username, password=password, ca_certs=ca_certs)
     check_port(port)
+    if not isinstance(tls, bool | None):
+        raise ConfigurationError(f"tls must be a bool, got {type(tls).__name__}")
     if url is None:
-        return Address("server", ((host or "localhost", port or 6379),), "", "", db or 0, username, password)
-    return _parsed(url, db, username, password)
+        place = (host or "localhost", port or 6379)
+        address = Address("server", (place,), "", "", db or 0, username, password, {} if tls else None)
+    else:
+        address = _parsed(url, db, username, password)
+    if ca_certs is None:
+        return address
+    if address.tls is None:
+        raise ConfigurationError("ca_certs needs TLS: the url begins with rediss, or tls=True")
+    if "ssl_ca_certs" in address.tls:
+        raise ConfigurationError("ca_certs is given twice: in the URL, as ssl_ca_certs, and as an option")
+    return replace(address, tls={**address.tls, "ssl_ca_certs": ca_certs})
 
 
 def _parsed(url: str, db: int | None, username: str | None, password: str | None) -> Address:

@@ -40,6 +40,9 @@ class RedisStore(RedisLikeStore):
         db: The number of its database; 0 by default.
         username: Who enters; the server's default user by default.
         password: The password.
+        tls: Encrypt the connection; with a URL its scheme says so.
+        ca_certs: The file with the certificate of the authority that the server's is checked against; by default the
+            system's authorities.
         prefix: What the store's keys on the server begin with. Stores with different prefixes have nothing to do with
             each other.
         codec: Encodes values; JSON by default.
@@ -65,20 +68,23 @@ class RedisStore(RedisLikeStore):
         db: int | None = None,
         username: str | None = None,
         password: str | None = None,
+        tls: bool | None = None,
+        ca_certs: str | None = None,
         prefix: str = "satchel",
         codec: Codec | None = None,
         clock: Clock = system_clock,
         timeout: float | None = DEFAULT_TIMEOUT,
     ) -> None:
-        check_one_way("client", client, url=url, host=host, port=port, db=db, username=username, password=password)
-        check_one_way("url", url, host=host, port=port)
+        entry = {"db": db, "username": username, "password": password, "ca_certs": ca_certs}
+        check_one_way("client", client, url=url, host=host, port=port, tls=tls, **entry)
+        check_one_way("url", url, host=host, port=port, tls=tls)
         if client is not None and not isinstance(client, (Redis, RedisCluster)):
             raise ConfigurationError(
                 f"client must be a redis.asyncio.Redis or RedisCluster, got {type(client).__module__}."
                 f"{type(client).__name__}"
             )
         self._given_client = client
-        self._address = address_of(url, host, port, db, username, password)
+        self._address = address_of(url, host, port, db, username, password, tls=tls, ca_certs=ca_certs)
         self._clustered = isinstance(client, RedisCluster) or (client is None and self._address.kind == "cluster")
         self._where = str(self._address) if client is None else f"client={type(client).__name__}(...)"
         self._errors = DriverErrors(self._where, tls=self._address.tls is not None)
