@@ -122,6 +122,8 @@ def _dynamodb(server: Server, *storage: str) -> str:
         "-XX:+UseSerialGC",
         "-Xmx256m",
         f"-Djava.library.path={place}/DynamoDBLocal_lib",
+        f"-Djava.io.tmpdir={server.folder('temporary')}",
+        "-XX:-UsePerfData",  # which would leave a file in the system's own directory
     ]
     options = ["-sharedDb", "-disableTelemetry", "-port", str(port), *storage]
     server.spawn([java, *memory, "-jar", str(place / "DynamoDBLocal.jar"), *options])
