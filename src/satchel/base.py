@@ -8,18 +8,17 @@ batches, and turns what drivers raise into satchel's errors. `KeyedStore` is the
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from contextvars import Context
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
+from .checks import check_clock, check_seconds
 from .clock import TTL, Clock, deadline_after, system_clock
 from .codec import Codec
 from .description import Described
 from .engine import Engine
 from .entry import Entry
-from .errors import ConfigurationError
 from .has_collections import HasCollections
 from .hooks import ABSENT, UNPROCESSED, Condition, Done, Hooks, Outcome, Wrote, optional
 from .names import MAX_NAME_BYTES, Ref, check_items, check_limit, check_name, check_names, check_prefix
@@ -50,10 +49,9 @@ class BaseStore(Hooks, HasCollections, Described):
     def __init__(
         self, *, codec: Codec | None = None, clock: Clock = system_clock, timeout: float | None = None
     ) -> None:
-        if not callable(clock):
-            raise ConfigurationError(f"clock must be a function that gives seconds, got {type(clock).__name__}")
-        if timeout is not None and (type(timeout) not in (int, float) or not 0 < timeout < math.inf):
-            raise ConfigurationError(f"timeout must be a number of seconds above 0, got {timeout!r}")
+        check_clock(clock)
+        if timeout is not None:
+            check_seconds("timeout", timeout)
         self.clock = clock
         self._timeout = timeout
         self._machinery = Engine(self, codec)

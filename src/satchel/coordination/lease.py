@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from ..capability import Capability, require
+from ..checks import check_clock
 from ..clock import MAX_TTL, TTL, Clock, seconds
 from ..entry import Entry
-from ..errors import ConfigurationError, LockLostError, StoreError
+from ..errors import LockLostError, StoreError
 from ..names import check_name
 from ..protocol import AsyncKeyValue
 
@@ -83,8 +84,7 @@ class Claims:
         self.collection = check_name(self.collection, "collection")
         self.seconds = seconds(self.ttl)
         self.kept = min(self.seconds + KEPT, MAX_TTL)
-        if not callable(self.clock):
-            raise ConfigurationError(f"clock must be a function that gives seconds, got {type(self.clock).__name__}")
+        check_clock(self.clock)
 
     def is_free(self, claim: Claim | None, owner: str | None = None) -> bool:
         """Say whether an owner may take what an entry says: he may have taken it, and not have been told."""

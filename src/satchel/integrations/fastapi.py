@@ -30,12 +30,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Annotated, Any, TypeVar
 
 from ..capability import check_store
+from ..checks import check_seconds
 from ..clock import TTL
 from ..collection import Collection
 from ..errors import ConfigurationError, MissingExtraError, SatchelError
@@ -168,10 +168,9 @@ def readiness_router(path: str = "/ready", *, timeout: float = 2.0) -> APIRouter
         timeout: After so many seconds without an answer the store counts as unavailable.
 
     Raises:
-        ConfigurationError: The timeout is not a finite number above 0.
+        ConfigurationError: The timeout is not a number above 0, or more than 100 years.
     """
-    if not isinstance(timeout, (int, float)) or not 0 < timeout < math.inf:
-        raise ConfigurationError(f"timeout must be a number of seconds above 0, got {timeout!r}")
+    check_seconds("timeout", timeout)
     router = APIRouter(route_class=_ReadyRoute)
 
     @router.get(path, include_in_schema=False)

@@ -7,10 +7,10 @@ from time import perf_counter
 from typing import Any
 
 from .. import __version__
+from ..checks import check_int
 from ..errors import ConfigurationError
 from ..protocol import AsyncKeyValue
 from ..registry import missing_extra, name_of
-from ..wrappers._checks import check_int
 from ..wrappers._observed import kind_of, legal
 from ..wrappers.base import BaseWrapper
 from ..wrappers.call import BATCHES

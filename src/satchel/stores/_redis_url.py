@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote
 
+from ..checks import check_int
 from ..errors import ConfigurationError
 from ..network import check_port, check_texts, split_url
 
@@ -76,8 +77,8 @@ def address_of(
     Raises:
         ConfigurationError: An option is wrong, or given twice. The message holds no secret.
     """
-    if db is not None and (type(db) is not int or db < 0):
-        raise ConfigurationError(f"db must be an int of at least 0, got {db!r}")
+    if db is not None:
+        check_int("db", db, 0)
     check_texts(host=host, username=username, password=password, ca_certs=ca_certs)
     check_port(port)
     if not isinstance(tls, bool | None):

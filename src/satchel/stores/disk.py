@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import aiosqlite
 
 from ..base import BaseStore, Condition, Done, Outcome, Wrote
+from ..checks import check_bound
 from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..envelope import Record
@@ -71,8 +72,7 @@ class DiskStore(BaseStore):
             raise ConfigurationError("connection excludes directory and durability: both are its own matter")
         if durability not in ("normal", "full"):
             raise ConfigurationError(f'durability must be "normal" or "full", got {durability!r}')
-        if max_size is not None and (type(max_size) is not int or max_size < 1):
-            raise ConfigurationError(f"max_size must be an int of at least 1, or None for no bound; got {max_size!r}")
+        check_bound("max_size", max_size)
         self._directory = None if directory is None else _path(directory)
         self._connection = connection
         self._max_size = max_size

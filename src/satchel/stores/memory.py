@@ -12,10 +12,11 @@ from typing import Any, TypeVar, overload
 import msgspec
 
 from ..base import BaseStore, Condition
+from ..checks import check_bound
 from ..clock import NEVER, TTL, Clock, deadline_after, system_clock
 from ..codec import LARGE, RAW_BYTES, Codec, JsonCodec, MessagePackCodec
 from ..envelope import Record
-from ..errors import ConfigurationError, SatchelError
+from ..errors import SatchelError
 from ..names import Ref, check_items
 from ._memory_entries import NO_VERSION_YET, SWEEP, Entries
 
@@ -55,8 +56,10 @@ class MemoryStore(BaseStore):
         codec: Codec | None = None,
         clock: Clock = system_clock,
     ) -> None:
-        self._max_entries = _bound("max_entries_per_collection", max_entries_per_collection)
-        self._max_total = self._max_value_bytes = _bound("max_bytes", max_bytes)
+        check_bound("max_entries_per_collection", max_entries_per_collection)
+        check_bound("max_bytes", max_bytes)
+        self._max_entries = max_entries_per_collection
+        self._max_total = self._max_value_bytes = max_bytes
         super().__init__(codec=codec, clock=clock)
         self._lifecycle = self._machinery.lifecycle
         self._values = self._machinery.values
@@ -232,9 +235,3 @@ def _sweep_later(reference: weakref.ref[MemoryStore]) -> None:
     store = reference()
     if store is not None:
         store._sweep_on_timer()
-
-
-def _bound(name: str, bound: object) -> Any:
-    if bound is not None and (type(bound) is not int or bound < 1):
-        raise ConfigurationError(f"{name} must be an int of at least 1, or None for no bound; got {bound!r}")
-    return bound

@@ -15,6 +15,7 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("ValkeyStore", "valkey", error) from error
 
+from ..checks import check_int
 from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..errors import ConfigurationError, SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError
@@ -103,8 +104,8 @@ class ValkeyStore(RedisLikeStore):
         check_one_way("url", url, host=host, port=port, tls=tls, cluster=cluster)
         check_texts(host=host, username=username, password=password, ca_certs=ca_certs)
         check_port(port)
-        if db is not None and (type(db) is not int or db < 0):
-            raise ConfigurationError(f"db must be an int of at least 0, got {db!r}")
+        if db is not None:
+            check_int("db", db, 0)
         if not {type(tls), type(cluster)} <= {bool, type(None)}:
             raise ConfigurationError("tls and cluster must be bools")
         if client is not None and not isinstance(client, Client):

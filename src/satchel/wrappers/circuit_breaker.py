@@ -8,11 +8,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Literal
 
+from ..checks import check_clock, check_int, check_seconds
 from ..clock import Clock
 from ..errors import BatchError, CircuitOpenError, ConfigurationError, StoreTimeoutError, StoreUnavailableError
 from ..protocol import AsyncKeyValue
 from ..shown import shown
-from ._checks import check_clock, check_int, check_seconds
 from .base import BaseWrapper
 from .call import Call
 

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ..checks import check_bool, check_clock, check_int
 from ..clock import Clock, system_clock
 from ..errors import BatchError, ConfigurationError
 from ..protocol import AsyncKeyValue
-from ._checks import check_bool, check_clock, check_int
 from ._deadlines import Deadlines
 from ._events import KINDS, MAY_EMIT, Event, Expired
 from ._telling import events_of, events_of_rest

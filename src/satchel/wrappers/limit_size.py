@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from ..checks import check_choice, check_int
 from ..clock import TTL, seconds
 from ..codec import Codec, JsonCodec
 from ..errors import ConfigurationError, SatchelError, ValueTooLargeError
 from ..names import Ref, check_items, check_name
 from ..protocol import AsyncKeyValue
-from ._checks import check_choice, check_int
 from .base import BaseWrapper
 from .composite import gather_batch
 

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, Literal
 
+from ..checks import check_choice, check_clock, check_int
 from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..envelope import Record
 from ..errors import BatchError, QueueFullError, SatchelError, StoreError
 from ..names import check_name
 from ..protocol import AsyncKeyValue
-from ._checks import check_choice, check_clock, check_int
 from ._queued_writes import QueuedWrites
 from .base import BaseWrapper
 from .call import MISSING, Call, Steps

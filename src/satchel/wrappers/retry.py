@@ -10,9 +10,9 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, ClassVar
 
+from ..checks import check_int, check_seconds, check_seed
 from ..errors import BatchError, CircuitOpenError, ConfigurationError, SatchelError, StoreError, StoreTimeoutError
 from ..protocol import AsyncKeyValue
-from ._checks import check_int, check_seconds, check_seed
 from ._time_limit import OutOfTimeError, in_time
 from .base import BaseWrapper
 from .call import BATCHES, CONDITIONAL_WRITES, Call, Steps

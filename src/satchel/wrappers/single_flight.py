@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
+from ..checks import check_seed
 from ..clock import TTL
 from ..flights import Flights
 from ..names import check_names
 from ..protocol import AsyncKeyValue
-from ._checks import check_seed
 from .base import BaseWrapper
 
 T = TypeVar("T")

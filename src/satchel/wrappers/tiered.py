@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, TypeVar, overload
 
 from ..capability import Capability
+from ..checks import check_clock, check_int
 from ..clock import TTL, Clock, seconds, system_clock
 from ..entry import Entry
 from ..errors import ConfigurationError, InvalidTTLError, SatchelError
 from ..names import MAX_NAME_BYTES, check_name, check_names
 from ..protocol import AsyncKeyValue
-from ._checks import check_clock, check_int
 from .call import BATCHES, CONDITIONAL_WRITES, LISTINGS, MISSING, Call, Steps
 from .composite import CompositeStore
 from .tiered_calls import Calls

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
+from ..checks import check_seconds
 from ..errors import StoreTimeoutError
 from ..protocol import AsyncKeyValue
-from ._checks import check_seconds
 from ._time_limit import OutOfTimeError, in_time
 from .base import BaseWrapper
 from .call import Call

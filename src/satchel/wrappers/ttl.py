@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from typing import Any, TypeVar, overload
 
 from ..capability import Capability
+from ..checks import check_bool, check_seed
 from ..clock import TTL, Until, seconds
 from ..entry import Entry
 from ..errors import ConfigurationError, InvalidTTLError, StoreError
 from ..protocol import AsyncKeyValue
 from ..shown import shown
-from ._checks import check_bool, check_seed
 from .base import BaseWrapper
 
 D = TypeVar("D")

@@ -1,13 +1,13 @@
-"""Options of wrappers, checked when one is made: each function refuses what is wrong with a `ConfigurationError`."""
+"""Options of stores and wrappers, checked when one is made: what is wrong is refused with a `ConfigurationError`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..clock import MAX_TTL
-from ..errors import ConfigurationError
-from ..registry import unknown
-from ..shown import shown
+from .clock import MAX_TTL
+from .errors import ConfigurationError
+from .registry import unknown
+from .shown import shown
 
 
 def check_int(option: str, number: object, least: int, most: int | None = None) -> None:
@@ -15,6 +15,12 @@ def check_int(option: str, number: object, least: int, most: int | None = None) 
     if type(number) is not int or number < least or (most is not None and number > most):
         span = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise ConfigurationError(f"{option} must be an int {span}, got {shown(number)}")
+
+
+def check_bound(option: str, bound: object) -> None:
+    """Refuse what is neither an int of at least 1 nor None."""
+    if bound is not None and (type(bound) is not int or bound < 1):
+        raise ConfigurationError(f"{option} must be an int of at least 1, or None for no bound; got {shown(bound)}")
 
 
 def check_seconds(option: str, seconds: object) -> None:
