@@ -7,6 +7,7 @@ left out and the summary says so, but with CI set it runs and fails.
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -30,6 +31,8 @@ def pytest_configure() -> None:
     if profile() not in PROFILES:
         raise pytest.UsageError(f"TEST_PROFILE is {profile()!r}; it may be {', '.join(PROFILES)}")
     settings.load_profile(profile())
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # the programs that tests interrupt inherit it
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
