@@ -178,11 +178,12 @@ async def test_what_others_put_is_no_entry_and_is_never_destroyed(inner, store):
 
 
 async def test_names_that_their_stores_would_join_or_reserve_stay_apart(tmp_path):
-    store = from_py_key_value(TheirDiskStore(directory=tmp_path))
     names = [("a", "b::c"), ("a::b", "c"), ("S_a", "H_b"), ("s_a", "h_b"), ("../a", "../b"), ("A", "B")]
-    for collection, key in names:
-        await store.put(collection, key, [collection, key])
-    assert [await store.get(*name) for name in names] == [list(name) for name in names]
+    async with TheirDiskStore(directory=tmp_path) as theirs:
+        store = from_py_key_value(theirs)
+        for collection, key in names:
+            await store.put(collection, key, [collection, key])
+        assert [await store.get(*name) for name in names] == [list(name) for name in names]
 
 
 async def test_their_store_keeps_an_entry_a_little_longer_and_the_deadline_decides(inner):

@@ -3,6 +3,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from key_value.aio.stores.disk import DiskStore
 from key_value.aio.stores.memory import MemoryStore
 
@@ -30,7 +31,15 @@ class TestTheirMemoryStore(StoreConformance):
 class TestTheirDiskStore(StoreConformance):
     persistent = True
 
+    @pytest.fixture(autouse=True)
+    def closing(self) -> Iterator[None]:
+        self.opened: list[DiskStore] = []
+        yield
+        for theirs in self.opened:
+            asyncio.run(theirs.close())
+
     def make_store(self, clock: Clock, place: Path) -> PyKeyValueStore:
         with away_from_the_loop():
             theirs = DiskStore(directory=place / "data")
+        self.opened.append(theirs)
         return from_py_key_value(theirs, clock=clock)
