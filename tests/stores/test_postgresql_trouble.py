@@ -41,11 +41,14 @@ def port_of_server(name: str = "postgresql") -> int:
     return int(server_url(name).rpartition(":")[2].partition("/")[0])
 
 
-async def processes_at_work(admin: asyncpg.Connection, table: str) -> int:
-    """Return how many of the server's processes are at work on a statement over a table."""
+async def processes_at_work(admin: asyncpg.Connection, table: str, waiting_for: str = "%") -> int:
+    """Return how many of the server's processes are at work on a statement over a table, waiting for something."""
     await admin.execute("SELECT pg_stat_clear_snapshot()")  # within a transaction the first look is kept
-    query = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid() AND query LIKE $1"
-    count: int = await admin.fetchval(query, f"%{table}%")
+    query = """
+        SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid() AND query LIKE $1
+        AND coalesce(wait_event_type, '') LIKE $2
+    """
+    count: int = await admin.fetchval(query, f"%{table}%", waiting_for)
     return count
 
 
@@ -120,7 +123,7 @@ async def test_a_cut_off_write_does_not_undo_a_later_delete(
                 writing = asyncio.create_task(store.put_many("c", {"a": "late", "b": "late"}))
 
                 async def waits() -> bool:
-                    return await processes_at_work(admin, table) == 1
+                    return await processes_at_work(admin, table, "Lock") == 1
 
                 await until(waits)
                 proxy.cut()
@@ -163,7 +166,7 @@ async def test_a_late_put_does_not_replace_what_the_process_put_after_it(
                 writing = asyncio.create_task(first.put_many("c", {"a": "late", "b": "late"}))
 
                 async def waits() -> bool:
-                    return await processes_at_work(admin, table) == 1
+                    return await processes_at_work(admin, table, "Lock") == 1
 
                 await until(waits)
                 proxy.cut()
