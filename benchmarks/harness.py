@@ -91,16 +91,36 @@ class Report:
 
 @contextlib.contextmanager
 def pinned() -> Iterator[None]:
-    """Keep this process, and threads it starts meanwhile, on one CPU; do nothing where the system cannot."""
+    """Keep this process, and threads it starts meanwhile, on one CPU; do nothing where the system cannot.
+
+    The servers that it started are on the same one: a reply that comes from another CPU may take longer to wake this
+    process than to be made.
+    """
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
     allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(allowed)})
+    _move({max(allowed)})
     try:
         yield
     finally:
-        os.sched_setaffinity(0, allowed)
+        _move(allowed)
+
+
+def _move(cpus: set[int]) -> None:
+    os.sched_setaffinity(0, cpus)
+    for server in _children(os.getpid()):
+        for task in Path(f"/proc/{server}/task").glob("[0-9]*"):
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.sched_setaffinity(int(task.name), cpus)
+
+
+def _children(process: int) -> Iterator[int]:
+    """Give the processes below one."""
+    for listed in Path(f"/proc/{process}/task").glob("*/children"):
+        for child in map(int, listed.read_text("ascii").split()):
+            yield child
+            yield from _children(child)
 
 
 async def _interleave(
