@@ -173,7 +173,7 @@ def test_closing_waits_for_the_calls_under_way_and_takes_no_new_ones() -> None:
         assert not closing.done()
         inner.gate.set()
         closing.result(10)
-        assert reading.result(0) == 2
+        assert reading.result(10) == 2
 
 
 def test_a_failure_to_close_is_raised_and_the_thread_ends() -> None:
