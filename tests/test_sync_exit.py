@@ -12,7 +12,8 @@ from satchel.sync import SyncStore
 from tests.servers import server_url
 
 BEGINNING = """
-import asyncio, os, signal, sys, threading, time
+import asyncio, logging, os, signal, sys, threading, time
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # a busy machine is slow, which the development mode reports
 from satchel import MemoryStore, StoreClosedError, StoreError
 from satchel.sync import SyncStore
 

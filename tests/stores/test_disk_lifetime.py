@@ -15,7 +15,8 @@ from satchel.stores import _sqlite_thread
 from satchel.stores.disk import DiskStore
 
 FORGOTTEN = """
-import asyncio
+import asyncio, logging
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # a busy machine is slow, which the development mode reports
 from satchel.stores.disk import DiskStore
 
 store = DiskStore({directory})
