@@ -229,10 +229,6 @@ class TieredStore(CompositeStore):
             queued=len(self._waiting),
         )
 
-    async def _find(self, collection: str, key: str, default: Any) -> Any:
-        with self._calls.begin("get"):
-            return (await self._tiers.find(collection, [key])).get(key, default)
-
     async def _finish(self) -> None:
         await self._calls.end()
         if self._queue is not None:
