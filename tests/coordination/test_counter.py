@@ -18,7 +18,7 @@ from satchel import (
     UnsupportedOperationError,
 )
 from satchel.coordination import Counter, Lock, Once, update
-from satchel.testing import FakeClock, FlakyStore
+from satchel.testing import FlakyStore
 from satchel.wrappers import ReadOnlyWrapper
 
 
@@ -39,16 +39,6 @@ class SlowStore(MemoryStore):
         entry = await super().get_entry(collection, key)
         await asyncio.sleep(0)
         return entry
-
-
-@pytest.fixture
-def clock():
-    return FakeClock()
-
-
-@pytest.fixture
-def store(clock):
-    return MemoryStore(clock=clock)
 
 
 def add_one(count):

@@ -9,7 +9,7 @@ import pytest
 
 from satchel import IntegrityError, LockLostError, MemoryStore, StoreUnavailableError
 from satchel.coordination import Lock
-from satchel.testing import FakeClock, FlakyStore
+from satchel.testing import FlakyStore
 from satchel.wrappers import CompressionWrapper, PrefixKeysWrapper, RetryWrapper, StatisticsWrapper, TTLWrapper
 from tests.coordination.test_counter import Another
 from tests.coordination.virtual import run, wall_clock
@@ -21,16 +21,6 @@ async def background_ends():
     """Wait for all other tasks, and let go of them: that is when one tells of an error that nobody heard."""
     await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
     gc.collect()
-
-
-@pytest.fixture
-def clock():
-    return FakeClock()
-
-
-@pytest.fixture
-def store(clock):
-    return MemoryStore(clock=clock)
 
 
 class Hanging(MemoryStore):

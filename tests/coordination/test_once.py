@@ -17,20 +17,10 @@ from satchel import (
     ValueTooLargeError,
 )
 from satchel.coordination import Once
-from satchel.testing import FakeClock, FlakyStore
+from satchel.testing import FlakyStore
 from tests.coordination.test_counter import Another
 from tests.coordination.test_lock import background_ends, wrapped
 from tests.coordination.virtual import run, wall_clock
-
-
-@pytest.fixture
-def clock():
-    return FakeClock()
-
-
-@pytest.fixture
-def store(clock):
-    return MemoryStore(clock=clock)
 
 
 class Work:
