@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, NamedTuple
 
 from ..capability import Capability, require
 from ..checks import check_clock
@@ -21,8 +22,7 @@ from ..entry import Entry
 from ..errors import LockLostError, StoreError
 from ..names import check_name
 from ..protocol import AsyncKeyValue
-
-T = TypeVar("T")
+from ..shielding import in_background, shielded
 
 KEPT = 30 * 86_400.0
 """So many seconds the entry of a lease outlives it: the fencing token goes on from there."""
@@ -38,7 +38,6 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
 """The bounds of the pauses of who waits: four reads a second on average, after the first second."""
 
 logger = logging.getLogger("satchel")
-_tasks: set[asyncio.Task[Any]] = set()
 
 
 class Claim(NamedTuple):
@@ -93,12 +92,16 @@ class Claims:
     async def take(self, key: str, entry: Entry | None, owner: str) -> Lease | None:
         """Take a claim that is free, in one round trip; None when somebody else was faster.
 
-        What was begun ends also when the caller is cancelled, and is then given back.
+        When the caller is cancelled, the request is carried out to its end all the same, and what it took is given
+        back before the cancellation goes on. After an error the caller does not wait for that.
         """
         attempt = in_background(self._take(key, entry, owner))
         try:
             return await asyncio.shield(attempt)
-        except (asyncio.CancelledError, StoreError):
+        except asyncio.CancelledError:
+            await shielded(lambda: self._give_back(key, owner, attempt), partial(self._not_given_back, key))
+            raise
+        except StoreError:
             in_background(self._give_back(key, owner, attempt))
             raise
 
@@ -127,7 +130,10 @@ class Claims:
             if entry is not None and claim is not None and claim.owner == owner:
                 await Lease(self, key, claim, entry.version, _loop_time() + self.seconds).end()
         except Exception as error:
-            logger.debug("%s was not given back, and will lapse: %s", self.place(key), error)
+            self._not_given_back(key, error)
+
+    def _not_given_back(self, key: str, error: Exception) -> None:
+        logger.debug("%s was not given back, and will lapse: %s", self.place(key), error)
 
     def place(self, key: str) -> str:
         """Return how messages call an entry."""
@@ -269,14 +275,6 @@ class Lease:
 def new_owner() -> str:
     """Return the name of a new owner: each attempt to get a lease is one, also after a fork."""
     return secrets.token_hex(OWNER_BYTES)
-
-
-def in_background(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Start work that goes on whatever becomes of its caller."""
-    task = asyncio.get_running_loop().create_task(work)
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
-    return task
 
 
 def _loop_time() -> float:

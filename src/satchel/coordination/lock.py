@@ -16,6 +16,7 @@ from ..errors import IntegrityError, LockLostError, StoreError
 from ..names import check_name
 from ..one_at_a_time import has_turn, one_at_a_time
 from ..protocol import AsyncKeyValue
+from ..shielding import shielded
 from ..updates import random_pause
 from .lease import LONGEST_PAUSE, SHORTEST_PAUSE, Claim, Claims, Lease, claim_of, new_owner
 
@@ -206,7 +207,7 @@ class Lock:
             try:
                 await self._give_up(lease)
             except StoreError as error:  # the body had the lock to its end
-                logger.warning("%r was not released, and will lapse: %s", self, error)
+                self._not_released(error)
             except LockLostError:
                 if not failed:
                     raise
@@ -229,9 +230,12 @@ class Lock:
         lease.stop()
         turn, self._lease = self._turn, None
         try:
-            await lease.end()
+            await shielded(lease.end, self._not_released)
         finally:
             await turn.aclose()
+
+    def _not_released(self, error: Exception) -> None:
+        logger.warning("%r was not released, and will lapse: %s", self, error)
 
     def _held(self) -> Lease:
         if self._lease is None:

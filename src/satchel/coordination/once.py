@@ -16,8 +16,9 @@ from ..errors import IntegrityError, SatchelError, SerializationError, StoreErro
 from ..names import check_name
 from ..one_at_a_time import has_turn, one_at_a_time
 from ..protocol import AsyncKeyValue
+from ..shielding import shielded
 from ..updates import random_pause
-from .lease import LONGEST_PAUSE, OWNER_BYTES, SHORTEST_PAUSE, Claims, Lease, claim_of, in_background, new_owner
+from .lease import LONGEST_PAUSE, OWNER_BYTES, SHORTEST_PAUSE, Claims, Lease, claim_of, new_owner
 
 T = TypeVar("T")
 
@@ -141,15 +142,10 @@ class Once:
             async with lease.kept():
                 result = await function()
         except BaseException:
-            await asyncio.shield(in_background(_let_go(lease)))
+            await shielded(partial(_let_go, lease), partial(_tell_of_claim, lease.place))
             raise
         # The work is done: that its caller is cancelled now must not make another one do it again.
-        recording = in_background(self._record(lease, result))
-        try:
-            await asyncio.shield(recording)
-        except asyncio.CancelledError:
-            recording.add_done_callback(partial(_tell_of_failure, lease.place))
-            raise
+        await shielded(partial(self._record, lease, result), partial(_tell_of_failure, lease.place))
         return result
 
     async def _record(self, lease: Lease, result: object) -> None:
@@ -180,14 +176,16 @@ class Once:
         raise IntegrityError(f"{self._claims.place(key)} holds something that no Once wrote")
 
 
-def _tell_of_failure(place: str, recording: asyncio.Task[None]) -> None:
-    error = None if recording.cancelled() else recording.exception()
-    if error is not None:
-        logger.warning("%s was carried out, and its result not recorded: %s", place, error)
+def _tell_of_failure(place: str, error: Exception) -> None:
+    logger.warning("%s was carried out, and its result not recorded: %s", place, error)
+
+
+def _tell_of_claim(place: str, error: Exception) -> None:
+    logger.debug("the claim on %s was not given back, and lapses by itself: %s", place, error)
 
 
 async def _let_go(lease: Lease) -> None:
     try:
         await lease.end()
     except SatchelError as error:
-        logger.debug("a claim was not given back, and lapses by itself: %s", error)
+        _tell_of_claim(lease.place, error)
