@@ -28,6 +28,7 @@ from .errors import ConfigurationError, StoreClosedError, StoreError, ValueTooLa
 from .freshness import Terms, is_due_early, terms
 from .names import Ref, check_name
 from .protocol import AsyncKeyValue, SupportsConditional
+from .shielding import shielded
 
 Factory = Callable[[], Awaitable[Any]]
 
@@ -151,7 +152,7 @@ class Flights:
         self._closed = True
         loop = asyncio.get_running_loop()
         for flight in list(self._all):
-            if not flight.waiting:
+            if not flight.waiting and not flight.keeping:
                 self._cancel(flight)
         while tasks := [flight.task for flight in self._all if flight.loop is loop]:
             await asyncio.wait(tasks)
@@ -265,7 +266,10 @@ class Flights:
             if asking is not None:
                 asking.awaited.remove(flight)
             if not flight.waiting and not flight.background and not flight.task.done():
-                self._cancel(flight)
+                if flight.keeping:  # it is made: that nobody waits any more is no reason to lose it
+                    await shielded(partial(_end_of, flight.task), _unheard)
+                else:
+                    self._cancel(flight)
 
     def _cancel(self, flight: _Flight) -> None:
         self._drop(flight)
@@ -282,6 +286,14 @@ class Flights:
         self._drop(flight)
         self._all.discard(flight)
         self._ended += 1
+
+
+async def _end_of(task: asyncio.Task[Any]) -> None:
+    await asyncio.wait([task])
+
+
+def _unheard(error: Exception) -> None:
+    """Nobody is told: a flight returns its error, and so its end raises none."""
 
 
 def _no_factory(given: object) -> TypeError:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextvars import Context
 
 from .errors import SatchelError, StoreClosedError, StoreError
+from .shielding import shielded
+
+logger = logging.getLogger("satchel")
 
 
 async def leave(aclose: Callable[[], Awaitable[None]]) -> None:
@@ -19,13 +23,21 @@ async def leave(aclose: Callable[[], Awaitable[None]]) -> None:
 
 
 async def finish_and_close(finish: Callable[[], Awaitable[None]], aclose: Callable[[], Awaitable[None]]) -> None:
-    """Close a store after what has to be done first, whatever comes of that."""
+    """Close a store after what has to be done first, whatever comes of that, also when the caller is cancelled."""
+    await shielded(lambda: _finish_and_close(finish, aclose), _tell)
+
+
+async def _finish_and_close(finish: Callable[[], Awaitable[None]], aclose: Callable[[], Awaitable[None]]) -> None:
     try:
         await finish()
     except BaseException:
         await leave(aclose)  # that it has been closed would hide the failure, and may be its reason
         raise
     await aclose()
+
+
+def _tell(error: Exception) -> None:
+    logger.warning("a store did not close cleanly after its caller was cancelled: %s", error)
 
 
 class Lifecycle:

@@ -144,12 +144,13 @@ class Lease:
     """Is a claim that was taken.
 
     Attributes:
+        key: The key of its entry.
         claim: What the entry says.
         deadline: When it lapses, on the clock of the event loop: counted from before the request was sent.
     """
 
     def __init__(self, claims: Claims, key: str, claim: Claim, version: str, deadline: float) -> None:
-        self._claims, self._key = claims, key
+        self._claims, self.key = claims, key
         self.claim, self._version, self.deadline = claim, version, deadline
         self._renewing: asyncio.Task[None] | None = None
         self._limit: asyncio.Timeout | None = None
@@ -159,7 +160,7 @@ class Lease:
     @property
     def place(self) -> str:
         """How messages call its entry."""
-        return self._claims.place(self._key)
+        return self._claims.place(self.key)
 
     @property
     def lapsed(self) -> bool:
@@ -199,7 +200,7 @@ class Lease:
         Raises:
             LockLostError: It has lapsed, or somebody else has it.
         """
-        store, names = self._claims.writable, (self._claims.collection, self._key)
+        store, names = self._claims.writable, (self._claims.collection, self.key)
         while True:
             self._check()
             version = await store.compare_and_put(*names, value, version=self._version, ttl=ttl)
@@ -222,7 +223,7 @@ class Lease:
             await self.replace(self.claim._replace(owner=_NOBODY, until=0.0).value(), self._claims.kept)
             return
         self._check()
-        store, names = self._claims.writable, (self._claims.collection, self._key)
+        store, names = self._claims.writable, (self._claims.collection, self.key)
         while not await store.compare_and_delete(*names, version=self._version):
             self._check_entry(await store.get_entry(*names))
             self._check()
