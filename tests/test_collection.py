@@ -490,3 +490,28 @@ async def test_an_entry_is_generic_and_no_heavier_for_it(users):
     assert type(entry) is Entry
     assert not hasattr(entry, "__dict__")
     assert "ada" not in repr(entry)
+
+
+async def test_update_keeps_the_deadline_of_an_entry(store, clock):
+    short = Collection(store, "c", model=int, ttl=10)
+    await short.put("longer", 1, ttl=100)
+    await short.put("for ever", 1, ttl=None)
+    clock.now += 5
+    for key in ("longer", "for ever", "new"):
+        await short.update(key, lambda count: count + 1, initial=0)
+    ttls = {key: entry.ttl for key, entry in (await short.get_entries(["longer", "for ever", "new"])).items()}
+    assert ttls == {"longer": pytest.approx(95), "for ever": None, "new": pytest.approx(10)}
+    await short.update("longer", lambda count: count + 1, ttl=50)
+    assert (await short.get_entry("longer")).ttl == pytest.approx(50)
+    await short.update("longer", lambda count: count + 1, ttl=None)
+    assert (await short.get_entry("longer")).ttl is None
+
+
+async def test_touch_removes_a_deadline_only_when_it_is_said(store):
+    plain = Collection(store, "c", model=int)
+    await plain.put("k", 1, ttl=60)
+    with pytest.raises(InvalidTTLError, match=r"key 'k' of collection 'c' needs ttl=.*None removes the deadline"):
+        await plain.touch("k")
+    assert (await plain.get_entry("k")).ttl is not None
+    assert await plain.touch("k", ttl=None) is True
+    assert (await plain.get_entry("k")).ttl is None

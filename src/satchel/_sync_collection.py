@@ -116,7 +116,10 @@ class SyncCollection(Generic[T]):
         return self._call(self._inner.compare_and_delete, key, version=version)
 
     def touch(self, key: str, *, ttl: TTL | UnsetType | None = UNSET) -> bool:
-        """Give the entry a new deadline, counted from now, and say whether it was there."""
+        """Give the entry a new deadline, counted from now, and say whether it was there.
+
+        Without a ttl it is the collection's; where that has none, `InvalidTTLError` is raised.
+        """
         return self._call(self._inner.touch, key, ttl=ttl)
 
     def update(
@@ -128,6 +131,8 @@ class SyncCollection(Generic[T]):
         ttl: TTL | UnsetType | None = UNSET,
     ) -> T:
         """Replace a value by what a function makes of it, losing no other writer's update, and return the new value.
+
+        Without a ttl an entry keeps its deadline, and a new one gets the collection's ttl.
 
         The function runs in the thread of the store's event loop, maybe many times: it is quick, has no effects of its
         own, and does not call the store, which would refuse it. `Collection.update` says the rest.

@@ -12,12 +12,12 @@ from msgspec import UNSET, UnsetType
 from .capability import Capability, check_store, require
 from .clock import TTL, seconds
 from .entry import Entry
-from .errors import BatchError, KeyMissingError, ModelMismatchError, SatchelError
+from .errors import BatchError, InvalidTTLError, KeyMissingError, ModelMismatchError, SatchelError
 from .models import dump_checked, is_large, is_large_object, model_for, name_of
 from .names import check_items, check_name
 from .protocol import AsyncKeyValue
 from .threads import Turns, in_worker, tally
-from .updates import check_plain, plain_result, write_changed
+from .updates import check_plain, plain_result, remaining, write_changed
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -190,8 +190,21 @@ class Collection(Generic[T]):
         return await require(self._store, Capability.CONDITIONAL).compare_and_delete(self._name, key, version=version)
 
     async def touch(self, key: str, *, ttl: TTL | UnsetType | None = UNSET) -> bool:
-        """Give the entry a new deadline, counted from now, and say whether it was there."""
-        return await require(self._store, Capability.CONDITIONAL).touch(self._name, key, ttl=self._ttl_for(ttl))
+        """Give the entry a new deadline, counted from now, and say whether it was there.
+
+        Args:
+            key: The key.
+            ttl: When the entry expires, None for never; the collection's ttl when it is not given.
+
+        Raises:
+            InvalidTTLError: No ttl is given, and the collection has none.
+        """
+        store, lifetime = require(self._store, Capability.CONDITIONAL), self._ttl_for(ttl)
+        if ttl is UNSET and lifetime is None:
+            raise InvalidTTLError(
+                f"touch of {self._place(key)} needs ttl=, for the collection has none; None removes the deadline"
+            )
+        return await store.touch(self._name, key, ttl=lifetime)
 
     async def update(
         self,
@@ -211,7 +224,8 @@ class Collection(Generic[T]):
             function: Takes the present value and returns the new one. It is a plain function, quick, and without
                 effects of its own, for it may be called many times.
             initial: Stands in for the present value when the key is absent.
-            ttl: When the new value expires, None for never; the collection's ttl when it is not given.
+            ttl: When the new value expires, None for never. When it is not given, an entry keeps its deadline, and a
+                new one gets the collection's ttl.
 
         Raises:
             TypeError: It is no function, or a coroutine function, or returns something to be awaited.
@@ -229,7 +243,8 @@ class Collection(Generic[T]):
                 raise self._missing(key)
             else:
                 value = plain_result(function(copy.deepcopy(initial)))  # a function may change its argument in place
-            return await self._dumped(key, value), lifetime, value
+            keeps = ttl is UNSET and entry is not None
+            return await self._dumped(key, value), remaining(entry) if keeps else lifetime, value
 
         return await write_changed(store, self._name, check_name(key, "key"), change)
 

@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from .clock import TTL
+from .clock import TTL, Until
 from .entry import Entry
 from .errors import ConflictError
 from .one_at_a_time import one_at_a_time
@@ -17,6 +17,7 @@ from .protocol import SupportsConditional
 T = TypeVar("T")
 
 ATTEMPTS = 50
+_SHORTEST_TTL = 1e-6
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.1
 # A try in vain costs the backend as much as one that succeeds: with eight writers, pauses this long let most succeed.
 _FIRST_PAUSE, _LAST_PAUSE = 4, 32  # times as long as a try
@@ -70,6 +71,13 @@ async def write_changed(
         collection=collection,
         key=key,
     )
+
+
+def remaining(entry: Entry | None) -> TTL | None:
+    """Return the time to live that keeps an entry's deadline, None where there is none."""
+    if entry is None or entry.ttl is None or entry.expires_at is None:
+        return None
+    return Until(max(entry.ttl, _SHORTEST_TTL), entry.expires_at.timestamp())
 
 
 def check_plain(function: object) -> None:

@@ -221,3 +221,25 @@ def test_names_are_checked_when_made(kind):
     for name, collection in [("", "c"), ("x" * 5000, "c"), ("n", ""), (1, "c")]:
         with pytest.raises(InvalidKeyError):
             kind(MemoryStore(), name, collection=collection)
+
+
+async def test_each_window_of_a_counter_has_its_own_deadline(store, clock):
+    counter = Counter(store, "visits", ttl=60)
+    assert await counter.increment() == 1
+    clock.advance(40)
+    assert await counter.increment() == 2  # what is left stays
+    assert (await store.get_entry("counters", "visits")).ttl == pytest.approx(20)
+    clock.advance(20)
+    assert await counter.value() == 0
+    assert await counter.increment(by=5) == 5
+    assert (await store.get_entry("counters", "visits")).ttl == pytest.approx(60)
+    await counter.reset()
+    assert await asyncio.gather(counter.increment(), counter.increment()) == [1, 2]
+    assert (await store.get_entry("counters", "visits")).ttl == pytest.approx(60)
+    assert repr(counter).endswith("collection='counters', ttl=60)")
+
+
+@pytest.mark.parametrize("ttl", [0, -1, float("nan"), "60"])
+def test_a_counter_takes_no_ttl_that_is_not_one(store, ttl):
+    with pytest.raises(InvalidTTLError):
+        Counter(store, "visits", ttl=ttl)

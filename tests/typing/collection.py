@@ -73,6 +73,7 @@ async def verbs(users: Collection[User], user: User) -> None:
     assert_type(await users.compare_and_put("k", user, version="1"), str | None)
     assert_type(await users.compare_and_delete("k", version="1"), bool)
     assert_type(await users.touch("k"), bool)
+    assert_type(await users.touch("k", ttl=None), bool)
     assert_type(await users.update("k", lambda user: user, initial=user), User)
     assert_type(await users.update("k", lambda user: User(name=user.name.upper())), User)
     await users.put("k", user, ttl=None)

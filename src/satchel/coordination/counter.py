@@ -9,15 +9,14 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from ..capability import Capability, require
-from ..clock import TTL, Until, seconds
+from ..clock import TTL, seconds
 from ..entry import Entry
 from ..errors import IntegrityError, KeyMissingError, SerializationError
 from ..names import check_name
 from ..protocol import AsyncKeyValue
-from ..updates import check_plain, plain_result, write_changed
+from ..updates import check_plain, plain_result, remaining, write_changed
 from .tally import add
 
-_SHORTEST_TTL = 1e-6
 _BEYOND = 2**63
 
 
@@ -66,7 +65,7 @@ async def update(
             raise KeyMissingError(f"key {key!r} of collection {collection!r} is absent; give initial= to begin with")
         # A function may change its argument in place.
         value = plain_result(function(copy.deepcopy(initial) if entry is None else entry.value))
-        return value, _left(entry) if given is UNSET else given, value
+        return value, remaining(entry) if given is UNSET else given, value
 
     return await write_changed(writable, collection, key, change)
 
@@ -92,19 +91,25 @@ class Counter:
         store: A store with `Capability.CONDITIONAL`.
         name: The name of the counter, a key.
         collection: The collection that holds it.
+        ttl: How long it counts before it begins again at 0, in seconds or as a `timedelta`, None for ever. The time
+            runs from the first increment; later ones do not lengthen it.
 
     Raises:
         UnsupportedOperationError: The store has no conditional writes.
-        InvalidKeyError: A name is not legal.
+        InvalidKeyError, InvalidTTLError: A name or the ttl is not legal.
     """
 
-    def __init__(self, store: AsyncKeyValue, name: str, *, collection: str = "counters") -> None:
+    def __init__(
+        self, store: AsyncKeyValue, name: str, *, collection: str = "counters", ttl: TTL | None = None
+    ) -> None:
         self._store = require(store, Capability.CONDITIONAL)
         self._name = check_name(name, "name", store.max_key_bytes)
         self._collection = check_name(collection, "collection")
+        self._ttl = None if ttl is None else seconds(ttl)
 
     def __repr__(self) -> str:
-        return f"Counter({self._store!r}, {self._name!r}, collection={self._collection!r})"
+        ttl = "" if self._ttl is None else f", ttl={self._ttl:g}"
+        return f"Counter({self._store!r}, {self._name!r}, collection={self._collection!r}{ttl})"
 
     async def increment(self, by: int = 1) -> int:
         """Add to the count, and return the new one.
@@ -144,7 +149,7 @@ class Counter:
                 outcomes.append(count if fits else self._overflow())
             if all(isinstance(outcome, Exception) for outcome in outcomes):
                 raise self._overflow()
-            return count, _left(entry), outcomes
+            return count, self._ttl if entry is None else remaining(entry), outcomes
 
         return await write_changed(self._store, self._collection, self._name, change)
 
@@ -159,10 +164,3 @@ class Counter:
         if type(value) is not int:
             raise IntegrityError(f"{self._place} holds a {type(value).__name__}, which is no count")
         return value
-
-
-def _left(entry: Entry | None) -> TTL | None:
-    """Return the time to live that keeps an entry's deadline."""
-    if entry is None or entry.ttl is None or entry.expires_at is None:
-        return None
-    return Until(max(entry.ttl, _SHORTEST_TTL), entry.expires_at.timestamp())
