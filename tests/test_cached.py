@@ -1,13 +1,16 @@
 """Functions whose results are kept: how often they run, and what callers see."""
 
 import asyncio
+import copy
 import enum
 import inspect
+import pickle
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -510,3 +513,199 @@ async def test_a_result_that_is_not_of_the_model_is_refused(store):
     with pytest.raises(ModelMismatchError):
         await rating()
     assert await store.get("c", rating.key_for()) is None
+
+
+async def test_any_name_may_be_that_of_a_keyword(store, runs):
+    @cached(store, "c")
+    async def named(**values: int) -> dict[str, int]:
+        runs["calls"] += 1
+        return values
+
+    assert await named(self=1, instance=2, key=3) == {"self": 1, "instance": 2, "key": 3}
+    assert await named(key=3, instance=2, self=1) == {"self": 1, "instance": 2, "key": 3}
+    assert runs["calls"] == 1
+    assert named.key_for(self=1) != named.key_for(self=2)
+    assert await named.invalidate(self=1, instance=2, key=3) is True
+
+
+def recursive():
+    items = []
+    items.append(items)
+    return items
+
+
+def deep():
+    items = []
+    for _ in range(100_000):
+        items = [items]
+    return items
+
+
+@pytest.mark.parametrize("make", [recursive, deep, lambda: 10**5000, lambda: {"a": [10**5000]}])
+async def test_an_argument_of_which_no_key_can_be_made_is_refused_by_name(store, runs, make):
+    @cached(store, "c")
+    async def takes(number, items):
+        runs["calls"] += 1
+
+    with pytest.raises(ConfigurationError, match=r"argument 'items' of .*takes") as caught:
+        await takes(1, make())
+    assert "give cached(..., key=)" in str(caught.value)
+    assert runs["calls"] == 0
+
+
+async def test_a_cached_function_is_a_coroutine_function_on_every_python(store, runs):
+    @cached(store, "outer")
+    @cached(store, "inner")
+    async def twice(number: int = 2) -> int:
+        """Double it."""
+        runs["calls"] += 1
+        return 2 * number
+
+    assert inspect.iscoroutinefunction(twice)
+    assert inspect.iscoroutinefunction(twice.__wrapped__)
+    assert str(inspect.signature(twice)) == "(number: int = 2) -> int"
+    assert await twice(4) == await twice(number=4) == 8
+    assert runs["calls"] == 1
+    assert await store.exists("inner", twice.key_for(4))
+    assert await store.exists("outer", twice.key_for(4))
+
+
+class Shelf:
+    def __init__(self, name):
+        self.name = name
+
+    @cached(MemoryStore(), "shelves", key=lambda shelf, number: f"{shelf.name}/{number}")
+    async def book(self, number: int) -> str:
+        return f"{self.name} {number}"
+
+
+@cached(MemoryStore(), "module")
+async def at_the_top(number: int) -> int:
+    return 2 * number
+
+
+async def test_a_cached_function_is_pickled_and_copied_as_a_function_is():
+    assert pickle.loads(pickle.dumps(at_the_top)) is at_the_top  # made here
+    assert copy.deepcopy(at_the_top) is at_the_top
+    assert copy.copy(at_the_top) is at_the_top
+    assert copy.deepcopy({"function": at_the_top}) == {"function": at_the_top}
+    assert pickle.loads(pickle.dumps(Shelf.book)) is Shelf.book  # made here
+    bound = pickle.loads(pickle.dumps(Shelf("Films").book))  # made here
+    assert await bound(7) == "Films 7"
+    assert await copy.deepcopy(Shelf("Songs").book)(7) == "Songs 7"
+
+
+async def test_a_cached_function_within_another_is_not_pickled(store):
+    @cached(store, "c")
+    async def inner():
+        return 1
+
+    with pytest.raises((AttributeError, pickle.PicklingError), match="inner"):
+        pickle.dumps(inner)
+    assert copy.deepcopy(inner) is inner
+
+
+async def rate() -> Rating:
+    return Rating(3)
+
+
+async def maybe_rate() -> Rating | None:
+    return None
+
+
+async def rated() -> list[Rating]:
+    return [Rating(3)]
+
+
+async def film() -> "Film":
+    return Film(title="M")
+
+
+async def day() -> date:
+    return date(2026, 1, 2)
+
+
+async def pair() -> tuple[int, str]:
+    return (1, "a")
+
+
+async def by_number() -> dict[int, str]:
+    return {1: "a"}
+
+
+async def plain() -> dict[str, list[int | None]]:
+    return {"a": [1, None]}
+
+
+async def raw() -> bytes | None:
+    return b"raw"
+
+
+async def anything() -> object:
+    return "anything"
+
+
+RESULTS = [rate, maybe_rate, rated, film, day, pair, by_number, plain, raw, anything]
+
+
+@pytest.mark.parametrize("function", RESULTS, ids=lambda function: function.__name__)
+async def test_results_come_back_as_the_annotation_says(store, function):
+    decorated = cached(store, "c")(function)
+    expected = await function()
+    results = [await decorated(), await decorated()]
+    assert results == [expected] * 2
+    assert [type(result) for result in results] == [type(expected)] * 2
+
+
+async def test_plain_results_are_stored_as_they_were(store):
+    for function in (plain, raw, anything):
+        decorated = cached(store, "c")(function)
+        await decorated()
+        assert await store.get("c", decorated.key_for()) == await function()
+
+
+class Connection:
+    pass
+
+
+def test_a_function_whose_results_cannot_be_kept_is_refused_when_it_is_decorated(store):
+    async def connect() -> Connection:
+        return Connection()
+
+    with pytest.raises(ConfigurationError, match=r"connect returns .*Connection, which cannot be kept.*model="):
+        cached(store, "c")(connect)
+    assert inspect.iscoroutinefunction(cached(store, "c", model=Any)(connect))
+
+
+async def test_an_annotation_that_cannot_be_evaluated_says_nothing(store):
+    async def unknown() -> "NotDefined":  # noqa: F821  # that is the point
+        return 1
+
+    assert await cached(store, "c")(unknown)() == 1
+
+
+async def test_a_result_that_is_made_is_kept_although_its_caller_is_cancelled(runs):
+    class Slow(MemoryStore):
+        asked, answers = asyncio.Event(), asyncio.Event()
+
+        async def put_if_absent(self, *arguments, **named):
+            self.asked.set()
+            await self.answers.wait()
+            return await super().put_if_absent(*arguments, **named)
+
+    store = Slow()
+
+    @cached(store, "c")
+    async def made():
+        runs["calls"] += 1
+        return "made"
+
+    task = asyncio.create_task(made())
+    await store.asked.wait()
+    task.cancel()
+    await turns(3)
+    store.answers.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await made() == "made"
+    assert runs["calls"] == 1

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
+from .annotations import result_model
 from .call_keys import CallKeys
 from .clock import TTL
 from .collection import Collection
@@ -62,10 +63,11 @@ def cached(
             sets of them. For others, a method's `self` among them, it must be given.
         stale: How much longer a result is served while it is refreshed.
         early: How eagerly a result is refreshed before its ttl ends; 1.0 is the best choice.
-        model: What the results are, as for a `Collection`; without it they are what a store takes.
+        model: What the results are, as for a `Collection`. Without it the return annotation says so where that is
+            more than plain JSON; `Any` for results that a store takes as they are.
 
     Raises:
-        ConfigurationError: An option contradicts another, or the store is none.
+        ConfigurationError: An option contradicts another, the store is none, or results as annotated cannot be kept.
         InvalidKeyError, InvalidTTLError: The collection or a time is not legal.
     """
     terms(ttl, stale, early)
@@ -73,7 +75,7 @@ def cached(
         raise ConfigurationError(f"key must be a function that returns a key, got {type(key).__name__}")
     if inspect.iscoroutinefunction(key):
         raise ConfigurationError("key must be a plain function that returns a key, got an async one")
-    held: Collection[Any] = Collection(store, collection, model=model)
+    Collection(store, collection, model=model)  # it refuses what is not legal
     if (stale is not None or early is not None) and not hasattr(store, "get_or_put"):
         raise ConfigurationError(
             f"stale and early refresh results in the background, which {store!r} would not end when it closes; "
@@ -82,9 +84,15 @@ def cached(
     options = {"ttl": ttl, "stale": stale, "early": early}
 
     def decorate(function: Callable[P, Coroutine[Any, Any, R]]) -> Cached[P, R]:
-        return Cached(function, store, held, key, options)
+        return Cached(function, store, _collection_for(function, store, collection, model), key, options)
 
     return decorate
+
+
+def _collection_for(function: Any, store: AsyncKeyValue, name: str, model: Any) -> Collection[Any]:
+    if model is not None:
+        return Collection(store, name, model=model)
+    return Collection(store, name, model=result_model(function))
 
 
 class Cached(Generic[P, R]):
@@ -104,9 +112,8 @@ class Cached(Generic[P, R]):
         if not inspect.iscoroutinefunction(function) or not hasattr(function, "__qualname__"):
             raise ConfigurationError(f"cached takes an async function, got an object of type {type(function).__name__}")
         functools.update_wrapper(self, function)
-        mark = getattr(inspect, "markcoroutinefunction", None)  # new in Python 3.12
-        if mark is not None:
-            mark(self)
+        _mark_as_async(self, function)
+        self._instance: object = None
         self._function, self._collection, self._options = function, collection, options
         self._key = key or CallKeys(function, lambda: store.max_key_bytes).key
         flights: Any = store if hasattr(store, "get_or_put") else Flights(store)
@@ -115,7 +122,7 @@ class Cached(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<cached {self._function!r}>"
 
-    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return the result that is kept for these arguments, or call the function and keep what it returns."""
         key = self._key(*args, **kwargs)
 
@@ -125,11 +132,11 @@ class Cached(Generic[P, R]):
         plain = await self._get_or_put(self._collection.name, key, make, **self._options)
         return cast("R", await self._collection._loaded(key, plain))
 
-    def key_for(self, *args: P.args, **kwargs: P.kwargs) -> str:
+    def key_for(self, /, *args: P.args, **kwargs: P.kwargs) -> str:
         """Return the key of a call with these arguments."""
         return self._key(*args, **kwargs)
 
-    async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+    async def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Forget the result for these arguments, also one that is being made, and say whether there was one."""
         removed: bool = await self._delete(self._collection.name, self._key(*args, **kwargs))
         return removed
@@ -148,5 +155,21 @@ class Cached(Generic[P, R]):
             "_function": method,
             "__wrapped__": method,
             "_key": functools.partial(self._key, instance),
+            "_instance": instance,
         }
         return bound
+
+    def __reduce__(self) -> Any:
+        """Pickle by name, as functions are, and a bound one as an attribute of its object; a copy is itself."""
+        name = self._function.__name__
+        return self._function.__qualname__ if self._instance is None else (getattr, (self._instance, name))
+
+
+def _mark_as_async(wrapper: Any, function: Any) -> None:
+    """Let `inspect.iscoroutinefunction` say yes."""
+    mark = getattr(inspect, "markcoroutinefunction", None)  # new in Python 3.12
+    if mark is not None:
+        mark(wrapper)
+        return
+    for name in ("__code__", "__defaults__", "__kwdefaults__"):  # Python 3.11 looks at the code of what has these
+        setattr(wrapper, name, getattr(function, name))

@@ -39,7 +39,7 @@ class CallKeys:
         self._signature = inspect.signature(function)
         self._limit = limit
 
-    def key(self, *args: Any, **kwargs: Any) -> str:
+    def key(self, /, *args: Any, **kwargs: Any) -> str:
         """Return the key of a call.
 
         Raises:
@@ -64,6 +64,14 @@ class CallKeys:
                 f"argument {name!r} of {self._name} holds a {error}, of which no key can be made; "
                 "give cached(..., key=) a function that takes the same arguments and returns the key"
             ) from None
+        except RecursionError:
+            problem = "is nested too deeply, or contains itself"
+        except ValueError:  # of more digits than `sys.set_int_max_str_digits` allows
+            problem = "holds an int of too many digits"
+        raise ConfigurationError(
+            f"argument {name!r} of {self._name} {problem}, and no key can be made of it; "
+            "give cached(..., key=) a function that takes the same arguments and returns the key"
+        )
 
 
 class _NoFormError(Exception):
