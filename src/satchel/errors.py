@@ -10,7 +10,7 @@ SatchelError
 ├─ IntegrityError
 │  └─ DecryptionError
 ├─ UnsupportedOperationError, ReadOnlyError
-├─ LockLostError, QueueFullError
+├─ LockLostError, QueueFullError, ResultUnknownError
 └─ StoreError                       .store .operation .collection .key .retryable
    ├─ StoreUnavailableError         (retryable)
    │  └─ CircuitOpenError
@@ -108,6 +108,10 @@ class UnsupportedOperationError(SatchelError):
 
 class ReadOnlyError(SatchelError):
     """Says that a write was refused by a read-only wrapper."""
+
+
+class ResultUnknownError(SatchelError):
+    """A function was carried out for an idempotency key, and its result could not be recorded."""
 
 
 class LockLostError(SatchelError):

@@ -1,15 +1,24 @@
 """Idempotency keys, by the tasks of one process."""
 
 import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import TypedDict
 
 import pytest
+from pydantic import BaseModel
 
 from satchel import (
+    ConfigurationError,
     IntegrityError,
     InvalidKeyError,
     InvalidTTLError,
     LockLostError,
     MemoryStore,
+    ModelMismatchError,
+    ResultUnknownError,
     SerializationError,
     StoreError,
     StoreTimeoutError,
@@ -153,9 +162,9 @@ async def test_a_run_whose_caller_is_cancelled_when_it_is_done_is_recorded():
     task = asyncio.create_task(Once(store).run("key", work))
     await store.recording.wait()
     task.cancel()
+    store.answers.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    store.answers.set()
     assert await Once(store).run("key", work) == "done"
     assert work.calls == 1
 
@@ -175,9 +184,9 @@ async def test_a_result_that_is_not_recorded_after_its_caller_was_cancelled_is_t
     task = asyncio.create_task(Once(store).run("key", Work("done")))
     await store.recording.wait()
     task.cancel()
+    store.answers.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    store.answers.set()
     await background_ends()
     assert "key 'key' of collection 'once' was carried out, and its result not recorded: gone" in caplog.text
     assert "done" not in caplog.text
@@ -290,18 +299,132 @@ async def test_a_claim_whose_answer_was_lost_is_given_back():
     assert work.calls == 1
 
 
-async def test_a_result_that_no_store_takes_is_refused_and_the_claim_is_released(store):
+async def test_a_function_whose_result_no_store_takes_is_not_run_again(store):
     work = Work((1, 2), "done")
-    with pytest.raises(SerializationError, match="result"):
+    with pytest.raises(SerializationError, match=r"has run, and its result cannot be recorded.*model="):
         await Once(store).run("key", work)
+    for _ in range(2):
+        with pytest.raises(ResultUnknownError, match=r"key 'key' of collection 'once' has run.*SerializationError"):
+            await Once(Another(store)).run("key", work)
+    assert work.calls == 1
+
+
+async def test_that_a_function_has_run_is_kept_for_the_time_of_a_result(store, clock):
+    work = Work((1, 2), "done")
+    with pytest.raises(SerializationError):
+        await Once(store, ttl=60).run("key", work)
+    clock.advance(60)
     assert await Once(store).run("key", work) == "done"
 
 
-async def test_a_result_that_is_too_large_is_refused_and_the_claim_is_released():
+async def test_a_function_whose_result_is_too_large_is_not_run_again():
     store, work = MemoryStore(max_bytes=1000), Work("x" * 2000, "done")
     with pytest.raises(ValueTooLargeError):
         await Once(store).run("key", work)
-    assert await Once(store).run("key", work) == "done"
+    with pytest.raises(ResultUnknownError):
+        await Once(store).run("key", work)
+    assert work.calls == 1
+
+
+@dataclass
+class Receipt:
+    total: int
+    at: datetime
+
+
+class Invoice(BaseModel):
+    total: int
+
+
+class Amount(TypedDict):
+    total: int
+
+
+RECEIPT = Receipt(3, datetime(2026, 1, 2, tzinfo=UTC))
+
+
+async def receipt() -> Receipt:
+    return RECEIPT
+
+
+async def invoice() -> Invoice | None:
+    return Invoice(total=3)
+
+
+async def amount() -> Amount:
+    return {"total": 3}
+
+
+async def amounts() -> list[tuple[int, int]]:
+    return [(1, 2)]
+
+
+def not_async() -> Awaitable[Receipt]:
+    return receipt()
+
+
+class Charging:
+    async def __call__(self) -> Receipt:
+        return RECEIPT
+
+    async def method(self) -> Receipt:
+        return RECEIPT
+
+
+FUNCTIONS = [
+    receipt,
+    invoice,
+    amount,
+    amounts,
+    not_async,
+    partial(receipt),
+    Charging(),
+    Charging().method,
+]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: type(function).__name__)
+async def test_a_result_comes_back_as_its_annotation_says(store, function):
+    expected = await function()
+    results = [await Once(Another(store)).run("key", function) for _ in range(2)]
+    assert results == [expected] * 2
+    assert [type(result) for result in results] == [type(expected)] * 2
+
+
+async def test_a_result_comes_back_as_the_model_says(store):
+    work = Work(RECEIPT)
+    assert [await Once(store).run("key", work, model=Receipt) for _ in range(2)] == [RECEIPT] * 2
+    assert work.calls == 1
+    with pytest.raises(ModelMismatchError, match="key 'key' of collection 'once'"):
+        await Once(store).run("key", work, model=int)
+    assert work.calls == 1
+
+
+async def test_a_result_that_is_not_what_the_model_says_is_not_made_again(store):
+    work = Work("text")
+    with pytest.raises(ModelMismatchError, match="has run"):
+        await Once(store).run("key", work, model=Receipt)
+    with pytest.raises(ResultUnknownError):
+        await Once(store).run("key", work, model=Receipt)
+    assert work.calls == 1
+
+
+class Connection:
+    pass
+
+
+async def test_a_function_whose_result_can_never_be_recorded_is_refused_before_it_runs(store):
+    calls = []
+
+    async def connect() -> Connection:
+        calls.append("connect")
+        return Connection()
+
+    for named in ({}, {"model": Connection}):
+        with pytest.raises(ConfigurationError, match="Connection"):
+            await Once(store).run("key", connect, **named)
+    assert calls == []
+    assert not await store.exists("once", "key")
 
 
 async def test_a_function_that_is_not_async_is_refused_and_the_claim_is_released(store):

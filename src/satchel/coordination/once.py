@@ -10,9 +10,19 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET
 
+from ..annotations import result_model
 from ..clock import TTL, Clock, seconds, system_clock
+from ..collection import Collection
 from ..entry import Entry
-from ..errors import IntegrityError, SatchelError, SerializationError, StoreError, ValueTooLargeError
+from ..errors import (
+    IntegrityError,
+    ModelMismatchError,
+    ResultUnknownError,
+    SatchelError,
+    SerializationError,
+    StoreError,
+    ValueTooLargeError,
+)
 from ..names import check_name
 from ..one_at_a_time import has_turn, one_at_a_time
 from ..protocol import AsyncKeyValue
@@ -21,6 +31,10 @@ from ..updates import random_pause
 from .lease import LONGEST_PAUSE, OWNER_BYTES, SHORTEST_PAUSE, Claims, Lease, claim_of, new_owner
 
 T = TypeVar("T")
+
+_UNRECORDABLE = (SerializationError, ValueTooLargeError, ModelMismatchError)
+_MODELS = 100
+"""Number of models that a `Once` keeps prepared."""
 
 logger = logging.getLogger("satchel")
 
@@ -49,6 +63,8 @@ class Once:
     * While a result is recorded, the function is not run.
     * While one caller holds the claim on a key, no other runs the function. The claim is renewed as long as the
       function runs; when it cannot be renewed in time, the function is cancelled, and `run` raises `LockLostError`.
+    * A result that cannot be recorded is known to have been there: later callers get `ResultUnknownError`, and the
+      function is not run again. A return annotation or model that can never be recorded is refused before it is run.
     * A failed run, or one that was cancelled, records nothing: its caller gets the error, and the next one runs the
       function again.
     * When the process of a claim ends, or stops for longer than `claim_ttl`, its claim lapses, and another caller runs
@@ -88,24 +104,30 @@ class Once:
     ) -> None:
         self._claims = Claims(store, collection, claim_ttl, clock, forgets=True)
         self._ttl = seconds(ttl)
+        self._results: Collection[Any] = Collection(store, self._claims.collection)
+        self._typed: dict[Any, Collection[Any]] = {}
 
     def __repr__(self) -> str:
         return f"Once({self._claims.store!r}, collection={self._claims.collection!r})"
 
-    async def run(self, key: str, function: Callable[[], Awaitable[T]]) -> T:
+    async def run(self, key: str, function: Callable[[], Awaitable[T]], *, model: Any = None) -> T:
         """Return the result that is recorded for a key, or run the function and record what it returns.
 
         Args:
             key: The idempotency key: whoever gives the same gets the same result.
-            function: Is called without arguments and awaited. What it returns is a value that the store takes, nested
-                one level less deep; None is one.
+            function: Is called without arguments and awaited.
+            model: What it returns, as for a `Collection`. Without it the function's return annotation says so where
+                that is more than plain JSON, else it is a value that the store takes, nested one level less deep.
 
         Raises:
             TypeError: It is no async function. A plain one has been called then.
+            ConfigurationError: The model, or the annotation, is a type whose values cannot be recorded.
+            ResultUnknownError: The function has run for this key, and its result could not be recorded.
+            ModelMismatchError: The recorded result does not fit the model.
             RuntimeError: The task runs this key's function already.
             LockLostError: The claim was lost while the function ran: others may run it as well.
-            SerializationError, ValueTooLargeError: The function was run, and its result cannot be recorded. The next
-                caller runs it again.
+            SerializationError, ValueTooLargeError: The function was run, and its result cannot be recorded. That it
+                was run is: later callers get `ResultUnknownError`.
             IntegrityError: The entry holds something else than a claim or a result.
             StoreError: The backend failed. When the function has been run then, the claim lapses, and the next caller
                 runs it again.
@@ -115,10 +137,11 @@ class Once:
             raise TypeError(f"run takes an async function, got {type(function).__name__}")
         if has_turn(claims.store, claims.collection, key):
             raise RuntimeError(f"this task runs the function of {claims.place(key)}: it would wait for itself")
+        results = self._results_of(function, model)
         entry = await claims.store.get_entry(claims.collection, key)
         result = self._result(key, entry)
         if result is not UNSET:
-            return result  # type: ignore[no-any-return]  # what this key's function returned before
+            return await results._loaded(key, result)
         owner = new_owner()
         async with one_at_a_time(claims.store, claims.collection, key):
             attempt = 0
@@ -129,14 +152,32 @@ class Once:
                 entry = await claims.store.get_entry(claims.collection, key)
                 result = self._result(key, entry)
                 if result is not UNSET:
-                    return result  # type: ignore[no-any-return]  # as above
-            return await self._execute(lease, function)
+                    return await results._loaded(key, result)
+            return await self._execute(lease, function, results)
+
+    def _results_of(self, function: Callable[[], Awaitable[T]], model: Any) -> Collection[T]:
+        """Return how the results of a function are turned into values of the store, and back."""
+        kind = result_model(function) if model is None else model
+        if kind is None:
+            return self._results
+        try:
+            known = self._typed.get(kind)
+        except TypeError:  # an annotation that cannot be hashed
+            return self._typed_results(kind)
+        if known is None:
+            known = self._typed[kind] = self._typed_results(kind)
+            if len(self._typed) > _MODELS:
+                del self._typed[next(iter(self._typed))]
+        return known
+
+    def _typed_results(self, kind: Any) -> Collection[Any]:
+        return Collection(self._claims.store, self._claims.collection, model=kind)
 
     async def _claim(self, key: str, entry: Entry | None, owner: str) -> Lease | None:
         free = self._claims.is_free(None if entry is None else claim_of(entry.value), owner)
         return await self._claims.take(key, entry, owner) if free else None
 
-    async def _execute(self, lease: Lease, function: Callable[[], Awaitable[T]]) -> T:
+    async def _execute(self, lease: Lease, function: Callable[[], Awaitable[T]], results: Collection[T]) -> T:
         lease.start()
         try:
             async with lease.kept():
@@ -145,12 +186,24 @@ class Once:
             await shielded(partial(_let_go, lease), partial(_tell_of_claim, lease.place))
             raise
         # The work is done: that its caller is cancelled now must not make another one do it again.
-        await shielded(partial(self._record, lease, result), partial(_tell_of_failure, lease.place))
+        await shielded(partial(self._record, lease, result, results), partial(_tell_of_failure, lease.place))
         return result
 
-    async def _record(self, lease: Lease, result: object) -> None:
+    async def _record(self, lease: Lease, result: T, results: Collection[T]) -> None:
         owner = lease.claim.owner
-        value = bytes.fromhex(owner) + result if type(result) is bytes else {"owner": owner, "result": result}
+        try:
+            plain = await results._dumped(lease.key, result)
+            packed = bytes.fromhex(owner) + plain if type(plain) is bytes else {"owner": owner, "result": plain}
+            await self._write(lease, packed)
+        except _UNRECORDABLE as error:
+            # The effects have happened: that they have is all that can be recorded.
+            await self._write(lease, {"owner": owner, "unknown": type(error).__name__})
+            raise type(error)(
+                f"the function of {lease.place} has run, and its result cannot be recorded; later callers get "
+                f"ResultUnknownError. Give run(..., model=) the type of the result, or return plain JSON: {error}"
+            ) from None
+
+    async def _write(self, lease: Lease, value: object) -> None:
         attempt = 0
         while True:
             try:
@@ -160,9 +213,6 @@ class Once:
                 await asyncio.sleep(random_pause(attempt, SHORTEST_PAUSE, LONGEST_PAUSE))
                 if not error.retryable or lease.lapsed:
                     raise
-            except (SerializationError, ValueTooLargeError):
-                await _let_go(lease)
-                raise
 
     def _result(self, key: str, entry: Entry | None) -> Any:
         """Return the result that an entry holds, UNSET where it holds a claim or is absent."""
@@ -173,6 +223,11 @@ class Once:
                 return value[OWNER_BYTES:]
             case {"owner": str(), "result": result}:
                 return result
+            case {"owner": str(), "unknown": str(reason)}:
+                raise ResultUnknownError(
+                    f"the function of {self._claims.place(key)} has run, and its result could not be recorded "
+                    f"({reason}); it is not run again: use another key, or delete this entry, if it has to be"
+                )
         raise IntegrityError(f"{self._claims.place(key)} holds something that no Once wrote")
 
 
