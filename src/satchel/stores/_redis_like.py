@@ -39,6 +39,7 @@ _GRACE = 60.0
 _ANY = b""
 _NO_VERSION = b"-"  # shorter than any version, so that it equals none
 _REMEMBERED = 5000
+_LAST_OF_HEADER = b"%d" % (HEADER_SIZE - 1)
 
 
 class RedisLikeStore(BaseStore):
@@ -95,6 +96,10 @@ class RedisLikeStore(BaseStore):
         if found is None:
             found = await self._execute([("GET", key) for key in keys], changes=False)
         return [_outcome(reply) for reply in found]
+
+    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+        commands: list[Command] = [("GETRANGE", self._layout.key(ref), b"0", _LAST_OF_HEADER) for ref in refs]
+        return [_head(reply) for reply in await self._execute(commands, changes=False)]
 
     async def _find(self, keys: Sequence[bytes]) -> Sequence[Any] | None:
         """Read many keys; None where only a GET of each can say what is there.
@@ -272,6 +277,11 @@ class _Repeated:
 
 def _outcome(answer: Any) -> Outcome:
     return _error(answer) if isinstance(answer, Exception) else unpack_outcome(answer)
+
+
+def _head(answer: Any) -> Outcome:
+    """Return what the beginning of a string says; nothing is there where that is empty, as the scripts have it too."""
+    return _error(answer) if isinstance(answer, Exception) else unpack_outcome(answer or None, whole=False)
 
 
 def _error(answer: Any) -> SatchelError:
