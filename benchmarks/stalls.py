@@ -1,6 +1,6 @@
 """How long large values keep the event loop from anything else, in any store.
 
-The garbage collector runs between the rounds and not within: over millions of decoded objects it takes ten times longer
+`stalls` puts and gets many at once; `run` one after the other, up to the largest that stores are asked for. The garbage collector runs between the rounds and not within: over millions of decoded objects it takes ten times longer
 than decoding one value, whoever decoded them.
 """
 
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import tempfile
 import time
 from collections.abc import Awaitable
 from statistics import median
@@ -15,7 +17,11 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.harness import Report
 from satchel import AsyncKeyValue
+from satchel.stores.disk import DiskStore
+from satchel.stores.filetree import FileTreeStore
+from satchel.stores.redis import RedisStore
 
 MEGABYTES = 5_000_000
 OBJECTS = [{"id": number, "name": f"object {number}", "tags": ["a", "b"], "on": True} for number in range(77_000)]
@@ -24,6 +30,8 @@ VALUES = {
     "20 values of 5 MB JSON text": ("x" * MEGABYTES, 20),
     "20 values of 5 MB in small objects": (OBJECTS, 20),
 }
+SIZES = (1, 10, 64, 256)
+"""In megabytes, of `bytes`."""
 ROUNDS = 5
 
 
@@ -66,3 +74,32 @@ async def _longest(work: Awaitable[Any]) -> float:
     finally:
         gc.enable()
     return longest * 1000
+
+
+async def of_each_size(store: AsyncKeyValue, sizes: tuple[int, ...] = SIZES) -> dict[str, dict[str, float]]:
+    """Return the median of the longest stall, and of the time, for values of each size, one at a time."""
+    rows = {}
+    async with store:  # type: ignore[attr-defined]  # every store is one
+        for megabytes in sizes:
+            value = b"x" * (megabytes * 1_000_000)
+            await store.put("a", "k", value)
+            measured: dict[str, list[float]] = {"put": [], "put took": [], "get": [], "get took": []}
+            for _ in range(ROUNDS):
+                for verb, call in (("put", store.put("a", "k", value)), ("get", store.get("a", "k"))):
+                    started = time.perf_counter()
+                    measured[verb].append(await _longest(call))
+                    measured[f"{verb} took"].append((time.perf_counter() - started) * 1000)
+            rows[f"{megabytes} MB"] = {f"{name} ms": median(times) for name, times in measured.items()}
+        await store.delete("a", "k")
+    return rows
+
+
+def run(report: Report) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        stores: dict[str, AsyncKeyValue] = {
+            "DiskStore": DiskStore(f"{place}/disk"),
+            "FileTreeStore": FileTreeStore(f"{place}/tree"),
+            "RedisStore": RedisStore(os.environ["SATCHEL_TEST_REDIS_URL"], timeout=60),
+        }
+        for name, store in stores.items():
+            report.table(f"longest stall of the loop: {name}", asyncio.run(of_each_size(store)))

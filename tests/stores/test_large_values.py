@@ -1,15 +1,24 @@
 """Large values come back as they were put, and go in pieces, so that nothing else has to wait for all of one."""
 
 import asyncio
+import itertools
 import os
 from pathlib import Path
 from typing import Any
 
+import hiredis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.asyncio import Redis
 
-from satchel import BaseStore
+from satchel import BaseStore, IntegrityError
+from satchel.stores._redis_large import LargeReplies, Pieces
 from satchel.stores.disk import DiskStore
 from satchel.stores.filetree import FileTreeStore
+from satchel.stores.redis import RedisStore
+from satchel.stores.valkey import ValkeyStore
+from tests.servers import server_url
 
 SIZES = [64 * 1024, 1024 * 1024 - 1, 1024 * 1024, 1024 * 1024 + 1, 5_000_000, 64 * 1024 * 1024]
 
@@ -23,6 +32,125 @@ def some_bytes(size: int) -> bytes:
 async def test_bytes_of_any_size_come_back_exactly(kind: Any, size: int, tmp_path: Path) -> None:
     async with kind(tmp_path) as store:
         await round_trip(store, size)
+
+
+REDIS_LIKE = [
+    pytest.param(kind, server, marks=pytest.mark.server(server))
+    for kind, server in ((RedisStore, "redis"), (RedisStore, "redis-cluster"), (ValkeyStore, "valkey"))
+]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("kind", "server"), REDIS_LIKE)
+async def test_bytes_of_any_size_come_back_exactly_from_a_server(
+    kind: Any, server: str, size: int, tmp_path: Path
+) -> None:
+    async with kind(server_url(server), prefix=tmp_path.name, timeout=60) as store:
+        await round_trip(store, size)
+        await store.destroy()
+
+
+@pytest.mark.server("redis")
+async def test_a_client_of_ones_own_gets_its_large_replies_whole(tmp_path: Path) -> None:
+    async with (
+        Redis.from_url(server_url("redis"), protocol=2, driver_info=None) as client,
+        RedisStore(client=client, prefix=tmp_path.name) as store,
+    ):
+        value = some_bytes(3_000_000)
+        await store.put("c", "k", value)
+        assert await store.get("c", "k") == value
+        assert (await client.get(f"{tmp_path.name}:c:k"))[-3_000_000:] == value
+        await client.append(f"{tmp_path.name}:c:k", b"more")
+        with pytest.raises(IntegrityError):
+            await store.get("c", "k")
+        await client.set(f"{tmp_path.name}:c:k", value)
+        with pytest.raises(IntegrityError, match="something else wrote it"):
+            await store.get("c", "k")
+        assert await store.delete("c", "k")
+
+
+@pytest.mark.server("redis")
+async def test_a_large_value_is_sent_and_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent, fed = [], []
+    write, read = asyncio.StreamWriter.writelines, asyncio.StreamReader.read
+
+    async def noted(reader: asyncio.StreamReader, size: int = -1) -> bytes:
+        fed.append(len(data := await read(reader, size)))
+        return data
+
+    monkeypatch.setattr(
+        asyncio.StreamWriter, "writelines", lambda self, data: (sent.append(sum(map(len, data))), write(self, data))
+    )
+    monkeypatch.setattr(asyncio.StreamReader, "read", noted)
+    async with RedisStore(server_url("redis"), prefix=tmp_path.name) as store:
+        await store.put("c", "k", some_bytes(10_000_000))
+        await store.get("c", "k")
+        assert sum(sent) > 10_000_000
+        assert sum(fed) > 10_000_000
+        assert max(sent + fed) <= 256 * 1024
+        await store.destroy()
+
+
+def reply(value: Any) -> bytes:
+    match value:
+        case None:
+            return b"$-1\r\n"
+        case int():
+            return b":%d\r\n" % value
+        case str():
+            return b"+%s\r\n" % value.encode()
+        case bytes():
+            return b"$%d\r\n%s\r\n" % (len(value), value)
+        case _:
+            return b"*%d\r\n%s" % (len(value), b"".join(map(reply, value)))
+
+
+LARGE_STRING = b"$7\r\n\r\n*" * 150_000
+
+
+@given(
+    st.lists(
+        st.recursive(
+            st.none() | st.integers(0, 99) | st.just("OK") | st.binary(max_size=60) | st.just(LARGE_STRING),
+            lambda inner: st.lists(inner, max_size=4),
+            max_leaves=8,
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    st.lists(st.integers(1, 80), min_size=1, max_size=30),
+)
+async def test_replies_are_the_same_wherever_they_are_cut(replies: list[Any], cuts: list[int]) -> None:
+    wire = b"".join(map(reply, replies))
+    stream = asyncio.StreamReader()
+    large = LargeReplies(stream)
+    reader, found, at = hiredis.Reader(), [], 0
+    lengths = itertools.chain(cuts, itertools.repeat(300_000))
+    while at < len(wire):
+        length = next(lengths)
+        stream.feed_data(wire[at : at + length])
+        at += length
+        if at >= len(wire):
+            stream.feed_eof()
+        while stream._buffer:  # type: ignore[attr-defined]  # what was fed
+            reading = asyncio.ensure_future(large.read(65_536))
+            await asyncio.sleep(0)
+            if not reading.done():  # it waits for more
+                reading.cancel()
+                break
+            reader.feed(reading.result())
+    while (answer := reader.gets(False)) is not False:
+        found.append(answer)
+    assert whole(large.restored(found)) == whole(replies)
+
+
+def whole(replies: Any) -> Any:
+    """Return replies with the large ones in one piece, and texts as bytes."""
+    if isinstance(replies, Pieces):
+        return b"".join(replies)
+    if isinstance(replies, str):
+        return replies.encode()
+    return list(map(whole, replies)) if isinstance(replies, list) else replies
 
 
 async def round_trip(store: BaseStore, size: int) -> None:

@@ -271,7 +271,7 @@ class Entries:
     def _put_payload(self, payload: bytes) -> Any:
         if len(payload) <= _HUGE:
             return self._execute(_PUT_PAYLOAD, (payload,)).lastrowid
-        row = self._execute(_PUT_ZEROS, (len(payload),)).lastrowid
+        row: Any = self._execute(_PUT_ZEROS, (len(payload),)).lastrowid
         with self._database.blobopen("satchel_payloads", "payload", row) as blob:
             blob.write(payload)
         return row
