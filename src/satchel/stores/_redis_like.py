@@ -42,6 +42,7 @@ _GRACE = 60.0
 _ANY = b""
 _NO_VERSION = b"-"  # shorter than any version, so that it equals none
 _REMEMBERED = 5000
+_FREED = 64
 _LAST_OF_HEADER = b"%d" % (HEADER_SIZE - 1)
 
 
@@ -295,6 +296,9 @@ def _large(pieces: Pieces) -> Outcome:
         return unpack_pieces(pieces)
     except IntegrityError as error:
         return error
+    finally:
+        while pieces:
+            del pieces[-_FREED:]  # to free them all at once, and on the event loop, would take long
 
 
 def _head(answer: Any) -> Outcome:
