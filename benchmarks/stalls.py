@@ -1,5 +1,7 @@
 """How long large values keep the event loop from anything else, in any store.
 
+`stalls` puts and gets many at once; `run` one after the other, up to the largest that stores are asked for.
+
 The garbage collector runs between the rounds and not within: over millions of decoded objects it takes ten times longer
 than decoding one value, whoever decoded them.
 """
@@ -8,14 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import tempfile
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from statistics import median
 from typing import Any
 
 import msgspec
 
-from satchel import AsyncKeyValue
+from benchmarks.harness import Report
+from satchel import AsyncKeyValue, BaseStore
+from satchel.stores.disk import DiskStore
+from satchel.stores.filetree import FileTreeStore
+from satchel.stores.redis import RedisStore
 
 MEGABYTES = 5_000_000
 OBJECTS = [{"id": number, "name": f"object {number}", "tags": ["a", "b"], "on": True} for number in range(77_000)]
@@ -24,6 +32,8 @@ VALUES = {
     "20 values of 5 MB JSON text": ("x" * MEGABYTES, 20),
     "20 values of 5 MB in small objects": (OBJECTS, 20),
 }
+SIZES = (1, 10, 64, 256)
+"""In megabytes, of `bytes`."""
 ROUNDS = 5
 
 
@@ -44,15 +54,16 @@ async def stalls(store: AsyncKeyValue) -> dict[str, dict[str, float]]:
     return rows
 
 
-async def _longest(work: Awaitable[Any]) -> float:
+async def _longest(work: Awaitable[Any], clock: Callable[[], float] = time.perf_counter) -> float:
     """Return the longest time in milliseconds that the loop did nothing else while the work ran."""
-    longest, last, ended = 0.0, time.perf_counter(), False
+    longest, ended = 0.0, False
 
     async def watch() -> None:
-        nonlocal longest, last
+        nonlocal longest
+        last = clock()
         while not ended:
             await asyncio.sleep(0)
-            now = time.perf_counter()
+            now = clock()
             longest, last = max(longest, now - last), now
 
     gc.collect()
@@ -60,9 +71,54 @@ async def _longest(work: Awaitable[Any]) -> float:
     try:
         watcher = asyncio.create_task(watch())
         await asyncio.sleep(0)
-        await work
+        value = await work  # kept for a moment: to free it takes the system as long, whoever does it
         ended = True
         await watcher
+        del value
     finally:
         gc.enable()
     return longest * 1000
+
+
+async def of_nothing() -> dict[str, dict[str, float]]:
+    """Return the median of the longest stall while nothing is done: what the machine itself takes away."""
+    idle = [await _longest(asyncio.sleep(1)) for _ in range(ROUNDS)]
+    return {"nothing, for 1 s": {"ms": median(idle)}}
+
+
+async def of_each_size(store: AsyncKeyValue) -> dict[str, dict[str, float]]:
+    """Return the median of the longest stall for a value of each size, in time and in CPU time of the loop's thread.
+
+    Where other work is on the machine it takes away more time than any value does; the CPU time is the store's alone.
+    """
+    rows = {}
+    await store.put("a", "k", 1)
+    for megabytes in SIZES:
+        value = b"x" * (megabytes * 1_000_000)
+        row = {}
+        for column, clock in (("ms", time.perf_counter), ("CPU ms", time.thread_time)):
+            puts, gets = [], []
+            for _ in range(3):
+                puts.append(await _longest(store.put("a", "k", value), clock))
+                gets.append(await _longest(store.get("a", "k"), clock))
+            row |= {f"put {column}": median(puts), f"get {column}": median(gets)}
+        rows[f"{megabytes} MB"] = row
+    await store.delete("a", "k")
+    return rows
+
+
+async def _measured(store: BaseStore) -> dict[str, dict[str, float]]:
+    async with store:
+        return await of_each_size(store)
+
+
+def run(report: Report) -> None:
+    report.table("longest stall of the loop: idle", asyncio.run(of_nothing()))
+    with tempfile.TemporaryDirectory() as place:
+        stores: dict[str, BaseStore] = {
+            "DiskStore": DiskStore(f"{place}/disk"),
+            "FileTreeStore": FileTreeStore(f"{place}/tree"),
+            "RedisStore": RedisStore(os.environ["SATCHEL_TEST_REDIS_URL"], timeout=60),
+        }
+        for name, store in stores.items():
+            report.table(f"longest stall of the loop: {name}", asyncio.run(_measured(store)))

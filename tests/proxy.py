@@ -16,6 +16,7 @@ class FaultyProxy:
         refuse: Close new connections at once.
         delay: Seconds before each chunk of a reply.
         connections: So many have been made.
+        answered: So many bytes of replies have come from the server.
     """
 
     def __init__(self, target: int) -> None:
@@ -25,6 +26,7 @@ class FaultyProxy:
         self.refuse = False
         self.delay = 0.0
         self.connections = 0
+        self.answered = 0
         self._left: int | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -90,6 +92,7 @@ class FaultyProxy:
 
     async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while chunk := await reader.read(CHUNK):
+            self.answered += len(chunk)
             if self.delay:
                 await asyncio.sleep(self.delay)
             if self.silent:

@@ -90,6 +90,38 @@ async def test_reads_may_have_a_limit_of_their_own():
     await store.aclose()
 
 
+@BOTH
+async def test_exists_asks_for_heads_alone_and_once_for_all_who_wait(kind):
+    class Looks(kind):
+        async def _read_heads(self, refs):
+            return await self.server.request("read_heads", [(ref,) for ref in refs], self.server.read)
+
+        async def _read_head_one(self, ref):
+            return (await self.server.request("read_heads", [(ref,)], self.server.read))[0]
+
+    if kind is SingleStore:
+        del Looks._read_heads
+    store = Looks(Server(delay=lambda: 1))
+    await store.put("c", "there", 1)
+    keys = ["there", "missing"] * 8
+    found = await asyncio.gather(*[store.exists("c", key) for key in keys], store.get("c", "there"))
+    assert found == [True, False] * 8 + [1]
+    assert store.server.sizes("read") == [1]
+    assert sum(store.server.sizes("read_heads")) <= 4
+    await store.aclose()
+
+
+async def test_a_look_that_waits_behind_a_put_sees_it():
+    store = BatchStore(Server(delay=lambda: 1))
+    assert await store.exists("c", "k") is False
+    first = asyncio.create_task(store.exists("c", "k"))
+    await turns(1)
+    await store.put("c", "k", 1)
+    assert await store.exists("c", "k") is True
+    await first
+    await store.aclose()
+
+
 async def test_many_small_values_leave_turns_to_others():
     store = BatchStore(Server(delay=lambda: 0))
     await store.ping()

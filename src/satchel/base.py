@@ -82,7 +82,8 @@ class BaseStore(Hooks, HasCollections, Described):
 
     async def exists(self, collection: str, key: str) -> bool:
         """Say whether there is an entry under a key."""
-        return await self._machinery.find("exists", self._ref(collection, key)) is not None
+        head = await self._machinery.find("exists", self._ref(collection, key), Operation.READ_HEAD)
+        return head is not None
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
         """Store a value under a key, replacing what was there, its deadline included."""

@@ -6,7 +6,7 @@ lane's waiting requests those that are alike and adjacent become one:
 
 * of several puts the last is sent; the earlier ones were overwritten at once,
 * of several deletes one is sent, and the first caller is told what was there,
-* of several reads one is sent, and all get its outcome.
+* of several reads, or several looks at the head alone, one is sent, and all get its outcome.
 
 There is no timer: a call that finds a free slot is sent at once, in the caller's own task unless it has to be shielded.
 

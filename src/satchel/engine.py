@@ -48,13 +48,13 @@ class Engine:
         self._culled_at = store.clock()
         self._make_queues()
 
-    async def find(self, operation: str, ref: Ref) -> Record | None:
-        """Read one living entry; None when it is absent."""
+    async def find(self, operation: str, ref: Ref, reading: Operation = Operation.READ) -> Record | None:
+        """Read one living entry, or its head alone; None when it is absent."""
         loop = self.lifecycle.begin(operation)
         try:
             if not self.lifecycle.opened:
                 await self._open_for(operation)
-            outcome = await self._reads.submit_one(Request(Operation.READ, ref))
+            outcome = await self._reads.submit_one(Request(reading, ref))
         finally:
             self.lifecycle.leave(loop)
         if type(outcome) is Record:  # quicker than looking whether it is an error

@@ -27,6 +27,7 @@ import itertools
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import NoReturn
 
 import msgspec
@@ -94,11 +95,13 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 def pack(record: Record) -> bytes:
     """Return a record in its form on the wire, sealed if it is not yet."""
-    fixed, names, deadline = _fixed_part(record), _names_part(record.names), _DEADLINE.pack(record.deadline)
-    checksum = record.checksum
-    if checksum is None:
-        checksum = zlib.crc32(record.payload, zlib.crc32(names, zlib.crc32(fixed)))
-    return b"".join((fixed, deadline, _CRCS.pack(zlib.crc32(deadline), checksum), names, record.payload))
+    return b"".join(_parts(record))
+
+
+def pack_in_two(record: Record) -> tuple[bytes, bytes]:
+    """Return what `pack` does as header and payload: no copy is made of a large one."""
+    *header, payload = _parts(record)
+    return b"".join(header), payload
 
 
 def pack_deadline(deadline: float) -> bytes:
@@ -140,12 +143,35 @@ def unpack(wire: bytes, *, whole: bool = True) -> Record:
     return Record(payload, codec, version.hex(), updated_at, deadline, names, checksum)
 
 
-def unpack_outcome(wire: bytes | None) -> Record | SatchelError | None:
+def unpack_pieces(pieces: Sequence[bytes]) -> Record:
+    """Return the record in a long wire that came in pieces, not verified; call it in a worker thread.
+
+    To join large `bytes` leaves the interpreter to other threads, to cut the header off them does not.
+
+    Args:
+        pieces: In their order; the first one holds the header and the names.
+
+    Raises:
+        IntegrityError: The bytes are not an entry of satchel's, or the header is damaged.
+    """
+    record = unpack(pieces[0], whole=False)
+    return msgspec.structs.replace(record, payload=b"".join((record.payload, *pieces[1:])))
+
+
+def unpack_outcome(wire: bytes | None, *, whole: bool = True) -> Record | SatchelError | None:
     """Return what `_read` gives for one item: the record, None for nothing there, an error for a damaged one."""
     try:
-        return None if wire is None else unpack(wire)
+        return None if wire is None else unpack(wire, whole=whole)
     except IntegrityError as error:
         return error
+
+
+def _parts(record: Record) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+    fixed, names, deadline = _fixed_part(record), _names_part(record.names), _DEADLINE.pack(record.deadline)
+    checksum = record.checksum
+    if checksum is None:
+        checksum = zlib.crc32(record.payload, zlib.crc32(names, zlib.crc32(fixed)))
+    return fixed, deadline, _CRCS.pack(zlib.crc32(deadline), checksum), names, record.payload
 
 
 def _fixed_part(record: Record) -> bytes:

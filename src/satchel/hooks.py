@@ -95,6 +95,13 @@ class Hooks(ABC):
     async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
         """Return the records, expired ones as they are."""
 
+    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+        """Return the records as `_read` does, but with any payload: nobody looks at it.
+
+        It is for engines that can leave the values where they are. The values are not checked.
+        """
+        return await self._read(refs)
+
     @abstractmethod
     async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
         """Store records, replacing what is there, deadline included."""

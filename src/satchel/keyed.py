@@ -28,6 +28,10 @@ class KeyedStore(BaseStore):
     async def _read_one(self, ref: Ref) -> Outcome:
         """Return a record, None for nothing there."""
 
+    async def _read_head_one(self, ref: Ref) -> Outcome:
+        """Return the record as `_read_one` does, but with any payload: nobody looks at it."""
+        return await self._read_one(ref)
+
     @abstractmethod
     async def _write_one(self, ref: Ref, record: Record) -> Wrote:
         """Store a record, replacing what is there, deadline included."""
@@ -53,6 +57,9 @@ class KeyedStore(BaseStore):
 
     async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
         return [await self._read_one(ref) for ref in refs]
+
+    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+        return [await self._read_head_one(ref) for ref in refs]
 
     async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
         return [await self._write_one(ref, record) for ref, record in records]

@@ -16,6 +16,7 @@ class Operation(enum.Enum):
     """Names what a request does."""
 
     READ = "read"
+    READ_HEAD = "read_head"
     PUT = "put"
     DELETE = "delete"
     PUT_IF = "put_if"
@@ -23,7 +24,7 @@ class Operation(enum.Enum):
     TOUCH = "touch"
 
 
-_MERGING = frozenset({Operation.READ, Operation.PUT, Operation.DELETE})
+_MERGING = frozenset({Operation.READ, Operation.READ_HEAD, Operation.PUT, Operation.DELETE})
 
 
 class Request(msgspec.Struct, eq=False):

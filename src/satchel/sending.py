@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .base import BaseStore
 
 # Of the others, a second one could be told that the first was not done.
-_SAFE_TO_RESEND = frozenset({Operation.READ, Operation.PUT, Operation.TOUCH})
+_SAFE_TO_RESEND = frozenset({Operation.READ, Operation.READ_HEAD, Operation.PUT, Operation.TOUCH})
 
 
 async def send(store: BaseStore, requests: list[Request]) -> Sequence[Any]:
@@ -56,6 +56,8 @@ async def _attempt(store: BaseStore, operation: Operation, requests: list[Reques
 def _hook_call(store: BaseStore, operation: Operation, requests: list[Request]) -> Awaitable[Sequence[Any]]:
     if operation is Operation.READ:
         return store._read([request.ref for request in requests])
+    if operation is Operation.READ_HEAD:
+        return store._read_heads([request.ref for request in requests])
     if operation is Operation.PUT:
         return store._write([(request.ref, request.argument) for request in requests])
     now = store.clock()

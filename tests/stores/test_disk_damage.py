@@ -121,3 +121,42 @@ async def test_a_row_changed_by_hand_is_refused(change: str, tmp_path: Path) -> 
         assert await store.get("a", "whole") == 1
         await store.put(*name, 2)
         assert await store.get(*name) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "satchel_payloads SET payload = substr(payload, 2)",
+        "satchel_payloads SET payload = CAST('x' || substr(payload, 2) AS BLOB)",
+        "satchel_payloads SET payload = 3",
+        "satchel_payloads SET id = id + 1",
+        "satchel_entries SET large = 'elsewhere'",
+        "satchel_entries SET large = 1.5",
+    ],
+)
+async def test_a_large_value_changed_by_hand_is_refused(change: str, tmp_path: Path) -> None:
+    value = bytes(range(256)) * 8192
+    async with DiskStore(tmp_path) as store:
+        await store.put("a", "k", value)
+        assert await store.get("a", "k") == value
+        database = open_file(tmp_path)
+        database.execute("DROP TRIGGER satchel_replaced")
+        database.execute(f"UPDATE {change}")  # it is one of those above
+        database.close()
+        with pytest.raises(IntegrityError):
+            await store.get("a", "k")
+        assert await store.get_many("a", ["other"]) == {}
+
+
+async def test_exists_does_not_look_at_the_value(tmp_path: Path) -> None:
+    async with DiskStore(tmp_path) as store:
+        await store.put("a", "k", b"x" * 2_000_000)
+        database = open_file(tmp_path)
+        database.execute("DELETE FROM satchel_payloads")
+        with pytest.raises(IntegrityError):
+            await store.get("a", "k")
+        assert await store.exists("a", "k")
+        database.execute("UPDATE satchel_entries SET deadline = 1")
+        database.close()
+        with pytest.raises(IntegrityError):
+            await store.exists("a", "k")

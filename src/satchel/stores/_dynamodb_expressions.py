@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from ..base import ABSENT, Condition
@@ -49,6 +50,11 @@ def new_deadline(deadline: float, now: float) -> dict[str, Any]:
         values[":deadline"], values[":ttl"] = deadline_of(deadline)
         change = "SET deadline = :deadline, #ttl = :ttl"
     return {**_expressions(values, ConditionExpression=_LIVING, UpdateExpression=change), **_SHOW}
+
+
+def projection(attributes: Sequence[str]) -> dict[str, Any]:
+    """Return the part of a request that asks for these attributes alone."""
+    return _expressions({}, ProjectionExpression=", ".join(f"#{name}" for name in attributes))
 
 
 def query_living(collection: str, prefix: str, now: float) -> dict[str, Any]:

@@ -24,6 +24,9 @@ MAX_ITEM_BYTES = 400 * 1024
 MAX_COLLECTION_BYTES, MAX_KEY_BYTES = 2048, 1024
 """The longest partition key and sort key that DynamoDB takes."""
 
+HEAD = ("collection", "key", "satchel", "version", "updated_at", "deadline", "codec", "checksum")
+"""The attributes that say all of an entry but its value and its names."""
+
 _GRACE = 3600
 """So many seconds after its deadline DynamoDB may remove an entry: the clocks of hosts differ."""
 _MARK = "#"
@@ -128,6 +131,11 @@ def outcome_of(item: Item | None) -> Record | IntegrityError | None:
         )
     except (KeyError, ValueError):
         return IntegrityError("an item is damaged: an attribute is missing, or has a wrong type; put or delete it")
+
+
+def head_of(item: Item | None) -> Record | IntegrityError | None:
+    """Return the same for an item that was read without its value."""
+    return outcome_of(None if item is None else item | {"value": {"B": b""}})
 
 
 def not_ours() -> IntegrityError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from botocore.exceptions import ClientError, ConnectionClosedError  # type: ignore[import-untyped]  # it has no types
@@ -13,8 +13,8 @@ from ..hooks import UNPROCESSED, Condition, Outcome
 from ..names import Ref
 from ..network import apart
 from ._dynamodb_errors import CONDITION_FAILED, THROTTLED, code_of, was_sent_before
-from ._dynamodb_expressions import if_ours, if_version, new_deadline
-from ._dynamodb_items import Item, item_of, key_of, lives, not_ours, outcome_of, place_of
+from ._dynamodb_expressions import if_ours, if_version, new_deadline, projection
+from ._dynamodb_items import HEAD, Item, head_of, item_of, key_of, lives, not_ours, outcome_of, place_of
 from ._dynamodb_scan import Method
 
 
@@ -34,12 +34,14 @@ class Requests:
         self._store = store
         self._consistent = consistent
 
-    async def read(self, keys: list[Item]) -> Sequence[Outcome]:
-        """Return what is under each key, and which of them DynamoDB handed back."""
+    async def read(self, keys: list[Item], *, heads: bool = False) -> Sequence[Outcome]:
+        """Return what is under each key, with heads without the values, and which of them DynamoDB handed back."""
+        part = projection(HEAD) if heads else {}
+        outcome = head_of if heads else outcome_of
         try:
             if len(keys) == 1:
-                return [outcome_of(await self.read_item(keys[0]))]
-            return await self._read_batch(keys)
+                return [outcome(await self.read_item(keys[0], **part))]
+            return await self._read_batch(keys, part, outcome)
         except ClientError as error:
             if code_of(error) not in THROTTLED:
                 raise
@@ -47,19 +49,21 @@ class Requests:
             pass
         return [UNPROCESSED] * len(keys)
 
-    async def read_item(self, key: Item, *, consistent: bool | None = None) -> Item | None:
-        """Return the item under a key."""
+    async def read_item(self, key: Item, *, consistent: bool | None = None, **part: Any) -> Item | None:
+        """Return the item under a key, or that part of it that the expressions say."""
         certain = self._consistent if consistent is None else consistent
-        request = self._client.get_item(TableName=self._table_name, Key=key, ConsistentRead=certain)
+        request = self._client.get_item(TableName=self._table_name, Key=key, ConsistentRead=certain, **part)
         item: Item | None = (await apart(request)).get("Item")
         return item
 
-    async def _read_batch(self, keys: list[Item]) -> Sequence[Outcome]:
-        wanted = {self._table_name: {"Keys": keys, "ConsistentRead": self._consistent}}
+    async def _read_batch(
+        self, keys: list[Item], part: dict[str, Any], outcome: Callable[[Item], Outcome]
+    ) -> Sequence[Outcome]:
+        wanted = {self._table_name: {"Keys": keys, "ConsistentRead": self._consistent, **part}}
         answer = await apart(self._client.batch_get_item(RequestItems=wanted))
         outcomes: dict[tuple[str, str], Outcome] = {}
         for found in answer["Responses"].values():
-            outcomes.update((place_of(item), outcome_of(item)) for item in found)
+            outcomes.update((place_of(item), outcome(item)) for item in found)
         for left in answer.get("UnprocessedKeys", {}).values():
             outcomes.update((place_of(key), UNPROCESSED) for key in left["Keys"])
         return [outcomes.get(place_of(key)) for key in keys]

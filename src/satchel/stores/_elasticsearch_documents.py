@@ -40,6 +40,8 @@ MAPPING: dict[str, Any] = {
         "payload": {"type": "binary"},
     },
 }
+HEAD = [name for name in MAPPING["properties"] if name not in ("value", "payload")]
+"""The fields that say all of an entry but its value."""
 NEEDED_TYPES = {"collection": "keyword", "key": "keyword", "deadline": "double"}
 """The types without which listing and expiry would give wrong answers."""
 
@@ -133,6 +135,11 @@ def record_of(ref: Ref, source: Any) -> Record | IntegrityError:
         return IntegrityError(NOT_OURS)
     deadline = NEVER if found.deadline is None else found.deadline
     return Record(payload, found.codec, found.version, found.updated_at, deadline, checksum=found.checksum)
+
+
+def head_of(ref: Ref, source: Any) -> Record | IntegrityError:
+    """Return the entry in the source of a document that was read without its value: the record has an empty one."""
+    return record_of(ref, source | {"payload": ""})
 
 
 def state_of(found: Any) -> State:

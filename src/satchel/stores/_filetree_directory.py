@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Self
 
 from ..codec import JsonCodec
-from ..envelope import Record, pack, unpack
+from ..envelope import Record, pack, unpack, unpack_pieces
 from ..errors import IntegrityError
 from ..names import MAX_NAME_BYTES, Ref
 from ._filetree_document import (
@@ -39,6 +39,7 @@ _CHANGING = ".satchel.changing"
 _MARKED = b"\x89S"
 _SHORT_HEAD = 4096  # bytes, in which the expiry is
 _LONG_HEAD = 16 * MAX_NAME_BYTES  # two names, each byte escaped as \u0000
+_HUGE = 1024 * 1024
 _CLOSED = -1
 _OPENING = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A named pipe must not hold up its reader, nor a symbolic link lead elsewhere.
@@ -74,8 +75,10 @@ class Directory:
         found = self._find(stem)
         if found is None:
             return None
-        suffix, data, modified_at = found
-        return unpack(data) if suffix == BINARY else read_document(ref, data, modified_at)
+        suffix, pieces, modified_at = found
+        if suffix == BINARY:
+            return unpack(pieces[0]) if len(pieces) == 1 else unpack_pieces(pieces)
+        return read_document(ref, b"".join(pieces), modified_at)
 
     def head(self, name: str, limit: int = _SHORT_HEAD) -> Head | None:
         """Return what the beginning of a file tells, `UNREADABLE` if it tells nothing; None for no such file."""
@@ -99,7 +102,11 @@ class Directory:
 
     def head_of(self, stem: str) -> Head | None:
         """Return the head of an entry, None for nothing there."""
-        return self.head(stem + JSON) or self.head(stem + BINARY)
+        for _ in range(2):
+            head = self.head(stem + JSON) or self.head(stem + BINARY, _LONG_HEAD)
+            if head is not None:
+                return head
+        return None
 
     def write(self, stem: str, ref: Ref, record: Record, saved_at: float, *, durable: bool) -> None:
         """Put a record in place of what is there, in one step, or leave everything as it was."""
@@ -190,22 +197,29 @@ class Directory:
         finally:
             os.close(descriptor)
 
-    def _find(self, stem: str) -> tuple[str, bytes, int] | None:
+    def _find(self, stem: str) -> tuple[str, list[bytes], int] | None:
         for _ in range(2):
             for suffix in (JSON, BINARY):
-                found = self._content(stem + suffix)
+                found = self._pieces(stem + suffix)
                 if found is not None:
                     return suffix, *found
         return None
 
     def _content(self, name: str, limit: int | None = None) -> tuple[bytes, int] | None:
         """Return the first bytes of a file, or all of it, and when it was modified, in nanoseconds."""
+        found = self._pieces(name, limit)
+        return None if found is None else (b"".join(found[0]), found[1])
+
+    def _pieces(self, name: str, limit: int | None = None) -> tuple[list[bytes], int] | None:
+        """Return the same in pieces: of a large file, what a header may be in is apart from the rest."""
         try:
             with self._opened(name, _READING) as descriptor:
                 status = os.fstat(descriptor)
                 if not stat.S_ISREG(status.st_mode):
                     raise IntegrityError("in place of its file there is a directory or the like; remove it")
-                return _read(descriptor, status.st_size if limit is None else limit), status.st_mtime_ns
+                size = status.st_size if limit is None else limit
+                parts = [_LONG_HEAD, size - _LONG_HEAD] if size > _HUGE else [size]
+                return [_read(descriptor, part) for part in parts], status.st_mtime_ns
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -272,5 +286,5 @@ def _binary_head(data: bytes) -> Head:
     try:
         record = unpack(data, whole=False)
     except IntegrityError:
-        return Head(UNREADABLE.deadline, marked=data.startswith(_MARKED))
-    return Head(record.deadline, record.names)
+        return Head(UNREADABLE.deadline, marked=data.startswith(_MARKED), readable=False)
+    return Head(record.deadline, record.names, version=record.version)

@@ -87,14 +87,19 @@ class Head(msgspec.Struct, frozen=True, gc=False):
         deadline: Seconds since the Unix epoch, `NEVER` without one.
         names: The collection and key, where the file says them.
         marked: Whether the file says that it is an entry; without that it may be anybody's.
+        readable: Whether it can be read at all.
+        version: The version of the entry, where the beginning tells it: a JSON file that a person edited has one that
+            is made of the whole file.
     """
 
     deadline: float
     names: Ref | None = None
     marked: bool = True
+    readable: bool = True
+    version: str | None = None
 
 
-UNREADABLE = Head(NEVER, marked=False)
+UNREADABLE = Head(NEVER, marked=False, readable=False)
 """The head of a file that cannot be read as an entry."""
 
 

@@ -12,6 +12,7 @@ from typing import TypeVar, TypeVarTuple
 import msgspec
 
 from ..base import ABSENT, Condition
+from ..codec import RAW_BYTES
 from ..envelope import Record
 from ..errors import SatchelError, StoreError, StoreUnavailableError
 from ..names import Ref
@@ -75,6 +76,15 @@ class Tree:
 
     def read(self, refs: Sequence[Ref]) -> list[Record | SatchelError | None]:
         """Return the records, expired ones as they are."""
+        return self._look_up(refs, self._read_one)
+
+    def read_heads(self, refs: Sequence[Ref]) -> list[Record | SatchelError | None]:
+        """Return records that say the deadline and nothing else."""
+        return self._look_up(refs, self._read_head_of_one)
+
+    def _look_up(
+        self, refs: Sequence[Ref], look: Callable[[Directory, Ref], Record | None]
+    ) -> list[Record | SatchelError | None]:
         outcomes: list[Record | SatchelError | None] = [None] * len(refs)
         for collection, indexes in _grouped(refs).items():
             folder = self._escape(collection)
@@ -83,7 +93,7 @@ class Tree:
                     continue
                 with Directory(self._path(folder)) as directory:
                     for index in indexes:
-                        outcomes[index] = self._attempt(self._read_one, directory, refs[index])
+                        outcomes[index] = self._attempt(look, directory, refs[index])
             except FileNotFoundError:
                 pass
             except OSError as error:
@@ -255,6 +265,13 @@ class Tree:
         stem = self._escape(ref[1])
         return directory.read(stem, ref) if self._safe or directory.lists(stem) else None
 
+    def _read_head_of_one(self, directory: Directory, ref: Ref) -> Record | None:
+        stem = self._escape(ref[1])
+        head = directory.head_of(stem) if self._safe or directory.lists(stem) else None
+        if head is not None and not head.readable:
+            return directory.read(stem, ref)  # which says what is wrong with it
+        return None if head is None else Record(b"", RAW_BYTES, head.version or "", 0.0, head.deadline)
+
     def _attempt(self, work: Callable[[*Given], R], *args: *Given) -> R | SatchelError:
         """Return what the work on one entry gives, or why it failed."""
         try:
@@ -269,7 +286,9 @@ class Tree:
         return True
 
     def _holds(self, directory: Directory, ref: Ref, condition: Condition, now: float) -> bool:
-        record = directory.read(self._escape(ref[1]), ref)
+        record = self._read_head_of_one(directory, ref)
+        if record is not None and not record.version:
+            record = directory.read(self._escape(ref[1]), ref)
         if record is None or record.deadline <= now:
             return condition is ABSENT
         return record.version == condition

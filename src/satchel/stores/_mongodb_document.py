@@ -55,6 +55,8 @@ _MOST_NESTED = 90  # MongoDB takes 100 levels; the document and what the server 
 # A date that Python has no datetime for must not make the document unreadable.
 _READING = CodecOptions[dict[str, Any]](datetime_conversion=DatetimeConversion.DATETIME_MS)
 _VERSION = re.compile("[0-9a-f]{32}")
+NO_VALUE = {"value": 0, "payload": 0}
+"""The projection that leaves out an entry's value."""
 
 
 def document_id(ref: Ref) -> str:
@@ -106,11 +108,12 @@ def date_of(moment: float) -> DatetimeMS:
 
 def read_document(raw: bytes) -> tuple[Any, Record | IntegrityError]:
     """Return the `_id` of a document, and the record in it; an error when it is none."""
-    document = bson.decode(raw, _READING)
-    try:
-        return document["_id"], _record(document)
-    except IntegrityError as error:
-        return document["_id"], error
+    return _named(bson.decode(raw, _READING))
+
+
+def read_head(raw: bytes) -> tuple[Any, Record | IntegrityError]:
+    """Return the same of a document that was read without its value: the record has an empty one."""
+    return _named(bson.decode(raw, _READING) | {"payload": b""})
 
 
 def is_version(text: str) -> bool:
@@ -124,6 +127,13 @@ def not_ours() -> IntegrityError:
         "the document with this _id is not an entry of satchel's; "
         "give the store a coll_name of its own, or remove the document"
     )
+
+
+def _named(document: dict[str, Any]) -> tuple[Any, Record | IntegrityError]:
+    try:
+        return document["_id"], _record(document)
+    except IntegrityError as error:
+        return document["_id"], error
 
 
 def _record(document: dict[str, Any]) -> Record:

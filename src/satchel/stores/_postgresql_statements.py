@@ -74,14 +74,20 @@ class Statements:
 
     def __init__(self, table: str) -> None:
         record = ", ".join(f"entry.{name}" for name in _RECORD)
-        self.read_one = f"SELECT {record} FROM {table} AS entry WHERE collection = $1 AND key = $2"
+        head = ", ".join("''::bytea" if name == "payload" else f"entry.{name}" for name in _RECORD)
+        self.read_one, self.read_head_of_one = (
+            f"SELECT {columns} FROM {table} AS entry WHERE collection = $1 AND key = $2" for columns in (record, head)
+        )
         # LATERAL: one look-up in the index for each item, whatever the statistics make the planner believe.
-        self.read = f"""
-            SELECT {record}, item.position
-            FROM {_items(_REF)},
-                LATERAL (SELECT * FROM {table} AS found WHERE found.collection = item.collection
-                    AND found.key = item.key OFFSET 0) AS entry
-        """
+        self.read, self.read_heads = (
+            f"""
+                SELECT {columns}, item.position
+                FROM {_items(_REF)},
+                    LATERAL (SELECT * FROM {table} AS found WHERE found.collection = item.collection
+                        AND found.key = item.key OFFSET 0) AS entry
+            """
+            for columns in (record, head)
+        )
         insert = f"INSERT INTO {table} AS entry ({', '.join(COLUMNS)})"
         conflict = f"ON CONFLICT (collection, key) DO UPDATE SET {_SET} WHERE"
         unless_late = f"{conflict} {_NOT_OVERTAKEN} RETURNING entry.version"

@@ -21,16 +21,19 @@ from typing import Any, ClassVar
 
 from ..base import BaseStore, Condition, Done, Outcome, Wrote
 from ..clock import NEVER, Clock
-from ..codec import Codec
-from ..envelope import HEADER_SIZE, Record, pack, pack_deadline, unpack_outcome
+from ..codec import LARGE, Codec
+from ..envelope import HEADER_SIZE, Record, pack, pack_deadline, pack_in_two, unpack_outcome, unpack_pieces
 from ..errors import IntegrityError, SatchelError
 from ..names import Ref
+from ..threads import in_worker
 from ._redis_errors import NOT_OURS, ServerError, translate
+from ._redis_large import Pieces
 from ._redis_layout import Layout, slot_of
 from ._redis_scripts import CLEAR, DELETE, FOREIGN, LOOK, PUT, PUT_IF, TOUCH, Script
 
-Command = tuple[str | bytes, ...]
-"""A command as it is sent: its name as `str`, then its arguments, each as `bytes` or ASCII."""
+Argument = str | bytes | tuple[bytes, bytes]
+Command = tuple[Argument, ...]
+"""A command as it is sent: its name as `str`, then its arguments, each as `bytes` or ASCII, or a large one in two."""
 
 PAGE = 1000
 """How many keys a server is to look at for one page of a listing."""
@@ -39,6 +42,8 @@ _GRACE = 60.0
 _ANY = b""
 _NO_VERSION = b"-"  # shorter than any version, so that it equals none
 _REMEMBERED = 5000
+_FREED = 64
+_LAST_OF_HEADER = b"%d" % (HEADER_SIZE - 1)
 
 
 class RedisLikeStore(BaseStore):
@@ -55,6 +60,8 @@ class RedisLikeStore(BaseStore):
     _pipelines: ClassVar[bool] = False
     """Many commands sent together cost the client library little more than one. Then many entries are written by a SET
     each, which takes a server half as long as a script that does the same."""
+    _sends_in_pieces: ClassVar[bool] = False
+    """An argument of a command may be a tuple of the two parts of a large one."""
     _clustered = False
     """Whether the keys of one command must be in one slot."""
 
@@ -94,7 +101,13 @@ class RedisLikeStore(BaseStore):
         found = None if self._clustered or len(keys) == 1 else await self._find(keys)
         if found is None:
             found = await self._execute([("GET", key) for key in keys], changes=False)
+        if Pieces in map(type, found):
+            return [await in_worker(_large, reply) if type(reply) is Pieces else _outcome(reply) for reply in found]
         return [_outcome(reply) for reply in found]
+
+    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+        commands: list[Command] = [("GETRANGE", self._layout.key(ref), b"0", _LAST_OF_HEADER) for ref in refs]
+        return [_head(reply) for reply in await self._execute(commands, changes=False)]
 
     async def _find(self, keys: Sequence[bytes]) -> Sequence[Any] | None:
         """Read many keys; None where only a GET of each can say what is there.
@@ -112,14 +125,18 @@ class RedisLikeStore(BaseStore):
     async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
         if len(records) > 1 and not self._pipelines:
             keys = [self._layout.key(ref) for ref, _ in records]
-            each = [(pack(record), _milliseconds(record.deadline, record.updated_at)) for _, record in records]
+            each = [(self._wire(record), _milliseconds(record.deadline, record.updated_at)) for _, record in records]
             return [None if answer == 1 else _error(answer) for answer in await self._run(PUT, keys, (), each)]
         replies = await self._execute([self._set(ref, record) for ref, record in records], changes=True)
         return [_error(reply) if isinstance(reply, Exception) else None for reply in replies]
 
+    def _wire(self, record: Record) -> Argument:
+        in_two = self._sends_in_pieces and len(record.payload) >= LARGE
+        return pack_in_two(record) if in_two else pack(record)
+
     def _set(self, ref: Ref, record: Record) -> Command:
         milliseconds = _milliseconds(record.deadline, record.updated_at)
-        command: Command = ("SET", self._layout.key(ref), pack(record))
+        command: Command = ("SET", self._layout.key(ref), self._wire(record))
         return (*command, "PX", milliseconds) if milliseconds else command
 
     async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
@@ -127,7 +144,7 @@ class RedisLikeStore(BaseStore):
 
     async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
         each = [
-            (_version(condition), pack(record), _milliseconds(record.deadline, record.updated_at))
+            (_version(condition), self._wire(record), _milliseconds(record.deadline, record.updated_at))
             for _, record, condition in items
         ]
         return await self._change(PUT_IF, [ref for ref, _, _ in items], now, each)
@@ -142,7 +159,7 @@ class RedisLikeStore(BaseStore):
         return await self._change(TOUCH, [ref for ref, _ in items], now, each)
 
     async def _change(
-        self, script: Script, refs: Sequence[Ref], now: float, each: Sequence[tuple[bytes, ...]]
+        self, script: Script, refs: Sequence[Ref], now: float, each: Sequence[tuple[Argument, ...]]
     ) -> list[Done]:
         keys = [self._layout.key(ref) for ref in refs]
         answers = await self._run(script, keys, (_time(now),), each)
@@ -198,7 +215,7 @@ class RedisLikeStore(BaseStore):
     # Commands for many keys.
 
     async def _run(
-        self, script: Script, keys: Sequence[bytes], common: Command, each: Sequence[tuple[bytes, ...]]
+        self, script: Script, keys: Sequence[bytes], common: Command, each: Sequence[tuple[Argument, ...]]
     ) -> list[Any]:
         """Run a script, and return its answer for each key. A server that lacks it is sent its text."""
 
@@ -272,6 +289,21 @@ class _Repeated:
 
 def _outcome(answer: Any) -> Outcome:
     return _error(answer) if isinstance(answer, Exception) else unpack_outcome(answer)
+
+
+def _large(pieces: Pieces) -> Outcome:
+    try:
+        return unpack_pieces(pieces)
+    except IntegrityError as error:
+        return error
+    finally:
+        while pieces:
+            del pieces[-_FREED:]  # to free them all at once, and on the event loop, would take long
+
+
+def _head(answer: Any) -> Outcome:
+    """Return what the beginning of a string says; nothing is there where that is empty, as the scripts have it too."""
+    return _error(answer) if isinstance(answer, Exception) else unpack_outcome(answer or None, whole=False)
 
 
 def _error(answer: Any) -> SatchelError:

@@ -89,6 +89,9 @@ class DiskStore(BaseStore):
     async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
         return await self._thread.run(self._entries.read, refs)
 
+    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+        return await self._thread.run(self._entries.read_heads, refs)
+
     async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
         return await self._change(self._entries.put, records)
 

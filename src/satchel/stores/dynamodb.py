@@ -113,6 +113,9 @@ class DynamoDBStore(BaseStore):
     async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
         return await self._requests.read([key_of(ref) for ref in refs])
 
+    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+        return await self._requests.read([key_of(ref) for ref in refs], heads=True)
+
     async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
         outcomes: list[Wrote] = [None] * len(records)
         items: dict[int, Item] = {}

@@ -25,7 +25,7 @@ from ..network import DEFAULT_TIMEOUT, check_one_way
 from ..threads import in_worker
 from ._elasticsearch_actions import CHANGED, Action, unless_overtaken
 from ._elasticsearch_client import client_options, connected
-from ._elasticsearch_documents import NOT_OURS, State, record_of, state_of
+from ._elasticsearch_documents import HEAD, NOT_OURS, State, head_of, record_of, state_of
 from ._elasticsearch_errors import translate
 from ._elasticsearch_index import Index
 
@@ -107,6 +107,13 @@ class ElasticsearchStore(BaseStore):
         found = await self._index.find(refs)
         size = sum([len(item["_source"].get("payload", "")) for item in found if isinstance(item, dict)])
         return await in_worker(_outcomes, refs, found) if size >= LARGE else _outcomes(refs, found)
+
+    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+        found = await self._index.find(refs, HEAD)
+        return [
+            head_of(ref, item["_source"]) if isinstance(item, dict) else item
+            for ref, item in zip(refs, found, strict=True)
+        ]
 
     async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
         guard = unless_overtaken()

@@ -87,6 +87,9 @@ class FileTreeStore(BaseStore):
     async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
         return await self._reader.run(self._tree.read, refs)
 
+    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+        return await self._reader.run(self._tree.read_heads, refs)
+
     async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
         return await self._writer.run(self._tree.write, records)
 

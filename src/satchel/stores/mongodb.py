@@ -29,6 +29,7 @@ from pymongo.read_preferences import ReadPreference
 from ._mongodb_client import DRIVER_OPTIONS, Client, check_client, check_names, check_url, connect
 from ._mongodb_document import (
     LARGEST_VALUE,
+    NO_VALUE,
     OURS,
     Query,
     date_of,
@@ -38,6 +39,7 @@ from ._mongodb_document import (
     not_ours,
     range_of,
     read_document,
+    read_head,
     write_document,
 )
 from ._mongodb_errors import Failure, Put, is_taken, refusal, translate
@@ -132,23 +134,29 @@ class MongoDBStore(BaseStore):
 
     async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
         names = [document_id(ref) for ref in refs]
-        documents: list[Any]
-        if len(names) == 1:
-            found = await self._requests.ask(lambda: self._collection.find_one({"_id": names[0]}))
-            documents = [] if found is None else [found]
-        else:
-            query = {"_id": {"$in": names}}
-            documents = await self._requests.ask(
-                lambda: self._collection.find(query, batch_size=len(names)).to_list(None)
-            )
         outcomes: dict[Any, Outcome] = {}
         turns = Turns()
-        for document in documents:
+        for document in await self._find(names, None):
             raw = document.raw
             name, outcome = read_document(raw) if len(raw) < LARGE else await in_worker(read_document, raw)
             outcomes[name] = outcome
             await turns.after(len(raw))
         return [outcomes.get(name) for name in names]
+
+    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+        names = [document_id(ref) for ref in refs]
+        heads = dict(read_head(document.raw) for document in await self._find(names, NO_VALUE))
+        return [heads.get(name) for name in names]
+
+    async def _find(self, names: Sequence[str], projection: dict[str, int] | None) -> list[Any]:
+        if len(names) == 1:
+            found = await self._requests.ask(lambda: self._collection.find_one({"_id": names[0]}, projection))
+            return [] if found is None else [found]
+        query = {"_id": {"$in": names}}
+        documents: list[Any] = await self._requests.ask(
+            lambda: self._collection.find(query, projection, batch_size=len(names)).to_list(None)
+        )
+        return documents
 
     async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
         # What is no entry is no match: then inserting fails, instead of replacing what another program put there.

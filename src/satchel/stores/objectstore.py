@@ -115,6 +115,10 @@ class ObjectStore(KeyedStore):
     async def _read_one(self, ref: Ref) -> Outcome:
         return unpack_outcome(await self._bucket.content(self._layout.path(ref)))
 
+    async def _read_head_one(self, ref: Ref) -> Outcome:
+        found = await self._bucket.read_header(self._layout.path(ref))
+        return None if found is None else unpack_outcome(found.wire, whole=False)
+
     async def _write_one(self, ref: Ref, record: Record) -> Wrote:
         try:
             await self._bucket.write(self._layout.path(ref), pack(record))

@@ -89,11 +89,17 @@ class PostgreSQLStore(BaseStore):
         return f"PostgreSQLStore({str(self.describe())!r})"
 
     async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+        return await self._look_up(self._statements.read_one, self._statements.read, refs)
+
+    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+        return await self._look_up(self._statements.read_head_of_one, self._statements.read_heads, refs)
+
+    async def _look_up(self, of_one: str, of_many: str, refs: Sequence[Ref]) -> Sequence[Outcome]:
         try:
             if len(refs) == 1:
-                rows = await self._connections.fetch(self._statements.read_one, *stored_ref(refs[0]))
+                rows = await self._connections.fetch(of_one, *stored_ref(refs[0]))
                 return [record_of(rows[0]) if rows else None]
-            rows = await self._connections.fetch(self._statements.read, *_columns(map(stored_ref, refs)))
+            rows = await self._connections.fetch(of_many, *_columns(map(stored_ref, refs)))
         except asyncpg.UndefinedTableError:
             return [None] * len(refs)
         except _UNDONE:

@@ -57,6 +57,7 @@ class RedisStore(RedisLikeStore):
     url_parts = {"url": "url"}  # noqa: RUF012  # the base says ClassVar
     url_query = OPTIONS
     _pipelines = True
+    _sends_in_pieces = True
 
     def __init__(
         self,
