@@ -1,5 +1,8 @@
 """`cached`: an async function whose results are kept in a store."""
 
+# mypy: disable-error-code="overload-overlap"
+# A class as model says what the results are, any other type does not: on purpose.
+
 from __future__ import annotations
 
 import functools
@@ -22,6 +25,38 @@ Q = ParamSpec("Q")
 R = TypeVar("R")
 
 
+@overload
+def cached(
+    store: AsyncKeyValue,
+    collection: str,
+    *,
+    ttl: TTL | None = None,
+    key: Callable[..., str] | None = None,
+    stale: TTL | None = None,
+    early: float | None = None,
+) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Cached[P, R]]: ...
+@overload
+def cached(
+    store: AsyncKeyValue,
+    collection: str,
+    *,
+    ttl: TTL | None = None,
+    key: Callable[..., str] | None = None,
+    stale: TTL | None = None,
+    early: float | None = None,
+    model: type[R],
+) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Cached[P, R]]: ...
+@overload
+def cached(
+    store: AsyncKeyValue,
+    collection: str,
+    *,
+    ttl: TTL | None = None,
+    key: Callable[..., str] | None = None,
+    stale: TTL | None = None,
+    early: float | None = None,
+    model: object,
+) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Cached[P, R]]: ...
 def cached(
     store: AsyncKeyValue,
     collection: str,
@@ -31,7 +66,7 @@ def cached(
     stale: TTL | None = None,
     early: float | None = None,
     model: Any = None,
-) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Cached[P, R]]:
+) -> Callable[[Callable[P, Coroutine[Any, Any, Any]]], Cached[P, Any]]:
     """Keep the results of an async function or method in a store, and call it only for what is absent.
 
     Calls at the same time for the same key run the function once. A result of None is kept as any other. An error is
@@ -81,7 +116,7 @@ def cached(
         )
     options = {"ttl": ttl, "stale": stale, "early": early}
 
-    def decorate(function: Callable[P, Coroutine[Any, Any, R]]) -> Cached[P, R]:
+    def decorate(function: Callable[P, Coroutine[Any, Any, Any]]) -> Cached[P, Any]:
         return Cached(function, store, held, key, options)
 
     return decorate
