@@ -2,7 +2,10 @@
 
 import dataclasses
 import datetime as dt
+import decimal
 import math
+import uuid
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -375,3 +378,89 @@ async def test_objects_compared_by_identity_come_back_within_others():
     things = MemoryStore().collection("things", model=list[Plain])
     await things.put("k", [Plain("ada")])
     assert [plain.name for plain in await things.require("k")] == ["ada"]
+
+
+@dataclasses.dataclass
+class Declared:
+    day: dt.date
+    numbers: set[int]
+    pair: tuple[int, str]
+    price: decimal.Decimal
+    identity: uuid.UUID
+
+
+@dataclasses.dataclass
+class Numbered:
+    by: dict[int, str]
+
+
+@dataclasses.dataclass
+class Raw:
+    raw: bytes
+
+
+class Sparse(msgspec.Struct):
+    age: int | msgspec.UnsetType = msgspec.UNSET
+
+
+ROWS: dict[str, list[Any]] = {
+    "a date, time, UUID, decimal, enum, set or tuple in a field that says so": [
+        Declared(dt.date(2024, 2, 29), {1}, (1, "a"), decimal.Decimal("1.10"), uuid.UUID(int=7)),
+    ],
+    "the same in a field of type `Any`, `list` or `dict`": [
+        Anything(dt.date(2024, 2, 29)),
+        Loose(items=[uuid.UUID(int=7)]),
+        Loose(by={"a": (1,)}),
+    ],
+    "a dict with int keys in a field `dict[int, ...]`": [Numbered({1: "a"})],
+    "the same in a field of type `dict`": [Loose(by={1: "a"})],
+    "a dict with tuples as keys": [Anything({(1, 2): 3}), Loose(by={(1, 2): 3})],
+    "an instance of a subclass in a field of the base class": [
+        Owner(pet=DOG),
+        SerializingOwner(pet=DOG),
+        HoldsBase(Derived()),
+    ],
+    "a union told apart by a discriminator or a tag": [OwnerOfEither(pet=Puppy()), Drawing([Circle(1), Square(2)])],
+    '`extra="allow"` with JSON values': [Open(x=[1, {"b": None}])],
+    '`extra="allow"` with other values': [Open(x=dt.date(2024, 2, 29)), Open(x=(1,))],
+    "`SecretStr`": [Login(password=SECRET)],
+    "`SecretStr` with such a serializer": [KeptLogin(password=SECRET)],
+    "a validator that changes its own result": [Shouting(name="ada")],
+    "a validator that leaves its own result alone": [ShoutingOnce(name="ada")],
+    "an excluded field or a private attribute that has been set": [Excluding(note="x"), with_private()],
+    "`bytes` in a dataclass or Struct": [Raw(b"\xff")],
+    "`bytes` in a pydantic model, valid UTF-8": [Picture(raw="é".encode())],
+    "`bytes` in a pydantic model, not UTF-8": [Picture(raw=b"\xff")],
+    "the same with that configuration": [EncodedPicture(raw=b"\xff")],
+    "NaN or infinity": [Number(math.nan), Number(math.inf), Anything(math.nan)],
+    "a Struct field that is `UNSET`": [Sparse()],
+}
+
+
+def rows_of_the_page() -> dict[str, str]:
+    """Return what the first two columns of the table in docs/collections.md say."""
+    page = (Path(__file__).parents[1] / "docs" / "collections.md").read_text("utf-8")
+    table = page[page.index("| Value | Comes back |") :].partition("\n\n")[0].splitlines()[2:]
+    return {cells[1].strip(): cells[2].strip() for cells in (row.split("|") for row in table)}
+
+
+def test_the_table_of_the_page_has_the_rows_tested_here():
+    assert rows_of_the_page().keys() == ROWS.keys()
+
+
+@pytest.mark.parametrize("row", ROWS)
+async def test_the_table_of_the_page_tells_the_truth(row):
+    for value in ROWS[row]:
+        things = MemoryStore().collection("things", model=type(value))
+        if rows_of_the_page()[row] == "yes":
+            await things.put("k", value)
+            assert await things.get("k") == value
+        else:
+            with pytest.raises(SerializationError):
+                await things.put("k", value)
+
+
+async def test_every_field_of_a_model_that_was_read_counts_as_set():
+    dogs = MemoryStore().collection("dogs", model=Dog)
+    await dogs.put("k", Dog(name="x"))
+    assert (await dogs.require("k")).model_fields_set == {"name", "tricks"}
