@@ -5,6 +5,7 @@ import asyncio
 import importlib
 import inspect
 import json
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from tests.project.markdown import Block, Page
 KNOWN = {"python", "console", "toml", "json", "text"}
 PAGES = [path for path in committed_files() if path.suffix == ".md"]
 SHOWN = [path for path in PAGES if path.name == "README.md" or path.is_relative_to(ROOT / "docs")]
+SAVED_AS = re.compile(r"Save this as `(\w+)\.py`")
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -92,7 +94,8 @@ def with_servers(name: str) -> ParameterSet:
 def test_a_page_runs_from_top_to_bottom(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = PROGRAMS[name]
     page = namespace(program)
-    monkeypatch.setitem(sys.modules, page.__name__, page)
+    for module in [page.__name__, *SAVED_AS.findall(program.path.read_text("utf-8"))]:
+        monkeypatch.setitem(sys.modules, module, page)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SATCHEL_URL", raising=False)
     with asyncio.Runner() as runner:

@@ -71,7 +71,10 @@ class SyncCollection(Generic[T]):
         return self._call(self._inner.exists, key)
 
     def put(self, key: str, value: T, *, ttl: TTL | UnsetType | None = UNSET) -> None:
-        """Store a value under a key, replacing what was there; the ttl is the collection's when it is not given."""
+        """Store a value under a key, replacing what was there.
+
+        The ttl is the collection's when it is not given. None means never, even where the collection has one.
+        """
         self._call(self._inner.put, key, value, ttl=ttl)
 
     def delete(self, key: str) -> bool:

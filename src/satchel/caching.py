@@ -1,5 +1,8 @@
 """`cached`: an async function whose results are kept in a store."""
 
+# mypy: disable-error-code="overload-overlap"
+# A class as model says what the results are, any other type does not: on purpose.
+
 from __future__ import annotations
 
 import functools
@@ -23,6 +26,38 @@ Q = ParamSpec("Q")
 R = TypeVar("R")
 
 
+@overload
+def cached(
+    store: AsyncKeyValue,
+    collection: str,
+    *,
+    ttl: TTL | None = None,
+    key: Callable[..., str] | None = None,
+    stale: TTL | None = None,
+    early: float | None = None,
+) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Cached[P, R]]: ...
+@overload
+def cached(
+    store: AsyncKeyValue,
+    collection: str,
+    *,
+    ttl: TTL | None = None,
+    key: Callable[..., str] | None = None,
+    stale: TTL | None = None,
+    early: float | None = None,
+    model: type[R],
+) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Cached[P, R]]: ...
+@overload
+def cached(
+    store: AsyncKeyValue,
+    collection: str,
+    *,
+    ttl: TTL | None = None,
+    key: Callable[..., str] | None = None,
+    stale: TTL | None = None,
+    early: float | None = None,
+    model: object,
+) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Cached[P, R]]: ...
 def cached(
     store: AsyncKeyValue,
     collection: str,
@@ -32,7 +67,7 @@ def cached(
     stale: TTL | None = None,
     early: float | None = None,
     model: Any = None,
-) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Cached[P, R]]:
+) -> Callable[[Callable[P, Coroutine[Any, Any, Any]]], Cached[P, Any]]:
     """Keep the results of an async function or method in a store, and call it only for what is absent.
 
     Calls at the same time for the same key run the function once. A result of None is kept as any other. An error is
@@ -83,7 +118,7 @@ def cached(
         )
     options = {"ttl": ttl, "stale": stale, "early": early}
 
-    def decorate(function: Callable[P, Coroutine[Any, Any, R]]) -> Cached[P, R]:
+    def decorate(function: Callable[P, Coroutine[Any, Any, Any]]) -> Cached[P, Any]:
         return Cached(function, store, _collection_for(function, store, collection, model), key, options)
 
     return decorate

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from .errors import ConfigurationError, UnsupportedOperationError
 
 if TYPE_CHECKING:
     from . import protocol
+
+S = TypeVar("S", bound="protocol.SupportsEverything")
 
 
 class Capability(enum.Flag):
@@ -67,6 +69,8 @@ def check_store(store: object, who: str) -> None:
 
 
 @overload
+def require(store: S, capability: Capability) -> S: ...
+@overload
 def require(
     store: protocol.AsyncKeyValue, capability: Literal[Capability.ENUMERATE_KEYS]
 ) -> protocol.SupportsEnumerateKeys: ...
@@ -92,6 +96,8 @@ def require(
 def require(store: protocol.AsyncKeyValue, capability: Capability) -> protocol.SupportsEverything: ...
 def require(store: protocol.AsyncKeyValue, capability: Capability) -> Any:
     """Return the store, typed as having a capability, or refuse it.
+
+    A store whose type has every method already, such as what `open_store` returns, keeps its type.
 
     Args:
         store: Any store.

@@ -263,9 +263,10 @@ def _complaint(item: object, depth: int) -> str:
         return "" if _MIN_INT <= item <= _MAX_INT else "an int beyond 64 bits; put it as a str"  # type: ignore[operator]  # kind says so
     if kind is float:
         return "" if math.isfinite(item) else "a float that is NaN or infinite; put None or a str"  # type: ignore[arg-type]  # kind says so
-    return f"{_describe(item)} would not come back as it is; {_ADVICE.get(kind, 'convert it to plain JSON types')}"
+    return f"{_describe(item)} would not come back as it is; {_ADVICE.get(kind, _CONVERT)}"
 
 
+_CONVERT = "convert it to plain JSON types, or say its type once: store.collection(..., model=...)"
 _ADVICE: dict[type, str] = {
     tuple: "convert it to a list",
     set: "convert it to a list",

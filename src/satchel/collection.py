@@ -125,7 +125,8 @@ class Collection(Generic[T]):
         Args:
             key: The key.
             value: A value of the model.
-            ttl: When it expires, None for never; the collection's ttl when it is not given.
+            ttl: When it expires; the collection's ttl when it is not given. None means never, even where the collection
+                has one.
 
         Raises:
             ModelMismatchError: The value does not fit the model.
@@ -152,7 +153,10 @@ class Collection(Generic[T]):
         return {key: replace(entry, value=values[key]) for key, entry in entries.items()}
 
     async def put_many(self, items: Mapping[str, T], *, ttl: TTL | UnsetType | None = UNSET) -> None:
-        """Store many values. Everything is checked first; the writes are not one atomic step."""
+        """Store many values. Everything is checked first; the writes are not one atomic step.
+
+        The ttl is as for `put`: None means never, even where the collection has one.
+        """
         plain, turns = {}, Turns()
         for key, value in check_items(items):
             plain[key] = await self._dumped(key, cast("T", value))
@@ -172,7 +176,10 @@ class Collection(Generic[T]):
         return await require(self._store, Capability.DESTROY_COLLECTION).destroy_collection(self._name)
 
     async def put_if_absent(self, key: str, value: T, *, ttl: TTL | UnsetType | None = UNSET) -> str | None:
-        """Store a value if the key is absent, and return its version; None when something was there."""
+        """Store a value if the key is absent, and return its version; None when something was there.
+
+        The ttl is as for `put`: None means never, even where the collection has one.
+        """
         store = require(self._store, Capability.CONDITIONAL)
         plain = await self._dumped(key, value)
         return await store.put_if_absent(self._name, key, plain, ttl=self._ttl_for(ttl))
@@ -180,7 +187,10 @@ class Collection(Generic[T]):
     async def compare_and_put(
         self, key: str, value: T, *, version: str, ttl: TTL | UnsetType | None = UNSET
     ) -> str | None:
-        """Replace the entry if it still has the version, and return the new version; None when it has not."""
+        """Replace the entry if it still has the version, and return the new version; None when it has not.
+
+        The ttl is as for `put`: None means never, even where the collection has one.
+        """
         store = require(self._store, Capability.CONDITIONAL)
         plain = await self._dumped(key, value)
         return await store.compare_and_put(self._name, key, plain, version=version, ttl=self._ttl_for(ttl))

@@ -14,17 +14,16 @@ from types import UnionType
 from typing import (
     Annotated,
     Any,
-    ClassVar,
     Literal,
     NewType,
     Protocol,
     get_args,
     get_origin,
-    get_type_hints,
 )
 
 import msgspec
 
+from .differences import Difference, fields_of, first_difference, first_unstorable_number, is_typeddict, without_form
 from .errors import ConfigurationError, MissingExtraError, ModelMismatchError, SatchelError, SerializationError
 
 _MISFITS = (ValueError, TypeError, ArithmeticError, RecursionError)
@@ -52,6 +51,10 @@ class Model(Protocol):
 
     def explain(self, error: Exception) -> str:
         """Say where a value does not fit and why, without anything of the value itself."""
+        ...
+
+    def dump_part(self, part: Any) -> Any:
+        """Make plain JSON from a part of a value, of whatever type; raise anything when it has no form."""
         ...
 
 
@@ -100,24 +103,54 @@ def dump_checked(kind: Any, model: Model, value: Any) -> Any:
         ModelMismatchError: The value is not one of the model's.
         SerializationError: It is, but would come back different.
     """
-    is_class = isinstance(kind, type) and not _is_typeddict(kind) and kind.__module__ != "builtins"
+    is_class = isinstance(kind, type) and not is_typeddict(kind) and kind.__module__ != "builtins"
     if is_class and not isinstance(value, kind):
         raise ModelMismatchError(f"is of type {type(value).__name__}, not {name_of(kind)}")
+    plain: Any = msgspec.UNSET
+    refused: SatchelError | None
     try:
         plain = model.dump(value)
         loaded = model.load(plain)
     except Exception as error:  # a model's own checks may raise anything
-        problem = model.explain(error)
+        refused = _refusal(kind, model, value, error, is_dumped=plain is not msgspec.UNSET)
     else:
-        if type(loaded) is not type(value) and not (type(value) is int and type(loaded) is float):
-            raise ModelMismatchError(f"is of type {type(value).__name__}, but comes back as {type(loaded).__name__}")
-        different = _difference(loaded, value)
-        if different is None:
+        if loaded == value and type(loaded) is type(value):
             return plain
-        raise SerializationError(f"would not come back from JSON as it is at {different}")
-    raise ModelMismatchError(
-        f"does not fit {name_of(kind)} at {problem}"
-    )  # outside of the handler: the error has the value in it
+        refused = _changed(kind, loaded, value)
+        if refused is None:
+            return plain
+    raise refused  # outside of the handler: the error has the value in it
+
+
+def _changed(kind: Any, loaded: Any, value: Any) -> SatchelError | None:
+    """Return the error for a value that comes back as another one; None if it counts as the same."""
+    if type(loaded) is not type(value) and not (type(value) is int and type(loaded) is float):
+        return ModelMismatchError(f"is of type {type(value).__name__}, but comes back as {type(loaded).__name__}")
+    try:
+        different = None if loaded == value else first_difference(loaded, value, _names(kind))
+    except RecursionError:
+        different = Difference("$", "it is nested too deep to be compared; flatten it")
+    return None if different is None else SerializationError(f"would not come back from JSON as it is at {different}")
+
+
+def _refusal(kind: Any, model: Model, value: Any, error: Exception, *, is_dumped: bool) -> SatchelError:
+    """Return the error for a value that the model cannot dump, or not load again."""
+    problem = model.explain(error)
+    different = None
+    if is_dumped:
+        different = first_unstorable_number(value, _names(kind))
+    elif isinstance(error, RecursionError):
+        different = Difference("$", "it is nested too deep, or holds itself")
+    elif isinstance(error, _MISFITS) and kind is not bytes:
+        different = without_form(value, _names(kind), model.dump_part)
+    if different is None:
+        return ModelMismatchError(f"does not fit {name_of(kind)} at {problem}")
+    return SerializationError(f"cannot be stored as JSON at {different}")
+
+
+def _names(kind: Any) -> set[str]:
+    """Return the names of all fields in a type."""
+    return {name for part in _parts(kind) for name in fields_of(part)}
 
 
 def is_large(plain: Any) -> bool:
@@ -152,6 +185,8 @@ class _Bytes:
 
     dump = load
 
+    dump_part = load
+
     def explain(self, error: Exception) -> str:
         return f"$: {error}"
 
@@ -168,6 +203,7 @@ class _Msgspec:
             self.load = partial(convert, type=kind, str_keys=True)
         encode, decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
         self.dump = lambda value: decode(encode(value))
+        self.dump_part = self.dump
 
     def explain(self, error: Exception) -> str:
         if not isinstance(error, msgspec.ValidationError):
@@ -186,6 +222,7 @@ class _Pydantic:
     def __init__(self, kind: Any, parts: list[Any]) -> None:
         try:
             import pydantic  # noqa: PLC0415  # it is optional
+            import pydantic_core  # noqa: PLC0415  # as above
         except ImportError as error:
             raise MissingExtraError(
                 f'model {name_of(kind)} takes pydantic to validate: pip install "satchel[pydantic]"'
@@ -193,14 +230,23 @@ class _Pydantic:
         adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(kind)
         validate, validate_json = adapter.validator.validate_python, adapter.validator.validate_json
         self.load: Callable[[Any], Any] = validate
-        if _has(adapter.core_schema, "strict"):  # a strict model takes a date from JSON text, but not from a str
+        if _has(adapter.core_schema, "strict") or _has(adapter.core_schema, "val_json_bytes"):
+            # A strict model takes a date from JSON text, but not from a str; bytes are read from base64 there alone.
             encode = msgspec.json.Encoder().encode
             self.load = lambda value: validate_json(encode(value), by_alias=False, by_name=True)
         elif _has(adapter.core_schema, "validation_alias"):
             self.load = lambda value: validate(value, by_alias=False, by_name=True)
         self.dump = partial(adapter.dump_python, mode="json", by_alias=False, round_trip=True, warnings=False)
         self._error = pydantic.ValidationError
-        self._names = {name for part in parts for name in _fields(part)}
+        self._names = {name for part in parts for name in fields_of(part)}
+
+        self._to_json = pydantic_core.to_jsonable_python
+
+    def dump_part(self, part: Any) -> Any:
+        serializer = getattr(type(part), "__pydantic_serializer__", None)
+        if serializer is None:
+            return self._to_json(part)
+        return serializer.to_python(part, mode="json", by_alias=False, round_trip=True, warnings=False)
 
     def explain(self, error: Exception) -> str:
         if not isinstance(error, self._error):
@@ -235,18 +281,7 @@ def _parts(kind: Any) -> Iterator[Any]:
         if origin is not Literal:
             todo.extend(get_args(part))
         todo.extend(getattr(part, name) for name in ("__value__", "__supertype__") if hasattr(part, name))
-        todo.extend(_fields(part).values())
-
-
-def _fields(part: Any) -> Mapping[str, Any]:
-    """Return the fields of a class that declares any, with their types."""
-    if hasattr(part, "__pydantic_fields__"):
-        return {name: field.annotation for name, field in part.__pydantic_fields__.items()}
-    marks = ("__dataclass_fields__", "__struct_fields__", "__attrs_attrs__", "_fields")
-    if _is_typeddict(part) or (isinstance(part, type) and any(hasattr(part, mark) for mark in marks)):
-        hints = get_type_hints(part, include_extras=True)
-        return {name: hint for name, hint in hints.items() if ClassVar not in (hint, get_origin(hint))}
-    return {}
+        todo.extend(fields_of(part).values())
 
 
 def _is_pydantic(part: Any) -> bool:
@@ -263,12 +298,8 @@ def _fits_msgspec(kind: Any, parts: list[Any]) -> bool:
         msgspec.json.Decoder(kind)
     except TypeError:
         return False
-    classes = [part for part in parts if isinstance(part, type)]
+    classes = [part for part in parts if isinstance(part, type) and part is not msgspec.UnsetType]
     return not any(isinstance(msgspec.inspect.type_info(part), msgspec.inspect.CustomType) for part in classes)
-
-
-def _is_typeddict(kind: Any) -> bool:
-    return hasattr(kind, "__required_keys__")  # typing's own check does not know those of typing_extensions
 
 
 def _is_mapping(origin: Any) -> bool:
@@ -280,17 +311,3 @@ def _has(schema: Any, name: str) -> bool:
     if isinstance(schema, dict):
         return bool(schema.get(name)) or any(_has(part, name) for part in schema.values())
     return isinstance(schema, (list, tuple)) and any(_has(part, name) for part in schema)
-
-
-def _difference(loaded: Any, value: Any) -> str | None:
-    """Return the path of the first field that differs, as far as it can be told; None for equal values."""
-    if loaded == value:
-        return None
-    for name in _fields(type(value)):
-        if getattr(loaded, name, None) != getattr(value, name, None):
-            return f"$.{name}"
-    return None if _compares_by_identity(type(value)) else "$"
-
-
-def _compares_by_identity(kind: Any) -> bool:
-    return kind.__eq__ is object.__eq__ or (issubclass(kind, msgspec.Struct) and not kind.__struct_config__.eq)

@@ -13,7 +13,7 @@ from .description import HIDDEN, Described, Description, Layer
 from .errors import ConfigurationError
 from .has_collections import HasCollections
 from .options import convert, shown_by
-from .protocol import AsyncKeyValue
+from .protocol import SupportsEverything
 from .registry import find_store, find_wrapper
 
 _FILE = Path("satchel.toml")
@@ -23,8 +23,11 @@ _WRAPPER = re.compile(r"([a-z][a-z0-9_-]*)(?:\((.*)\))?", re.DOTALL)
 _HOST = re.compile(r"\[([^\]]*)\](?::(.*))?|([^:]*)(?::(.*))?", re.DOTALL)
 
 
-class OpenedStore(AsyncKeyValue, HasCollections, Protocol):
-    """Is what `open_store` gives: a store with typed collections, which can describe itself."""
+class OpenedStore(SupportsEverything, HasCollections, Protocol):
+    """Store that `open_store` returns: it has typed collections, and can describe itself.
+
+    It has the methods of every capability. Those of one that the backend lacks raise `UnsupportedOperationError`.
+    """
 
     def describe(self) -> Description:
         """Return what this is made of, as data."""

@@ -1,6 +1,8 @@
 """The quickstart and the example, as a new user would run them."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +33,7 @@ def folder(tmp_path):
     service = shown[SERVICE].replace("disk:///tmp/service", f"disk://{tmp_path}/data")
     assert str(tmp_path) in service
     (tmp_path / "service.py").write_text(service)
-    (tmp_path / "test_service.py").write_text("from service import User, app\n" + shown[TESTS])
+    (tmp_path / "test_service.py").write_text(shown[TESTS])
     (tmp_path / "pyproject.toml").write_text(shown[SETTINGS])
     return tmp_path
 
@@ -39,6 +41,39 @@ def folder(tmp_path):
 def test_the_tests_of_the_quickstart_pass_and_open_no_real_store(folder):
     assert "4 passed" in run("-m", "pytest", "-q", "test_service.py", folder=folder)
     assert not (folder / "data").exists()
+
+
+def blocks_as_files(folder):
+    """Save every block of the page under the name that it says."""
+    text = (ROOT / "docs" / "quickstart.md").read_text()
+    for mark in re.finditer(r"Save this as `(\w+\.py)`", text):
+        (folder / mark[1]).write_text(next(Page(text[mark.start() :]).blocks).code)
+    return sorted(path.name for path in folder.glob("*.py"))
+
+
+def test_every_block_of_the_quickstart_is_a_file(tmp_path):
+    python = [
+        block for block in Page((ROOT / "docs" / "quickstart.md").read_text()).blocks if block.language == "python"
+    ]
+    assert len(blocks_as_files(tmp_path)) == len(python)
+
+
+@pytest.mark.parametrize("file", ["hello.py", "typed.py"])
+def test_the_first_blocks_of_the_quickstart_run_as_files(tmp_path, file):
+    blocks_as_files(tmp_path)
+    run(file, folder=tmp_path)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("checker", [["mypy", "--strict"], ["basedpyright", "--level", "error"]])
+def test_the_blocks_of_the_quickstart_pass_a_strict_type_checker(tmp_path, checker):
+    files = blocks_as_files(tmp_path)
+    settings = {"typeCheckingMode": "strict", "reportUnusedFunction": "none"}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
+    where = (
+        ["--pythonpath", sys.executable] if checker[0] == "basedpyright" else ["--python-executable", sys.executable]
+    )
+    run("-m", *checker, *where, *files, folder=tmp_path)
 
 
 def test_the_service_of_the_quickstart_keeps_what_it_is_given(folder):

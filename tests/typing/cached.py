@@ -29,12 +29,28 @@ class Films:
         return {"released": number}
 
 
+@cached(store, "films", model=str | None)
+async def of_a_union(number: int) -> str | None:
+    return str(number)
+
+
+@cached(store, "films", model=str)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+async def contradicting(number: int) -> int:
+    return number
+
+
+@cached(store, "films", model=list[str])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+async def contradicting_inside(number: int) -> list[int]:
+    return [number]
+
+
 async def made() -> dict[str, int]:
     return {}
 
 
 async def used(films: Films) -> None:
     assert_type(await title(1), str | None)
+    assert_type(await of_a_union(1), str | None)
     assert_type(await title(1, upper=True), str | None)
     assert_type(title.key_for(number=1), str)
     assert_type(await title.invalidate(1), bool)

@@ -1,9 +1,11 @@
 """What `open_store` and wrappers give."""
 
+from collections.abc import AsyncIterator
 from typing import Any, assert_type
 
 from satchel import Capability, Collection, MemoryStore, open_store, require
 from satchel.description import Description
+from satchel.url import OpenedStore
 from satchel.wrappers import StatisticsWrapper, TTLWrapper
 from satchel.wrappers.statistics import OperationStatistics
 
@@ -13,6 +15,15 @@ async def opened() -> None:
         assert_type(store.describe(), Description)
         assert_type(store.collection("c", model=int), Collection[int])
         assert_type(await store.get("c", "k", 5), Any | int)
+        assert_type(store.keys("c", prefix="a", limit=3), AsyncIterator[str])
+        assert_type(store.collections(), AsyncIterator[str])
+        assert_type(await store.put_if_absent("c", "k", 1, ttl=5), str | None)
+        assert_type(await store.compare_and_put("c", "k", 1, version="1"), str | None)
+        assert_type(await store.compare_and_delete("c", "k", version="1"), bool)
+        assert_type(await store.touch("c", "k", ttl=None), bool)
+        assert_type(await store.destroy_collection("c"), bool)
+        assert_type(await store.destroy(), bool)
+        assert_type(await store.cull(), int)
         assert_type(await require(store, Capability.CULL).cull(), int)
 
 
@@ -22,3 +33,11 @@ async def wrapped() -> None:
         assert_type(store.collection("c", model=int), Collection[int])
         assert_type(await store.put_if_absent("c", "k", 1), str | None)
         assert_type(await store.get("c", "k"), Any | None)
+
+
+async def passed_on(store: OpenedStore) -> None:
+    assert_type(store.collection("c", model=int), Collection[int])
+    assert_type(store.keys("c"), AsyncIterator[str])
+    assert_type(require(store, Capability.CULL), OpenedStore)
+    assert_type(require(store, Capability.CULL).collection("c"), Collection[Any])
+    store.keys(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
