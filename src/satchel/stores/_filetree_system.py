@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 
 from ..errors import SatchelError, StoreError, StoreUnavailableError
+from ..shortage import shortage
 
 try:
     import fcntl
@@ -26,8 +27,6 @@ BUSY_SECONDS = 10.0
 
 _LOCK = ".lock"
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.01  # seconds between two tries
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NO_FILES = {errno.EMFILE, errno.ENFILE}
 _NO_PLACE = {errno.ENOENT, errno.ENAMETOOLONG}
 _WRONG_KIND = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP}
 
@@ -162,13 +161,14 @@ def make_directory(path: str) -> None:
 
 def problem(error: OSError, where: str) -> SatchelError:
     """Return the satchel error that says what is wrong in a directory."""
+    used_up = shortage(error)
+    if used_up is not None:
+        return used_up
     code = error.errno
-    if code in _NO_FILES:
-        failure: StoreError = StoreUnavailableError("this process has too many files open; raise its limit")
-    elif code in _NO_ROOM:
-        failure = StoreError(f"there is no room for this file in {where}; free some, the entry is as it was")
-    elif code in UNWRITABLE:
-        failure = StoreError(f"{where} may not be read or written; look at its owner, mode and mount options")
+    if code in UNWRITABLE:
+        failure: StoreError = StoreError(
+            f"{where} may not be read or written; look at its owner, mode and mount options"
+        )
     elif code in _NO_PLACE:
         failure = StoreError(f"{where} is not there, or its path is too long; make it, or take a shorter one")
     elif code in _WRONG_KIND:

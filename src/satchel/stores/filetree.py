@@ -69,10 +69,10 @@ class FileTreeStore(BaseStore):
 
     async def _open(self) -> None:
         if self._process != os.getpid():  # a forked child has none of its parent's threads
-            self._process = os.getpid()
             self._reader, self._writer = (
                 Worker(f"satchel-filetree-{work}", self._tree.hurry) for work in ("read", "write")
             )
+            self._process = os.getpid()
         await self._writer.run(self._tree.open)
 
     async def _close(self) -> None:
