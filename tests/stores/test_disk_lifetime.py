@@ -129,14 +129,14 @@ async def test_making_a_store_touches_no_file_and_starts_no_thread(tmp_path: Pat
     assert threading.active_count() == threads
 
 
-def test_a_relative_directory_stays_the_one_it_was_at_the_first_call(
+def test_a_relative_directory_is_settled_when_the_store_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
     store = DiskStore("data")
-    asyncio.run(store.put("a", "k", 1))
     monkeypatch.chdir(tmp_path / "elsewhere")
+    asyncio.run(store.put("a", "k", 1))
     assert asyncio.run(store.get("a", "k")) == 1
     assert asyncio.run(value_in(tmp_path / "data")) == 1
 

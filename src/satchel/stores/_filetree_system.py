@@ -16,8 +16,13 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]  # a module is what is expected here
 
-SUPPORTED = fcntl is not None
-"""Whether this platform has locks that the kernel frees when their holder dies."""
+# Windows has none of these; modules are imported there all the same.
+DIRECTORY, NO_LINK, NO_WAIT, NOT_INHERITED = (
+    getattr(os, flag, 0) for flag in ("O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC")
+)
+
+SUPPORTED = fcntl is not None and bool(DIRECTORY and NO_LINK) and os.open in os.supports_dir_fd
+"""Whether this platform has locks that the kernel frees when their holder dies, and descriptors of directories."""
 
 UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 """Error numbers of a place where this process may not write."""
@@ -84,7 +89,7 @@ def _try(descriptor: int) -> bool:
 
 
 def _open(path: str) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    flags = os.O_RDWR | os.O_CREAT | NOT_INHERITED | NO_LINK
     try:
         return os.open(path, flags, 0o600)
     except FileNotFoundError:  # somebody removed the whole tree

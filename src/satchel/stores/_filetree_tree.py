@@ -85,7 +85,7 @@ class Tree:
                     for index in indexes:
                         outcomes[index] = self._attempt(self._read_one, directory, refs[index])
             except FileNotFoundError:
-                pass
+                self._refuse_gone()
             except OSError as error:
                 for index in indexes:
                     outcomes[index] = problem(error, self._data)
@@ -151,7 +151,13 @@ class Tree:
         try:
             return Scan(Directory(self._path(folder)), folder, self._layout.escaping)
         except FileNotFoundError:
+            self._refuse_gone()
             return None
+
+    def _refuse_gone(self) -> None:
+        """Tell a collection that nobody has written from a data directory that is gone."""
+        if not os.path.isdir(self._data):
+            raise StoreError(f"{self._data} was removed while it was open; close the store and make a new one")
 
     def folders(self) -> list[str]:
         """Return the names of the directories that may hold collections."""

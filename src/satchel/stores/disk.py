@@ -21,6 +21,7 @@ from ..codec import Codec
 from ..envelope import Record
 from ..errors import ConfigurationError, SatchelError, StoreError
 from ..names import Ref
+from ..places import settled
 from ..threads import in_worker
 from ._disk_entries import Entries
 from ._disk_errors import check_of_connection, check_of_file, translate
@@ -39,8 +40,9 @@ class DiskStore(BaseStore):
     recently used: the one longest not got and not put. Reads are remembered and written down with a later write.
 
     Args:
-        directory: Where the database is, made if need be, readable for its owner alone. None for a temporary one, which
-            goes when the store is closed.
+        directory: Where the database is, made if need be, readable for its owner alone. A `~` is the user's home; a
+            relative one is below the working directory of this moment. None for a temporary one, which goes when the
+            store is closed.
         connection: An open aiosqlite connection to keep entries in instead. It stays open, and its settings stay.
         max_size: Keep at most so many bytes of entries: names, encoded values and 100 bytes each. None for no bound.
         durability: `"normal"` loses nothing when the process dies, but may lose the last writes when the machine does;
@@ -167,7 +169,6 @@ class DiskStore(BaseStore):
         if self._directory is None:
             self._directory = Path(tempfile.mkdtemp(prefix="satchel-"))
             self._remove_directory = weakref.finalize(self, _remove, str(self._directory), os.getpid())
-        self._directory = self._directory.absolute()  # for good, wherever the process goes
         return connect(self._directory, self._durability)
 
     def _prepare(self, database: sqlite3.Connection) -> Entries:
@@ -201,7 +202,7 @@ def _path(directory: str | os.PathLike[str]) -> Path:
         named = False
     if not named:
         raise ConfigurationError(f"directory must be one that a file system can name, got {text!r}")
-    return Path(text)
+    return settled(text, "directory")
 
 
 def _remove(directory: str, process: int) -> None:
