@@ -65,13 +65,13 @@ async def value_in(directory: Path) -> object:
         return await store.get("a", "k")
 
 
-async def test_closing_ends_the_thread_and_leaves_one_file(tmp_path: Path) -> None:
+async def test_closing_ends_the_thread_and_leaves_the_database_and_the_reserve(tmp_path: Path) -> None:
     async with DiskStore(tmp_path) as store:
         await store.put("a", "k", 1)
         thread = store._thread._connection._thread
     thread.join(5)
     assert not thread.is_alive()
-    assert listed(tmp_path) == ["satchel.sqlite3"]
+    assert sorted(listed(tmp_path)) == ["satchel.reserve", "satchel.sqlite3"]
 
 
 async def test_a_store_that_nothing_refers_to_ends_its_thread(tmp_path: Path) -> None:
