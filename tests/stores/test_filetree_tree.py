@@ -199,6 +199,18 @@ async def test_destroy_leaves_what_others_wrote_and_cleans_up_its_own(tmp_path: 
         assert await store.get("users", "ada") == 2
 
 
+async def test_destroy_leaves_a_file_whose_name_the_store_cannot_have_given(tmp_path: Path):
+    odd = ["%zz.json", "UPPER%2F.json", "sp ace.json", ".hidden.json"]
+    for way in ("destroy", "destroy_collection"):
+        async with FileTreeStore(tmp_path) as store:
+            await store.put("c", "k", 1)
+            for name in odd:
+                (tmp_path / "c" / name).write_text('{"satchel": 1, "value": 42}')
+            assert [key async for key in store.keys("c")] == ["k"]
+            assert await (store.destroy() if way == "destroy" else store.destroy_collection("c")) is True
+        assert inside(tmp_path / "c") == sorted(odd)
+
+
 async def test_listing_goes_past_foreign_files(tmp_path: Path):
     async with FileTreeStore(tmp_path) as store:
         await store.put("c", "k", 1)

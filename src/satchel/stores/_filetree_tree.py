@@ -201,11 +201,16 @@ class Tree:
             directory.sweep()
             with closing(directory.names()) as names:
                 for name in names:
-                    head = directory.head(name) if name.endswith((JSON, BINARY)) else None
+                    head = directory.head(name) if self._gives(name) else None
                     if head is not None and head.marked and directory.discard(name):
                         lived |= head.deadline > now
             self._remove_folder(folder)
         return lived
+
+    def _gives(self, name: str) -> bool:
+        """Say whether an entry's file may have got this name from the store."""
+        stem, dot, suffix = name.rpartition(".")
+        return dot + suffix in {JSON, BINARY} and self._layout.makes(stem)
 
     def _change(self, refs: Sequence[Ref], change: Callable[[Directory, int], bool], create: bool) -> Changed:
         """Carry out a change for each name, under the lock of its collection; one failure is of its own name alone."""
