@@ -14,13 +14,17 @@ from contextvars import Context
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from .errors import StoreClosedError, StoreError
+from .errors import StoreClosedError, StoreError, StoreUnavailableError
+from .shortage import shortage, shortage_of_descriptors
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _LAST_SECONDS = 5.0
 """How long the end of the process waits for a store that was not closed; then it is cut off, as by a kill."""
+
+
+_DESCRIPTORS = 4  # of an event loop, with its selector and the two ends by which it is woken
 
 
 class LoopThread:
@@ -125,9 +129,20 @@ class LoopThread:
 
     def _running(self, operation: str) -> asyncio.AbstractEventLoop:
         self.check(operation)
-        return self._loop or self._start()
+        try:
+            return self._loop or self._start()
+        except (StoreUnavailableError, OSError, RuntimeError, MemoryError) as error:
+            failure = shortage(error)
+            if failure is None:
+                raise
+            failure.store, failure.operation = self._name(), operation
+            raise failure from error
 
     def _start(self) -> asyncio.AbstractEventLoop:
+        # asyncio would print a traceback of the loop that it could make only in part.
+        used_up = shortage_of_descriptors(_DESCRIPTORS)
+        if used_up is not None:
+            raise used_up
         self._stopped = asyncio.Event()
         self._workers = ThreadPoolExecutor(thread_name_prefix="satchel-sync-worker")
         loop = Context().run(asyncio.new_event_loop)  # else it keeps the context of the first caller

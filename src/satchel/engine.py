@@ -22,6 +22,7 @@ from .lifecycle import Lifecycle
 from .names import Ref
 from .request import Operation, Request
 from .sending import send, translated
+from .shortage import shortage
 from .threads import Turns, in_worker
 from .values import Values
 
@@ -69,6 +70,8 @@ class Engine:
             return self.values.decode(record) if len(record.payload) < LARGE else await self.values.value(record)
         except SatchelError as error:
             raise self.failure(error, operation, *ref) from (error.__cause__ or error)
+        except (RuntimeError, MemoryError) as error:
+            raise self._used_up(error, operation, ref) from error
 
     async def entry(self, operation: str, ref: Ref, record: Record) -> Entry:
         """Return what callers see of a record that was found."""
@@ -211,6 +214,13 @@ class Engine:
             return await in_worker(self.values.any_record, value, now, deadline, names) if record is None else record
         except SatchelError as error:
             raise self.failure(error, operation, *ref) from error.__cause__
+        except (RuntimeError, MemoryError) as error:
+            raise self._used_up(error, operation, ref) from error
+
+    def _used_up(self, error: Exception, operation: str, ref: Ref) -> Exception:
+        """Return the error for a worker thread or memory that could not be had, or the error as it is."""
+        failure = shortage(error)
+        return error if failure is None else self.failure(failure, operation, *ref)
 
     async def _submit(self, operation: str, requests: list[Request]) -> Sequence[Any]:
         loop = self.lifecycle.begin(operation)

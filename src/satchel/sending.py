@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError
 from .request import Operation, Request
+from .shortage import shortage
 
 if TYPE_CHECKING:
     from .base import BaseStore
@@ -74,7 +75,8 @@ def translated(store: BaseStore, error: Exception, operation: str) -> SatchelErr
     """Return the satchel error for what a hook raised, with that as its cause."""
     if isinstance(error, SatchelError):
         return error
-    failure = store._translate(error)
+    failure: SatchelError | None = shortage(error)  # whatever the driver makes of it
+    failure = failure or store._translate(error)
     if failure is None:
         said = type(error).__name__  # what a driver says may hold a value or a secret
         if isinstance(error, TimeoutError):

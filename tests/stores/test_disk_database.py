@@ -36,6 +36,7 @@ async def test_directories_and_files_are_the_owners_alone(tmp_path: Path) -> Non
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in paths}
     assert modes == {
         "b": 0o700,
+        "satchel.reserve": 0o600,
         "satchel.sqlite3": 0o600,
         "satchel.sqlite3-wal": 0o600,
         "satchel.sqlite3-shm": 0o600,
@@ -200,7 +201,7 @@ async def old_value(directory: Path) -> object:
 def test_a_disk_that_takes_no_more_is_a_clear_error_and_harms_nothing(tmp_path: Path) -> None:
     limit = "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6))"
     said = fail_in_a_process(tmp_path, limit, reads=True)
-    assert "the operating system reports an error of the disk" in said
+    assert "is full: the write was not made" in said
     assert said.endswith("old\n")
     assert asyncio.run(old_value(tmp_path)) == "old"
 

@@ -65,13 +65,13 @@ async def value_in(directory: Path) -> object:
         return await store.get("a", "k")
 
 
-async def test_closing_ends_the_thread_and_leaves_one_file(tmp_path: Path) -> None:
+async def test_closing_ends_the_thread_and_leaves_the_database_and_the_reserve(tmp_path: Path) -> None:
     async with DiskStore(tmp_path) as store:
         await store.put("a", "k", 1)
         thread = store._thread._connection._thread
     thread.join(5)
     assert not thread.is_alive()
-    assert listed(tmp_path) == ["satchel.sqlite3"]
+    assert sorted(listed(tmp_path)) == ["satchel.reserve", "satchel.sqlite3"]
 
 
 async def test_a_store_that_nothing_refers_to_ends_its_thread(tmp_path: Path) -> None:
@@ -129,14 +129,14 @@ async def test_making_a_store_touches_no_file_and_starts_no_thread(tmp_path: Pat
     assert threading.active_count() == threads
 
 
-def test_a_relative_directory_stays_the_one_it_was_at_the_first_call(
+def test_a_relative_directory_is_settled_when_the_store_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
     store = DiskStore("data")
-    asyncio.run(store.put("a", "k", 1))
     monkeypatch.chdir(tmp_path / "elsewhere")
+    asyncio.run(store.put("a", "k", 1))
     assert asyncio.run(store.get("a", "k")) == 1
     assert asyncio.run(value_in(tmp_path / "data")) == 1
 

@@ -199,6 +199,18 @@ async def test_destroy_leaves_what_others_wrote_and_cleans_up_its_own(tmp_path: 
         assert await store.get("users", "ada") == 2
 
 
+async def test_destroy_leaves_a_file_whose_name_the_store_cannot_have_given(tmp_path: Path):
+    odd = ["%zz.json", "UPPER%2F.json", "sp ace.json", ".hidden.json"]
+    for way in ("destroy", "destroy_collection"):
+        async with FileTreeStore(tmp_path) as store:
+            await store.put("c", "k", 1)
+            for name in odd:
+                (tmp_path / "c" / name).write_text('{"satchel": 1, "value": 42}')
+            assert [key async for key in store.keys("c")] == ["k"]
+            assert await (store.destroy() if way == "destroy" else store.destroy_collection("c")) is True
+        assert inside(tmp_path / "c") == sorted(odd)
+
+
 async def test_listing_goes_past_foreign_files(tmp_path: Path):
     async with FileTreeStore(tmp_path) as store:
         await store.put("c", "k", 1)
@@ -264,11 +276,22 @@ async def test_a_tree_that_is_removed_while_it_is_open_is_not_made_again(tmp_pat
     assert (metadata / ".satchel" / "format.json").exists()
 
 
-async def test_a_directory_that_vanishes_is_absence(tmp_path: Path):
+async def test_a_data_directory_that_vanishes_is_an_error_for_readers_too(tmp_path: Path):
     async with FileTreeStore(tmp_path / "data") as store:
         await store.put("c", "k", 1)
         shutil.rmtree(tmp_path / "data")
-        assert await store.get("c", "k") is None
+        for call in (
+            store.get("c", "k"),
+            store.get_many("c", ["k"]),
+            store.exists("other", "k"),
+            store.get_entry("c", "k"),
+        ):
+            with pytest.raises(StoreError, match=r"removed while it was open|keys failed"):
+                await call
+        with pytest.raises(StoreError, match="removed while it was open"):
+            [key async for key in store.keys("c")]
+        with pytest.raises(StoreError, match="is not there"):
+            [name async for name in store.collections()]
         with pytest.raises(StoreError, match="is not there") as caught:
             await store.ping()
         assert not caught.value.retryable

@@ -15,6 +15,7 @@ from ..clock import NEVER, Clock
 from ..envelope import Record
 from ..errors import IntegrityError, ValueTooLargeError
 from ..names import Ref
+from ._disk_room import Room, may_be_full
 from ._disk_schema import INLINE, empty
 
 R = TypeVar("R")
@@ -86,10 +87,17 @@ class Entries:
         max_size: Keep at most so many bytes of entries; None for no bound.
         clock: Gives the present as seconds since the Unix epoch.
         check: Is called before each piece of work, and raises when the database is not to be used any more.
+        room: What is kept in reserve for removals; None in a database of the caller's.
     """
 
     def __init__(
-        self, database: sqlite3.Connection, *, max_size: int | None, clock: Clock, check: Callable[[], None]
+        self,
+        database: sqlite3.Connection,
+        *,
+        max_size: int | None,
+        clock: Clock,
+        check: Callable[[], None],
+        room: Room | None,
     ) -> None:
         self._database = database
         self._cursor = database.cursor()
@@ -98,6 +106,7 @@ class Entries:
         self._max_size = max_size
         self._clock = clock
         self._check = check
+        self._room = room
         self._read_at: dict[Ref, int] = {}
 
     def read(self, refs: Sequence[Ref]) -> list[Record | IntegrityError | None]:
@@ -161,6 +170,22 @@ class Entries:
             if self._database.in_transaction:
                 self._execute("ROLLBACK")
             raise
+        return result
+
+    def remove(self, work: Callable[..., R], *arguments: Any) -> R:
+        """Do what `change` does, for what only removes: on a full disk with the room that is kept for it."""
+        try:
+            return self.change(work, *arguments)
+        except sqlite3.OperationalError as error:
+            if self._room is None or not may_be_full(error):
+                raise
+        self._room.give_up()
+        self._room.empty_log(self._database)
+        try:
+            result = self.change(work, *arguments)
+            self._room.empty_log(self._database)
+        finally:
+            self._room.keep()
         return result
 
     def put(self, records: Sequence[tuple[Ref, Record]]) -> list[ValueTooLargeError | None]:

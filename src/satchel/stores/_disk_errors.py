@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import IntegrityError, SatchelError, StoreError, StoreUnavailableError, ValueTooLargeError
+from ..shortage import shortage_of_descriptors
 from ._disk_schema import BUSY_SECONDS, FILE_NAME
+
+_DESCRIPTORS = 4  # those of a database, its log, the log's index and a temporary file
 
 
 def translate(error: sqlite3.Error | UnicodeDecodeError, where: str) -> SatchelError | None:
@@ -15,13 +18,22 @@ def translate(error: sqlite3.Error | UnicodeDecodeError, where: str) -> SatchelE
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if isinstance(error, UnicodeDecodeError):
         code = sqlite3.SQLITE_CORRUPT  # SQLite's message could not be decoded: it quotes what is damaged
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR):
+        used_up = shortage_of_descriptors(_DESCRIPTORS)
+        if used_up is not None:
+            return used_up
     match code:
+        case sqlite3.SQLITE_NOMEM:
+            return StoreUnavailableError("the operating system gives no more memory: use less, or give it more")
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StoreUnavailableError(
                 f"{where} was locked by another process for {BUSY_SECONDS:.0f} s; end its transaction or try again"
             )
         case sqlite3.SQLITE_FULL:
-            return StoreError(f"{where} is full: the write was not made and nothing else changed; free some space")
+            return StoreUnavailableError(
+                f"{where} is full: the write was not made and nothing else changed; free some space, remove entries, "
+                "or raise the quota"
+            )
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             return StoreError(f"{where} cannot be written: let this user write the directory and the files in it")
         case sqlite3.SQLITE_IOERR:

@@ -28,7 +28,7 @@ from ._filetree_document import (
     read_head,
     write_document,
 )
-from ._filetree_system import make_directory
+from ._filetree_system import DIRECTORY, NO_LINK, NO_WAIT, NOT_INHERITED, make_directory
 
 JSON, BINARY = ".json", ".bin"
 _TEMPORARY = ".satchel.tmp"
@@ -41,10 +41,10 @@ _SHORT_HEAD = 4096  # bytes, in which the expiry is
 _LONG_HEAD = 16 * MAX_NAME_BYTES  # two names, each byte escaped as \u0000
 _HUGE = 1024 * 1024
 _CLOSED = -1
-_OPENING = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPENING = os.O_RDONLY | DIRECTORY | NO_LINK | NOT_INHERITED
 # A named pipe must not hold up its reader, nor a symbolic link lead elsewhere.
-_READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_WRITING = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+_READING = os.O_RDONLY | NO_LINK | NO_WAIT | NOT_INHERITED
+_WRITING = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NO_LINK | NOT_INHERITED
 
 
 class Directory:

@@ -11,6 +11,7 @@ import msgspec
 
 from ..errors import ConfigurationError, IntegrityError
 from ..names import FOLDED_SAFE, SAFE, Escaping
+from ..shortage import shortage
 from ._filetree_system import UNWRITABLE, held
 
 FORMAT = 1
@@ -66,7 +67,8 @@ def probe(directory: str) -> Layout:
     if limit < 80:
         raise ConfigurationError(f"the file system of {directory} takes names of {limit} bytes only; use another")
     place = os.path.join(directory, _PROBE)
-    shutil.rmtree(place, ignore_errors=True)  # of a prober that died
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(place)  # of a prober that died
     os.mkdir(place, 0o700)
     try:
         tells_case = _tells_apart(place, "a", "A")
@@ -107,8 +109,10 @@ def _tells_apart(place: str, name: str, other: str) -> bool:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
         apart = name in os.listdir(place) and not os.path.lexists(other_path)
         os.unlink(path)
-    except (OSError, UnicodeError):  # it does not take this name at all
-        return False
+    except (OSError, UnicodeError) as error:
+        if shortage(error) is not None:  # this says nothing about names
+            raise
+        return False  # it does not take this name at all
     return apart
 
 

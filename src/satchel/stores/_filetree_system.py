@@ -9,14 +9,20 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 
 from ..errors import SatchelError, StoreError, StoreUnavailableError
+from ..shortage import shortage
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]  # a module is what is expected here
 
-SUPPORTED = fcntl is not None
-"""Whether this platform has locks that the kernel frees when their holder dies."""
+# Windows has none of these; modules are imported there all the same.
+DIRECTORY, NO_LINK, NO_WAIT, NOT_INHERITED = (
+    getattr(os, flag, 0) for flag in ("O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC")
+)
+
+SUPPORTED = fcntl is not None and bool(DIRECTORY and NO_LINK) and os.open in os.supports_dir_fd
+"""Whether this platform has locks that the kernel frees when their holder dies, and descriptors of directories."""
 
 UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 """Error numbers of a place where this process may not write."""
@@ -26,8 +32,6 @@ BUSY_SECONDS = 10.0
 
 _LOCK = ".lock"
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.01  # seconds between two tries
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NO_FILES = {errno.EMFILE, errno.ENFILE}
 _NO_PLACE = {errno.ENOENT, errno.ENAMETOOLONG}
 _WRONG_KIND = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP}
 
@@ -85,7 +89,7 @@ def _try(descriptor: int) -> bool:
 
 
 def _open(path: str) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    flags = os.O_RDWR | os.O_CREAT | NOT_INHERITED | NO_LINK
     try:
         return os.open(path, flags, 0o600)
     except FileNotFoundError:  # somebody removed the whole tree
@@ -162,13 +166,14 @@ def make_directory(path: str) -> None:
 
 def problem(error: OSError, where: str) -> SatchelError:
     """Return the satchel error that says what is wrong in a directory."""
+    used_up = shortage(error)
+    if used_up is not None:
+        return used_up
     code = error.errno
-    if code in _NO_FILES:
-        failure: StoreError = StoreUnavailableError("this process has too many files open; raise its limit")
-    elif code in _NO_ROOM:
-        failure = StoreError(f"there is no room for this file in {where}; free some, the entry is as it was")
-    elif code in UNWRITABLE:
-        failure = StoreError(f"{where} may not be read or written; look at its owner, mode and mount options")
+    if code in UNWRITABLE:
+        failure: StoreError = StoreError(
+            f"{where} may not be read or written; look at its owner, mode and mount options"
+        )
     elif code in _NO_PLACE:
         failure = StoreError(f"{where} is not there, or its path is too long; make it, or take a shorter one")
     elif code in _WRONG_KIND:

@@ -95,7 +95,7 @@ class Tree:
                     for index in indexes:
                         outcomes[index] = self._attempt(look, directory, refs[index])
             except FileNotFoundError:
-                pass
+                self._refuse_gone()
             except OSError as error:
                 for index in indexes:
                     outcomes[index] = problem(error, self._data)
@@ -161,7 +161,13 @@ class Tree:
         try:
             return Scan(Directory(self._path(folder)), folder, self._layout.escaping)
         except FileNotFoundError:
+            self._refuse_gone()
             return None
+
+    def _refuse_gone(self) -> None:
+        """Tell a collection that nobody has written from a data directory that is gone."""
+        if not os.path.isdir(self._data):
+            raise StoreError(f"{self._data} was removed while it was open; close the store and make a new one")
 
     def folders(self) -> list[str]:
         """Return the names of the directories that may hold collections."""
@@ -205,11 +211,16 @@ class Tree:
             directory.sweep()
             with closing(directory.names()) as names:
                 for name in names:
-                    head = directory.head(name) if name.endswith((JSON, BINARY)) else None
+                    head = directory.head(name) if self._gives(name) else None
                     if head is not None and head.marked and directory.discard(name):
                         lived |= head.deadline > now
             self._remove_folder(folder)
         return lived
+
+    def _gives(self, name: str) -> bool:
+        """Say whether an entry's file may have got this name from the store."""
+        stem, dot, suffix = name.rpartition(".")
+        return dot + suffix in {JSON, BINARY} and self._layout.makes(stem)
 
     def _change(self, refs: Sequence[Ref], change: Callable[[Directory, int], bool], create: bool) -> Changed:
         """Carry out a change for each name, under the lock of its collection; one failure is of its own name alone."""

@@ -21,9 +21,11 @@ from ..codec import Codec
 from ..envelope import Record
 from ..errors import ConfigurationError, SatchelError, StoreError
 from ..names import Ref
+from ..places import settled
 from ..threads import in_worker
 from ._disk_entries import Entries
 from ._disk_errors import check_of_connection, check_of_file, translate
+from ._disk_room import Room, may_be_full
 from ._disk_schema import connect, prepare
 from ._sqlite_thread import SQLiteThread
 
@@ -39,8 +41,9 @@ class DiskStore(BaseStore):
     recently used: the one longest not got and not put. Reads are remembered and written down with a later write.
 
     Args:
-        directory: Where the database is, made if need be, readable for its owner alone. None for a temporary one, which
-            goes when the store is closed.
+        directory: Where the database is, made if need be, readable for its owner alone. A `~` is the user's home; a
+            relative one is below the working directory of this moment. None for a temporary one, which goes when the
+            store is closed.
         connection: An open aiosqlite connection to keep entries in instead. It stays open, and its settings stay.
         max_size: Keep at most so many bytes of entries: names, encoded values and 100 bytes each. None for no bound.
         durability: `"normal"` loses nothing when the process dies, but may lose the last writes when the machine does;
@@ -96,13 +99,13 @@ class DiskStore(BaseStore):
         return await self._change(self._entries.put, records)
 
     async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
-        return await self._change(self._entries.delete, refs, now)
+        return await self._remove(self._entries.delete, refs, now)
 
     async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
         return await self._change(self._entries.put_if, items, now)
 
     async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
-        return await self._change(self._entries.delete_if, items, now)
+        return await self._remove(self._entries.delete_if, items, now)
 
     async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
         return await self._change(self._entries.touch, items, now)
@@ -120,17 +123,17 @@ class DiskStore(BaseStore):
             after = page[-1]
 
     async def _destroy_collection(self, collection: str, now: float) -> bool:
-        return await self._change(self._entries.destroy_collection, collection, now)
+        return await self._remove(self._entries.destroy_collection, collection, now)
 
     async def _destroy(self, now: float) -> bool:
-        lived = await self._change(self._entries.destroy, now)
+        lived = await self._remove(self._entries.destroy, now)
         if self._connection is None:
             await self._thread.run(self._entries.shrink)
         return lived
 
     async def _cull(self, now: float) -> int:
         count = 0
-        while culled := await self._change(self._entries.cull, now):
+        while culled := await self._remove(self._entries.cull, now):
             count += culled
         return count
 
@@ -139,6 +142,9 @@ class DiskStore(BaseStore):
 
     def _change(self, work: Callable[..., R], *arguments: Any) -> Awaitable[R]:
         return self._thread.run(self._entries.change, work, *arguments)
+
+    def _remove(self, work: Callable[..., R], *arguments: Any) -> Awaitable[R]:
+        return self._thread.run(self._entries.remove, work, *arguments)
 
     # Opening and closing.
 
@@ -170,13 +176,22 @@ class DiskStore(BaseStore):
         if self._directory is None:
             self._directory = Path(tempfile.mkdtemp(prefix="satchel-"))
             self._remove_directory = weakref.finalize(self, _remove, str(self._directory), os.getpid())
-        self._directory = self._directory.absolute()  # for good, wherever the process goes
+        try:
+            return connect(self._directory, self._durability)
+        except sqlite3.OperationalError as error:
+            if not may_be_full(error):
+                raise
+        Room(self._directory).give_up()  # a file that SQLite needs beside the database had no room
         return connect(self._directory, self._durability)
 
     def _prepare(self, database: sqlite3.Connection) -> Entries:
         prepare(database, bound=self._max_size is not None, mine=self._connection is None)
         check = check_of_file(self._directory) if self._directory else check_of_connection(database)
-        return Entries(database, max_size=self._max_size, clock=self.clock, check=check)
+        room = Room(self._directory) if self._directory else None
+        if room is not None:
+            room.keep()
+            room.limit(database)
+        return Entries(database, max_size=self._max_size, clock=self.clock, check=check, room=room)
 
     def _translate(self, error: Exception) -> SatchelError | None:
         where = "the connection's database" if self._connection is not None else f"{self._directory}"
@@ -204,7 +219,7 @@ def _path(directory: str | os.PathLike[str]) -> Path:
         named = False
     if not named:
         raise ConfigurationError(f"directory must be one that a file system can name, got {text!r}")
-    return Path(text)
+    return settled(text, "directory")
 
 
 def _remove(directory: str, process: int) -> None:

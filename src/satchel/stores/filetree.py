@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 from typing import Literal
 
 from ..base import BaseStore, Condition, Done, Outcome, Wrote
@@ -13,6 +12,7 @@ from ..codec import Codec
 from ..envelope import Record
 from ..errors import ConfigurationError, SatchelError
 from ..names import Ref
+from ..places import settled
 from ._filetree_scan import Scan
 from ._filetree_system import SUPPORTED, problem
 from ._filetree_thread import Worker
@@ -29,7 +29,8 @@ class FileTreeStore(BaseStore):
     `docs/stores/filetree.md` has the format.
 
     Args:
-        data_directory: Where the collections are; it is made if it is not there.
+        data_directory: Where the collections are; it is made if it is not there. A `~` is the user's home; a relative
+            one is below the working directory of this moment.
         metadata_directory: Where the directory `.satchel` with locks and the way of naming files is; the data directory
             by default. Every store on one data directory needs the same.
         durability: What a finished write survives: `"normal"` the death of the process, `"full"` also a loss of power.
@@ -53,7 +54,9 @@ class FileTreeStore(BaseStore):
         clock: Clock = system_clock,
     ) -> None:
         if not SUPPORTED:
-            raise ConfigurationError("FileTreeStore needs the file locks of a POSIX system; use DiskStore here")
+            raise ConfigurationError(
+                "FileTreeStore needs the file locks and directory descriptors of a POSIX system; use DiskStore"
+            )
         if durability not in ("normal", "full"):
             raise ConfigurationError(f'durability must be "normal" or "full", got {durability!r}')
         self._data_directory = _directory("data_directory", data_directory)
@@ -69,10 +72,10 @@ class FileTreeStore(BaseStore):
 
     async def _open(self) -> None:
         if self._process != os.getpid():  # a forked child has none of its parent's threads
-            self._process = os.getpid()
             self._reader, self._writer = (
                 Worker(f"satchel-filetree-{work}", self._tree.hurry) for work in ("read", "write")
             )
+            self._process = os.getpid()
         await self._writer.run(self._tree.open)
 
     async def _close(self) -> None:
@@ -167,7 +170,7 @@ def _directory(name: str, given: object) -> str:
         encoded = b"\0"
     if b"\0" in encoded:
         raise ConfigurationError(f"{name} must be a path that the file system can take, got {given!r}")
-    return str(Path(given).absolute())
+    return str(settled(os.fspath(given), name))
 
 
 def _nothing() -> None:

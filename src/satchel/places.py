@@ -1,0 +1,23 @@
+"""Directories that stores are given, settled once: which one is meant must not depend on when it is used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .errors import ConfigurationError
+
+
+def settled(directory: str, name: str) -> Path:
+    """Return the absolute path of a directory, with a leading `~` or `~user` as that user's home.
+
+    Raises:
+        ConfigurationError: The home, or the working directory that a relative path stands on, is not known.
+    """
+    try:
+        return Path(directory).expanduser().absolute()
+    except RuntimeError:
+        raise ConfigurationError(f"{name} begins with a user's home that is not known; give an absolute path") from None
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"{name} is relative to a working directory that is gone; give an absolute path"
+        ) from None

@@ -1,0 +1,156 @@
+"""What stores say when descriptors, threads or memory are used up: one retryable error that names it."""
+
+import asyncio
+import errno
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from satchel import MemoryStore, StoreUnavailableError, SyncStore
+from satchel.sending import translated
+from satchel.stores.disk import DiskStore
+from satchel.stores.filetree import FileTreeStore
+from tests.servers import server_url
+
+USED_UP = """
+import asyncio, os, resource, sys
+from satchel import StoreUnavailableError, SyncStore, open_store
+
+def use_up(spare):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+    held = []
+    try:
+        while True:
+            held.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        for descriptor in held[:spare]:
+            os.close(descriptor)
+    return held[spare:]
+
+async def refused(call):
+    try:
+        await call
+    except StoreUnavailableError as error:
+        assert error.retryable and "too many open" in str(error), error
+        return 1
+    return 0
+
+async def main(url):
+    warm = open_store(url)  # what is imported late is imported now
+    await warm.put("warm", "k", 1)
+    await warm.aclose()
+    count = 0
+    for spare in range(4):
+        store = open_store(url)
+        held = use_up(spare)
+        try:
+            count += await refused(store.put("c", "k", 1))
+            count += await refused(store.get("c", "k"))
+        finally:
+            for descriptor in held:
+                os.close(descriptor)
+        await store.put("c", "k", 2)
+        assert await store.get("c", "k") == 2
+        await store.aclose()
+    print("refused" if count else "never refused")
+
+asyncio.run(main(sys.argv[1]))
+blocking = SyncStore(open_store(sys.argv[1]))
+held = use_up(0)
+try:
+    blocking.put("c", "k", 1)
+except StoreUnavailableError as error:
+    assert error.retryable and "too many open" in str(error), error
+    print("refused")
+for descriptor in held:
+    os.close(descriptor)
+blocking.put("c", "k", 3)
+assert blocking.get("c", "k") == 3
+blocking.close()
+"""
+
+
+def run_used_up(url: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", USED_UP, url], capture_output=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr.decode()) == (0, "")
+    assert ended.stdout.decode().split("\n")[:2] == ["refused", "refused"]
+
+
+@pytest.mark.parametrize("scheme", ["disk", "file"])
+def test_descriptors_used_up_are_named_and_the_store_goes_on_later(scheme: str, tmp_path: Path) -> None:
+    run_used_up(f"{scheme}://{tmp_path}/data")
+
+
+@pytest.mark.server("redis")
+def test_descriptors_used_up_are_named_by_a_store_over_the_network() -> None:
+    run_used_up(server_url("redis"))
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (OSError(errno.EMFILE, "x"), "too many open"),
+        (OSError(errno.ENFILE, "x"), "too many open"),
+        (OSError(errno.ENOSPC, "x"), "no room"),
+        (OSError(errno.EDQUOT, "x"), "no room"),
+        (OSError(errno.ENOMEM, "x"), "no more memory"),
+        (MemoryError(), "no more memory"),
+        (RuntimeError("can't start new thread"), "no thread can be started"),
+    ],
+)
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_what_is_used_up_is_found_below_what_a_driver_makes_of_it(error: Exception, named: str, depth: int) -> None:
+    for _ in range(depth):
+        wrapper = ConnectionError("a driver's own words")
+        wrapper.__cause__ = error
+        error = wrapper
+    failure = translated(MemoryStore(), error, "put")
+    assert isinstance(failure, StoreUnavailableError)
+    assert failure.retryable
+    assert named in str(failure)
+    assert failure.__cause__ is error
+
+
+def no_thread(self: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+@pytest.mark.parametrize("kind", [DiskStore, FileTreeStore])
+async def test_a_thread_that_cannot_be_started_is_named_and_the_store_goes_on_later(
+    kind: type[DiskStore | FileTreeStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with kind(tmp_path) as store:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", no_thread)
+            with pytest.raises(StoreUnavailableError, match="no thread can be started"):
+                await store.put("c", "k", 1)
+        await store.put("c", "k", 2)
+        assert await store.get("c", "k") == 2
+
+
+def test_a_blocking_store_names_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SyncStore(MemoryStore())
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(StoreUnavailableError, match="no thread can be started"):
+            store.put("c", "k", 1)
+    store.put("c", "k", 2)
+    assert store.get("c", "k") == 2
+    store.close()
+
+
+def test_a_value_that_needs_a_thread_which_cannot_be_started_is_refused_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def put() -> None:
+        async with MemoryStore() as store:
+            with monkeypatch.context() as patch:
+                patch.setattr(threading.Thread, "start", no_thread)
+                with pytest.raises(StoreUnavailableError, match="no thread can be started"):
+                    await store.put("c", "k", "x" * 1_000_000)
+            await store.put("c", "k", "x" * 1_000_000)
+
+    asyncio.run(put())
