@@ -83,8 +83,8 @@ def _options(query: str) -> list[tuple[str, str]]:
     for name, text in options:
         if name.lower() == _READ_PREFERENCE.lower():
             raise ConfigurationError("a store reads from the primary; leave readPreference out of the URL")
-        if ";" in text:  # the driver takes it for an &, by which a secret could be shown
-            raise ConfigurationError(f"the value of {name} in the url has a semicolon; percent-encode it, or write &")
+        if ";" in text or "=" in text:  # the driver would take it for the end of a value, or of a name
+            raise ConfigurationError(f"the value of {name} in the url has a semicolon or an =; percent-encode it")
     return options
 
 
