@@ -101,7 +101,7 @@ REFUSED = {
     "subclass of list": (Items(), r"^\$: Items, a subclass of list, "),
     "subclass of dict": ({"a": Fields()}, r"^\$\.a: Fields, a subclass of dict, "),
     "ordered dict": (collections.OrderedDict(), r"^\$: OrderedDict, a subclass of dict, "),
-    "int as key": ({"a": [{1: 2}]}, r"^\$\.a\[0\]: a key is a int; keys must be plain str"),
+    "int as key": ({"a": [{1: 2}]}, r"^\$\.a\[0\]: a key is an int; keys must be plain str"),
     "subclass of str as key": ({Text("a"): 1}, r"^\$: a key is Text, a subclass of str,"),
     "None as key": ({None: 1}, r"^\$: a key is a NoneType"),
     "surrogate": (["a", "\ud800"], r"^\$\[1\]: a str with a lone surrogate"),
@@ -112,7 +112,7 @@ REFUSED = {
         {"at": datetime(2024, 1, 1, tzinfo=UTC)},
         r"^\$\.at: a datetime .* plain JSON types, or .*collection\(\.\.\., model=",
     ),
-    "object": (object(), r"^\$: a object "),
+    "object": (object(), r"^\$: an object "),
     "deep list": (nested(MAX_DEPTH + 1), r"nested deeper than 100; flatten it$"),
     "deep dict": (nested(MAX_DEPTH + 1, dict), r"nested deeper than 100; flatten it$"),
 }

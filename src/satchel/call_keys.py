@@ -14,6 +14,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from .errors import ConfigurationError
+from .shown import with_article
 
 _PLAIN = frozenset({NoneType, bool, int, float, bytes, date, timedelta, Decimal, UUID})
 """No two values of these have the same `repr`, whatever their types."""
@@ -61,7 +62,7 @@ class CallKeys:
             return canonical(value)
         except _NoFormError as error:
             raise ConfigurationError(
-                f"argument {name!r} of {self._name} holds a {error}, of which no key can be made; "
+                f"argument {name!r} of {self._name} holds {with_article(str(error))}, of which no key can be made; "
                 "give cached(..., key=) a function that takes the same arguments and returns the key"
             ) from None
         except RecursionError:

@@ -36,7 +36,7 @@ def check_choice(option: str, choice: object, known: Iterable[str]) -> None:
     if not isinstance(choice, str):
         raise ConfigurationError(f"{option} must be one of {', '.join(sorted(known))}, got {type(choice).__name__}")
     if choice not in known:
-        raise unknown(option, choice, known)
+        raise unknown(option, choice, known, shown=False)
 
 
 def check_bool(option: str, flag: object) -> None:

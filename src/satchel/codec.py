@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from .errors import ConfigurationError, IntegrityError, SerializationError
+from .shown import with_article
 
 RAW_BYTES = 0
 """The codec number of `bytes`, which every store keeps as they are."""
@@ -290,4 +291,4 @@ def _describe(item: object) -> str:
     for plain in (str, bytes, bool, int, float, list, dict):
         if kind is not plain and isinstance(item, plain):
             return f"{kind.__name__}, a subclass of {plain.__name__},"
-    return f"a {kind.__name__}" if kind is not str else "a str with a lone surrogate"
+    return with_article(kind) if kind is not str else "a str with a lone surrogate"

@@ -17,6 +17,7 @@ HIDDEN = "***"
 
 _SECRET = re.compile(
     r"password|passphrase|passwd|pwd|secret|token|credential|bearer|access_key|api_?key|connection_?string"
+    r"|^authMechanismProperties$"  # of MongoDB: it may hold a session token
     r"|(^|_)(auth|dsn|keys?)$",
     re.IGNORECASE,
 )
@@ -127,7 +128,8 @@ def _text(name: str, value: object) -> str:
     if isinstance(value, (str, PathLike)):
         from urllib.parse import quote  # noqa: PLC0415  # it slows the import of the package
 
-        return quote(_without_secrets(fspath(value)), safe="/:@*")
+        # An @ behind the ? of a URL is refused.
+        return quote(_without_secrets(fspath(value)), safe="/:@*" if name == "path" else "/:*")
     return f"<{type(value).__name__}>"
 
 

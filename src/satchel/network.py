@@ -8,14 +8,14 @@ from contextvars import Context
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+from ._url_parts import UNREADABLE, check_characters, check_query, read_port
 from .errors import ConfigurationError
+from .shown import shown
 
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds that a request may take, unless the caller says otherwise: nothing waits for ever."""
-
-_UNREADABLE = "the host and port of the URL cannot be read; percent-encode : @ / ? # in a password"
 
 
 def check_one_way(way: str, given: object, **others: object) -> None:
@@ -42,7 +42,7 @@ def check_texts(**options: object) -> None:
     """
     for name, value in options.items():
         if value is not None and (not isinstance(value, str) or not value):
-            raise ConfigurationError(f"{name} must be a str that is not empty, got {type(value).__name__}")
+            raise ConfigurationError(f"{name} must be a str that is not empty, got {shown(value)}")
 
 
 def check_port(port: object) -> None:
@@ -52,7 +52,7 @@ def check_port(port: object) -> None:
         ConfigurationError: It is none.
     """
     if port is not None and (type(port) is not int or not 0 < port < 2**16):
-        raise ConfigurationError(f"port must be an int of 1 to 65535, got {port!r}")
+        raise ConfigurationError(f"port must be an int of 1 to 65535, got {shown(port)}")
 
 
 def split_url(url: object) -> tuple[SplitResult, list[tuple[str, int | None]]]:
@@ -64,16 +64,30 @@ def split_url(url: object) -> tuple[SplitResult, list[tuple[str, int | None]]]:
     """
     if not isinstance(url, str):
         raise ConfigurationError(f"url must be a str, got {type(url).__name__}")
+    check_characters(url)
+    split = _split(url)
+    if split is None:
+        raise ConfigurationError(UNREADABLE)
+    parts, places = split
+    hosts = [(place.hostname or "", read_port(_port_in(place.netloc))) for place in places]
+    # The socket of a unix URL may have an @ in its path, but not behind one that ends a password.
+    path = "" if parts.scheme == "unix" and not parts.netloc else parts.path
+    if "@" in path or parts.fragment:
+        raise ConfigurationError(UNREADABLE)
+    check_query(parts.query)
+    return parts, hosts
+
+
+def _split(url: str) -> tuple[SplitResult, list[SplitResult]] | None:
     try:
         parts = urlsplit(url)
-        places = [urlsplit(f"//{place}") for place in parts.netloc.rpartition("@")[2].split(",")]
-        hosts = [(place.hostname or "", place.port) for place in places]
+        return parts, [urlsplit(f"//{place}") for place in parts.netloc.rpartition("@")[2].split(",")]
     except ValueError:
-        raise ConfigurationError(_UNREADABLE) from None
-    path = "" if parts.scheme == "unix" else parts.path
-    if "@" in path or parts.fragment or any("@" in item and "=" not in item for item in parts.query.split("&")):
-        raise ConfigurationError(_UNREADABLE)
-    return parts, hosts
+        return None  # what it says shows the URL, and so must not be the context of another error
+
+
+def _port_in(place: str) -> str:
+    return place.rpartition("]")[2].partition(":")[2]
 
 
 async def apart(request: Coroutine[Any, Any, T]) -> T:

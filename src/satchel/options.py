@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 import types
 import typing
@@ -11,12 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Union
 
-from .description import Described, is_secret
+from .description import HIDDEN, Described, is_secret
 from .errors import ConfigurationError
 from .registry import unknown
 
 _BOOLS = {"true": True, "1": True, "false": False, "0": False}
 _BEGINNING = 8
+_SHORTEST_SECRET = 4
 
 
 def convert(kind: type[Described], what: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,17 +39,40 @@ def convert(kind: type[Described], what: str, options: Mapping[str, Any]) -> dic
         if name not in parameters:
             name = given.removesuffix("_env")
             if name == given or name not in parameters:
-                texts = [name for name, parameter in parameters.items() if _forms(parameter.annotation)]
-                raise unknown(f"option of {what}", given, [*texts, *kind.url_query])
-            value = _variable(f"{what}: {given}", value)  # noqa: PLW2901  # it stands for the value
+                raise unknown(f"option of {what}", given, known_options(kind))
+            value = _variable(f"{what}: {given}", value, secret=is_secret(name))  # noqa: PLW2901  # it stands for the value
         if name in arguments:
             raise ConfigurationError(f"{what}: option {name!r} is given twice")
-        secret = name != given or is_secret(name)
-        arguments[name] = _converted(f"{what}: option {name!r}", parameters[name], value, secret=secret)
+        source = "" if name == given else f" (from the environment variable {options[given]})"
+        arguments[name] = _converted(f"{what}: option {name!r}{source}", parameters[name], value)
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in arguments:
             raise ConfigurationError(f"{what} needs the option {name!r}")
     return arguments
+
+
+def known_options(kind: type[Described]) -> list[str]:
+    """Return the names of the options that can be given as text."""
+    texts = [name for name, parameter in _parameters(kind).items() if _forms(parameter.annotation)]
+    return [*texts, *kind.url_query]
+
+
+def takes(kind: type[Described], option: str) -> bool:
+    """Say whether there is an option of a name, or of the name before its `_env`."""
+    parameters = _parameters(kind)
+    return option in parameters or (option.endswith("_env") and option.removesuffix("_env") in parameters)
+
+
+def without_given(message: str, options: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
+    """Return a message without numbers and secrets that were given as text: a secret may have been meant elsewhere."""
+    for name, text in options.items():
+        value = arguments.get(name)
+        forms = {text, str(value), repr(value)} if isinstance(text, str) else set()
+        if is_secret(name) or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+            for form in sorted(forms, key=len, reverse=True):
+                if len(form) >= _SHORTEST_SECRET:
+                    message = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", HIDDEN, message)
+    return message
 
 
 def shown_by(message: str, options: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[str]:
@@ -83,7 +108,7 @@ def _evaluated(annotation: object, scope: dict[str, Any]) -> Any:
         return None  # a type of the driver's, imported for checkers alone: it has no form as text
 
 
-def _variable(what: str, variable: object) -> str:
+def _variable(what: str, variable: object, *, secret: bool) -> str:
     try:
         value = os.environ.get(str(variable))
     except UnicodeEncodeError:
@@ -91,10 +116,12 @@ def _variable(what: str, variable: object) -> str:
     if value is None:
         # Its name is not shown: who mistakes the option gives the secret itself.
         raise ConfigurationError(f"{what} names an environment variable that is not set")
+    if secret and not value.strip():
+        raise ConfigurationError(f"{what} names the environment variable {variable}, which is empty: set it")
     return value
 
 
-def _converted(what: str, parameter: inspect.Parameter, value: Any, *, secret: bool) -> Any:
+def _converted(what: str, parameter: inspect.Parameter, value: Any) -> Any:
     if not isinstance(value, str):
         return value
     expected = []
@@ -105,8 +132,8 @@ def _converted(what: str, parameter: inspect.Parameter, value: Any, *, secret: b
         expected.append(_described(form))
     if not expected:
         raise ConfigurationError(f"{what} cannot be given as text; make the store in code")
-    shown = "" if secret else f", got {value!r}"
-    raise ConfigurationError(f"{what} must be {' or '.join(expected)}{shown}")
+    # The text is not shown: it may be a secret in the wrong place.
+    raise ConfigurationError(f"{what} must be {' or '.join(expected)}")
 
 
 def _forms(annotation: Any) -> list[Any]:

@@ -65,17 +65,42 @@ WRAPPERS = {
     "ttl": "satchel.wrappers.ttl:TTLWrapper",
 }
 
+_MEANT = {
+    **dict.fromkeys(("sqlite", "sqlite3", "diskcache"), "disk"),
+    **dict.fromkeys(("dir", "directory", "filesystem", "folder", "fs", "local"), "file"),
+    **dict.fromkeys(("mem", "inmemory", "in-memory", "ram"), "memory"),
+    **dict.fromkeys(("dummy", "noop"), "null"),
+    **dict.fromkeys(("memcache", "memcaches"), "memcached"),
+    **dict.fromkeys(("redis+ssl", "redis+tls"), "rediss"),
+    **dict.fromkeys(("redis+socket", "redis+unix"), "unix"),
+    **dict.fromkeys(("valkey+ssl", "valkey+tls"), "valkeys"),
+    **dict.fromkeys(("dynamo", "dynamo-db"), "dynamodb"),
+    **dict.fromkeys(("mongo", "mongodb+motor"), "mongodb"),
+    **dict.fromkeys(("elastic", "es"), "elasticsearch"),
+    **dict.fromkeys(
+        ("pg", "pgsql", "psql", "postgresql+asyncpg", "postgresql+psycopg", "postgresql+psycopg2"), "postgresql"
+    ),
+    **dict.fromkeys(("s3a", "s3n"), "s3"),
+    **dict.fromkeys(("gcs", "gcp"), "gs"),
+    **dict.fromkeys(("abfs", "abfss", "adl", "azure", "wasb", "wasbs"), "az"),
+}
+"""Schemes that other libraries have, and the one here that means the same."""
+
 _found: dict[type, str] = {}
 
 
-def find_store(scheme: str) -> type[Described]:
+def find_store(scheme: str, *, shown: bool = True) -> type[Described]:
     """Return the class of stores with a scheme.
+
+    Args:
+        scheme: The scheme.
+        shown: Whether messages may show it; a text that is no URL may be a secret.
 
     Raises:
         ConfigurationError: There is none.
         MissingExtraError: Its driver is not installed.
     """
-    found: type[Described] = _find("scheme", scheme, STORES, "satchel.stores")
+    found: type[Described] = _find("scheme", scheme, STORES, "satchel.stores", shown=shown)
     return found
 
 
@@ -83,6 +108,15 @@ def find_wrapper(name: str) -> type[Described]:
     """Return the class of wrappers with a name; raises what `find_store` does."""
     found: type[Described] = _find("wrapper", name, WRAPPERS, "satchel.wrappers")
     return found
+
+
+def is_wrapper(name: str) -> bool:
+    """Say whether there is a wrapper of a name."""
+    if name in WRAPPERS:
+        return True
+    from importlib.metadata import entry_points  # noqa: PLC0415  # it takes long to import, and few need it
+
+    return any(point.name == name for point in entry_points(group="satchel.wrappers"))
 
 
 def name_of(kind: type) -> str:
@@ -105,17 +139,28 @@ def missing_extra(who: str, extra: str, error: ModuleNotFoundError) -> MissingEx
     )
 
 
-def unknown(what: str, name: str, known: Iterable[str], likeness: float = 0.6) -> ConfigurationError:
-    """Return the error for a name that is not known, with those that are and the one that was probably meant."""
+def unknown(
+    what: str, name: str, known: Iterable[str], likeness: float = 0.6, *, shown: bool = True
+) -> ConfigurationError:
+    """Return the error for a name that is not known, with those that are and the one that was probably meant.
+
+    Args:
+        what: What is not known.
+        name: The name.
+        known: Those that are.
+        likeness: How much a name that was meant is like it, from 0 to 1.
+        shown: Show the name. The text of an option is not shown: it may be a secret in the wrong place.
+    """
     import difflib  # noqa: PLC0415  # only a mistake needs it
 
     names = sorted(known)
     close = difflib.get_close_matches(name, names, 1, likeness)
     meant = f"; did you mean {close[0]!r}?" if close else "."
-    return ConfigurationError(f"unknown {what} {name!r}{meant} Known: {', '.join(names) or 'none'}")
+    given = f" {name!r}" if shown else ""
+    return ConfigurationError(f"unknown {what}{given}{meant} Known: {', '.join(names) or 'none'}")
 
 
-def _find(what: str, name: str, table: dict[str, str], group: str) -> Any:
+def _find(what: str, name: str, table: dict[str, str], group: str, *, shown: bool = True) -> Any:
     if name in table:
         kind = _import(table[name], name)
     else:
@@ -123,11 +168,20 @@ def _find(what: str, name: str, table: dict[str, str], group: str) -> Any:
 
         others = {point.name: point for point in entry_points(group=group)}
         if name not in others:
-            # Schemes are short: redis is more than 0.6 like disk.
-            raise unknown(what, name, [*table, *others], 0.7 if what == "scheme" else 0.6)
+            if what == "scheme":
+                raise _unknown_scheme(name, [*table, *others], shown=shown)
+            raise unknown(what, name, [*table, *others])
         kind = _load(others[name])
         _found[kind] = name
     return kind
+
+
+def _unknown_scheme(scheme: str, known: list[str], *, shown: bool) -> ConfigurationError:
+    meant = _MEANT.get(scheme)
+    if meant is None:
+        # Schemes are short: redis is more than 0.6 like disk.
+        return unknown("scheme", scheme, known, 0.7, shown=shown)
+    return ConfigurationError(f"unknown scheme {scheme!r}; did you mean {meant!r}? Known: {', '.join(sorted(known))}")
 
 
 def _import(target: str, name: str) -> Any:

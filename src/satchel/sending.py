@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError
 from .request import Operation, Request
 from .shortage import shortage
+from .shown import with_article
 
 if TYPE_CHECKING:
     from .base import BaseStore
@@ -48,7 +49,7 @@ async def _attempt(store: BaseStore, operation: Operation, requests: list[Reques
         first = await _attempt(store, operation, requests[:half])
         return [*first, *await _attempt(store, operation, requests[half:])]
     if not isinstance(outcomes, (list, tuple, Sequence)) or len(outcomes) != len(requests):
-        given = f"{len(outcomes)} outcomes" if isinstance(outcomes, Sequence) else f"a {type(outcomes).__name__}"
+        given = f"{len(outcomes)} outcomes" if isinstance(outcomes, Sequence) else with_article(type(outcomes))
         flaw = f"{type(store).__name__}: the {operation.value} hook gave {given} for {len(requests)} items"
         return [StoreError(flaw)] * len(requests)
     return outcomes

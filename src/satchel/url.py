@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote
 
-from .description import HIDDEN, Described, Description, Layer
+from ._url_parts import check_characters, check_query, pairs, read_port, unnamed_option
+from .description import HIDDEN, Described, Description, Layer, is_secret
 from .errors import ConfigurationError
 from .has_collections import HasCollections
-from .options import convert, shown_by
+from .network import split_url
+from .options import convert, known_options, shown_by, takes, without_given
 from .protocol import SupportsEverything
-from .registry import find_store, find_wrapper
+from .registry import find_store, find_wrapper, is_wrapper, unknown
 
 _FILE = Path("satchel.toml")
+_POSITION = re.compile(r"line (\d+), column (\d+)")
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):(.*)", re.DOTALL)
 _HIDDEN = re.compile(rf"[:=]{re.escape(HIDDEN)}(?=[@&,)]|$)")
 _WRAPPER = re.compile(r"([a-z][a-z0-9_-]*)(?:\((.*)\))?", re.DOTALL)
@@ -83,17 +86,44 @@ def _found_url() -> tuple[str, dict[str, Any], str]:
     url = os.environ.get("SATCHEL_URL", "")
     if url.strip():
         return url, {}, "SATCHEL_URL"
+    table = _tables().get("satchel")
+    if not isinstance(table, dict) or not isinstance(table.get("url"), str):
+        raise ConfigurationError(f'{_FILE} must have a table [satchel] with url = "..."')
+    return table.pop("url"), table, str(_FILE)
+
+
+def _tables() -> dict[str, Any]:
+    """Return what the file has."""
     try:
-        table = tomllib.loads(_FILE.read_text("utf-8")).get("satchel")
+        tables = _read_tables(_FILE.read_bytes())
     except FileNotFoundError:
         raise ConfigurationError(
             f"no store is configured: give a URL, or set SATCHEL_URL, or write one into {_FILE}"
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(f"{_FILE} cannot be read: {type(error).__name__}") from None
-    if not isinstance(table, dict) or not isinstance(table.get("url"), str):
-        raise ConfigurationError(f'{_FILE} must have a table [satchel] with url = "..."')
-    return table.pop("url"), table, str(_FILE)
+    except OSError as error:
+        raise ConfigurationError(f"{_FILE} cannot be read ({type(error).__name__})") from None
+    if isinstance(tables, str):
+        raise ConfigurationError(f"{_FILE}: {tables}")
+    return tables
+
+
+def _read_tables(content: bytes) -> dict[str, Any] | str:
+    """Return what TOML has, or what is wrong with it: raised here, it would have what shows it as its context."""
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))  # editors of Windows write a byte order mark
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        return f"line {line} is not UTF-8; save the file as UTF-8"
+    except tomllib.TOMLDecodeError as error:
+        return f"{_place(error)}: this is not valid TOML"
+
+
+def _place(error: tomllib.TOMLDecodeError) -> str:
+    """Return where a file is at fault; before Python 3.14 the message alone says it."""
+    found = _POSITION.search(str(error))
+    line: object = getattr(error, "lineno", found[1] if found else None)
+    column: object = getattr(error, "colno", found[2] if found else None)
+    return "at its end" if line is None else f"line {line}, column {column}"
 
 
 def _wrappers(wrap: object) -> list[Layer]:
@@ -109,16 +139,27 @@ def _made(kind: type[Described], layer: Layer, *inner: Any) -> Any:
     try:
         made = kind(*inner, **arguments)
     except ConfigurationError as error:
-        names = shown_by(str(error), layer.options, arguments)
-        if not names:
+        refusal = _without_given(error, layer, arguments)
+        if refusal is None:
             raise
-        raise ConfigurationError(f"{layer.name} refuses what {' and '.join(names)} gives, which is not shown") from None
-    # A secret from a variable is described by the variable's name.
-    made._given = inner, {name: arguments.get(name, variable) for name, variable in layer.options.items()}
-    return made
+    else:
+        # A secret from a variable is described by the variable's name.
+        made._given = inner, {name: arguments.get(name, variable) for name, variable in layer.options.items()}
+        return made
+    raise refusal  # here, so that the error which shows something is not its context
+
+
+def _without_given(error: ConfigurationError, layer: Layer, arguments: dict[str, Any]) -> ConfigurationError | None:
+    """Return an error that shows nothing of what was given, None where the error itself shows nothing."""
+    names = shown_by(str(error), layer.options, arguments)
+    if names:
+        return ConfigurationError(f"{layer.name} refuses what {' and '.join(names)} gives, which is not shown")
+    message = without_given(str(error), layer.options, arguments)
+    return None if message == str(error) else ConfigurationError(message)
 
 
 def _parsed(url: str) -> Description:
+    check_characters(url)
     match = _SCHEME.fullmatch(url)
     if match is None:
         raise ConfigurationError("a store's URL starts with a scheme, such as memory://")
@@ -126,22 +167,34 @@ def _parsed(url: str) -> Description:
         raise ConfigurationError(f"a secret was hidden when this URL was written down; put it where {HIDDEN} is")
     scheme, rest = match[1].lower(), match[2]
     front, _, query = rest.partition("?")
-    kind = find_store(scheme)
+    kind = find_store(scheme, shown=rest.startswith("//"))
+    check_query(query)
+    # First what stands before the ?: where it is wrong, what stands behind it may be a part of a password.
+    parts = {} if "url" in kind.url_parts else _parts(front, scheme)
+    if "url" in kind.url_parts:
+        split_url(f"{scheme}:{front}")
     options: dict[str, Any] = {}
     wrappers, left = [], []
-    for name, text in _pairs(query, "&", f"{scheme} URL"):
+    after_secret = False
+    for place, (name, text) in enumerate(pairs(query, "&", f"the {scheme} URL"), 1):
         if name == "wrap":
-            wrappers.append(_wrapper(text))
-        elif name in kind.url_query:
+            wrapper = _wrapper(text, after_secret=after_secret)
+            wrappers.append(wrapper)
+            after_secret = after_secret or any(map(_names_secret, wrapper.options))
+            continue
+        if name in kind.url_query:
             left.append(f"{name}={text}")
         else:
-            _add(options, scheme, kind.url_names.get(name, name), unquote(text))
+            name = kind.url_names.get(name, name)  # noqa: PLW2901  # the option's own name
+            _check_option(kind, scheme, place, name, after_secret=after_secret)
+            _add(options, scheme, name, unquote(text))
+        after_secret = after_secret or _names_secret(name)
     if "url" in kind.url_parts:
         _add(options, scheme, kind.url_parts["url"], f"{scheme}:{front}" + "?" * bool(left) + "&".join(left))
     else:
-        for part, text in _parts(front, scheme).items():
+        for part, text in parts.items():
             if part not in kind.url_parts:
-                raise ConfigurationError(f"a {scheme} URL has no {part}; it is {_form(scheme, kind)}")
+                raise ConfigurationError(f"the {scheme} URL has a {part}, but its form is {_form(scheme, kind)}")
             _add(options, scheme, kind.url_parts[part], text)
     return Description(Layer(scheme, options), tuple(wrappers))
 
@@ -154,10 +207,11 @@ def _parts(front: str, scheme: str) -> dict[str, str]:
     username, _, password = user.partition(":")
     match = _HOST.fullmatch(server)
     host, port = (match[1] or match[3], match[2] or match[4]) if match else ("", "")
-    if match is None or (port and not port.isdecimal()):
+    if match is None or (location and "@" in path):
         raise ConfigurationError(
-            f"the host and port of a {scheme} URL cannot be read; percent-encode : @ / in a password"
+            f"the host and port of the {scheme} URL cannot be read; percent-encode : @ / ? # & in a password"
         )
+    read_port(port or "")
     path = path if location else slash + path
     parts = {"username": username, "password": password, "host": host, "port": port, "path": path}
     return {part: unquote(text) for part, text in parts.items() if text}
@@ -169,24 +223,32 @@ def _form(scheme: str, kind: type[Described]) -> str:
     return f"{scheme}://" + " ".join(kind.url_parts)
 
 
-def _wrapper(text: str) -> Layer:
+def _wrapper(text: str, *, after_secret: bool = False) -> Layer:
     match = _WRAPPER.fullmatch(text)
     if match is None:
         raise ConfigurationError("a wrapper is written name or name(option=value,option=value)")
+    if after_secret and not is_wrapper(match[1]):
+        raise ConfigurationError(
+            "a wrapper is not known; its name is not shown, as it may be a part of the secret before it: "
+            "percent-encode & in that"
+        )
+    kind = find_wrapper(match[1])
     options: dict[str, Any] = {}
-    for name, value in _pairs(match[2] or "", ",", match[1]):
+    for place, (name, value) in enumerate(pairs(match[2] or "", ",", match[1]), 1):
+        _check_option(kind, match[1], place, name, after_secret=after_secret or any(map(_names_secret, options)))
         _add(options, match[1], name, unquote(value))
     return Layer(match[1], options)
 
 
-def _pairs(text: str, separator: str, what: str) -> list[tuple[str, str]]:
-    pairs = []
-    for item in text.split(separator) if text else ():
-        name, equals, value = item.partition("=")
-        if not (name and equals):
-            raise ConfigurationError(f"options of {what} are written name=value and joined by {separator}")
-        pairs.append((name.strip(), value))
-    return pairs
+def _names_secret(option: str) -> bool:
+    return is_secret(option.removesuffix("_env"))  # who mistakes the option gives the secret itself
+
+
+def _check_option(kind: type[Described], what: str, place: int, name: str, *, after_secret: bool) -> None:
+    """Refuse an option that is not known, without its name where that may be a part of a secret before it."""
+    if not takes(kind, name):
+        known = known_options(kind)
+        raise unnamed_option(what, place, known) if after_secret else unknown(f"option of {what}", name, known)
 
 
 def _add(options: dict[str, Any], what: str, name: str, value: str) -> None:

@@ -157,7 +157,7 @@ async def test_a_missing_file_of_certificates_is_named_as_what_is_wrong():
     [
         ({"url": "http://127.0.0.1"}, "url must be elasticsearch://"),
         ({"url": "elasticsearch://"}, "url must be elasticsearch://"),
-        ({"url": "elasticsearch://host:port"}, "host and port of the URL"),
+        ({"url": "elasticsearch://host:port"}, "port of the URL"),
         ({"url": 5}, "url must be a str"),
         ({"api_key": ""}, "api_key must be"),
         ({"url": "elasticsearch://user:hunter2@host", "api_key": "hunter2"}, "excludes a username"),

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.server("memcached")
     [
         ({"host": ""}, "host must be a name or an address"),
         ({"host": 7}, "host must be a name or an address"),
-        ({"port": "11211"}, "port must be an int of 1 to 65535, got '11211'"),
+        ({"port": "11211"}, "port must be an int of 1 to 65535, got a str"),
         ({"port": 0}, "port must be an int"),
         ({"port": 65536}, "port must be an int"),
         ({"port": True}, "port must be an int"),
@@ -53,7 +53,7 @@ async def test_a_url_opens_it() -> None:
         assert repr(store) == f"MemcachedStore(host='127.0.0.1', port={shared_port()})"
         await store.put("a", "k", 1)
         assert await store.get("a", "k") == 1
-    with pytest.raises(ConfigurationError, match="has no username"):
+    with pytest.raises(ConfigurationError, match="has a username, but"):
         open_store("memcached://user:secret@host:11211")
 
 

@@ -37,17 +37,14 @@ BY_URL = {
     ],
 )
 def test_a_password_that_is_not_percent_encoded_is_refused_and_not_shown(scheme, place):
-    if scheme == "mongodb" and "#" in place:  # the driver takes it as it is
-        assert SECRET not in f"{MongoDBStore(f'{scheme}://{place}').describe()}"
-        return
-    with pytest.raises(ConfigurationError, match=r"percent-encode|look at the option") as refused:
+    with pytest.raises(ConfigurationError, match=r"percent-encode") as refused:
         BY_URL[scheme](url=f"{scheme}://{place}")
     assert SECRET not in str(refused.value)
 
 
 def test_what_may_hold_an_at_sign_may_still():
     assert repr(RedisStore("unix:///run/a@b.sock")) == "RedisStore(unix:///run/a@b.sock)"
-    url = "postgresql://user@host/base?application_name=me@home"
+    url = "postgresql://user@host/base?application_name=me%40home"
     assert str(PostgreSQLStore(url=url).describe()) == url
     assert repr(PostgreSQLStore(url="postgresql://one:1,two:2/base"))
     assert repr(PostgreSQLStore(url="postgresql://%2Fvar%2Frun:5433/base"))

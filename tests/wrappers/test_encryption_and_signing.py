@@ -106,7 +106,7 @@ async def test_a_frame_of_the_other_wrapper_is_none(kind):
     inner = MemoryStore()
     (other,) = set(BOTH) - {kind}
     await other(inner, key=KEY).put("c", "k", "v")
-    with pytest.raises(IntegrityError, match=f"not put through a {kind.__name__}"):
+    with pytest.raises(IntegrityError, match=f"not put through {kind.__name__}"):
         await kind(inner, key=KEY).get("c", "k")
 
 

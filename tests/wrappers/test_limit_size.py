@@ -141,7 +141,7 @@ def test_what_it_does_not_need_is_the_inner_stores_own():
         ({"max_bytes": 0}, "max_bytes must be an int of at least 1, got 0"),
         ({"max_bytes": True}, "max_bytes must be an int"),
         ({"max_bytes": 1.5}, "max_bytes must be an int"),
-        ({"max_bytes": 1, "policy": "skipp"}, "unknown policy 'skipp'; did you mean 'skip'"),
+        ({"max_bytes": 1, "policy": "skipp"}, "unknown policy; did you mean 'skip'"),
         ({"max_bytes": 1, "policy": ["skip"]}, "policy must be one of refuse, skip, got list"),
         ({"max_bytes": 1, "codec": "json"}, "codec must be a satchel Codec"),
     ],

@@ -14,6 +14,7 @@ from ..entry import Entry
 from ..errors import IntegrityError, KeyMissingError, SerializationError
 from ..names import check_name
 from ..protocol import AsyncKeyValue
+from ..shown import with_article
 from ..updates import check_plain, plain_result, remaining, write_changed
 from .tally import add
 
@@ -162,5 +163,5 @@ class Counter:
 
     def _count(self, value: object) -> int:
         if type(value) is not int:
-            raise IntegrityError(f"{self._place} holds a {type(value).__name__}, which is no count")
+            raise IntegrityError(f"{self._place} holds {with_article(type(value))}, which is no count")
         return value

@@ -40,6 +40,7 @@ from ..clock import TTL
 from ..collection import Collection
 from ..errors import ConfigurationError, MissingExtraError, SatchelError
 from ..protocol import AsyncKeyValue
+from ..shown import with_article
 from ..stores.null import NullStore
 
 try:
@@ -74,7 +75,7 @@ def store_lifespan(make_store: Callable[[], AsyncKeyValue]) -> Callable[[FastAPI
     """
     if not callable(make_store):
         raise ConfigurationError(
-            f"store_lifespan takes a function that makes a store, got a {type(make_store).__name__}; "
+            f"store_lifespan takes a function that makes a store, got {with_article(type(make_store))}; "
             "give the class or a lambda, so that each start of the application has a store of its own"
         )
     if inspect.iscoroutinefunction(make_store):

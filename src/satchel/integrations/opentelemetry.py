@@ -11,6 +11,7 @@ from ..checks import check_int
 from ..errors import ConfigurationError
 from ..protocol import AsyncKeyValue
 from ..registry import missing_extra, name_of
+from ..shown import with_article
 from ..wrappers._observed import kind_of, legal
 from ..wrappers.base import BaseWrapper
 from ..wrappers.call import BATCHES
@@ -64,7 +65,7 @@ class OpenTelemetryWrapper(BaseWrapper):
             ("meter_provider", meter_provider, metrics.MeterProvider),
         ):
             if given is not None and not isinstance(given, kind):
-                raise ConfigurationError(f"{option} must be a {kind.__name__}, got {type(given).__name__}")
+                raise ConfigurationError(f"{option} must be {with_article(kind)}, got {type(given).__name__}")
         self._max_collections = max_collections
         self._calls: dict[tuple[str, Any], tuple[str, _Attributes]] = {}
         self._named: set[str] = set()

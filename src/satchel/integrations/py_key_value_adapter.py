@@ -16,6 +16,7 @@ from ..clock import seconds
 from ..codec import LARGE, MAX_DEPTH, REFUSED, room_left, rough_size
 from ..names import check_name
 from ..protocol import AsyncKeyValue, SupportsEverything
+from ..shown import with_article
 from ..threads import in_worker
 from .py_key_value_errors import NoTTLError, raising_theirs
 
@@ -214,7 +215,9 @@ def _as_dict(value: Any) -> dict[str, Any] | None:
     if value is None or type(value) is dict:
         kept: dict[str, Any] | None = value
         return kept
-    raise DeserializationError(f"a {type(value).__name__} is stored here, put by satchel; py-key-value has only dicts")
+    raise DeserializationError(
+        f"{with_article(type(value))} is stored here, put by satchel; py-key-value has only dicts"
+    )
 
 
 def _seconds(ttl: object) -> float | None:

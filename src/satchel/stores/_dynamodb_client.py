@@ -15,6 +15,7 @@ from aiobotocore.session import get_session  # type: ignore[import-untyped]  # i
 from ..errors import ConfigurationError
 from ..lifecycle import close_at_end_of_loop
 from ..network import check_texts
+from ..shown import shown
 
 _TABLE_NAME = re.compile(r"[a-zA-Z0-9_.-]{3,255}|arn:[a-z0-9-]+:dynamodb:[a-z0-9-]+:[0-9]+:table/[a-zA-Z0-9_.-]{3,255}")
 _SETTINGS = AioConfig(
@@ -31,7 +32,8 @@ def check_table_options(table_name: object, create_table: object, consistent_rea
     """Refuse options about the table that cannot work."""
     if not isinstance(table_name, str) or not _TABLE_NAME.fullmatch(table_name):
         raise ConfigurationError(
-            f"table_name must be 3 to 255 of the characters a-z A-Z 0-9 _ . - or the ARN of a table; got {table_name!r}"
+            "table_name must be 3 to 255 of the characters a-z A-Z 0-9 _ . - or the ARN of a table; "
+            f"got {shown(table_name)}"
         )
     if not isinstance(create_table, (bool, Mapping)):
         raise ConfigurationError(

@@ -47,6 +47,7 @@ def connected(options: dict[str, Any]) -> AsyncElasticsearch:
     try:
         return AsyncElasticsearch(**options)
     except (ValueError, OSError) as error:
-        raise ConfigurationError(
-            f"no client can be made of these options ({type(error).__name__}); ca_certs must be a file of certificates"
-        ) from error
+        kind = type(error).__name__  # what it says may show an option, and so must not be the context of another error
+    raise ConfigurationError(
+        f"no client can be made of these options ({kind}); ca_certs must be a file of certificates"
+    )

@@ -5,8 +5,11 @@ What the server says may quote a document, so that only its status and the type 
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Iterator
 from typing import Any
 
+from aiohttp import ClientConnectorCertificateError
 from elastic_transport import ApiError, ConnectionError, ConnectionTimeout, SerializationError, TlsError, TransportError  # noqa: A004  # the driver calls it so
 from elasticsearch import UnsupportedProductError
 
@@ -24,6 +27,7 @@ ALREADY_THERE = "resource_already_exists_exception"
 PRIVILEGES = "read, write and manage"
 """The index privileges that a store needs."""
 
+_UNTRUSTED = (ssl.SSLCertVerificationError, ClientConnectorCertificateError)
 _OTHER_PRODUCT = "what answers there is not Elasticsearch; check the host, the port and the path of the URL"
 _OTHER_MAPPING = "the index has another mapping than satchel gives it; choose another index_prefix, or remove the index"
 _BY_TYPE: dict[str, tuple[type[SatchelError], str]] = {
@@ -107,10 +111,19 @@ def type_of(body: Any) -> str:
 
 
 def _of_tls(error: TlsError) -> SatchelError:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+    if any(isinstance(cause, _UNTRUSTED) for cause in _causes(error)):
         return ConfigurationError(
             "the certificate of the server is not trusted; give ca_certs= the file with that of its authority"
         )
     return ConfigurationError(
         "the server does not speak TLS as it should; if it speaks none, the URL begins with elasticsearch://"
     )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Give what an error of the client came from: it keeps its own errors and those of the library below apart."""
+    left: list[BaseException] = [error]
+    while left:
+        one = left.pop()
+        yield one
+        left += [cause for cause in (*getattr(one, "errors", ()), one.__cause__) if isinstance(cause, BaseException)]

@@ -14,6 +14,7 @@ from functools import lru_cache
 from ..clock import NEVER
 from ..errors import ConfigurationError
 from ..names import Escaping, Ref
+from ..shown import shown
 
 MAX_KEY = 250
 """The most bytes of a key that memcached takes."""
@@ -43,7 +44,7 @@ class Layout:
     def __init__(self, prefix: str) -> None:
         if not isinstance(prefix, str) or not 0 < len(prefix) <= _LONGEST_PREFIX or not _is_visible(prefix):
             raise ConfigurationError(
-                f"prefix must be 1 to {_LONGEST_PREFIX} visible ASCII characters without spaces, got {prefix!r}"
+                f"prefix must be 1 to {_LONGEST_PREFIX} visible ASCII characters without spaces, got {shown(prefix)}"
             )
         self._prefix = prefix + _SEPARATOR
         self._room = MAX_KEY - _COLLECTION - len(self._prefix) - len(_SEPARATOR)

@@ -9,14 +9,16 @@ import re
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
-from urllib.parse import unquote
 
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from .._url_parts import check_options
 from ..errors import ConfigurationError
 from ..lifecycle import close_at_end_of_loop
+from ..network import split_url
+from ..shown import shown
 from ..threads import in_worker
 
 Client = AsyncMongoClient[dict[str, Any]]
@@ -25,6 +27,7 @@ _SRV = "mongodb+srv://"
 _DB_NAME = re.compile(r'[^/\\. "$*<>:|?\0]{1,63}')
 _COLL_NAME = re.compile(r"(?!system\.)[^$.\0]+(\.[^$.\0]+)*")
 _LONGEST_DB_NAME = 63
+_READ_PREFERENCE = "readPreference"
 _LONGEST = 235  # in bytes; MongoDB has 255 for both names and what it appends
 _FORM = "mongodb://user:password@host:port/database?option=value"
 _MISSPELT = f"url must have the form {_FORM}, with : / ? # [ ] @ in the user name and password percent-encoded"
@@ -58,21 +61,39 @@ def check_url(url: object) -> str | None:
     """
     if not isinstance(url, str) or not url.startswith(("mongodb://", _SRV)):
         raise ConfigurationError(f"url must be a str such as {_FORM}, or with mongodb+srv")
-    try:
-        # Without +srv, or the driver would ask for the servers now.
-        found = parse_uri("mongodb://" + url.removeprefix(_SRV) if url.startswith(_SRV) else url, warn=False)
-    except (PyMongoError, ValueError, TypeError) as error:
-        # What the driver says can repeat a password, so only the names of options are taken from it.
-        said = str(error).lower()
-        options = [part.partition("=")[0] for part in url.partition("?")[2].split("&")]
-        named = [option for option in options if option and unquote(option).lower() in said]
-        wrong = f"; look at the option {' or '.join(named)}" if named else ""
-        raise ConfigurationError(f"{_MISSPELT}{wrong}") from None
-    _check_options(found["options"])
+    parts, _ = split_url(url)
+    options = _options(parts.query)
+    # Without +srv, or the driver would ask for the servers now.
+    found = _parsed("mongodb://" + url.removeprefix(_SRV) if url.startswith(_SRV) else url)
+    if found is None:
+        # One by one, rather than by what the driver says: that can repeat a password.
+        wrong = [name for name, text in options if _parsed(f"mongodb://localhost/?{name}={text}") is None]
+        if wrong:
+            raise ConfigurationError(f"the driver refuses the value of {' and '.join(wrong)} in the url")
+        raise ConfigurationError(f"{_MISSPELT}, or its options exclude each other")
+    if found["options"].get("w") == 0:
+        raise ConfigurationError(_UNACKNOWLEDGED)
     database: str | None = found["database"]
-    if database is not None and "@" in database:  # it may be the end of a password
-        raise ConfigurationError(_MISSPELT)
     return database
+
+
+def _options(query: str) -> list[tuple[str, str]]:
+    known = DRIVER_OPTIONS | {_READ_PREFERENCE}
+    options = check_options(query, known, "a URL of MongoDB", any_case=True)
+    for name, text in options:
+        if name.lower() == _READ_PREFERENCE.lower():
+            raise ConfigurationError("a store reads from the primary; leave readPreference out of the URL")
+        if ";" in text or "=" in text:  # the driver would take it for the end of a value, or of a name
+            raise ConfigurationError(f"the value of {name} in the url has a semicolon or an =; percent-encode it")
+    return options
+
+
+def _parsed(url: str) -> Mapping[str, Any] | None:
+    """Return what the driver reads in a URL; None when it refuses it."""
+    try:
+        return parse_uri(url, warn=False)
+    except (PyMongoError, ValueError, TypeError):
+        return None  # what it says may show a secret, and so must not be the context of another error
 
 
 def check_client(client: object) -> None:
@@ -91,12 +112,12 @@ def check_names(db_name: object, coll_name: object) -> None:
     """Refuse names of a database or a MongoDB collection that MongoDB does not take."""
     if not isinstance(db_name, str) or not _DB_NAME.fullmatch(db_name) or _size(db_name) > _LONGEST_DB_NAME:
         raise ConfigurationError(
-            f'db_name must be 1 to 63 bytes without / \\ . space " $ * < > : | ? and NUL, got {db_name!r}'
+            f'db_name must be 1 to 63 bytes without / \\ . space " $ * < > : | ? and NUL, got {shown(db_name)}'
         )
     if not isinstance(coll_name, str) or not _COLL_NAME.fullmatch(coll_name) or _size(db_name, coll_name) > _LONGEST:
         raise ConfigurationError(
             "coll_name must be a name without $, NUL, and dots at its ends, not of the system's, and with db_name at "
-            f"most {_LONGEST} bytes long; got {coll_name!r}"
+            f"most {_LONGEST} bytes long; got {shown(coll_name)}"
         )
 
 
@@ -111,13 +132,6 @@ async def connect(url: str) -> tuple[Client, AsyncGenerator[None]]:
 def _make(url: str) -> Client:
     options: dict[str, Any] = {} if re.search(r"[?&]w=", url, re.IGNORECASE) else {"w": "majority"}
     return AsyncMongoClient(url, **options)
-
-
-def _check_options(options: Mapping[str, Any]) -> None:
-    if "readPreference" in options:
-        raise ConfigurationError("a store reads from the primary; leave readPreference out of the URL")
-    if options.get("w") == 0:
-        raise ConfigurationError(_UNACKNOWLEDGED)
 
 
 def _size(*names: str) -> int:

@@ -84,7 +84,8 @@ def translate(error: Exception, where: str) -> SatchelError | None:
         return _too_large()
     if isinstance(error, BSONError):
         return IntegrityError("the document is damaged: it cannot be decoded")
-    if isinstance(error, errors.InvalidOperation) or (isinstance(error, RuntimeError) and "loop" in str(error)):
+    # A RuntimeError as such is what the driver and asyncio raise for a client of another event loop.
+    if isinstance(error, errors.InvalidOperation) or type(error) is RuntimeError:
         return StoreError(
             f"the MongoDB client for {where} was closed, or belongs to another event loop; make a new one"
         )

@@ -10,6 +10,7 @@ from typing import Any
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
 
+from .._url_parts import check_characters
 from ..errors import ConfigurationError
 from ..network import check_texts
 
@@ -30,6 +31,8 @@ class Target:
     """
 
     def __init__(self, url: str) -> None:
+        if isinstance(url, str):
+            check_characters(url)
         match = _URL.fullmatch(url) if isinstance(url, str) else None
         if match is None or match[1] not in KINDS:
             raise ConfigurationError("url must be s3://bucket, gs://bucket or az://container, with /prefix if need be")
@@ -103,8 +106,10 @@ def connect(target: Target, options: dict[str, Any], timeout: float | None) -> t
             for retries in (again, {"max_retries": 0})
         )
     except (BaseError, ValueError, OSError) as error:
-        raise ConfigurationError(
-            f"obstore makes no client for {target} of these options ({type(error).__name__}): check them, and for "
-            "gs:// and az:// the environment variables that it reads"
-        ) from error
-    return first, second
+        kind = type(error).__name__  # what it says may show an option, and so must not be the context of another error
+    else:
+        return first, second
+    raise ConfigurationError(
+        f"obstore makes no client for {target} of these options ({kind}): check them, and for gs:// and az:// the "
+        "environment variables that it reads"
+    )

@@ -9,6 +9,7 @@ import re
 
 from ..errors import ConfigurationError
 from ..names import SAFE, Escaping, Ref
+from ..shown import shown
 
 DEFAULT_PREFIX = "satchel"
 HASH_MARK = "%-"
@@ -38,7 +39,7 @@ class Layout:
         if not isinstance(prefix, str) or not all(map(_PREFIX.fullmatch, prefix.split("/"))):
             raise ConfigurationError(
                 "prefix must be one or more parts joined by /, each of letters, digits and -_.=@:+, and none beginning "
-                f"with a dot; got {prefix!r}"
+                f"with a dot; got {shown(prefix)}"
             )
         if len(prefix) > _LONGEST_PREFIX:
             raise ConfigurationError(f"prefix has {len(prefix)} characters, the limit is {_LONGEST_PREFIX}")

@@ -7,17 +7,52 @@ worker thread, and then is told everything.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Collection
 from typing import Any
+from urllib.parse import unquote
 
 import asyncpg  # type: ignore[import-untyped]  # it has no types
 from asyncpg.connect_utils import SSLMode, _parse_connect_dsn_and_args  # type: ignore[import-untyped]  # as above
+
+from .._url_parts import check_options, read_port
+from ..errors import ConfigurationError
+from ..network import split_url
 
 Way = dict[str, Any]
 """Options for `asyncpg.connect`."""
 
 
+def check_url(url: str, known: Collection[str]) -> None:
+    """Refuse a URL whose parts or options are wrong; asyncpg would take an option that it does not know for a setting.
+
+    Args:
+        url: The URL.
+        known: The options that it may have.
+
+    Raises:
+        ConfigurationError: Something is wrong. The message shows nothing that may be a part of a secret.
+    """
+    parts, _ = split_url(url)
+    for name, text in check_options(parts.query, known, "a URL of PostgreSQL"):
+        if name == "port":
+            for port in unquote(text).split(","):
+                read_port(port)
+
+
 def read(url: str) -> list[Way]:
-    """Return the ways to connect, those to try first first. This reads files."""
+    """Return the ways to connect, those to try first first. This reads files.
+
+    Raises:
+        ConfigurationError: asyncpg refuses the URL.
+    """
+    try:
+        return _read(url)
+    except (ValueError, asyncpg.InterfaceError):
+        pass  # what it says may show parts of the URL, and so must not be the context of another error
+    raise ConfigurationError("the URL of PostgreSQLStore has a value that asyncpg cannot read: correct it")
+
+
+def _read(url: str) -> list[Way]:
     nothing = dict.fromkeys(inspect.signature(_parse_connect_dsn_and_args).parameters)
     addresses, found = _parse_connect_dsn_and_args(**(nothing | {"dsn": url}))
     options = {

@@ -5,7 +5,9 @@ Their own messages can hold values, and are not passed on.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]  # it has no types
 
@@ -71,13 +73,14 @@ _BY_STATE: Answers = (
 )
 
 
-def translate(error: Exception, where: str, table: str) -> SatchelError | None:
+def translate(error: Exception, where: str, table: str, pool: asyncpg.Pool | None = None) -> SatchelError | None:
     """Return the satchel error for one of asyncpg's; None for those that say nothing to a user.
 
     Args:
         error: What was raised.
         where: What the store calls itself.
         table: The name of its table.
+        pool: The caller's pool, if the store uses one.
     """
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
@@ -90,8 +93,8 @@ def translate(error: Exception, where: str, table: str) -> SatchelError | None:
     if isinstance(error, asyncpg.InternalClientError):
         return StoreUnavailableError(f"the connection to {where} failed: try again")
     if isinstance(error, asyncpg.InterfaceError):
-        return _interface_error(error, where)
-    if isinstance(error, ConnectionError) and "rejected SSL" in str(error):
+        return _interface_error(error, where, pool)
+    if type(error) is ConnectionError:  # asyncpg's own, about TLS; those of the system have classes below it
         return ConfigurationError(
             f"{where} speaks no TLS, which sslmode asks for: set ssl = on there, or change sslmode"
         )
@@ -102,14 +105,14 @@ def translate(error: Exception, where: str, table: str) -> SatchelError | None:
     return None
 
 
-def _interface_error(error: asyncpg.InterfaceError, where: str) -> SatchelError:
-    said = str(error)
+def _interface_error(error: asyncpg.InterfaceError, where: str, pool: Any) -> SatchelError:
     if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
         return ConfigurationError(f"{where} has a URL or settings that asyncpg cannot use: correct them")
-    if "pool is not initialized" in said:
-        return ConfigurationError("pool must be an open one: pool=await asyncpg.create_pool(...)")
-    if "pool is clos" in said:
+    # asyncpg says these in words alone, so the pool itself is looked at.
+    if pool is not None and pool.is_closing():
         return StoreError(f"the pool of {where} has been closed; make a new store")
-    if "different event loop" in said or "different loop" in said:
+    if not getattr(pool, "_initialized", True):
+        return ConfigurationError("pool must be an open one: pool=await asyncpg.create_pool(...)")
+    if pool is not None and getattr(pool, "_loop", None) not in (None, asyncio.get_running_loop()):
         return StoreError(f"the pool of {where} belongs to another event loop; make a pool and a store for this one")
     return StoreUnavailableError(f"the connection to {where} was closed: try again")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from ..envelope import Record
 from ..errors import ConfigurationError, IntegrityError
 from ..names import Ref
+from ..shown import shown
 
 MAX_STORED_NAME = 1000
 """The most bytes of a name that are stored as they are; a row of a PostgreSQL index has room for 2,704 bytes."""
@@ -45,7 +46,7 @@ class Table:
         if not 1 <= len(parts) <= 2 or not all(_IDENTIFIER.fullmatch(part) for part in parts):
             raise ConfigurationError(
                 "table_name must be table or schema.table, each of at most 54 ASCII letters, digits and _, "
-                f"and not a digit first; got {name!r}"
+                f"and not a digit first; got {shown(name)}"
             )
         self.quoted = ".".join(f'"{part}"' for part in parts)
         self.index = f'"{parts[-1]}_deadline"'

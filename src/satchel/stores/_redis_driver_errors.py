@@ -87,9 +87,9 @@ class DriverErrors:
         )
 
     def _of_cluster(self, error: RedisClusterException) -> SatchelError:
-        if "mode is not enabled" in f"{error}":
-            return ConfigurationError(f"{self._where} is no cluster; open it with redis:// instead")
         for cause in _causes(error):
+            if type(cause) is ResponseError:  # to CLUSTER SLOTS; a refused user has a class of its own
+                return ConfigurationError(f"{self._where} is no cluster; open it with redis:// instead")
             if isinstance(cause, (RedisError, OSError)):
                 known = self.translate(cause)
                 if isinstance(known, ConfigurationError):

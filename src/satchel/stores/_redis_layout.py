@@ -17,6 +17,7 @@ import re
 
 from ..errors import ConfigurationError
 from ..names import Ref, utf8_size
+from ..shown import shown
 
 SLOTS = 16384
 _SPECIAL = re.compile(rb"([\\*?\[\]^])")
@@ -35,7 +36,7 @@ class Layout:
 
     def __init__(self, prefix: str) -> None:
         if not isinstance(prefix, str) or not prefix:
-            raise ConfigurationError(f"prefix must be a str that is not empty, got {prefix!r}")
+            raise ConfigurationError(f"prefix must be a str that is not empty, got {shown(prefix)}")
         try:
             utf8_size(prefix, "prefix")
         except ValueError as error:

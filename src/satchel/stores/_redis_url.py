@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote, unquote_plus
 
+from .._url_parts import UNREADABLE, check_options
 from ..checks import check_int
 from ..errors import ConfigurationError
 from ..network import check_port, check_texts, split_url
@@ -109,12 +110,14 @@ def _parsed(url: str, db: int | None, username: str | None, password: str | None
     if parts.scheme == "unix":
         if not path:
             raise ConfigurationError("a unix URL is unix:///path/of/the.sock")
+        if parts.netloc.rpartition("@")[2]:  # a password with a raw / in it ends there
+            raise ConfigurationError(UNREADABLE)
     elif kind == "sentinel":
         service, _, path = path.strip("/").partition("/")
         if not service:
             raise ConfigurationError("a Sentinel URL is redis+sentinel://host:port/name-of-the-service")
     number = options.pop("db", None) if parts.scheme == "unix" else path.strip("/") or options.pop("db", None)
-    if kind == "cluster" and (number or db):
+    if kind == "cluster" and (_number(number) or db):
         raise ConfigurationError("a cluster has database 0 alone; leave db out")
     encrypted = parts.scheme == "rediss" or options.pop("ssl", False)
     if kind == "server" and len(hosts) > 1:
@@ -137,11 +140,8 @@ def _parsed(url: str, db: int | None, username: str | None, password: str | None
 
 def _options(query: str) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    for name, text in parse_qsl(query, keep_blank_values=True):
-        if name not in OPTIONS | {"db"}:
-            raise ConfigurationError(f"a URL of Redis has no option {name!r}; it has db, {', '.join(sorted(OPTIONS))}")
-        if name in options:
-            raise ConfigurationError(f"option {name!r} of the URL is given twice")
+    for name, encoded in check_options(query, OPTIONS | {"db"}, "a URL of Redis"):
+        text = unquote_plus(encoded)
         if name in ("ssl", "ssl_check_hostname"):
             if text.lower() not in _BOOLS:
                 raise ConfigurationError(f"option {name!r} of the URL must be true or false")
@@ -154,10 +154,10 @@ def _options(query: str) -> dict[str, Any]:
 
 
 def _number(text: str | None) -> int | None:
-    if text is None:
+    if not text:
         return None
     if not (text.isascii() and text.isdecimal()):
-        raise ConfigurationError(f"the database in the URL must be a number, got {text!r}")
+        raise ConfigurationError("the database in the URL must be a number")
     return int(text)
 
 

@@ -22,6 +22,7 @@ from ..envelope import Record
 from ..errors import ConfigurationError, SatchelError, StoreError
 from ..names import Ref
 from ..places import settled
+from ..shown import shown
 from ..threads import in_worker
 from ._disk_entries import Entries
 from ._disk_errors import check_of_connection, check_of_file, translate
@@ -74,7 +75,7 @@ class DiskStore(BaseStore):
         if connection is not None and (directory is not None or durability != "normal"):
             raise ConfigurationError("connection excludes directory and durability: both are its own matter")
         if durability not in ("normal", "full"):
-            raise ConfigurationError(f'durability must be "normal" or "full", got {durability!r}')
+            raise ConfigurationError(f'durability must be "normal" or "full", got {shown(durability)}')
         check_bound("max_size", max_size)
         self._directory = None if directory is None else _path(directory)
         self._connection = connection
@@ -218,7 +219,7 @@ def _path(directory: str | os.PathLike[str]) -> Path:
     except UnicodeEncodeError:
         named = False
     if not named:
-        raise ConfigurationError(f"directory must be one that a file system can name, got {text!r}")
+        raise ConfigurationError(f"directory must be one that a file system can name, got {shown(text)}")
     return settled(text, "directory")
 
 

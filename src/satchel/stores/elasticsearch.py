@@ -22,6 +22,7 @@ from ..envelope import Record
 from ..errors import ConfigurationError, ConflictError, IntegrityError, SatchelError
 from ..names import Ref
 from ..network import DEFAULT_TIMEOUT, check_one_way
+from ..shown import shown
 from ..threads import in_worker
 from ._elasticsearch_actions import CHANGED, Action, unless_overtaken
 from ._elasticsearch_client import client_options, connected
@@ -89,7 +90,7 @@ class ElasticsearchStore(BaseStore):
         if not isinstance(index_prefix, str) or not _PREFIX.fullmatch(index_prefix):
             raise ConfigurationError(
                 "index_prefix must be up to 200 lower-case letters, digits, '.', '_' and '-', and begin with a letter "
-                f"or a digit; got {index_prefix!r}"
+                f"or a digit; got {shown(index_prefix)}"
             )
         super().__init__(codec=codec, clock=clock, timeout=timeout)
         self._client = client

@@ -13,6 +13,7 @@ from ..envelope import Record
 from ..errors import ConfigurationError, SatchelError
 from ..names import Ref
 from ..places import settled
+from ..shown import shown
 from ._filetree_scan import Scan
 from ._filetree_system import SUPPORTED, problem
 from ._filetree_thread import Worker
@@ -58,7 +59,7 @@ class FileTreeStore(BaseStore):
                 "FileTreeStore needs the file locks and directory descriptors of a POSIX system; use DiskStore"
             )
         if durability not in ("normal", "full"):
-            raise ConfigurationError(f'durability must be "normal" or "full", got {durability!r}')
+            raise ConfigurationError(f'durability must be "normal" or "full", got {shown(durability)}')
         self._data_directory = _directory("data_directory", data_directory)
         metadata = data_directory if metadata_directory is None else metadata_directory
         self._tree = Tree(
@@ -163,13 +164,13 @@ class FileTreeStore(BaseStore):
 
 def _directory(name: str, given: object) -> str:
     if not isinstance(given, (str, os.PathLike)) or not isinstance(os.fspath(given), str) or not os.fspath(given):
-        raise ConfigurationError(f"{name} must be the path of a directory, got {given!r}")
+        raise ConfigurationError(f"{name} must be the path of a directory, got {shown(given)}")
     try:
         encoded = os.fsencode(given)
     except UnicodeEncodeError:
         encoded = b"\0"
     if b"\0" in encoded:
-        raise ConfigurationError(f"{name} must be a path that the file system can take, got {given!r}")
+        raise ConfigurationError(f"{name} must be a path that the file system can take, got {shown(given)}")
     return str(settled(os.fspath(given), name))
 
 

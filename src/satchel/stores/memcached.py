@@ -14,6 +14,7 @@ from ..envelope import Record, pack, unpack
 from ..errors import ConfigurationError, ConflictError, IntegrityError, SatchelError, StoreError
 from ..names import Ref
 from ..network import DEFAULT_TIMEOUT, check_one_way, check_port
+from ..shown import shown
 from ._memcached_layout import Layout, expiry
 from ._memcached_servers import DELETED, MISSED, Command, Servers
 
@@ -223,5 +224,5 @@ def _client(client: Any) -> Any:
 
 def _host(host: object) -> str:
     if host is not None and (not isinstance(host, str) or not host):
-        raise ConfigurationError(f"host must be a name or an address, got {host!r}")
+        raise ConfigurationError(f"host must be a name or an address, got {shown(host)}")
     return host or _DEFAULT_HOST

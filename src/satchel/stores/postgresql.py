@@ -14,7 +14,7 @@ from ..codec import Codec
 from ..envelope import Record, new_version
 from ..errors import ConfigurationError, SatchelError
 from ..names import Ref
-from ..network import DEFAULT_TIMEOUT, check_one_way, split_url
+from ..network import DEFAULT_TIMEOUT, check_one_way
 from ..registry import missing_extra
 from ..threads import in_worker
 from ._postgresql_layout import Table, is_hashed, name_of, prefix_range, record_of, row_of, stored, stored_ref
@@ -24,6 +24,7 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("PostgreSQLStore", "postgresql", error) from error
 
+from ._postgresql_address import check_url
 from ._postgresql_connections import Connections
 from ._postgresql_errors import translate
 from ._postgresql_statements import Statements
@@ -53,7 +54,18 @@ class PostgreSQLStore(BaseStore):
 
     url_parts = {"url": "url"}  # noqa: RUF012  # the base says ClassVar
     url_query = frozenset(
-        {"host", "port", "user", "database", "dbname", "passfile", "application_name", "options", "search_path"}
+        {
+            "host",
+            "port",
+            "user",
+            "password",
+            "database",
+            "dbname",
+            "passfile",
+            "application_name",
+            "options",
+            "search_path",
+        }
         | {"sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword", "target_session_attrs"}
         | {"ssl_min_protocol_version", "ssl_max_protocol_version", "krbsrvname", "gsslib"}
     )
@@ -78,7 +90,7 @@ class PostgreSQLStore(BaseStore):
         if url is not None and not (isinstance(url, str) and url.startswith(("postgresql://", "postgres://"))):
             raise ConfigurationError("url must be a str that starts with postgresql:// or postgres://")
         if url is not None:
-            split_url(url)  # a URL that was split within a password would be shown in part
+            check_url(url, self.url_query)
         self._pool = pool
         self._url = url
         self._table = Table(table_name)
@@ -240,7 +252,7 @@ class PostgreSQLStore(BaseStore):
         await self._connections.close()
 
     def _translate(self, error: Exception) -> SatchelError | None:
-        return translate(error, repr(self), self._table.quoted)
+        return translate(error, repr(self), self._table.quoted, self._pool)
 
     def _hidden_names(self, ref: Ref) -> Ref | None:
         return ref if is_hashed(ref) else None

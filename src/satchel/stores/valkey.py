@@ -15,6 +15,7 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("ValkeyStore", "valkey", error) from error
 
+from .._url_parts import check_options
 from ..checks import check_int
 from ..clock import Clock, system_clock
 from ..codec import Codec
@@ -300,7 +301,8 @@ def _parts_of(url: str) -> dict[str, Any]:
     split, hosts = split_url(url)
     number = split.path.strip("/")
     is_number = not number or (number.isascii() and number.isdecimal())
-    if split.scheme not in _SCHEMES or len(hosts) > 1 or split.query or not is_number:
+    check_options(split.query, (), "a URL of Valkey")
+    if split.scheme not in _SCHEMES or len(hosts) > 1 or not is_number:
         raise ConfigurationError(
             "url must be valkey://username:password@host:port/db, with the scheme valkeys for TLS, and +cluster behind "
             "it for a cluster; percent-encode : @ / ? # in a password"

@@ -105,7 +105,7 @@ def rule(strategy: str, max_bytes: int | None, characters: str | None) -> Rule:
         ConfigurationError: An option is not known, or out of its range.
     """
     if strategy not in get_args(Strategy):
-        raise unknown("strategy", strategy, get_args(Strategy))
+        raise unknown("strategy", strategy, get_args(Strategy), shown=False)
     if max_bytes is not None:
         check_int("max_bytes", max_bytes, 1, MAX_NAME_BYTES)
     stay = SAFE if characters is None else frozenset(characters)

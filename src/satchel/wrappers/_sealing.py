@@ -96,10 +96,10 @@ class SealingWrapper(Rotates, ABC):
     def _read_header(self, frame: object) -> tuple[int, bytes]:
         if type(frame) is not bytes or not frame.startswith(self._magic):
             raise IntegrityError(
-                f"what is stored is not in a frame: it was not put through a {type(self).__name__}, or is damaged"
+                f"what is stored is not in a frame: it was not put through {type(self).__name__}, or is damaged"
             )
         if len(frame) < _HEADER.size + self._overhead:
-            raise IntegrityError(f"{len(frame)} bytes are too few for a frame of a {type(self).__name__}")
+            raise IntegrityError(f"{len(frame)} bytes are too few for a frame of {type(self).__name__}")
         _, number, kind, key_id = _HEADER.unpack_from(frame)
         if number != FORMAT:
             raise IntegrityError(f"a frame has format {number}, this release reads format {FORMAT}; upgrade it")

@@ -62,7 +62,7 @@ class SanitizationWrapper(BaseWrapper):
             raise ConfigurationError("sanitization takes either a preset or strategies of its own")
         if preset is not None:
             if preset not in PRESETS:
-                raise unknown("preset", preset, PRESETS)
+                raise unknown("preset", preset, PRESETS, shown=False)
             key, collection = PRESETS[preset]
         else:
             key, collection = (

@@ -12,6 +12,7 @@ from ..entry import Entry
 from ..errors import ConfigurationError, InvalidTTLError, SatchelError
 from ..names import MAX_NAME_BYTES, check_name, check_names
 from ..protocol import AsyncKeyValue
+from ..shown import shown
 from .call import BATCHES, CONDITIONAL_WRITES, LISTINGS, MISSING, Call, Steps
 from .composite import CompositeStore
 from .tiered_calls import Calls
@@ -81,7 +82,7 @@ class TieredStore(CompositeStore):
         if hot is cold:
             raise ConfigurationError("TieredStore takes two stores, got one store as hot and as cold")
         if write not in ("through", "around", "back"):
-            raise ConfigurationError(f"write must be through, around or back, got {write!r}")
+            raise ConfigurationError(f"write must be through, around or back, got {shown(write)}")
         check_int("queue_size", queue_size, 1)
         check_clock(clock)
         try:

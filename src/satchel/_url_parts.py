@@ -1,0 +1,115 @@
+"""What every URL is checked for, whoever reads it, before a driver does.
+
+A password that was not percent-encoded splits a URL in the wrong places. So no message shows anything of a URL but the
+names of options that are known, or that cannot be a part of a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from .description import is_secret
+from .errors import ConfigurationError
+from .registry import unknown
+
+UNREADABLE = "the host and port of the URL cannot be read; percent-encode : @ / ? # & in a password"
+NO_PORT = "the port of the URL must be a number from 1 to 65535; percent-encode : @ / ? # & in a password"
+
+_ODD = re.compile(r"\A\s|\s\Z|[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_LAST_PORT = 65535
+
+
+def check_characters(url: str) -> None:
+    """Refuse a URL with white space around it, or with a control character such as a line end in it.
+
+    Raises:
+        ConfigurationError: There is such a character.
+    """
+    if _ODD.search(url):
+        raise ConfigurationError(
+            "the URL has white space around it, or a control character such as a line end in it; remove it (what is "
+            "read from a file often ends with a line end), or percent-encode it where it is meant"
+        )
+
+
+def read_port(text: str) -> int | None:
+    """Return the port that a URL names, None for an empty text.
+
+    Raises:
+        ConfigurationError: It is none. The message does not show it: it may be a part of a password.
+    """
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(_LAST_PORT)) and 0 < int(text) <= _LAST_PORT):
+        raise ConfigurationError(NO_PORT)
+    return int(text)
+
+
+def check_query(query: str) -> None:
+    """Refuse an `@` behind the `?`, where a URL has been split if a password has a raw `?`.
+
+    Raises:
+        ConfigurationError: There is one.
+    """
+    if "@" in query:
+        raise ConfigurationError(
+            "there is an @ behind the ? of the URL; percent-encode : @ / ? # & in a password, and @ behind the ?"
+        )
+
+
+def pairs(text: str, separator: str, what: str) -> list[tuple[str, str]]:
+    """Return options written `name=value`, their texts as they stand.
+
+    Raises:
+        ConfigurationError: They have another form.
+    """
+    found = []
+    for item in text.split(separator) if text else ():
+        name, equals, value = item.partition("=")
+        if not (name and equals):
+            raise ConfigurationError(f"options of {what} are written name=value and joined by {separator}")
+        found.append((name.strip(), value))
+    return found
+
+
+def check_options(query: str, known: Collection[str], what: str, *, any_case: bool = False) -> list[tuple[str, str]]:
+    """Return the options of a URL that a driver is to read, as `pairs` does, once all of them are known.
+
+    Args:
+        query: What stands behind the `?`.
+        known: The names of the options.
+        what: How messages call the URL.
+        any_case: Whether upper and lower case are the same.
+
+    Raises:
+        ConfigurationError: One is not known, is given twice, or has another form.
+    """
+    check_query(query)
+    names = {name.lower() if any_case else name for name in known}
+    found = pairs(query, "&", what)
+    seen: set[str] = set()
+    after_secret = False
+    for place, (given, _) in enumerate(found, 1):
+        name = given.lower() if any_case else given
+        if name not in names:
+            raise unnamed_option(what, place, known) if after_secret else unknown(f"option of {what}", given, known)
+        if name in seen:
+            raise ConfigurationError(f"option {given!r} of {what} is given twice")
+        seen.add(name)
+        after_secret = after_secret or is_secret(name)
+    return found
+
+
+def unnamed_option(what: str, place: int, known: Collection[str]) -> ConfigurationError:
+    """Return the error for an option that is not known, without its name: it stands behind a secret.
+
+    Args:
+        what: What has no such option.
+        place: Its number in the list.
+        known: The options that are known.
+    """
+    return ConfigurationError(
+        f"option {place} of {what} is not known; its name is not shown, as it may be a part of the secret before it: "
+        f"percent-encode & and , in that. Known: {', '.join(sorted(known))}"
+    )

@@ -1,0 +1,34 @@
+"""What a store says of a server that is not there: not its password, in no error or log."""
+
+import re
+import socket
+
+import pytest
+
+import satchel.stores.dynamodb  # noqa: F401  # so that it is not imported on an event loop
+from satchel import SatchelError, open_store
+from tests.stores.mongodb_places import forgotten_sockets  # noqa: F401  # it is for all tests here
+from tests.test_url_secrets import logged, shown_by_error, shown_by_store
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:zqtop%3Fzqsecret@127.0.0.1:{}",
+        "valkey://user:zqtop%3Fzqsecret@127.0.0.1:{}",
+        "mongodb://user:zqtop%3Fzqsecret@127.0.0.1:{}",
+        "postgresql://user:zqtop%3Fzqsecret@127.0.0.1:{}/base",
+        "elasticsearch://user:zqtop%3Fzqsecret@127.0.0.1:{}",
+        "s3://bucket?endpoint=http://127.0.0.1:{}&access_key_id=id&secret_access_key=zqtop%3Fzqsecret&region=a",
+        "dynamodb://table?region=a&endpoint_url=http://127.0.0.1:{}&aws_access_key_id=i&aws_secret_access_key=zqtop",
+    ],
+    ids=lambda url: url.partition(":")[0],
+)
+async def test_a_server_that_is_not_there_is_named_without_the_password(url: str) -> None:
+    with socket.socket() as taken, logged() as lines:
+        taken.bind(("127.0.0.1", 0))
+        async with open_store(url.format(taken.getsockname()[1]), timeout=1) as store:
+            with pytest.raises(SatchelError) as failed:
+                await store.put("c", "k", 1)
+            shown = "\n".join([*shown_by_error(failed.value), *shown_by_store(store), *lines])
+    assert re.findall("zqtop|zqsecret", shown) == []
