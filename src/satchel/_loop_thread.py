@@ -8,13 +8,14 @@ import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from .errors import StoreClosedError, StoreError
+from .threads import submit
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,13 +35,15 @@ class LoopThread:
     def __init__(self, name: Callable[[], str], last: Callable[[], Awaitable[object]]) -> None:
         self._name = name
         self._last = last
-        self.lock = threading.Lock()
+        # A signal handler may call while the very thread that it interrupts is inside.
+        self.lock = threading.RLock()
         self.forked = False
         self.closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._under_way: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._is_awaited = False
+        self._is_starting = False
         _threads.add(self)
 
     @property
@@ -61,7 +64,11 @@ class LoopThread:
         call = _Call(function, self._under_way)
         with self.lock:
             loop = self._running(operation)
-            loop.call_soon_threadsafe(call.begin)
+            try:
+                loop.call_soon_threadsafe(call.begin)
+            except RuntimeError:
+                self.check(operation)  # a signal handler has closed the store between these two lines
+                raise
         try:
             call.wait()
         except BaseException:
@@ -102,7 +109,8 @@ class LoopThread:
         with self.lock:
             loop = self._running("close")
             self.closed = self._is_awaited = True
-            loop.call_soon_threadsafe(self._stopped.set)
+            with suppress(RuntimeError):  # a signal handler has closed the store between these two lines
+                loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join()
         failure, self._failure = self._failure, None
         if failure is not None:
@@ -125,13 +133,25 @@ class LoopThread:
 
     def _running(self, operation: str) -> asyncio.AbstractEventLoop:
         self.check(operation)
-        return self._loop or self._start()
+        if self._loop is not None:
+            return self._loop
+        if self._is_starting:
+            raise StoreError(
+                f"{operation} of {self._name()} was called by a signal handler, or while the garbage collector ran, in "
+                "the middle of the first call, which starts the thread; call store.ping() before the handler is set",
+                store=self._name(),
+                operation=operation,
+            )
+        self._is_starting = True
+        try:
+            return self._start()
+        finally:
+            self._is_starting = False
 
     def _start(self) -> asyncio.AbstractEventLoop:
         self._stopped = asyncio.Event()
-        self._workers = ThreadPoolExecutor(thread_name_prefix="satchel-sync-worker")
         loop = Context().run(asyncio.new_event_loop)  # else it keeps the context of the first caller
-        loop.set_default_executor(self._workers)
+        loop.set_default_executor(_OwnThreads())  # the loop looks up host names there
         self._thread = threading.Thread(target=self._run, args=(loop,), name="satchel-sync", daemon=True)
         try:
             self._thread.start()
@@ -151,7 +171,6 @@ class LoopThread:
             self._failure = error
         finally:
             loop.close()
-            self._workers.shutdown()  # what the loop itself offers for this takes a new thread, too late at the exit
             atexit.unregister(self._end_of_process)
 
     async def _live(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -171,6 +190,13 @@ class LoopThread:
         self.end()
         if not self.forked:
             self._thread.join(_LAST_SECONDS)
+
+
+class _OwnThreads(ThreadPoolExecutor):
+    """Executor that works to the end of the process, which does not wait for it."""
+
+    def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        return submit(function, *args, **kwargs)
 
 
 class _Call(Generic[R]):
@@ -219,8 +245,9 @@ _threads: weakref.WeakSet[LoopThread] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for thread in _threads:
-        thread.lock = threading.Lock()  # a thread of the parent may hold the old one
+        thread.lock = threading.RLock()  # a thread of the parent may hold the old one
         thread.forked = thread.started
+        thread._is_starting = False
 
 
 if hasattr(os, "register_at_fork"):

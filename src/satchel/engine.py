@@ -97,7 +97,7 @@ class Engine:
                     found[ref[1]] = await convert(operation, ref, outcome)
                 except SatchelError as error:
                     failed[ref] = error
-                await turns.after(len(outcome.payload))
+                await turns.after_item()
         self._refuse(operation, failed, len(refs))
         return found
 
@@ -138,7 +138,7 @@ class Engine:
             for ref, value in items:
                 record = await self._record(operation, ref, value, ttl)
                 requests.append(Request(Operation.PUT, ref, record, len(record.payload)))
-                await turns.after(len(record.payload))
+                await turns.after_item()
             outcomes = await self._send(operation, requests)
             self._cull_if_due(0 if ttl is None else len(requests))
         finally:
