@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
@@ -142,11 +143,22 @@ class LoopThread:
                 store=self._name(),
                 operation=operation,
             )
+        self._refuse_greenlets(operation)
         self._is_starting = True
         try:
             return self._start()
         finally:
             self._is_starting = False
+
+    def _refuse_greenlets(self, operation: str) -> None:
+        patching = sys.modules.get("gevent.monkey")
+        if patching is not None and any(patching.is_module_patched(name) for name in ("threading", "select")):
+            raise StoreError(
+                f"{operation} of {self._name()} needs a real thread with an event loop of its own, which gevent's "
+                "monkey patching turns into a greenlet; use patch_all(thread=False, select=False)",
+                store=self._name(),
+                operation=operation,
+            )
 
     def _start(self) -> asyncio.AbstractEventLoop:
         self._stopped = asyncio.Event()

@@ -86,13 +86,19 @@ class Engine:
         self, operation: str, refs: list[Ref], convert: Callable[[str, Ref, Record], Awaitable[T]]
     ) -> dict[str, T]:
         """Read many entries of one collection, converted by `value` or `entry`; absent ones are left out."""
-        requests = [Request(Operation.READ, ref) for ref in refs]
+        requests: list[Request] = []
+        turns = Turns()
+        for ref in refs:
+            requests.append(Request(Operation.READ, ref))
+            await turns.after_item()
         outcomes = await self._submit(operation, requests)
-        failed = self._failures(operation, requests, outcomes)
+        failed: dict[Ref, SatchelError] = {}
         found: dict[str, T] = {}
         turns = Turns()
         for ref, outcome in zip(refs, outcomes, strict=True):
-            if isinstance(outcome, Record) and self._lives(outcome):
+            if isinstance(outcome, SatchelError):
+                failed[ref] = self.failure(outcome, operation, *ref)
+            elif isinstance(outcome, Record) and self._lives(outcome):
                 try:
                     found[ref[1]] = await convert(operation, ref, outcome)
                 except SatchelError as error:

@@ -107,7 +107,7 @@ def carry_out(future: Future[R], function: Callable[P, R], *args: P.args, **kwar
 
 async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a function that waits, as for a file or a server, in a thread, and return its result."""
-    return await asyncio.wrap_future(submit(copy_context().run, function, *args, **kwargs))
+    return await asyncio.wrap_future(submit(partial(copy_context().run, partial(function, *args, **kwargs))))
 
 
 async def in_worker(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -120,7 +120,7 @@ async def in_worker(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
     loop = asyncio.get_running_loop()
     turn = _turns.setdefault(loop, asyncio.Lock())
     await turn.acquire()
-    future = submit(copy_context().run, function, *args, **kwargs)
+    future = submit(partial(copy_context().run, partial(function, *args, **kwargs)))
     try:
         return await asyncio.wrap_future(future)
     finally:
@@ -152,8 +152,16 @@ class Turns:
     def __init__(self) -> None:
         self._end = monotonic() + _A_TURN
 
+    def over(self) -> bool:
+        """Say whether the batch has held the event loop for long enough."""
+        return monotonic() >= self._end
+
+    async def pause(self) -> None:
+        """Let every task run that can."""
+        await asyncio.sleep(0)
+        self._end = monotonic() + _A_TURN
+
     async def after_item(self) -> None:
-        """Pause for one turn of the event loop if the batch has held it for long enough."""
-        if monotonic() >= self._end:
-            await asyncio.sleep(0)
-            self._end = monotonic() + _A_TURN
+        """Pause if the batch has held the event loop for long enough."""
+        if self.over():
+            await self.pause()
