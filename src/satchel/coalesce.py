@@ -28,7 +28,6 @@ from .errors import StoreError, StoreUnavailableError
 from .hooks import UNPROCESSED
 from .names import Ref
 from .request import Call, Operation, Request, next_run, representative
-from .threads import Turns
 
 _RESENDS: Final = 6
 _FIRST_PAUSE = 0.05
@@ -99,16 +98,8 @@ class Coalescer:
         if not self._shield and self._may_go_at_once(requests):
             return await self._send_at_once(requests)
         call = Call(requests)
-        turns = Turns()
-        try:
-            for request in requests:
-                self._enqueue(request)
-                if turns.over():
-                    self._start_batches()
-                    await turns.pause()
-        except BaseException:
-            call.future.cancel()  # what has not been sent is dropped
-            raise
+        for request in requests:
+            self._enqueue(request)
         self._start_batches()
         return await call.future
 
