@@ -228,7 +228,8 @@ async def test_a_close_that_is_cut_off_says_what_is_lost(caplog):
     assert "hunter2" not in caplog.text
 
 
-async def test_other_tasks_run_while_a_batch_is_queued():
+async def test_other_tasks_run_while_a_batch_is_queued(monkeypatch):
+    monkeypatch.setattr("satchel.threads._A_TURN", 0.0)  # each value takes longer
     cold, taken = BatchStore(), 0
     gate = held(cold)
 
