@@ -190,3 +190,52 @@ def test_importing_the_package_imports_nothing_of_this() -> None:
     program = "import sys, satchel; print(*[name for name in sys.modules if 'sync' in name and 'satchel' in name])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"
+
+
+def test_large_values_after_the_interpreter_has_begun_to_end() -> None:
+    program = """
+        import atexit
+
+        def work():
+            threading.main_thread().join()
+            for _ in range(20):
+                store.put("c", "late", "x" * 500_000)
+            print(len(store.get("c", "late")), flush=True)
+
+        def at_exit():
+            store.put("c", "last", "x" * 500_000)
+            print(len(store.get("c", "last")), flush=True)
+
+        store = SyncStore(Telling())
+        store.ping()
+        atexit.register(at_exit)
+        threading.Thread(target=work).start()
+    """
+    assert run(program) == ("500000\n500000\nclosed\n", "")
+
+
+def test_what_a_forgotten_tiered_store_has_queued(tmp_path: Path) -> None:
+    program = """
+        from satchel import DiskStore
+        from satchel.wrappers import TieredStore
+
+        store = SyncStore(TieredStore(MemoryStore(), DiskStore(sys.argv[1]), write="back"))
+        for number in range(20):
+            store.put("c", str(number), "x" * 500_000)
+    """
+    assert run(program, str(tmp_path)) == ("", "")
+    with SyncStore(f"disk://{tmp_path}") as store:
+        assert len(store.get_many("c", map(str, range(20)))) == 20
+
+
+def test_a_forgotten_temporary_store_removes_its_directory(tmp_path: Path) -> None:
+    program = """
+        import tempfile
+        from satchel import DiskStore
+
+        tempfile.tempdir = sys.argv[1]
+        store = SyncStore(DiskStore())
+        store.put("c", "k", "x" * 500_000)
+    """
+    assert run(program, str(tmp_path)) == ("", "")
+    assert list(tmp_path.iterdir()) == []

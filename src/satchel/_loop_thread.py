@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
@@ -16,6 +17,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from .errors import StoreClosedError, StoreError, StoreUnavailableError
 from .shortage import shortage, shortage_of_descriptors
+from .threads import submit
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,13 +40,15 @@ class LoopThread:
     def __init__(self, name: Callable[[], str], last: Callable[[], Awaitable[object]]) -> None:
         self._name = name
         self._last = last
-        self.lock = threading.Lock()
+        # A signal handler may call while the very thread that it interrupts is inside.
+        self.lock = threading.RLock()
         self.forked = False
         self.closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._under_way: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._is_awaited = False
+        self._is_starting = False
         _threads.add(self)
 
     @property
@@ -65,7 +69,11 @@ class LoopThread:
         call = _Call(function, self._under_way)
         with self.lock:
             loop = self._running(operation)
-            loop.call_soon_threadsafe(call.begin)
+            try:
+                loop.call_soon_threadsafe(call.begin)
+            except RuntimeError:
+                self.check(operation)  # a signal handler has closed the store between these two lines
+                raise
         try:
             call.wait()
         except BaseException:
@@ -106,7 +114,8 @@ class LoopThread:
         with self.lock:
             loop = self._running("close")
             self.closed = self._is_awaited = True
-            loop.call_soon_threadsafe(self._stopped.set)
+            with suppress(RuntimeError):  # a signal handler has closed the store between these two lines
+                loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join()
         failure, self._failure = self._failure, None
         if failure is not None:
@@ -129,14 +138,37 @@ class LoopThread:
 
     def _running(self, operation: str) -> asyncio.AbstractEventLoop:
         self.check(operation)
+        if self._loop is not None:
+            return self._loop
+        if self._is_starting:
+            raise StoreError(
+                f"{operation} of {self._name()} was called by a signal handler, or while the garbage collector ran, in "
+                "the middle of the first call, which starts the thread; call store.ping() before the handler is set",
+                store=self._name(),
+                operation=operation,
+            )
+        self._refuse_greenlets(operation)
+        self._is_starting = True
         try:
-            return self._loop or self._start()
+            return self._start()
         except (StoreUnavailableError, OSError, RuntimeError, MemoryError) as error:
             failure = shortage(error)
             if failure is None:
                 raise
             failure.store, failure.operation = self._name(), operation
             raise failure from error
+        finally:
+            self._is_starting = False
+
+    def _refuse_greenlets(self, operation: str) -> None:
+        patching = sys.modules.get("gevent.monkey")
+        if patching is not None and any(patching.is_module_patched(name) for name in ("threading", "select")):
+            raise StoreError(
+                f"{operation} of {self._name()} needs a real thread with an event loop of its own, which gevent's "
+                "monkey patching turns into a greenlet; use patch_all(thread=False, select=False)",
+                store=self._name(),
+                operation=operation,
+            )
 
     def _start(self) -> asyncio.AbstractEventLoop:
         # asyncio would print a traceback of the loop that it could make only in part.
@@ -144,9 +176,8 @@ class LoopThread:
         if used_up is not None:
             raise used_up
         self._stopped = asyncio.Event()
-        self._workers = ThreadPoolExecutor(thread_name_prefix="satchel-sync-worker")
         loop = Context().run(asyncio.new_event_loop)  # else it keeps the context of the first caller
-        loop.set_default_executor(self._workers)
+        loop.set_default_executor(_OwnThreads())  # the loop looks up host names there
         self._thread = threading.Thread(target=self._run, args=(loop,), name="satchel-sync", daemon=True)
         try:
             self._thread.start()
@@ -166,7 +197,6 @@ class LoopThread:
             self._failure = error
         finally:
             loop.close()
-            self._workers.shutdown()  # what the loop itself offers for this takes a new thread, too late at the exit
             atexit.unregister(self._end_of_process)
 
     async def _live(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -186,6 +216,13 @@ class LoopThread:
         self.end()
         if not self.forked:
             self._thread.join(_LAST_SECONDS)
+
+
+class _OwnThreads(ThreadPoolExecutor):
+    """Executor that works to the end of the process, which does not wait for it."""
+
+    def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        return submit(function, *args, **kwargs)
 
 
 class _Call(Generic[R]):
@@ -234,8 +271,9 @@ _threads: weakref.WeakSet[LoopThread] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for thread in _threads:
-        thread.lock = threading.Lock()  # a thread of the parent may hold the old one
+        thread.lock = threading.RLock()  # a thread of the parent may hold the old one
         thread.forked = thread.started
+        thread._is_starting = False
 
 
 if hasattr(os, "register_at_fork"):

@@ -22,8 +22,6 @@ from .updates import check_plain, plain_result, remaining, write_changed
 T = TypeVar("T")
 D = TypeVar("D")
 
-_TYPICAL = 256  # a small value counts as so many bytes: their sizes are not known here
-
 
 class Collection(Generic[T]):
     """Holds the values of one type in one collection of a store: the store's verbs, with the collection bound.
@@ -160,7 +158,7 @@ class Collection(Generic[T]):
         plain, turns = {}, Turns()
         for key, value in check_items(items):
             plain[key] = await self._dumped(key, cast("T", value))
-            await turns.after(_TYPICAL)
+            await turns.after_item()
         await self._store.put_many(self._name, plain, ttl=self._ttl_for(ttl))
 
     async def delete_many(self, keys: Iterable[str]) -> int:
@@ -295,7 +293,7 @@ class Collection(Generic[T]):
         failed: dict[str, SatchelError] = {}
         turns = Turns()
         for key, value in values.items():
-            await turns.after(_TYPICAL)
+            await turns.after_item()
             try:
                 loaded[key] = await self._loaded(key, value)
             except ModelMismatchError as error:

@@ -89,18 +89,24 @@ class Engine:
         self, operation: str, refs: list[Ref], convert: Callable[[str, Ref, Record], Awaitable[T]]
     ) -> dict[str, T]:
         """Read many entries of one collection, converted by `value` or `entry`; absent ones are left out."""
-        requests = [Request(Operation.READ, ref) for ref in refs]
+        requests: list[Request] = []
+        turns = Turns()
+        for ref in refs:
+            requests.append(Request(Operation.READ, ref))
+            await turns.after_item()
         outcomes = await self._submit(operation, requests)
-        failed = self._failures(operation, requests, outcomes)
+        failed: dict[Ref, SatchelError] = {}
         found: dict[str, T] = {}
         turns = Turns()
         for ref, outcome in zip(refs, outcomes, strict=True):
-            if isinstance(outcome, Record) and self._lives(outcome):
+            if isinstance(outcome, SatchelError):
+                failed[ref] = self.failure(outcome, operation, *ref)
+            elif isinstance(outcome, Record) and self._lives(outcome):
                 try:
                     found[ref[1]] = await convert(operation, ref, outcome)
                 except SatchelError as error:
                     failed[ref] = error
-                await turns.after(len(outcome.payload))
+                await turns.after_item()
         self._refuse(operation, failed, len(refs))
         return found
 
@@ -141,7 +147,7 @@ class Engine:
             for ref, value in items:
                 record = await self._record(operation, ref, value, ttl)
                 requests.append(Request(Operation.PUT, ref, record, len(record.payload)))
-                await turns.after(len(record.payload))
+                await turns.after_item()
             outcomes = await self._send(operation, requests)
             self._cull_if_due(0 if ttl is None else len(requests))
         finally:

@@ -1,16 +1,31 @@
-"""Work that would hold up the event loop: large pieces in a worker thread, many small ones with pauses for others."""
+"""Work that would hold up the event loop: large pieces in a thread, many small ones with pauses for others.
+
+The threads are satchel's own. Those of the event loop's executor may all be busy with something that itself waits for a
+store, and take nothing more once the interpreter has begun to end.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
-
-from .codec import LARGE
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_IDLE_SECONDS = 10.0
+"""A thread that has had nothing to do for so long ends."""
+_A_TURN = 0.002
+"""Seconds for which a batch may hold the event loop."""
 
 
 class Tally:
@@ -25,30 +40,128 @@ class Tally:
 
 tally = Tally()
 
+
+class Pool:
+    """Runs functions in daemon threads, which are made when all others are busy.
+
+    No function waits for another, so that none can hinder those it waits for itself. There are few threads, for what
+    hands functions over has few under way at once. All of this can be interrupted at any point by a signal handler or
+    the garbage collector, and holds no lock.
+    """
+
+    def __init__(self) -> None:
+        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._idle: SimpleQueue[None] = SimpleQueue()
+        """Has one item for each thread that waits, and that nothing has been handed over for."""
+
+    def submit(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Hand a function over; it runs at once, in place, where no thread can be started any more."""
+        future: Future[R] = Future()
+        work = partial(carry_out, future, function, *args, **kwargs)
+        try:
+            self._idle.get_nowait()
+        except Empty:
+            try:
+                threading.Thread(target=self._run, name="satchel-worker", daemon=True).start()
+            except RuntimeError:  # there are too many, or the interpreter has begun to end
+                work()
+                return future
+        self._work.put(work)
+        return future
+
+    def _run(self) -> None:
+        while True:
+            try:
+                work = self._work.get(timeout=_IDLE_SECONDS)
+            except Empty:
+                with suppress(Empty):  # then something has just been handed over
+                    self._idle.get_nowait()
+                    return
+                continue
+            work()
+            del work  # or an idle thread would keep the last value
+            self._idle.put(None)
+
+
+_pool = Pool()
 _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
+def submit(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+    """Run a function in a thread of satchel's own."""
+    return _pool.submit(function, *args, **kwargs)
+
+
+def carry_out(future: Future[R], function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Run a function for a future, unless that has been cancelled."""
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = function(*args, **kwargs)
+    except BaseException as error:  # it belongs to the caller, whatever it is
+        future.set_exception(error)
+        del future  # or the traceback would hold it in a cycle
+    else:
+        future.set_result(result)
+
+
+async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a function that waits, as for a file or a server, in a thread, and return its result."""
+    return await asyncio.wrap_future(submit(partial(copy_context().run, partial(function, *args, **kwargs))))
+
+
 async def in_worker(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a function in a worker thread and return its result.
+    """Run a function that computes in a thread, and return its result.
 
     One runs at a time on each event loop: encoding holds the interpreter's lock, so that two at once would finish no
     sooner, and would leave the loop fewer turns.
     """
     tally.calls += 1
-    turn = _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
-    async with turn:
-        return await asyncio.to_thread(function, *args, **kwargs)
+    loop = asyncio.get_running_loop()
+    turn = _turns.setdefault(loop, asyncio.Lock())
+    await turn.acquire()
+    future = submit(partial(copy_context().run, partial(function, *args, **kwargs)))
+    try:
+        return await asyncio.wrap_future(future)
+    finally:
+        if future.done():
+            turn.release()
+        else:  # the caller was cancelled, and the function goes on
+            future.add_done_callback(partial(_pass_on, loop, turn))
+
+
+def _pass_on(loop: asyncio.AbstractEventLoop, turn: asyncio.Lock, _future: Future[Any]) -> None:
+    with suppress(RuntimeError):  # the loop has ended meanwhile
+        loop.call_soon_threadsafe(turn.release)
+
+
+def _after_fork() -> None:
+    """Forget the threads, which a child process does not have, and what waits for them."""
+    global _pool  # noqa: PLW0603  # there is one a process
+    _pool = Pool()
+    _turns.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Turns:
-    """Lets other tasks run now and then while many small values are encoded or decoded."""
+    """Pauses of a batch, in which other tasks run."""
 
     def __init__(self) -> None:
-        self._bytes = 0
+        self._end = monotonic() + _A_TURN
 
-    async def after(self, size: int) -> None:
-        """Count the bytes of one value, and pause for one turn of the event loop after about `LARGE` of them."""
-        self._bytes += size
-        if self._bytes >= LARGE:
-            self._bytes = 0
-            await asyncio.sleep(0)
+    def over(self) -> bool:
+        """Say whether the batch has held the event loop for long enough."""
+        return monotonic() >= self._end
+
+    async def pause(self) -> None:
+        """Let every task run that can."""
+        await asyncio.sleep(0)
+        self._end = monotonic() + _A_TURN
+
+    async def after_item(self) -> None:
+        """Pause if the batch has held the event loop for long enough."""
+        if self.over():
+            await self.pause()

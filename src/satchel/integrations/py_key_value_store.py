@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import partial
 from typing import Any, ClassVar, TypeVar
@@ -25,6 +23,7 @@ from ..envelope import Record
 from ..errors import ConfigurationError, IntegrityError, SatchelError, StoreError
 from ..names import FOLDED_SAFE, Escaping, Ref
 from ..network import DEFAULT_TIMEOUT
+from ..stores._filetree_thread import Worker
 from .py_key_value_envelope import unwrap, wrap
 from .py_key_value_errors import as_ours
 
@@ -90,7 +89,7 @@ class PyKeyValueStore(BaseStore):
             raise ConfigurationError(f"from_py_key_value takes a store of py-key-value, got {kind}")
         self._theirs: Any = store  # what it has beyond the core, its capabilities say
         self._blocks = _is_blocking(store)
-        self._worker: ThreadPoolExecutor | None = None
+        self._worker: Worker | None = None
         if not isinstance(store, AsyncEnumerateKeysProtocol):
             self._lacking = Capability.ENUMERATE_KEYS | Capability.DESTROY_COLLECTION | _ALL_OF_IT
         elif not isinstance(store, AsyncEnumerateCollectionsProtocol):
@@ -191,19 +190,18 @@ class PyKeyValueStore(BaseStore):
     async def _call(self, method: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any) -> T:
         if self._worker is None:
             return await method(*args, **kwargs)
-        work = partial(_without_loop, method, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+        return await self._worker.run(partial(_without_loop, method, *args, **kwargs))
 
     async def _open(self) -> None:
         if self._blocks:  # one thread: a call that was cut off and goes on is done before the next one starts
-            self._worker = ThreadPoolExecutor(1, "satchel-py-key-value")
+            self._worker = Worker("satchel-py-key-value", lambda: None)
 
     async def _close(self) -> None:
         self._abandon()
 
     def _abandon(self) -> None:
         if self._worker is not None:
-            self._worker.shutdown(wait=False)
+            self._worker.end()
             self._worker = None
 
 

@@ -16,6 +16,7 @@ from ..errors import ConfigurationError
 from ..lifecycle import close_at_end_of_loop
 from ..network import check_texts
 from ..shown import shown
+from ..threads import in_thread
 
 _TABLE_NAME = re.compile(r"[a-zA-Z0-9_.-]{3,255}|arn:[a-z0-9-]+:dynamodb:[a-z0-9-]+:[0-9]+:table/[a-zA-Z0-9_.-]{3,255}")
 _SETTINGS = AioConfig(
@@ -84,11 +85,11 @@ class OwnClient:
         Args:
             **arguments: Those of `create_client`.
         """
-        session = await asyncio.to_thread(_new_session)
+        session = await in_thread(_new_session)
         stack = AsyncExitStack()
         creating = session.create_client("dynamodb", config=_SETTINGS, **arguments)
         # It awaits nothing of the thread's own event loop that would outlive it: connections are made later.
-        client = await asyncio.to_thread(asyncio.run, stack.enter_async_context(creating))
+        client = await in_thread(asyncio.run, stack.enter_async_context(creating))
         guard = close_at_end_of_loop(stack.aclose)
         await anext(guard)
         return cls(client, guard)

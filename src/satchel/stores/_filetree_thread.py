@@ -10,7 +10,9 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import Any, TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple
+
+from ..threads import carry_out
 
 Given = TypeVarTuple("Given")
 R = TypeVar("R")
@@ -47,7 +49,7 @@ class Worker:
         if self.ended:
             raise RuntimeError("this thread has ended")
         future: Future[R] = Future()
-        self._queue.put(lambda: _carry_out(future, work, *args))
+        self._queue.put(lambda: carry_out(future, work, *args))
         return future
 
     async def run(self, work: Callable[[*Given], R], *args: *Given) -> R:
@@ -67,18 +69,6 @@ def _run(queue: SimpleQueue[Callable[[], None] | None]) -> None:
     while (work := queue.get()) is not None:
         work()
         del work  # or an idle thread would keep the last value
-
-
-def _carry_out(future: Future[Any], work: Callable[..., Any], *args: Any) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        result = work(*args)
-    except BaseException as error:  # it belongs to the caller, whatever it is
-        future.set_exception(error)
-        del future  # or the traceback would hold it in a cycle
-    else:
-        future.set_result(result)
 
 
 @atexit.register

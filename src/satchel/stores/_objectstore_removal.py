@@ -19,6 +19,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
+from ..threads import in_thread
 from ._objectstore_bucket import Bucket, Head, apart
 
 _VALID_FOR = timedelta(minutes=5)
@@ -77,7 +78,7 @@ class Removal:
     async def _delete(self, path: str, e_tag: str) -> bool:
         async with self._turns:
             url = await apart(obstore.sign_async, self._bucket.client, "DELETE", path, _VALID_FOR)
-            return await asyncio.to_thread(_send, url, e_tag, self._timeout)
+            return await in_thread(_send, url, e_tag, self._timeout)
 
 
 def _send(url: str, e_tag: str, timeout: float | None) -> bool:

@@ -140,7 +140,7 @@ class MongoDBStore(BaseStore):
             raw = document.raw
             name, outcome = read_document(raw) if len(raw) < LARGE else await in_worker(read_document, raw)
             outcomes[name] = outcome
-            await turns.after(len(raw))
+            await turns.after_item()
         return [outcomes.get(name) for name in names]
 
     async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
@@ -270,7 +270,7 @@ class MongoDBStore(BaseStore):
             documents.append(
                 (name, write_document(name, record) if small else await in_worker(write_document, name, record))
             )
-            await turns.after(size)
+            await turns.after_item()
         await self._make_index()
         return documents
 

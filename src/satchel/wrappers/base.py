@@ -16,6 +16,7 @@ from ..has_collections import HasCollections
 from ..lifecycle import finish_and_close, leave
 from ..names import MAX_NAME_BYTES, check_items, check_limit, check_name, check_names, check_prefix, utf8_size
 from ..protocol import AsyncKeyValue, SupportsEverything
+from ..threads import Turns
 from .bound import SHARED, Bound
 from .call import MISSING, NOT_GIVEN
 from .renaming import renamed
@@ -126,9 +127,9 @@ class BaseWrapper(HasCollections, Bound, Described):
         collection, ttl = check_name(collection, "collection"), self._ttl(ttl)
         keys: dict[str, str] = {}
         encoded: dict[str, object] = {}
-        for count, (key, value) in enumerate(check_items(items, self._limit), 1):
-            if self._encodes:
-                await self._pause_after(count)
+        turns = Turns()
+        for key, value in check_items(items, self._limit):
+            await turns.after_item()
             ref = (collection, key)
             inner = self._ref(*ref)[1]
             keys[inner] = key

@@ -11,6 +11,7 @@ from ..codec import Codec, JsonCodec
 from ..errors import ConfigurationError, SatchelError, ValueTooLargeError
 from ..names import Ref, check_items, check_name
 from ..protocol import AsyncKeyValue
+from ..threads import Turns
 from .base import BaseWrapper
 from .composite import gather_batch
 
@@ -57,8 +58,9 @@ class LimitSizeWrapper(BaseWrapper):
         """Store many values. Everything is checked first; the writes are not one atomic step."""
         collection, pairs = check_name(collection, "collection"), check_items(items, self._limit)
         fitting: dict[str, object] = {}
-        for count, (key, value) in enumerate(pairs, 1):
-            await self._pause_after(count)
+        turns = Turns()
+        for key, value in pairs:
+            await turns.after_item()
             if await self._fits("put_many", (collection, key), value, ttl):
                 fitting[key] = value
         skipped = [key for key, _ in pairs if key not in fitting]

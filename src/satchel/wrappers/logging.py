@@ -121,5 +121,5 @@ async def _size(operation: str, call: Call, outcome: Any) -> int | None:
     for value in values:
         part = await size_of(value)
         size += part
-        await turns.after(part)
+        await turns.after_item()
     return size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
@@ -10,15 +9,12 @@ from typing import Any, TypeVar
 from ..entry import Entry
 from ..errors import BatchError, SatchelError, StoreError
 from ..names import MAX_NAME_BYTES, Ref, check_name
-from ..threads import in_worker
+from ..threads import Turns, in_worker
 from .call import IN_WORKER
 from .renaming import place, renamed
 from .seams import Seams
 
 T = TypeVar("T")
-
-_A_TURN = 16
-"""So many values of a batch are transformed in one go."""
 
 
 class Passage(Seams):
@@ -73,18 +69,14 @@ class Passage(Seams):
     async def _decoded_entry(self, operation: str, ref: Ref, entry: Entry) -> Entry:
         return dataclasses.replace(entry, value=await self._decoded(operation, ref, entry.value))
 
-    async def _pause_after(self, count: int) -> None:
-        """Let other tasks run now and then while the values of a batch are transformed."""
-        if count % _A_TURN == 0:
-            await asyncio.sleep(0)
-
     async def _decoded_many(
         self, operation: str, collection: str, found: Mapping[str, Any], decode: Callable[[str, Ref, Any], Awaitable[T]]
     ) -> dict[str, T]:
         decoded: dict[str, T] = {}
         failed: dict[str, SatchelError] = {}
-        for count, (key, value) in enumerate(found.items(), 1):
-            await self._pause_after(count)
+        turns = Turns()
+        for key, value in found.items():
+            await turns.after_item()
             try:
                 decoded[key] = await decode(operation, (collection, key), value)
             except SatchelError as error:

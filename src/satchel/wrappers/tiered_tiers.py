@@ -183,7 +183,7 @@ class Tiers:
         turns = Turns()
         for ref in refs:
             records[ref] = await self._record(operation, ref, values[ref[1]], now, deadline)
-            await turns.after(len(records[ref].payload))
+            await turns.after_item()
 
         async def add() -> None:
             queue.add(records)

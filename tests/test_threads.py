@@ -1,0 +1,183 @@
+"""Work in satchel's own worker threads, and the pauses of long batches."""
+
+import asyncio
+import gc
+import os
+import sys
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+
+import pytest
+
+from satchel import MemoryStore, threads
+from satchel.threads import in_thread, in_worker
+
+LARGE_TEXT = "x" * 70_000
+
+
+async def test_work_does_not_wait_for_the_loops_own_executor() -> None:
+    loop = asyncio.get_running_loop()
+    executor = ThreadPoolExecutor(1)
+    loop.set_default_executor(executor)
+    end = threading.Event()
+    executor.submit(end.wait)
+    store = MemoryStore()
+    try:
+        async with asyncio.timeout(20):
+            await store.put("c", "k", LARGE_TEXT)
+            assert await store.get("c", "k") == LARGE_TEXT
+    finally:
+        end.set()
+    await store.aclose()
+
+
+async def test_threads_of_the_executor_may_wait_for_puts() -> None:
+    store = MemoryStore()
+    loop = asyncio.get_running_loop()
+
+    def put(number: int) -> None:
+        asyncio.run_coroutine_threadsafe(store.put("c", str(number), LARGE_TEXT), loop).result(timeout=20)
+
+    await asyncio.gather(*[asyncio.to_thread(put, number) for number in range(40)])
+    assert len(await store.get_many("c", map(str, range(40)))) == 40
+    await store.aclose()
+
+
+async def test_a_thread_is_used_again_and_is_a_daemon() -> None:
+    first = await in_worker(threading.current_thread)
+    assert first.daemon
+    before = threading.active_count()
+    for _ in range(50):
+        await in_worker(int)
+    assert threading.active_count() <= before + 1  # one that was just busy may not be waiting again yet
+
+
+async def test_one_runs_at_a_time_also_after_a_cancellation() -> None:
+    began, end, second_began = threading.Event(), threading.Event(), threading.Event()
+
+    def first() -> None:
+        began.set()
+        end.wait()
+
+    cut_off = asyncio.create_task(in_worker(first))
+    await in_thread(began.wait)
+    cut_off.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cut_off
+    second = asyncio.create_task(in_worker(second_began.set))
+    for _ in range(10):
+        await in_thread(int)
+    assert not second_began.is_set()
+    end.set()
+    await second
+    assert second_began.is_set()
+
+
+async def test_work_that_waits_in_a_thread_hinders_no_other() -> None:
+    end = threading.Event()
+    waiting = [asyncio.create_task(in_thread(end.wait)) for _ in range(20)]
+    await asyncio.sleep(0)
+    assert await in_worker(int) == 0
+    end.set()
+    assert await asyncio.gather(*waiting) == [True] * 20
+
+
+async def test_what_a_function_raises_comes_back() -> None:
+    for run in (in_worker, in_thread):
+        with pytest.raises(ZeroDivisionError):
+            await run(lambda: 1 // 0)
+        with pytest.raises(SystemExit):
+            await run(sys.exit)
+        assert await run(lambda: 1) == 1
+
+
+async def test_it_runs_in_the_callers_context_and_keeps_nothing_of_it() -> None:
+    class Kept:
+        pass
+
+    variable: ContextVar[Kept] = ContextVar("variable")
+
+    async def call() -> weakref.ref[Kept]:
+        kept = Kept()
+        variable.set(kept)
+        assert await in_worker(variable.get) is kept
+        return weakref.ref(kept)
+
+    reference = await asyncio.create_task(call())
+    await in_thread(int)  # the thread that ran it has gone on
+    gc.collect()
+    assert reference() is None
+
+
+async def test_where_no_thread_can_be_started_work_is_done_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threads, "_pool", threads.Pool())
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert await in_worker(threading.get_ident) == threading.get_ident()
+    assert await in_thread(threading.get_ident) == threading.get_ident()
+    with pytest.raises(ZeroDivisionError):
+        await in_worker(lambda: 1 // 0)
+
+
+async def test_an_idle_thread_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(threads, "_pool", threads.Pool())
+    thread = await in_worker(threading.current_thread)
+    await asyncio.to_thread(thread.join)
+    assert await in_worker(threading.current_thread) is not thread
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+async def test_a_forked_child_has_threads_of_its_own() -> None:
+    await in_worker(int)
+
+    def work() -> int:
+        child = os.fork()
+        if not child:
+            try:
+                store = MemoryStore()
+
+                async def put() -> None:
+                    await store.put("c", "k", LARGE_TEXT)
+
+                asyncio._set_running_loop(None)
+                asyncio.run(asyncio.wait_for(put(), 20))
+            except BaseException:
+                os._exit(1)
+            os._exit(0)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    assert await asyncio.to_thread(work) == 0
+
+
+async def test_a_batch_pauses_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 0.0005
+        return now
+
+    turns_of_another = 0
+
+    async def other() -> None:
+        nonlocal turns_of_another
+        while True:
+            turns_of_another += 1
+            await asyncio.sleep(0)
+
+    store = MemoryStore()
+    await store.put("c", "k", 1)
+    task = asyncio.create_task(other())
+    monkeypatch.setattr(threads, "monotonic", clock)
+    items = {str(number): number for number in range(1000)}
+    for batch in (store.put_many("c", items), store.get_many("c", items)):
+        before = turns_of_another
+        await batch
+        assert turns_of_another - before >= 200
+    task.cancel()
+    await store.aclose()
