@@ -18,6 +18,7 @@ from .codec import LARGE, Codec
 from .entry import Entry
 from .envelope import Record
 from .errors import BatchError, SatchelError, StoreClosedError, StoreError
+from .forks import hold
 from .lifecycle import Lifecycle
 from .names import Ref
 from .request import Operation, Request
@@ -42,7 +43,9 @@ class Engine:
     def __init__(self, store: BaseStore, codec: Codec | None) -> None:
         self._store = store
         self.values = Values(codec, sealed=store._sealed, max_bytes=store._max_value_bytes, packs=store._packs)
-        self.lifecycle = Lifecycle(store.__repr__, open=self._open, close=self._close, abandon=self._abandon)
+        self.lifecycle = Lifecycle(
+            store.__repr__, open=self._open, close=self._close, abandon=self._abandon, disown=self._disown
+        )
         self._expiring = 0
         self._culling = False
         self._culled_at = store.clock()
@@ -307,3 +310,11 @@ class Engine:
     def _abandon(self) -> None:
         self._make_queues()
         self._store._abandon()
+
+    def _disown(self, used: bool) -> str | None:
+        if used:
+            hold(self._reads, self._writes)
+            self._make_queues()
+            self._culling = False
+            self._store._disown()
+        return self._store._lent

@@ -1,4 +1,4 @@
-"""When a store is open: on which event loop, opened once however many ask, closed once all calls have ended."""
+"""When a store is open: in which process, on which event loop, opened once for all, closed when all calls have ended."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextvars import Context
 
 from .errors import SatchelError, StoreClosedError, StoreError
+from .forks import hold, hold_loop, watch
 
 
 async def leave(aclose: Callable[[], Awaitable[None]]) -> None:
@@ -36,6 +37,9 @@ class Lifecycle:
         open: Is awaited once before the first call; after a failure the next call tries again.
         close: Is awaited once, when no call is under way any more.
         abandon: Is called when the event loop under the open resources has been closed, before they are opened anew.
+        disown: Is called in a child of `fork`, and told whether its parent has used the store: to let go of what that
+            one had open without touching it. It returns what the caller gave to the store that a child cannot use, as
+            messages call it; None where that is nothing.
     """
 
     def __init__(
@@ -45,11 +49,15 @@ class Lifecycle:
         open: Callable[[], Awaitable[None]],  # noqa: A002  # it is the verb for this
         close: Callable[[], Awaitable[None]],
         abandon: Callable[[], None],
+        disown: Callable[[bool], str | None],
     ) -> None:
         self._name = name
         self._open = open
         self._close = close
         self._abandon = abandon
+        self._disown = disown
+        self._inherited: asyncio.AbstractEventLoop | None = None
+        self._barred_by: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Task[SatchelError | None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -59,10 +67,15 @@ class Lifecycle:
         self.closed = False
         self.ready_on: asyncio.AbstractEventLoop | None = None
         """The loop on which the store is open now: a call there may begin at once."""
+        watch(self)
 
     def begin(self, operation: str) -> asyncio.AbstractEventLoop:
         """Begin a call: refuse it on a closed store or a second loop. Returns what `leave` wants back."""
-        loop = asyncio.get_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._check_fork(None, operation)  # a child that goes on in its parent's coroutine has no running loop
+            raise
         if loop is not self._loop or self.closed:
             self.check(operation)
         self._calls += 1
@@ -94,6 +107,7 @@ class Lifecycle:
         loop = asyncio.get_running_loop()
         if loop is self._loop:
             return loop
+        self._check_fork(loop, operation)
         if self._loop is not None:
             if not self._loop.is_closed():
                 raise StoreError(
@@ -106,6 +120,32 @@ class Lifecycle:
             self._abandon()
         self._loop = loop
         return loop
+
+    def after_fork(self) -> None:
+        """In a child of `fork`: let go of what its parent had open, and begin anew."""
+        self._barred_by = self._disown(self._loop is not None)
+        if self._loop is None:
+            return
+        hold_loop(self._loop)
+        hold(self._opening, self._closing, self._idle)
+        self._inherited, self._loop, self.ready_on = self._loop, None, None
+        self._calls, self.opened, self._opening, self._closing, self._idle = 0, False, None, None, None
+
+    def _check_fork(self, loop: asyncio.AbstractEventLoop | None, operation: str) -> None:
+        """Refuse what a child of `fork` has from its parent: what the caller gave to the store, and the loop."""
+        if self._barred_by is not None:
+            said = (
+                f"works over {self._barred_by} of the process from which this one was forked, which would take answers "
+                "that are meant for the other one; make both, and the store, anew in each process"
+            )
+        elif self._inherited is not None and loop in (None, self._inherited):
+            said = (
+                "was in use on this event loop when this process was forked, and the loop is still its parent's; use "
+                "the store on a new event loop, as asyncio.run makes one, or fork before the first use"
+            )
+        else:
+            return
+        raise StoreError(f"{self._name()} {said}", store=self._name(), operation=operation)
 
     async def open(self) -> None:
         """Open the store, once however many call."""

@@ -257,3 +257,32 @@ async def test_what_cold_refused_takes_no_memory_while_nobody_flushes():
     with pytest.raises(StoreError, match="20 writes have not reached the cold store"):
         await store.flush()
     await store.flush()
+
+
+@pytest.mark.parametrize("next_use", ["get", "get_many", "get of what waits"])
+def test_what_an_ended_event_loop_left_unsent_goes_on_at_the_next_use(next_use):
+    now = FakeClock()
+    cold = FlakyStore(clock=now)
+    store = TieredStore(MemoryStore(clock=now), cold, write="back", clock=now)
+
+    async def leave():
+        cold.fail_next(2)
+        await store.put("c", "k", 1)
+        await asyncio.sleep(0)
+
+    async def use():
+        if next_use == "get_many":
+            await store.get_many("c", ["other"])
+        else:
+            await store.get("c", "k" if next_use == "get of what waits" else "other")
+        async with asyncio.timeout(10):
+            while store.snapshot().queued:
+                await asyncio.sleep(0.01)
+        return await cold.get("c", "k")
+
+    for work in (leave, leave):
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(work())
+        loop.close()
+    assert store.snapshot().queued == 1
+    assert asyncio.run(use()) == 1

@@ -195,6 +195,7 @@ class PyKeyValueStore(BaseStore):
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
     async def _open(self) -> None:
+        self._lent = "a store of py-key-value"
         if self._blocks:  # one thread: a call that was cut off and goes on is done before the next one starts
             self._worker = ThreadPoolExecutor(1, "satchel-py-key-value")
 

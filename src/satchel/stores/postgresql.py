@@ -80,6 +80,7 @@ class PostgreSQLStore(BaseStore):
         if url is not None:
             split_url(url)  # a URL that was split within a password would be shown in part
         self._pool = pool
+        self._lent = None if pool is None else "a pool"
         self._url = url
         self._table = Table(table_name)
         self._statements = Statements(self._table.quoted)

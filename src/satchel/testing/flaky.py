@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
@@ -12,6 +11,7 @@ from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..envelope import Record
 from ..errors import ConfigurationError, SatchelError, StoreUnavailableError
+from ..forks import random_numbers
 from ..names import Ref
 from ..stores.memory import MemoryStore
 
@@ -80,7 +80,7 @@ class FlakyStore(BaseStore):
         self._inner = MemoryStore(clock=clock)
         self._latency = latency
         self._failure_rate = failure_rate
-        self._random = random.Random(random_seed)  # noqa: S311  # decides which test request fails
+        self._random = random_numbers(random_seed)
         self._sleep = sleep
         self._failures: list[tuple[str | None, SatchelError]] = []
 
