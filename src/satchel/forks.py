@@ -1,8 +1,8 @@
 """What becomes, in a child of `fork`, of what its parent had open.
 
-A child shares its parent's sockets, and what the system knows of the parent's event loop: when it closes a connection, be
-it as garbage, the parent's loop is not told any more of what comes in there. So whoever has such things lets go of them
-here without touching them, and they are held for ever: they must not become garbage.
+A child shares its parent's sockets, and what the system knows of the parent's event loop: when it closes a connection,
+be it as garbage, the parent's loop is not told any more of what comes in there. So whoever has such things lets go of
+them without touching them, and they are held here for ever, so that they do not become garbage.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def at_fork(
     """Have functions called around every fork, where the platform has that."""
     if hasattr(os, "register_at_fork"):
         given = {"before": before, "after_in_parent": after_in_parent, "after_in_child": after_in_child}
-        os.register_at_fork(**{when: function for when, function in given.items() if function is not None})  # type: ignore[arg-type]  # functions all
+        os.register_at_fork(**{when: function for when, function in given.items() if function is not None})
 
 
 def _let_go() -> None:

@@ -69,6 +69,8 @@ class Hooks(ABC):
     """`_open` may take longer than one request: it bounds each of its steps with `_in_time` itself."""
     _culls_itself: ClassVar[bool] = False
     """The engine reclaims expired entries without `cull`."""
+    _any_loop: ClassVar[bool] = False
+    """The store has nothing that belongs to an event loop: several may use it, also in several threads at once."""
     _max_value_bytes: int | None = None
     """The largest encoded value."""
 

@@ -1,4 +1,4 @@
-"""When a store is open: in which process, on which event loop, opened once for all, closed when all calls have ended."""
+"""When a store is open: in which process, on which event loop, opened once, closed when all calls have ended."""
 
 from __future__ import annotations
 
@@ -193,6 +193,70 @@ class Lifecycle:
         if not self.closed:
             self.ready_on = self._loop
         return None
+
+
+class SharedLifecycle(Lifecycle):
+    """Lifecycle of a store that any number of event loops use, also in several threads at once."""
+
+    def __init__(
+        self,
+        name: Callable[[], str],
+        *,
+        open: Callable[[], Awaitable[None]],  # noqa: A002  # as above
+        close: Callable[[], Awaitable[None]],
+        abandon: Callable[[], None],
+        disown: Callable[[bool], str | None],
+    ) -> None:
+        super().__init__(name, open=open, close=close, abandon=abandon, disown=disown)
+        self._under_way: dict[asyncio.AbstractEventLoop, int] = {}  # a loop's own thread alone changes its number
+
+    def begin(self, operation: str) -> asyncio.AbstractEventLoop:
+        """Begin a call: refuse it on a closed store."""
+        loop = asyncio.get_running_loop()
+        if self.closed:
+            self.check(operation)
+        self._under_way[loop] = self._under_way.get(loop, 0) + 1
+        return loop
+
+    def leave(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End a call."""
+        left = self._under_way.get(loop, 0) - 1
+        if left > 0:
+            self._under_way[loop] = left
+        else:
+            self._under_way.pop(loop, None)
+
+    def check(self, operation: str) -> asyncio.AbstractEventLoop:
+        """Refuse a call on a closed store; return the loop."""
+        if self.closed:
+            raise StoreClosedError(f"{self._name()} is closed", store=self._name(), operation=operation)
+        return asyncio.get_running_loop()
+
+    def after_fork(self) -> None:
+        """In a child of `fork`: what the store holds is there, and what is under way is its parent's."""
+        hold(self._opening, self._closing)
+        for loop in self._under_way:
+            hold_loop(loop)
+        self._under_way, self._opening, self._closing = {}, None, None
+        self._disown(True)
+
+    async def open(self) -> None:
+        """Open the store, unless it is."""
+        opening = self._opening
+        if opening is not None and opening.get_loop() is not asyncio.get_running_loop():
+            self._opening = None
+        await super().open()
+
+    def _is_closing(self) -> bool:
+        closing = self._closing
+        return closing is not None and not closing.done() and closing.get_loop() is asyncio.get_running_loop()
+
+    async def _drain_and_close(self) -> None:
+        # Nothing tells this loop when a call on another one has ended.
+        while any(loop.is_running() for loop in list(self._under_way)):  # noqa: ASYNC110  # as just said
+            await asyncio.sleep(0.001)
+        if self.opened:
+            await self._close()
 
 
 async def close_at_end_of_loop(close: Callable[[], Awaitable[object]]) -> AsyncGenerator[None]:

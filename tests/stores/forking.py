@@ -78,7 +78,7 @@ def main(url):
             assert loop.run_until_complete(store.get(COLLECTION, f"of {child}")) == "mine"
     loop.run_until_complete(store.aclose())
     loop.close()
-    print("right")
+    sys.stdout.write("right\n")
 
 
 if __name__ == "__main__":

@@ -271,7 +271,7 @@ def test_what_an_ended_event_loop_left_unsent_goes_on_at_the_next_use(next_use):
         else:
             await store.get("c", "k" if next_use == "get of what waits" else "other")
         async with asyncio.timeout(10):
-            while store.snapshot().queued:
+            while store.snapshot().queued:  # noqa: ASYNC110  # it sets no event
                 await asyncio.sleep(0.01)
         return await cold.get("c", "k")
 

@@ -24,7 +24,7 @@ _RESENDS = 3
 
 
 class _Driver:
-    """Whether obstore works in this process: its threads are one set for all clients, and no child of `fork` has them."""
+    """Whether obstore works in this process: no child of `fork` has the threads that all its clients share."""
 
     used = False
     lost = False

@@ -87,7 +87,6 @@ class SQLiteThread:
         if isinstance(self._connection, _DaemonConnection):
             self._connection.stop()
 
-
     def disown(self) -> bool:
         """In a child of `fork`: close the connection for this process alone, and say whether that could be done.
 
