@@ -24,7 +24,7 @@ for name in list(sys.modules):
     if name.partition(".")[0] == "satchel":
         del sys.modules[name]
 for name in ("register_at_fork", "fork", "getuid", "geteuid", "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC",
-             "pathconf", "sched_setaffinity", "fchmod", "statvfs"):
+             "pathconf", "sched_setaffinity", "fchmod"):
     if hasattr(os, name):
         delattr(os, name)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import os
 import sys
 import threading
 import weakref
@@ -16,6 +15,7 @@ from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from .errors import StoreClosedError, StoreError, StoreUnavailableError
+from .forks import at_fork
 from .shortage import shortage, shortage_of_descriptors
 from .threads import submit
 
@@ -276,5 +276,4 @@ def _after_fork() -> None:
         thread._is_starting = False
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+at_fork(after_in_child=_after_fork)

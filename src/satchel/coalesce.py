@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
@@ -282,6 +283,45 @@ class Coalescer:
             if lane and run is not lane:
                 self._lanes[ref] = lane  # until what goes now has ended
         return runs
+
+
+class CoalescerPerLoop:
+    """Queue for each event loop, of a store that several loops use.
+
+    Args:
+        make: Makes the queue of one loop.
+    """
+
+    def __init__(self, make: Callable[[], Coalescer]) -> None:
+        self._make = make
+        self._of_thread = threading.local()
+
+    def _here(self) -> Coalescer:
+        loop = asyncio.get_running_loop()
+        found: tuple[asyncio.AbstractEventLoop, Coalescer] | None = getattr(self._of_thread, "last", None)
+        if found is None or found[0] is not loop:
+            found = self._of_thread.last = (loop, self._make())
+        return found[1]
+
+    async def submit(self, requests: list[Request]) -> Sequence[Any]:
+        """Carry out requests with distinct names, and return their outcomes in order."""
+        return await self._here().submit(requests)
+
+    def submit_one(self, request: Request) -> Awaitable[Any]:
+        """Carry out one request; what this returns is to be awaited at once, and gives its outcome."""
+        return self._here().submit_one(request)
+
+    async def settled(self) -> None:
+        """Wait until what has been sent by now on this loop has ended."""
+        await self._here().settled()
+
+    async def drained(self) -> None:
+        """Wait until nothing is under way on this loop and nothing follows."""
+        await self._here().drained()
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Start work that `drained` waits for."""
+        return self._here().spawn(work)
 
 
 def _handed_back(outcomes: Sequence[Any]) -> list[int]:

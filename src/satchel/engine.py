@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .capability import Capability
 from .clock import NEVER, TTL, as_datetime, deadline_after
-from .coalesce import Coalescer
+from .coalesce import Coalescer, CoalescerPerLoop
 from .codec import LARGE, Codec
 from .entry import Entry
 from .envelope import Record
 from .errors import BatchError, SatchelError, StoreClosedError, StoreError
-from .lifecycle import Lifecycle
+from .forks import hold
+from .lifecycle import Lifecycle, SharedLifecycle
 from .names import Ref
 from .request import Operation, Request
 from .sending import send, translated
@@ -43,7 +44,10 @@ class Engine:
     def __init__(self, store: BaseStore, codec: Codec | None) -> None:
         self._store = store
         self.values = Values(codec, sealed=store._sealed, max_bytes=store._max_value_bytes, packs=store._packs)
-        self.lifecycle = Lifecycle(store.__repr__, open=self._open, close=self._close, abandon=self._abandon)
+        lifecycle = SharedLifecycle if store._any_loop else Lifecycle
+        self.lifecycle = lifecycle(
+            store.__repr__, open=self._open, close=self._close, abandon=self._abandon, disown=self._disown
+        )
         self._expiring = 0
         self._culling = False
         self._culled_at = store.clock()
@@ -272,8 +276,9 @@ class Engine:
     def _make_queues(self) -> None:
         store = self._store
         max_reads = store._max_items if store._max_reads is None else store._max_reads
-        self._reads, self._writes = (
-            Coalescer(
+        makers = [
+            partial(
+                Coalescer,
                 partial(send, store),
                 max_inflight=store._max_inflight,
                 max_items=max_items,
@@ -281,7 +286,10 @@ class Engine:
                 shield=shield,
             )
             for max_items, shield in ((max_reads, False), (store._max_items, store._shield_writes))
-        )
+        ]
+        self._reads: Coalescer | CoalescerPerLoop
+        self._writes: Coalescer | CoalescerPerLoop
+        self._reads, self._writes = (CoalescerPerLoop(make) if store._any_loop else make() for make in makers)
 
     def _cull_if_due(self, deadlines: int) -> None:
         """Count the deadlines that were set; now and then they pay for a `cull` in the background."""
@@ -323,3 +331,11 @@ class Engine:
     def _abandon(self) -> None:
         self._make_queues()
         self._store._abandon()
+
+    def _disown(self, used: bool) -> str | None:
+        if used:
+            hold(self._reads, self._writes)
+            self._make_queues()
+            self._culling = False
+            self._store._disown()
+        return self._store._lent

@@ -35,6 +35,7 @@ import msgspec
 from .clock import NEVER
 from .codec import LARGE
 from .errors import IntegrityError, SatchelError
+from .forks import at_fork
 from .names import Ref
 
 FORMAT = 1
@@ -213,8 +214,7 @@ class _Versions:
 
     def __init__(self) -> None:
         self.renew()
-        if hasattr(os, "register_at_fork"):  # Windows has no fork
-            os.register_at_fork(after_in_child=self.renew)
+        at_fork(after_in_child=self.renew)
 
     def renew(self) -> None:
         self._process = os.urandom(8).hex()

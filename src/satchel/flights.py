@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection
 from contextvars import ContextVar
@@ -25,6 +24,7 @@ from .clock import TTL, seconds
 from .copies import copied, copy_of_error
 from .entry import Entry
 from .errors import ConfigurationError, StoreClosedError, StoreError, ValueTooLargeError
+from .forks import hold, random_numbers, watch
 from .freshness import Terms, is_due_early, terms
 from .names import Ref, check_name
 from .protocol import AsyncKeyValue, SupportsConditional
@@ -90,12 +90,18 @@ class Flights:
 
     def __init__(self, store: AsyncKeyValue, *, seed: int | None = None) -> None:
         self._store = cast("SupportsConditional", store)
-        self._random = random.Random(seed)  # noqa: S311  # it spreads load, and hides nothing
+        self._random = random_numbers(seed)
         self._under_way: dict[Ref, _Flight] = {}
         self._all: set[_Flight] = set()  # also those that were dropped, and have not ended yet
         self._costs: OrderedDict[Ref, float] = OrderedDict()
         self._ended = 0
         self._closed = False
+        watch(self)
+
+    def after_fork(self) -> None:
+        """In a child of `fork`: leave what is under way to the parent."""
+        hold(*self._all, *self._under_way.values())
+        self._under_way, self._all = {}, set()
 
     async def get_or_put(
         self,

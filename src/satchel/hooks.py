@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final, Literal, TypeVar
 from .capability import NEEDED, Capability
 from .envelope import Record
 from .errors import SatchelError, UnsupportedOperationError
+from .forks import hold
 from .names import Ref
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
@@ -68,8 +69,13 @@ class Hooks(ABC):
     """`_open` may take longer than one request: it bounds each of its steps with `_in_time` itself."""
     _culls_itself: ClassVar[bool] = False
     """The engine reclaims expired entries without `cull`."""
+    _any_loop: ClassVar[bool] = False
+    """The store has nothing that belongs to an event loop: several may use it, also in several threads at once."""
     _max_value_bytes: int | None = None
     """The largest encoded value."""
+
+    _lent: str | None = None
+    """What the caller gave to the store that has connections, as messages call it: no child of `fork` can use it."""
 
     _hooks: ClassVar[dict[Capability, tuple[str, ...]]] = {
         Capability.ENUMERATE_KEYS: ("_keys",),
@@ -158,6 +164,14 @@ class Hooks(ABC):
 
     def _abandon(self) -> None:
         """Let go of what `_open` acquired on an event loop that has been closed, without awaiting anything."""
+
+    def _disown(self) -> None:
+        """In a child of `fork`: let go of what the parent opened, without closing it or sending anything.
+
+        By default all that the store refers to is held for ever, so that nothing of it is closed as garbage; `_open`
+        replaces it.
+        """
+        hold(dict(vars(self)))
 
     async def _ping(self) -> None:
         """Ask the backend for a sign of life."""

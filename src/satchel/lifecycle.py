@@ -1,4 +1,4 @@
-"""When a store is open: on which event loop, opened once however many ask, closed once all calls have ended."""
+"""When a store is open: in which process, on which event loop, opened once, closed when all calls have ended."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextvars import Context
 
 from .errors import SatchelError, StoreClosedError, StoreError
+from .forks import hold, hold_loop, watch
 from .shielding import shielded
 
 logger = logging.getLogger("satchel")
@@ -48,6 +49,9 @@ class Lifecycle:
         open: Is awaited once before the first call; after a failure the next call tries again.
         close: Is awaited once, when no call is under way any more.
         abandon: Is called when the event loop under the open resources has been closed, before they are opened anew.
+        disown: Is called in a child of `fork`, and told whether its parent has used the store: to let go of what that
+            one had open without touching it. It returns what the caller gave to the store that a child cannot use, as
+            messages call it; None where that is nothing.
     """
 
     def __init__(
@@ -57,11 +61,15 @@ class Lifecycle:
         open: Callable[[], Awaitable[None]],  # noqa: A002  # it is the verb for this
         close: Callable[[], Awaitable[None]],
         abandon: Callable[[], None],
+        disown: Callable[[bool], str | None],
     ) -> None:
         self._name = name
         self._open = open
         self._close = close
         self._abandon = abandon
+        self._disown = disown
+        self._inherited: asyncio.AbstractEventLoop | None = None
+        self._barred_by: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Task[SatchelError | None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -71,10 +79,15 @@ class Lifecycle:
         self.closed = False
         self.ready_on: asyncio.AbstractEventLoop | None = None
         """The loop on which the store is open now: a call there may begin at once."""
+        watch(self)
 
     def begin(self, operation: str) -> asyncio.AbstractEventLoop:
         """Begin a call: refuse it on a closed store or a second loop. Returns what `leave` wants back."""
-        loop = asyncio.get_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._check_fork(None, operation)  # a child that goes on in its parent's coroutine has no running loop
+            raise
         if loop is not self._loop or self.closed:
             self.check(operation)
         self._calls += 1
@@ -106,6 +119,7 @@ class Lifecycle:
         loop = asyncio.get_running_loop()
         if loop is self._loop:
             return loop
+        self._check_fork(loop, operation)
         if self._loop is not None:
             if not self._loop.is_closed():
                 raise StoreError(
@@ -118,6 +132,32 @@ class Lifecycle:
             self._abandon()
         self._loop = loop
         return loop
+
+    def after_fork(self) -> None:
+        """In a child of `fork`: let go of what its parent had open, and begin anew."""
+        self._barred_by = self._disown(self._loop is not None)
+        if self._loop is None:
+            return
+        hold_loop(self._loop)
+        hold(self._opening, self._closing, self._idle)
+        self._inherited, self._loop, self.ready_on = self._loop, None, None
+        self._calls, self.opened, self._opening, self._closing, self._idle = 0, False, None, None, None
+
+    def _check_fork(self, loop: asyncio.AbstractEventLoop | None, operation: str) -> None:
+        """Refuse what a child of `fork` has from its parent: what the caller gave to the store, and the loop."""
+        if self._barred_by is not None:
+            said = (
+                f"works over {self._barred_by} of the process from which this one was forked, which would take answers "
+                "that are meant for the other one; make both, and the store, anew in each process"
+            )
+        elif self._inherited is not None and loop in (None, self._inherited):
+            said = (
+                "was in use on this event loop when this process was forked, and the loop is still its parent's; use "
+                "the store on a new event loop, as asyncio.run makes one, or fork before the first use"
+            )
+        else:
+            return
+        raise StoreError(f"{self._name()} {said}", store=self._name(), operation=operation)
 
     async def open(self) -> None:
         """Open the store, once however many call."""
@@ -165,6 +205,70 @@ class Lifecycle:
         if not self.closed:
             self.ready_on = self._loop
         return None
+
+
+class SharedLifecycle(Lifecycle):
+    """Lifecycle of a store that any number of event loops use, also in several threads at once."""
+
+    def __init__(
+        self,
+        name: Callable[[], str],
+        *,
+        open: Callable[[], Awaitable[None]],  # noqa: A002  # as above
+        close: Callable[[], Awaitable[None]],
+        abandon: Callable[[], None],
+        disown: Callable[[bool], str | None],
+    ) -> None:
+        super().__init__(name, open=open, close=close, abandon=abandon, disown=disown)
+        self._under_way: dict[asyncio.AbstractEventLoop, int] = {}  # a loop's own thread alone changes its number
+
+    def begin(self, operation: str) -> asyncio.AbstractEventLoop:
+        """Begin a call: refuse it on a closed store."""
+        loop = asyncio.get_running_loop()
+        if self.closed:
+            self.check(operation)
+        self._under_way[loop] = self._under_way.get(loop, 0) + 1
+        return loop
+
+    def leave(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End a call."""
+        left = self._under_way.get(loop, 0) - 1
+        if left > 0:
+            self._under_way[loop] = left
+        else:
+            self._under_way.pop(loop, None)
+
+    def check(self, operation: str) -> asyncio.AbstractEventLoop:
+        """Refuse a call on a closed store; return the loop."""
+        if self.closed:
+            raise StoreClosedError(f"{self._name()} is closed", store=self._name(), operation=operation)
+        return asyncio.get_running_loop()
+
+    def after_fork(self) -> None:
+        """In a child of `fork`: what the store holds is there, and what is under way is its parent's."""
+        hold(self._opening, self._closing)
+        for loop in self._under_way:
+            hold_loop(loop)
+        self._under_way, self._opening, self._closing = {}, None, None
+        self._disown(True)
+
+    async def open(self) -> None:
+        """Open the store, unless it is."""
+        opening = self._opening
+        if opening is not None and opening.get_loop() is not asyncio.get_running_loop():
+            self._opening = None
+        await super().open()
+
+    def _is_closing(self) -> bool:
+        closing = self._closing
+        return closing is not None and not closing.done() and closing.get_loop() is asyncio.get_running_loop()
+
+    async def _drain_and_close(self) -> None:
+        # Nothing tells this loop when a call on another one has ended.
+        while any(loop.is_running() for loop in list(self._under_way)):  # noqa: ASYNC110  # as just said
+            await asyncio.sleep(0.001)
+        if self.opened:
+            await self._close()
 
 
 async def close_at_end_of_loop(close: Callable[[], Awaitable[object]]) -> AsyncGenerator[None]:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from .forks import at_fork, hold
+
 _Place = tuple[asyncio.AbstractEventLoop, int, str, str]
 
 
@@ -17,6 +19,15 @@ class _Queue:
 
 
 _queues: dict[_Place, _Queue] = {}
+
+
+def _leave_to_parent() -> None:
+    """In a child of `fork`: nobody here gives the turns back that were taken in the parent."""
+    hold(dict(_queues))
+    _queues.clear()
+
+
+at_fork(after_in_child=_leave_to_parent)
 
 
 @asynccontextmanager
@@ -38,7 +49,7 @@ async def one_at_a_time(store: object, collection: str, key: str) -> AsyncIterat
                 queue.holder = None
     finally:
         queue.members -= 1
-        if not queue.members:
+        if not queue.members and _queues.get(place) is queue:
             del _queues[place]
 
 

@@ -7,7 +7,6 @@ store, and take nothing more once the interpreter has begun to end.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -18,6 +17,8 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
+
+from .forks import at_fork
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -142,8 +143,7 @@ def _after_fork() -> None:
     _turns.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+at_fork(after_in_child=_after_fork)
 
 
 class Turns:

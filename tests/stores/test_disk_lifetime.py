@@ -257,3 +257,34 @@ async def test_closing_waits_for_what_was_sent(tmp_path: Path) -> None:
     await asyncio.gather(*puts)
     async with DiskStore(tmp_path) as again:
         assert len([key async for key in again.keys("a")]) == 50
+
+
+def test_an_event_loop_that_ends_while_the_database_is_being_opened_leaves_no_traceback(tmp_path: Path):
+    program = f"""
+import asyncio, sqlite3, threading, time
+from satchel.stores import disk
+from satchel.stores.disk import DiskStore
+go_on, connect = threading.Event(), disk.connect
+def connect_late(*given):
+    go_on.wait()
+    return connect(*given)
+disk.connect = connect_late
+async def main():
+    asyncio.create_task(store.put("c", "k", 1))
+    await asyncio.sleep(0.05)
+store = DiskStore({str(tmp_path)!r})
+asyncio.run(main())
+go_on.set()
+for thread in threading.enumerate():
+    if thread is not threading.main_thread():
+        thread.join()
+async def again():
+    await store.put("c", "k", 2)
+    print(await store.get("c", "k"))
+    await store.aclose()
+asyncio.run(again())
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], timeout=60, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("2\n", "")

@@ -259,3 +259,24 @@ async def test_what_cold_refused_takes_no_memory_while_nobody_flushes():
     with pytest.raises(StoreError, match="20 writes have not reached the cold store"):
         await store.flush()
     await store.flush()
+
+
+@pytest.mark.parametrize("next_use", ["get", "get_many", "get of what waits"])
+def test_what_an_ended_event_loop_left_unsent_goes_on_at_the_next_use(next_use):
+    now = FakeClock()
+    cold = FlakyStore(clock=now)
+    store = TieredStore(MemoryStore(clock=now), cold, write="back", clock=now)
+
+    async def use():
+        if next_use == "get_many":
+            await store.get_many("c", ["other"])
+        else:
+            await store.get("c", "k" if next_use == "get of what waits" else "other")
+        async with asyncio.timeout(10):
+            while store.snapshot().queued:  # noqa: ASYNC110  # it sets no event
+                await asyncio.sleep(0.01)
+        return await cold.get("c", "k")
+
+    asyncio.run(store.put("c", "k", 1))
+    assert store.snapshot().queued == 1
+    assert asyncio.run(use()) == 1

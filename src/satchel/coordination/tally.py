@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 
 from ..copies import copy_of_error
+from ..forks import at_fork, hold
 
 Write = Callable[[list[int]], Awaitable[list[int | Exception]]]
 _Place = tuple[asyncio.AbstractEventLoop, int, str, str]
@@ -77,6 +78,15 @@ class _Tally:
 
 
 _tallies: dict[_Place, _Tally] = {}
+
+
+def _leave_to_parent() -> None:
+    """In a child of `fork`: nobody here carries out the writes that are under way in the parent."""
+    hold(dict(_tallies))
+    _tallies.clear()
+
+
+at_fork(after_in_child=_leave_to_parent)
 
 
 async def add(store: object, collection: str, name: str, amount: int, write: Write) -> int:

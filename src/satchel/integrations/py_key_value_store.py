@@ -193,6 +193,7 @@ class PyKeyValueStore(BaseStore):
         return await self._worker.run(partial(_without_loop, method, *args, **kwargs))
 
     async def _open(self) -> None:
+        self._lent = "a store of py-key-value"
         if self._blocks:  # one thread: a call that was cut off and goes on is done before the next one starts
             self._worker = Worker("satchel-py-key-value", lambda: None)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 
 from ..errors import SatchelError, StoreError, StoreUnavailableError
+from ..forks import at_fork
 from ..shortage import shortage
 
 try:
@@ -50,11 +51,26 @@ def held(path: str, is_wanted: Callable[[], bool] = _forever) -> Iterator[None]:
         StoreUnavailableError: Another process, or another store of this one, holds it all the time.
     """
     descriptor = _acquire(path, is_wanted)
+    _locked.add(descriptor)
     try:
         yield
     finally:
+        _locked.discard(descriptor)
         fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child holds a copy: closing ours alone would not free it
         os.close(descriptor)
+
+
+_locked: set[int] = set()
+"""The descriptors by which this process holds locks."""
+
+
+def _close_copies() -> None:
+    """In a child of `fork`: hold no lock any longer than the parent does, should that one be killed."""
+    while _locked:
+        os.close(_locked.pop())
+
+
+at_fork(after_in_child=_close_copies)
 
 
 def _acquire(path: str, is_wanted: Callable[[], bool]) -> int:

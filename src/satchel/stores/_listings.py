@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 _PAGE = 1000
@@ -15,7 +16,8 @@ class Listings:
     A listing takes constant memory as long as no name comes or goes; the first that does makes it take along the rest.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lock: AbstractContextManager[object]) -> None:
+        self._lock = lock
         self._under_way: list[_Listing] = []
 
     def __repr__(self) -> str:
@@ -23,17 +25,22 @@ class Listings:
 
     def pages(self, names: dict[str, Any]) -> Iterator[list[str]]:
         """Give the names in pages."""
-        listing = _Listing(names)
-        self._under_way.append(listing)
+        with self._lock:
+            listing = _Listing(names)
+            self._under_way.append(listing)
         try:
-            while page := list(itertools.islice(listing.rest, _PAGE)):
+            while page := self._page(listing):
                 yield page
         finally:
             self._under_way.remove(listing)
 
+    def _page(self, listing: _Listing) -> list[str]:
+        with self._lock:
+            return list(itertools.islice(listing.rest, _PAGE))
+
     def detach(self, names: dict[str, Any]) -> None:
         """Prepare for names that come, go or change their order."""
-        for listing in self._under_way:
+        for listing in list(self._under_way):
             if listing.names is names:
                 listing.rest = iter(list(listing.rest))
                 listing.names = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ import msgspec
 from ..base import ABSENT, Condition
 from ..clock import NEVER
 from ..envelope import Record, new_version
+from ..forks import at_fork
 from ..names import Ref
 from ._deadlines import Deadlines
 from ._listings import Listings
@@ -18,6 +20,11 @@ SWEEP = 500
 """So many expired entries are removed at once."""
 NO_VERSION_YET = ""
 """Stands in a record for the version that is made when somebody looks."""
+
+
+lock = threading.RLock()
+"""Is held for each change, since several threads may use one store; one for all, so that a fork can wait for it."""
+at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 
 
 class Entries:
@@ -30,7 +37,7 @@ class Entries:
 
     def __init__(self, max_entries: int | None, max_bytes: int | None) -> None:
         self.collections: dict[str, dict[str, Record]] = {}
-        self.listings = Listings()
+        self.listings = Listings(lock)
         self.deadlines = Deadlines(self._deadline)
         self.bounded = max_entries is not None or max_bytes is not None
         self._max_entries, self._max_bytes = max_entries, max_bytes
@@ -115,7 +122,9 @@ class Entries:
         return record
 
     def mark_used(self, collection: str, key: str) -> None:
-        """Note the use of a record that is there; needed only where there is a bound."""
+        """Note the use of a record, if it is still there; needed only where there is a bound."""
+        if key not in self.collections.get(collection, ()):
+            return
         if self._max_entries is not None:
             entries = self.collections[collection]
             self.listings.detach(entries)

@@ -6,19 +6,31 @@ open. Its own way to run any function in its thread is `Connection._execute`; th
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import threading
+import time
+import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import aiosqlite
 
 from ..errors import ConfigurationError
+from ..forks import at_fork, hold
 from ..lifecycle import close_at_end_of_loop
 
 R = TypeVar("R")
 
 _NEEDED = ("_execute", "_conn", "_connection", "_thread", "_tx", "_running")
 _END_THREAD: Any = getattr(aiosqlite.core, "_STOP_RUNNING_SENTINEL", None)
+_LONGEST_WAIT = 5.0
+"""How many seconds a fork waits for what is under way in these threads."""
+
+_Queue = SimpleQueue[tuple[asyncio.Future[Any] | None, Callable[[], Any]]]
 
 
 class SQLiteThread:
@@ -75,26 +87,109 @@ class SQLiteThread:
         if isinstance(self._connection, _DaemonConnection):
             self._connection.stop()
 
+    def disown(self) -> bool:
+        """In a child of `fork`: close the connection for this process alone, and say whether that could be done.
+
+        SQLite takes locks for its process, and would take those of the parent for the child's: so it has to forget the
+        connection before it opens the same file. One of the caller's, and one in the middle of its work, is left alone.
+        """
+        hold(self._connection)
+        if not isinstance(self._connection, _DaemonConnection) or self._connection.gate not in _held_up:
+            return False
+        self._connection.close_all()
+        return True
+
 
 class _DaemonConnection(aiosqlite.Connection):
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        super().__init__(connect, iter_chunk_size=64)
+        made = self._made = list[sqlite3.Connection]()
+
+        def make() -> sqlite3.Connection:
+            made.append(connect())  # where the event loop has ended by now, nobody else gets to know of it
+            return made[0]
+
+        super().__init__(make, iter_chunk_size=64)
         _check_inner_names(self)
-        self._thread.daemon = True
+        self.gate = _Gate()
+        # aiosqlite's own thread dies with a traceback when it has an answer for an event loop that has ended.
+        self._thread = threading.Thread(target=_work, args=(self._tx, self.gate), name="satchel-disk", daemon=True)
+
+    def close_all(self) -> None:
+        _close(self._made)
 
     def stop(self) -> None:
         # aiosqlite's own would report to an event loop, which need not be there any more.
-        database, self._connection, self._running = self._connection, None, False
-        if database is not None:
-            self._tx.put_nowait((None, database.close))
+        self._connection, self._running = None, False
+        self._tx.put_nowait((None, partial(_close, self._made)))
         self._tx.put_nowait((None, _end_thread))
 
     def __del__(self) -> None:
         self.stop()
 
 
+def _close(made: list[sqlite3.Connection]) -> None:
+    for database in made:
+        database.close()
+
+
 def _end_thread(result: Any = _END_THREAD) -> Any:
     return result
+
+
+def _work(queue: _Queue, gate: _Gate) -> None:
+    """Run functions in order until one gives aiosqlite's sign to end."""
+    while True:
+        future, function = queue.get()
+        result: Any = None
+        error: BaseException | None = None
+        with gate.lock:
+            try:
+                result = function()
+            except BaseException as raised:  # it belongs to the caller, whatever it is
+                error = raised
+        if future is not None:
+            with suppress(RuntimeError):  # its event loop has ended
+                future.get_loop().call_soon_threadsafe(_answer, future, result, error)
+        if result is _END_THREAD:
+            return
+        del future, function, result, error  # or an idle thread would keep them
+
+
+def _answer(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
+
+
+class _Gate:
+    """Is shut while SQLite works for one connection, so that no process is forked in the middle of that."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        _gates.add(self)
+
+
+_gates: weakref.WeakSet[_Gate] = weakref.WeakSet()
+_held_up: set[_Gate] = set()
+"""Those behind which nothing is under way during a fork."""
+
+
+def _hold_up() -> None:
+    give_up = time.monotonic() + _LONGEST_WAIT
+    for gate in list(_gates):
+        if gate.lock.acquire(timeout=max(0.0, give_up - time.monotonic())):
+            _held_up.add(gate)
+
+
+def _let_go_on() -> None:
+    while _held_up:
+        _held_up.pop().lock.release()
+
+
+at_fork(before=_hold_up, after_in_parent=_let_go_on, after_in_child=_let_go_on)
 
 
 def _check_inner_names(connection: aiosqlite.Connection) -> None:

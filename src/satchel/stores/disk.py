@@ -79,6 +79,7 @@ class DiskStore(BaseStore):
         check_bound("max_size", max_size)
         self._directory = None if directory is None else _path(directory)
         self._connection = connection
+        self._lent = None if connection is None else "a connection"
         self._max_size = max_size
         self._max_value_bytes = min(max_size or _LARGEST_VALUE, _LARGEST_VALUE)
         self._durability = durability
@@ -172,6 +173,12 @@ class DiskStore(BaseStore):
         thread: SQLiteThread | None = vars(self).pop("_thread", None)
         if thread is not None:
             thread.drop()
+
+    def _disown(self) -> None:
+        super()._disown()
+        thread: SQLiteThread | None = vars(self).pop("_thread", None)
+        if thread is not None and not thread.disown():
+            self._lent = self._lent or "a connection that was in the middle of its work"
 
     def _connect(self) -> sqlite3.Connection:
         if self._directory is None:

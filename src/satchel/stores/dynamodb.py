@@ -102,6 +102,7 @@ class DynamoDBStore(BaseStore):
         check_table_options(table_name, create_table, consistent_reads)
         self._table_name = table_name
         self._given_client = client
+        self._lent = None if client is None else "a client"
         self._own_client: OwnClient | None = None
         self._create_table = create_table
         self._consistent = consistent_reads

@@ -260,6 +260,8 @@ class ElasticsearchStore(BaseStore):
             client = await in_worker(connected, self._options | {"request_timeout": self._timeout})
             self._guard = close_at_end_of_loop(client.close)
             await anext(self._guard)
+        else:
+            self._lent = "a client"
         self._index = Index(client, self._prefix, self._timeout)
         try:
             await self._index.check()

@@ -66,6 +66,7 @@ class MemcachedStore(BaseStore):
     ) -> None:
         check_one_way("client", client, host=host, port=port)
         self._client = None if client is None else _client(client)
+        self._lent = None if client is None else "a client"
         check_port(port)
         self._host, self._port = _host(host), port or _DEFAULT_PORT
         self._layout = Layout(prefix)

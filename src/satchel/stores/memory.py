@@ -6,7 +6,6 @@ import asyncio
 import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextvars import Context
-from threading import get_ident
 from typing import Any, TypeVar, overload
 
 import msgspec
@@ -17,8 +16,9 @@ from ..clock import NEVER, TTL, Clock, deadline_after, system_clock
 from ..codec import LARGE, RAW_BYTES, Codec, JsonCodec, MessagePackCodec
 from ..envelope import Record
 from ..errors import SatchelError
+from ..forks import hold
 from ..names import Ref, check_items
-from ._memory_entries import NO_VERSION_YET, SWEEP, Entries
+from ._memory_entries import NO_VERSION_YET, SWEEP, Entries, lock
 
 D = TypeVar("D")
 
@@ -46,6 +46,7 @@ class MemoryStore(BaseStore):
     _sealed = False
     _culls_itself = True
     _shield_writes = False
+    _any_loop = True
 
     def __init__(
         self,
@@ -69,7 +70,8 @@ class MemoryStore(BaseStore):
         self._entries = Entries(self._max_entries, self._max_total)
         self._data, self._bounded = self._entries.collections, self._entries.bounded
         self._timer: asyncio.TimerHandle | None = None
-        self._thread = 0
+        self._turn = 0
+        self._timer_loop: asyncio.AbstractEventLoop | None = None
         for collection, items in check_items({} if seed is None else seed):
             for key, value in check_items(items):
                 self._entries.set(collection, key, self._values.any_record(value, clock(), NEVER))
@@ -78,8 +80,7 @@ class MemoryStore(BaseStore):
         bounds = {"max_entries_per_collection": self._max_entries, "max_bytes": self._max_total}
         return f"MemoryStore({', '.join(f'{name}={bound}' for name, bound in bounds.items() if bound is not None)})"
 
-    # get and put go past the base's queues: nothing here ever waits. That this thread is the store's and its loop runs
-    # says that it is the running loop, at a third of what asking for the running loop costs.
+    # get and put go past the base's queues: nothing here ever waits.
 
     @overload
     async def get(self, collection: str, key: str, default: None = None) -> Any | None: ...
@@ -87,9 +88,8 @@ class MemoryStore(BaseStore):
     async def get(self, collection: str, key: str, default: D) -> Any | D: ...
     async def get(self, collection: str, key: str, default: Any = None) -> Any:
         """Return the value under a key, or the default when it is absent."""
-        loop = self._lifecycle.ready_on
-        if loop is None or get_ident() != self._thread or not loop.is_running():
-            await self._begin("get")
+        if self._lifecycle.closed:
+            self._lifecycle.check("get")
         try:
             record = self._data[collection][key]
         except (KeyError, TypeError):
@@ -101,7 +101,8 @@ class MemoryStore(BaseStore):
         if record.deadline != NEVER and record.deadline <= self.clock():
             return default
         if self._bounded:
-            self._entries.mark_used(collection, key)
+            with lock:
+                self._entries.mark_used(collection, key)
         if record.codec == self._quick and len(record.payload) < LARGE:
             return self._decode(record.payload)
         try:
@@ -111,9 +112,8 @@ class MemoryStore(BaseStore):
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
         """Store a value under a key, replacing what was there, its deadline included."""
-        loop = self._lifecycle.ready_on
-        if loop is None or get_ident() != self._thread or not loop.is_running():
-            await self._begin("put")
+        if self._lifecycle.closed:
+            self._lifecycle.check("put")
         if type(collection) is not str or type(key) is not str or key not in self._data.get(collection, ()):
             collection, key = self._ref(collection, key)  # the names of what is there were checked when it was put
         now = self.clock()
@@ -125,46 +125,51 @@ class MemoryStore(BaseStore):
         if payload is None or (self._max_total is not None and len(payload) > self._max_total):
             await super().put(collection, key, value, ttl=ttl)
         else:
-            self._entries.set(collection, key, Record(payload, codec, NO_VERSION_YET, now, deadline))
+            record = Record(payload, codec, NO_VERSION_YET, now, deadline)
+            with lock:
+                self._entries.set(collection, key, record)
             if ttl is not None:
                 self._keep_sweeping()
 
-    async def _begin(self, operation: str) -> None:
-        self._lifecycle.leave(await self._lifecycle.enter(operation))
-
     async def _read(self, refs: Sequence[Ref]) -> Sequence[Record | None]:
-        records = [self._entries.named(*ref) for ref in refs]
-        if self._bounded:
-            for ref, record in zip(refs, records, strict=True):
-                if record is not None:
-                    self._entries.mark_used(*ref)
+        with lock:
+            records = [self._entries.named(*ref) for ref in refs]
+            if self._bounded:
+                for ref, record in zip(refs, records, strict=True):
+                    if record is not None:
+                        self._entries.mark_used(*ref)
         return records
 
     async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[None]:
-        for ref, record in records:
-            self._entries.set(*ref, record)
+        with lock:
+            for ref, record in records:
+                self._entries.set(*ref, record)
         self._keep_sweeping()
         return [None] * len(records)
 
     async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[bool]:
-        return [(record := self._entries.remove(*ref)) is not None and record.deadline > now for ref in refs]
+        with lock:
+            return [(record := self._entries.remove(*ref)) is not None and record.deadline > now for ref in refs]
 
     async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[bool]:
         holds, put = self._entries.holds, self._entries.set
-        done = [holds(ref, condition, now) and put(*ref, record) for ref, record, condition in items]
+        with lock:
+            done = [holds(ref, condition, now) and put(*ref, record) for ref, record, condition in items]
         self._keep_sweeping()
         return done
 
     async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[bool]:
         holds, remove = self._entries.holds, self._entries.remove
-        return [holds(ref, version, now) and remove(*ref) is not None for ref, version in items]
+        with lock:
+            return [holds(ref, version, now) and remove(*ref) is not None for ref, version in items]
 
     async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[bool]:
-        done = [
-            (record := self._entries.living(*ref, now)) is not None
-            and self._entries.set(*ref, msgspec.structs.replace(record, deadline=deadline))
-            for ref, deadline in items
-        ]
+        with lock:
+            done = [
+                (record := self._entries.living(*ref, now)) is not None
+                and self._entries.set(*ref, msgspec.structs.replace(record, deadline=deadline))
+                for ref, deadline in items
+            ]
         self._keep_sweeping()
         return done
 
@@ -177,61 +182,74 @@ class MemoryStore(BaseStore):
     async def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
         for page in self._entries.listings.pages(self._data):
             now = self.clock()
-            yield [collection for collection in page if self._entries.any_living(collection, now)]
+            with lock:
+                living = [collection for collection in page if self._entries.any_living(collection, now)]
+            yield living
             await asyncio.sleep(0)
 
     async def _destroy_collection(self, collection: str, now: float) -> bool:
-        lived = self._entries.any_living(collection, now)
-        for key in list(self._entries.of(collection)):
-            self._entries.remove(collection, key)
+        with lock:
+            lived = self._entries.any_living(collection, now)
+            for key in list(self._entries.of(collection)):
+                self._entries.remove(collection, key)
         return lived
 
     async def _destroy(self, now: float) -> bool:
-        lived = any(self._entries.any_living(collection, now) for collection in self._data)
-        self._entries.clear()
+        with lock:
+            lived = any(self._entries.any_living(collection, now) for collection in self._data)
+            self._entries.clear()
         return lived
 
     async def _cull(self, now: float) -> int:
         culled = 0
-        while swept := self._entries.sweep(now, SWEEP):
+        while swept := self._swept(now):
             culled += swept
             await asyncio.sleep(0)
         return culled
 
+    def _swept(self, now: float) -> int:
+        with lock:
+            return self._entries.sweep(now, SWEEP)
+
     async def _open(self) -> None:
-        self._thread = get_ident()
         self._keep_sweeping()
 
     async def _close(self) -> None:
-        self._abandon()
-        self._entries.clear()
+        if self._timer is not None and self._timer_loop is asyncio.get_running_loop():
+            self._timer.cancel()  # one of another loop finds the store gone or empty
+        self._timer = self._timer_loop = None
+        with lock:
+            self._entries.clear()
 
-    def _abandon(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _disown(self) -> None:
+        hold(self._timer)
+        self._timer = self._timer_loop = None
 
     def _keep_sweeping(self) -> None:
         """See to it that a timer waits for the first deadline."""
-        if self._timer is None and self._entries.deadlines.first != NEVER:
+        if self._entries.deadlines.first != NEVER and (self._timer_loop is None or not self._timer_loop.is_running()):
             self._set_timer()
 
-    def _set_timer(self) -> None:
+    def _set_timer(self, *, again: bool = False) -> None:
         wait = self._entries.deadlines.first - self.clock()
-        wait = 0.0 if wait <= 0 and self._timer is not None else min(max(wait, _SHORTEST_WAIT), _LONGEST_WAIT)
+        wait = 0.0 if wait <= 0 and again else min(max(wait, _SHORTEST_WAIT), _LONGEST_WAIT)
         # An empty context: the timer would keep alive what the caller's variables hold.
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(wait, _sweep_later, weakref.ref(self), context=Context())
+        loop = self._timer_loop = asyncio.get_running_loop()
+        self._turn += 1
+        self._timer = loop.call_later(wait, _sweep_later, weakref.ref(self), self._turn, context=Context())
 
-    def _sweep_on_timer(self) -> None:
-        self._entries.sweep(self.clock(), SWEEP)
+    def _sweep_on_timer(self, turn: int) -> None:
+        if turn != self._turn:
+            return  # the timer of another loop has taken over
+        with lock:
+            self._entries.sweep(self.clock(), SWEEP)
         if self._entries.deadlines.first == NEVER:
-            self._timer = None
+            self._timer = self._timer_loop = None
         else:
-            self._set_timer()
+            self._set_timer(again=True)
 
 
-def _sweep_later(reference: weakref.ref[MemoryStore]) -> None:
+def _sweep_later(reference: weakref.ref[MemoryStore], turn: int) -> None:
     store = reference()
     if store is not None:
-        store._sweep_on_timer()
+        store._sweep_on_timer(turn)

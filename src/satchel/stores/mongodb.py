@@ -113,6 +113,8 @@ class MongoDBStore(BaseStore):
     async def _open(self) -> None:
         if self._own:
             self._client, self._guard = await connect(self._url)
+        else:
+            self._lent = "a client"
         try:
             database = self._client.get_database(self._db_name)
             self._collection = database.get_collection(

@@ -19,6 +19,7 @@ class NullStore(BaseStore):
     _sealed = False
     _culls_itself = True
     _shield_writes = False
+    _any_loop = True
 
     async def _read(self, refs: Sequence[Ref]) -> Sequence[None]:
         return [None] * len(refs)

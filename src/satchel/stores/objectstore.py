@@ -27,7 +27,7 @@ except ModuleNotFoundError as error:
     raise missing_extra("ObjectStore", "objectstore", error) from error
 
 from ._objectstore_bucket import Bucket, Kind, Tag
-from ._objectstore_client import Target, check_client, check_options, connect
+from ._objectstore_client import Target, check_client, check_driver, check_options, connect
 from ._objectstore_errors import is_over, is_throttled, is_unsure, translate
 from ._objectstore_layout import DEFAULT_PREFIX, Layout
 from ._objectstore_removal import Removal
@@ -184,6 +184,7 @@ class ObjectStore(KeyedStore):
         return translate(error, self._place)
 
     async def _open(self) -> None:
+        check_driver()
         client = strict = self._given_client
         if self._target is not None:  # it reads files: certificates, for some also credentials
             client, strict = await in_worker(connect, self._target, self._options, self._timeout)

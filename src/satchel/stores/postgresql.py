@@ -92,6 +92,7 @@ class PostgreSQLStore(BaseStore):
         if url is not None:
             check_url(url, self.url_query)
         self._pool = pool
+        self._lent = None if pool is None else "a pool"
         self._url = url
         self._table = Table(table_name)
         self._statements = Statements(self._table.quoted)

@@ -129,6 +129,7 @@ class RedisStore(RedisLikeStore):
 
     async def _connect(self) -> Connections | ClusterConnections:
         patience = self._timeout or DEFAULT_TIMEOUT
+        self._lent = None if self._given_client is None else "a client"
         if isinstance(self._given_client, RedisCluster):
             await self._given_client.initialize()
             return ClusterConnections(self._given_client, self._errors, own=False)

@@ -117,6 +117,7 @@ class ValkeyStore(RedisLikeStore):
             raise ConfigurationError("ca_certs needs TLS: the url begins with valkeys, or tls=True")
         self._ca_certs = ca_certs
         self._given_client = client
+        self._lent = None if client is None else "a client"
         self._client: Client | None = client
         self._parts = parts
         self._clustered = isinstance(client, glide.GlideClusterClient) if client else bool(parts["cluster"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
@@ -12,6 +12,7 @@ from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..envelope import Record
 from ..errors import ConfigurationError, SatchelError, StoreUnavailableError
+from ..forks import random_numbers
 from ..names import Ref
 from ..stores.memory import MemoryStore
 
@@ -61,6 +62,7 @@ class FlakyStore(BaseStore):
     _sealed = False
     _culls_itself = True
     _shield_writes = False
+    _any_loop = True
 
     def __init__(
         self,
@@ -80,8 +82,9 @@ class FlakyStore(BaseStore):
         self._inner = MemoryStore(clock=clock)
         self._latency = latency
         self._failure_rate = failure_rate
-        self._random = random.Random(random_seed)  # noqa: S311  # decides which test request fails
+        self._random = random_numbers(random_seed)
         self._sleep = sleep
+        self._choosing = threading.Lock()  # several threads may use one store
         self._failures: list[tuple[str | None, SatchelError]] = []
 
     def __repr__(self) -> str:
@@ -106,10 +109,11 @@ class FlakyStore(BaseStore):
     async def _trouble(self, operation: str) -> SatchelError | None:
         if self._latency:
             await self._sleep(self._latency)
-        for index, (wanted, error) in enumerate(self._failures):
-            if wanted in (None, operation):
-                del self._failures[index]
-                return error
+        with self._choosing:
+            for index, (wanted, error) in enumerate(self._failures):
+                if wanted in (None, operation):
+                    del self._failures[index]
+                    return error
         if self._random.random() < self._failure_rate:
             return StoreUnavailableError("this FlakyStore fails now and then")
         return None
@@ -177,5 +181,6 @@ class FlakyStore(BaseStore):
     async def _close(self) -> None:
         await self._inner._close()
 
-    def _abandon(self) -> None:
-        self._inner._abandon()
+    def _disown(self) -> None:
+        self._choosing = threading.Lock()
+        self._inner._disown()

@@ -12,6 +12,7 @@ from ..clock import NEVER, TTL, Clock, deadline_after
 from ..codec import Codec
 from ..envelope import Record
 from ..errors import QueueFullError, SatchelError, StoreError
+from ..forks import hold, watch
 from ..names import Ref
 from ..protocol import AsyncKeyValue
 from ..threads import in_worker
@@ -40,6 +41,13 @@ class QueuedWrites:
         self._values = Values(codec, sealed=False, max_bytes=None)
         self._round: asyncio.Task[StoreError | None] | None = None
         self._refusal: SatchelError | None = None
+        watch(self)
+
+    def after_fork(self) -> None:
+        """In a child of `fork`: leave what waits to the parent, which sends it."""
+        hold(self._round)
+        self._round = self._refusal = None
+        self.waiting.clear()
 
     async def record(self, value: object, ttl: TTL | None, now: float) -> Record:
         """Return a value in the form in which it waits; one that no store takes is refused."""

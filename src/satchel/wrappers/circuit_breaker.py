@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from ..checks import check_clock, check_int, check_seconds
 from ..clock import Clock
 from ..errors import BatchError, CircuitOpenError, ConfigurationError, StoreTimeoutError, StoreUnavailableError
+from ..forks import watch
 from ..protocol import AsyncKeyValue
 from ..shown import shown
 from .base import BaseWrapper
@@ -72,6 +73,11 @@ class CircuitBreakerWrapper(BaseWrapper):
         self._calls = 0
         self._opened_at: float | None = None
         super().__init__(inner)
+        watch(self)
+
+    def after_fork(self) -> None:
+        """In a child of `fork`: the probes under way are the parent's."""
+        self._probing = 0
 
     @property
     def state(self) -> Literal["closed", "open", "half-open"]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, ClassVar
 
 from ..checks import check_int, check_seconds, check_seed
 from ..errors import BatchError, CircuitOpenError, ConfigurationError, SatchelError, StoreError, StoreTimeoutError
+from ..forks import random_numbers
 from ..protocol import AsyncKeyValue
 from ._time_limit import OutOfTimeError, in_time
 from .base import BaseWrapper
@@ -79,7 +79,7 @@ class RetryWrapper(BaseWrapper):
         check_seed(seed)
         self._most, self._first_pause, self._max_pause, self._sleep = attempts, first_pause, max_pause, sleep
         self._deadline = math.inf if deadline is None else deadline
-        self._random = random.Random(seed)  # noqa: S311  # it spreads load, and hides nothing
+        self._random = random_numbers(seed)
         super().__init__(inner)
 
     async def _carry_out(

@@ -92,7 +92,7 @@ class TieredStore(CompositeStore):
         self._hot = HotTier(hot, ttl=longest, clock=clock)
         self._tiers = Tiers(self.__repr__, self._hot, cold, write=write, queue_size=queue_size, clock=clock)
         self._cold, self._waiting, self._queue = self._tiers.cold, self._tiers.waiting, self._tiers.queue
-        self._calls = Calls(self.__repr__, self._abandon)
+        self._calls = Calls(self.__repr__, self._abandon, self._disown)
         del self.get  # what a hit costs is the point of it all
         if self._queue is None:
             for operation in LISTINGS:  # nothing that waits is lacking in them
@@ -112,6 +112,8 @@ class TieredStore(CompositeStore):
         calls, hot = self._calls, self._hot
         if hot.flights or self._waiting or calls.closing:
             collection, key = self._checked(collection, key)
+            if self._waiting and not calls.closing:
+                calls.check("get")  # on a new event loop, what waits goes on there
             if calls.closing or (collection, key) in self._waiting or hot.flights.is_changing((collection, key)):
                 with calls.begin("get"):
                     return (await self._tiers.find(collection, [key])).get(key, default)
@@ -238,3 +240,8 @@ class TieredStore(CompositeStore):
     def _abandon(self) -> None:
         if self._queue is not None:
             self._queue.abandon()
+
+    def _disown(self) -> None:
+        self._hot.flights.disown()
+        if self._queue is not None:
+            self._queue.disown()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from ..forks import hold
 from ..lifecycle import Lifecycle
 
 
@@ -13,22 +14,27 @@ class Calls:
 
     Args:
         name: How messages call the store.
-        abandon: Is called when the event loop of what is under way has been closed.
+        abandon: Is called on the next event loop when the one of what is under way has been closed.
+        disown: Is called in a child of `fork`: what is under way is its parent's.
 
     Attributes:
         quick: Reads that ask hot at once, which count themselves: a hit costs little more than that.
         closing: Is not empty once closing has begun: what is `quick` then ends with `wake`, and no more begin.
     """
 
-    def __init__(self, name: Callable[[], str], abandon: Callable[[], None]) -> None:
+    def __init__(self, name: Callable[[], str], abandon: Callable[[], None], disown: Callable[[], None]) -> None:
         self.quick = 0
         self.closing: list[asyncio.Future[None]] = []
-        self._lifecycle = Lifecycle(name, open=_nothing, close=_nothing, abandon=self._abandon)
-        self._abandon_more = abandon
+        self._lifecycle = Lifecycle(name, open=_nothing, close=_nothing, abandon=self._abandon, disown=self._disown)
+        self._abandon_more, self._disown_more = abandon, disown
 
     def begin(self, operation: str) -> UnderWay:
         """Begin a call, for the length of a block."""
         return UnderWay(self._lifecycle, operation)
+
+    def check(self, operation: str) -> None:
+        """Refuse a call on another event loop than that of what is under way; go on on the next one."""
+        self._lifecycle.check(operation)
 
     async def end(self) -> None:
         """Refuse new calls, and return when none is under way any more."""
@@ -47,6 +53,12 @@ class Calls:
     def _abandon(self) -> None:
         self.quick = 0
         self._abandon_more()
+
+    def _disown(self, used: bool) -> None:
+        if used:
+            hold(*self.closing)
+            self.quick, self.closing = 0, []
+            self._disown_more()
 
 
 class UnderWay:

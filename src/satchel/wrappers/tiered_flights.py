@@ -84,6 +84,14 @@ class Flights(dict[Ref, Flight]):
         """Say whether nobody is in a flight, and what may still land has had its time."""
         return not flight.users and flight.until <= self._clock()
 
+    def disown(self) -> None:
+        """In a child of `fork`: nothing is under way here, and hot may lack what the parent was changing."""
+        for ref, flight in list(self.items()):
+            if flight.written:
+                flight.users, flight.readers, flight.spoiled = 0, 0, True
+            else:
+                self.drop(ref, flight)
+
     # Those who read cold in order to promote.
 
     def watch(self, ref: Ref) -> Flight | None:

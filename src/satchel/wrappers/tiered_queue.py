@@ -11,6 +11,7 @@ from itertools import islice
 
 from ..envelope import Record
 from ..errors import QueueFullError, SatchelError, StoreError
+from ..forks import hold
 from ..names import Ref
 from .tiered_uses import ALL
 
@@ -145,8 +146,17 @@ class WriteQueue:
             self.waiting.clear()
 
     def abandon(self) -> None:
-        """Forget the event loop, which has been closed; the writes go on waiting."""
+        """Go on on the event loop that runs now: the one before has been closed."""
         self._busy, self._round, self._retry = {}, None, None
+        if self.waiting:
+            self._start()
+
+    def disown(self) -> None:
+        """In a child of `fork`: leave what waits to the parent, which sends it."""
+        hold(self._busy, self._round, self._retry)
+        self._busy, self._round, self._retry = {}, None, None
+        self._refused, self._refusals = {}, 0
+        self.waiting.clear()
 
     def _start(self) -> asyncio.Task[None]:
         self._stop_timer()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Iterable
 from typing import Any, TypeVar, overload
 
@@ -13,6 +12,7 @@ from ..checks import check_bool, check_seed
 from ..clock import TTL, Until, seconds
 from ..entry import Entry
 from ..errors import ConfigurationError, InvalidTTLError, StoreError
+from ..forks import random_numbers
 from ..protocol import AsyncKeyValue
 from ..shown import shown
 from .base import BaseWrapper
@@ -67,7 +67,7 @@ class TTLWrapper(BaseWrapper):
         ordered = [length for length in (self._minimum, self._default, self._maximum) if length is not None]
         if ordered != sorted(ordered):
             raise ConfigurationError("minimum, default and maximum must be in this order, from the shortest on")
-        self._jitter, self._random = jitter, random.Random(seed)  # noqa: S311  # it spreads load, and hides nothing
+        self._jitter, self._random = jitter, random_numbers(seed)
         super().__init__(inner)
         if not sliding:
             self._pass_through("get", "get_entry", "get_many", "get_entries")

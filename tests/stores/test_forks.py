@@ -1,0 +1,231 @@
+"""A child of `fork` goes on with a store that its parent had open, and takes nothing from it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.servers import server_url
+
+SERVERS = ["redis", "valkey", "memcached", "postgresql", "mongodb", "elasticsearch"]
+
+PRELUDE = """
+import asyncio, os, sys, warnings
+from satchel import MemoryStore, StoreError, open_store
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+
+def in_child(work):
+    child = os.fork()
+    if child == 0:
+        work()
+        sys.stdout.flush()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def go_through(url: str) -> None:
+    program = [sys.executable, "-m", "tests.stores.forking", url]
+    done = subprocess.run(program, timeout=120, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "right\n"), done.stderr
+
+
+def outcome(program: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", PRELUDE + program], timeout=60, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("scheme", ["disk", "file"])
+def test_two_children_and_their_parent_work_with_one_embedded_store(scheme, tmp_path):
+    go_through(f"{scheme}://{tmp_path}/data")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.server(name)) for name in SERVERS])
+def test_two_children_and_their_parent_work_with_one_store_over(name):
+    go_through(server_url(name))
+
+
+@pytest.mark.server("dynamodb")
+def test_two_children_and_their_parent_work_with_one_table():
+    keys = "region=us-east-1&aws_access_key_id=any&aws_secret_access_key=any"
+    go_through(f"dynamodb://forked-{os.getpid()}?endpoint_url={server_url('dynamodb')}&{keys}&create_table=true")
+
+
+def test_a_child_that_goes_on_in_its_parents_coroutine_is_refused(tmp_path):
+    program = f"""
+async def main():
+    store = open_store("disk://{tmp_path}/data")
+    await store.put("c", "k", 1)
+    child = os.fork()
+    if child == 0:
+        try:
+            await store.get("c", "k")
+        except StoreError as error:
+            print("use the store on a new event loop" in str(error), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+    print(await store.get("c", "k"))
+    await store.aclose()
+asyncio.run(main())
+"""
+    assert outcome(program) == "True\n1\n"
+
+
+def test_a_connection_of_the_callers_is_refused_in_a_child(tmp_path):
+    program = f"""
+import aiosqlite
+from satchel.stores.disk import DiskStore
+async def make():
+    connection = await aiosqlite.connect("{tmp_path}/db")
+    return connection, DiskStore(connection=connection)
+loop = asyncio.new_event_loop()
+connection, store = loop.run_until_complete(make())
+def child():
+    try:
+        asyncio.run(store.get("c", "k"))
+    except StoreError as error:
+        print("works over a connection of the process" in str(error))
+in_child(child)
+loop.run_until_complete(store.put("c", "k", 1))
+loop.run_until_complete(connection.close())
+"""
+    assert outcome(program) == "True\n"
+
+
+def test_the_log_of_a_database_outlives_a_parent_that_closes_it_before_its_child(tmp_path):
+    program = f"""
+store = open_store("disk://{tmp_path}/data")
+loop = asyncio.new_event_loop()
+loop.run_until_complete(store.put("c", "k", 1))
+(ready, opened), (go, closed) = os.pipe(), os.pipe()
+child = os.fork()
+if child == 0:
+    own = asyncio.new_event_loop()
+    own.run_until_complete(store.put("c", "before", 1))
+    os.write(opened, b"1")
+    os.read(go, 1)
+    own.run_until_complete(store.put("c", "after", 1))
+    own.run_until_complete(store.aclose())
+    os._exit(0)
+os.read(ready, 1)
+loop.run_until_complete(store.aclose())
+os.write(closed, b"1")
+assert os.waitpid(child, 0)[1] == 0
+print(sorted(asyncio.run(open_store("disk://{tmp_path}/data").get_many("c", ["k", "before", "after"]))))
+"""
+    assert outcome(program) == "['after', 'before', 'k']\n"
+
+
+def test_a_fork_in_the_middle_of_writing_harms_nobody(tmp_path):
+    program = f"""
+store = open_store("disk://{tmp_path}/data")
+async def write(name):
+    for number in range(100):
+        await store.put("c", f"{{name}}{{number}}", "x" * 1000)
+async def parent():
+    writing = asyncio.create_task(write("parent"))
+    children = []
+    for at in range(3):
+        await asyncio.sleep(0.005)
+        child = os.fork()
+        if child == 0:  # as multiprocessing does it
+            asyncio.run(be_child(at))
+            os._exit(0)
+        children.append(child)
+    await writing
+    for child in children:
+        assert os.waitpid(child, 0)[1] == 0
+    found = await store.get_many("c", [f"{{name}}{{n}}" for name in ("parent", 0, 1, 2) for n in range(100)])
+    print(len(found))
+    await store.aclose()
+async def be_child(at):
+    await write(at)
+    await store.aclose()
+asyncio.run(parent())
+"""
+    assert outcome(program) == "400\n"
+
+
+def test_children_draw_random_numbers_and_versions_of_their_own():
+    program = """
+from satchel.wrappers.ttl import TTLWrapper
+from satchel.flights import Flights
+store = TTLWrapper(MemoryStore(), default=1000, jitter=0.9)
+flights = Flights(store)
+def child():
+    print(store._random.random(), flights._random.random())
+in_child(child)
+in_child(child)
+"""
+    first, second = outcome(program).splitlines()
+    assert first != second
+
+
+def test_what_waits_in_a_queue_is_sent_by_the_parent_alone():
+    program = """
+from satchel.wrappers.tiered import TieredStore
+class Telling(MemoryStore):
+    async def _put(self): ...
+    async def put(self, *given, **named):
+        print(os.getpid() == parent, flush=True)
+        await super().put(*given, **named)
+parent = os.getpid()
+store = TieredStore(MemoryStore(), Telling(), write="back")
+loop = asyncio.new_event_loop()
+loop.run_until_complete(store.put("c", "k", 1))
+assert store.snapshot().queued == 1
+in_child(lambda: asyncio.run(store.flush()))
+loop.run_until_complete(store.flush())
+"""
+    assert outcome(program) == "True\n"
+
+
+def test_a_probe_of_the_parents_does_not_keep_a_breaker_half_open_in_a_child():
+    program = """
+from satchel.testing.flaky import FlakyStore
+from satchel.wrappers.circuit_breaker import CircuitBreakerWrapper
+now = 0.0
+held = asyncio.Event()
+flaky = FlakyStore()
+store = CircuitBreakerWrapper(flaky, failures=1, clock=lambda: now)
+async def fail():
+    flaky.fail_next()
+    try:
+        await store.get("c", "k")
+    except StoreError:
+        pass
+asyncio.run(fail())
+now = 100.0
+flaky._latency, flaky._sleep = 1, lambda _: held.wait()
+loop = asyncio.new_event_loop()
+loop.create_task(store.get("c", "k"))
+loop.run_until_complete(asyncio.sleep(0.01))
+flaky._latency = 0
+in_child(lambda: print(asyncio.run(store.get("c", "k", "absent"))))
+os._exit(0)
+"""
+    # The FlakyStore is in use on the parent's loop, of which the child knows nothing.
+    assert outcome(program) == "absent\n"
+
+
+def test_an_object_store_that_the_parent_used_is_refused_in_a_child():
+    program = """
+import obstore.store
+from satchel.stores.objectstore import ObjectStore
+store = ObjectStore(client=obstore.store.MemoryStore())
+loop = asyncio.new_event_loop()
+loop.run_until_complete(store.put("c", "k", 1))
+def child():
+    try:
+        asyncio.run(store.get("c", "k"))
+    except StoreError as error:
+        print("fork before the first use of an ObjectStore" in str(error))
+in_child(child)
+print(loop.run_until_complete(store.get("c", "k")), flush=True)
+os._exit(0)  # now and then obstore aborts a process that ends otherwise, forked or not
+"""
+    assert outcome(program) == "True\n1\n"
