@@ -240,7 +240,7 @@ def _close_connections(store: object) -> None:
         inner = wrapped
     caches = getattr(inner, "_cache", None)
     for cache in caches.values() if isinstance(caches, dict) else [caches]:
-        if type(cache).__module__.startswith("diskcache."):
+        if cache is not None and type(cache).__module__.startswith("diskcache."):
             cache.close()
 
 
