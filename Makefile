@@ -1,7 +1,7 @@
 # Every target is a command of scripts/dev, which works where make is absent.
-.PHONY: test demo serve lint types docs bench clean
+.PHONY: test ci demo serve lint types docs bench outdated clean
 
-export QUICK
+export QUICK VERSIONS
 
-test demo serve lint types docs bench clean:
+test ci demo serve lint types docs bench outdated clean:
 	@python3 scripts/dev $@

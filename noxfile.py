@@ -3,28 +3,40 @@
 A Python that is not installed is reported as skipped; where CI is set, it is an error.
 """
 
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import nox
+
+sys.path.insert(0, str(Path(__file__).parent / "scripts"))
+from requirements import resolve_lowest
 
 nox.options.sessions = ["lint", "types", "tests", "docs", "package"]
 nox.options.reuse_existing_virtualenvs = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")
+CONSTRAINTS = "constraints.txt"
 PYTHONS = nox.project.python_versions(PROJECT)
 SMOKE = Path("tests/project/smoke.py").resolve()
 
 
 def install(session: nox.Session, *groups: str) -> None:
-    """Install the project, from its checkout, with dependency groups."""
-    session.install("--editable", ".", *nox.project.dependency_groups(PROJECT, *groups))
+    """Install the project, from its checkout, with dependency groups, in the versions of `constraints.txt`."""
+    requirements = nox.project.dependency_groups(PROJECT, *groups)
+    session.install("--constraint", CONSTRAINTS, "--editable", ".", *requirements)
+
+
+def run_tests(session: nox.Session, *options: str) -> None:
+    """Run the tests; arguments behind -- are for pytest."""
+    session.run("pytest", "--numprocesses", "2", *options, *session.posargs)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check the style."""
-    session.install(*nox.project.dependency_groups(PROJECT, "lint"))
+    session.install("--constraint", CONSTRAINTS, *nox.project.dependency_groups(PROJECT, "lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
 
@@ -42,7 +54,32 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments behind -- are for pytest."""
     install(session, "test", "types")
-    session.run("pytest", "--numprocesses", "2", *session.posargs)
+    run_tests(session)
+
+
+@nox.session(python=PYTHONS)
+def newest(session: nox.Session) -> None:
+    """Run the tests with the newest versions of all packages; arguments behind -- are for pytest."""
+    requirements = nox.project.dependency_groups(PROJECT, "test", "types")
+    session.install("--upgrade", "--upgrade-strategy", "eager", "--editable", ".", *requirements)
+    run_tests(session)
+
+
+@nox.session(python=PYTHONS[0])
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the lowest versions that are allowed; arguments behind -- are for pytest.
+
+    FastMCP's own bounds are higher, so that it is left out. On later Pythons the lowest versions lack wheels.
+    """
+    session.install("--constraint", CONSTRAINTS, "uv")
+    groups = ["test-base", "types"]
+    uv, python = Path(session.bin) / "uv", Path(session.bin) / "python"
+    found = Path(session.create_tmp()) / "lowest.txt"
+    found.write_text(resolve_lowest(str(uv), str(python), groups, os.environ), encoding="utf-8")
+    extras = ",".join(sorted(PROJECT["project"]["optional-dependencies"]))
+    requirements = nox.project.dependency_groups(PROJECT, *groups)
+    session.install("--constraint", str(found), "--editable", f".[{extras}]", *requirements)
+    run_tests(session, "--ignore", "tests/integrations/test_fastmcp.py")
 
 
 @nox.session
@@ -58,7 +95,7 @@ def package(session: nox.Session) -> None:
     place = Path(session.create_tmp()).resolve()
     dist = place / "dist"
     shutil.rmtree(dist, ignore_errors=True)
-    session.install("build")
+    session.install("--constraint", CONSTRAINTS, "build")
     session.run("python", "-m", "build", "--outdir", str(dist))
     (wheel,) = dist.glob("*.whl")
     session.run("python", "-m", "venv", "--clear", str(place / "clean"))

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import sqlite3
 import threading
 import time
 
@@ -178,19 +179,43 @@ async def test_what_others_put_is_no_entry_and_is_never_destroyed(inner, store):
     assert await inner.keys("c") == ["theirs"]
 
 
-@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")  # of diskcache, in threads that have ended
 def test_names_that_their_stores_would_join_or_reserve_stay_apart(tmp_path):
     names = [("a", "b::c"), ("a::b", "c"), ("S_a", "H_b"), ("s_a", "h_b"), ("../a", "../b"), ("A", "B")]
     inner = TheirDiskStore(directory=tmp_path)
 
     async def use(store):
-        for collection, key in names:
-            await store.put(collection, key, [collection, key])
-        return [await store.get(*name) for name in names]
+        async with store:
+            for collection, key in names:
+                await store.put(collection, key, [collection, key])
+            return [await store.get(*name) for name in names]
 
     assert asyncio.run(use(from_py_key_value(inner))) == [list(name) for name in names]
     inner._cache.close()
-    gc.collect()  # while the warning is ignored
+
+
+@pytest.mark.parametrize("end", ["closed", "forgotten"])
+def test_a_thread_ends_without_leaving_a_connection_of_diskcache_open(tmp_path, end):
+    """SQLite's connections belong to a thread, so that nobody could close one afterwards."""
+    inner = TheirDiskStore(directory=tmp_path)
+    mine = inner._cache._con
+    opened = []
+
+    async def use():
+        store = from_py_key_value(inner)
+        await store.put("c", "k", 1)
+        worker = store._worker
+        opened.append(await asyncio.get_running_loop().run_in_executor(worker, lambda: inner._cache._con))
+        if end == "closed":
+            await store.aclose()
+        return worker
+
+    worker = asyncio.run(use())
+    gc.collect()
+    worker.shutdown()
+    inner._cache.close()
+    assert mine is not opened[0]
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened[0].interrupt()
 
 
 async def test_their_store_keeps_an_entry_a_little_longer_and_the_deadline_decides(inner):

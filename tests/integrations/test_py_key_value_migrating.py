@@ -2,7 +2,6 @@
 
 import ast
 import asyncio
-import gc
 import json
 import time
 from pathlib import Path
@@ -65,7 +64,6 @@ def test_an_object_is_refused_rather_than_changed(cache, store):
         shown("copy_diskcache")(cache, store.collection("c"))
 
 
-@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")  # of diskcache, in threads that have ended
 def test_a_disk_store_of_py_key_value_is_copied_with_its_names(cache, store, tmp_path):
     theirs = TheirDiskStore(directory=tmp_path)
 
@@ -75,7 +73,6 @@ def test_a_disk_store_of_py_key_value_is_copied_with_its_names(cache, store, tmp
 
     asyncio.run(fill())
     theirs._cache.close()
-    gc.collect()  # while the warning is ignored
     shown("copy_their_disk_store")(cache, store)
     assert store.get("e", "k") == {"n": 2}
     entry = store.get_entry("c::d", "a::b")

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_OURS = {".git", ".venv", ".nox", "__pycache__", "build"}
+NOT_OURS = {".git", ".nox", "__pycache__", "build"}
 
 
 def committed_files() -> list[Path]:
@@ -13,8 +13,13 @@ def committed_files() -> list[Path]:
     if listing.returncode == 0 and listing.stdout:
         files = [ROOT / name for name in listing.stdout.split("\0") if name]
     else:
-        files = [path for path in ROOT.rglob("*") if not NOT_OURS & set(path.relative_to(ROOT).parts)]
+        files = [path for path in ROOT.rglob("*") if not any(map(is_not_ours, path.relative_to(ROOT).parts))]
     return sorted(path for path in files if path.is_file())
+
+
+def is_not_ours(name: str) -> bool:
+    """Tell whether a directory holds what was made or fetched."""
+    return name in NOT_OURS or name.startswith(".venv")
 
 
 def short(path: Path) -> str:

@@ -20,9 +20,9 @@ def empty_checkout(tmp_path: Path) -> Path:
     return checkout
 
 
-def dev(checkout: Path, *arguments: str, program: str = sys.executable) -> subprocess.CompletedProcess[str]:
-    command = [program, str(checkout / "scripts/dev"), *arguments]
-    environment = {"PATH": os.defpath, "PYTHONDONTWRITEBYTECODE": "1"}
+def dev(checkout: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(checkout / "scripts/dev"), *arguments]
+    environment = {"PATH": os.defpath, "PYTHONDONTWRITEBYTECODE": "1", **variables}
     return subprocess.run(
         command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
@@ -47,8 +47,17 @@ def test_a_demo_that_is_not_there_is_said_before_anything_is_made(empty_checkout
     assert not (empty_checkout / ".venv").exists()
 
 
+def test_versions_that_are_none_are_said_before_anything_is_made(
+    empty_checkout: Path,
+) -> None:
+    result = dev(empty_checkout, "test", VERSIONS="oldest")
+    assert result.returncode == 2
+    assert "VERSIONS=oldest is none of newest, lowest" in result.stderr
+    assert not list(empty_checkout.glob(".venv*"))
+
+
 def test_clean_removes_what_was_made_and_nothing_else(empty_checkout: Path) -> None:
-    for name in [".venv", "build", "dist", "src/__pycache__", "src/kept"]:
+    for name in [".venv", ".venv-3.12", ".venv-lowest", "build", "dist", "src/__pycache__", "src/kept"]:
         (empty_checkout / name).mkdir(parents=True)
     assert dev(empty_checkout, "clean").returncode == 0
     assert sorted(path.name for path in empty_checkout.iterdir()) == ["scripts", "src"]

@@ -254,3 +254,16 @@ async def test_emulated_a_touch_to_no_deadline_leaves_no_date_for_the_server(cli
         await store.touch("c", "touched", ttl=None)
         await store.put("c", "put", 2)
     assert await client.satchel[name].count_documents({"expire_at": {"$exists": True}}) == 0
+
+
+@emulated
+async def test_emulated_a_collection_that_was_dropped_meanwhile_gets_its_index_again(
+    client: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write makes the MongoDB collection anew, and nothing in the answer says so."""
+    monkeypatch.setattr("satchel.stores.mongodb._INDEX_STANDS", 0.0)
+    async with MongoDBStore(client=client, coll_name=name) as store:
+        await store.put("c", "k", 1)
+        await client.satchel[name].drop()
+        await store.put("c", "k", 2)
+        assert "satchel_expiry" in await client.satchel[name].index_information()

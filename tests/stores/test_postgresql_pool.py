@@ -1,6 +1,7 @@
 """An asyncpg pool of the caller's, to the server itself and to a transaction pooler."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import asyncpg
@@ -29,6 +30,33 @@ async def test_a_pool_stays_open(server: str, tmp_path: Path) -> None:
                 assert await store.get("c", "k") == number
         assert await pool.fetchval("SELECT 1") == 1
         assert pool.get_idle_size() == pool.get_size()
+
+
+@pytest.mark.server("postgresql")
+@pytest.mark.parametrize("kind", ["bytea", "float8", "int2", "int4", "int8", "text"])
+async def test_a_pool_whose_codecs_would_change_entries_is_refused(kind: str, tmp_path: Path) -> None:
+    """Numbers as Decimal, say: what was put by such a store, or by another one, would seem damaged to it."""
+
+    async def use_decimals(connection: asyncpg.Connection) -> None:
+        await connection.set_type_codec(kind, schema="pg_catalog", encoder=str, decoder=lambda text: [text])
+
+    table = table_for(tmp_path)
+    async with PostgreSQLStore(url=server_url("postgresql"), table_name=table) as store:
+        await store.put("c", "k", 1)
+    async with pool_to("postgresql", init=use_decimals) as pool, PostgreSQLStore(pool, table_name=table) as store:
+        with pytest.raises(ConfigurationError, match=r"pool has a type codec .* give a pool without it"):
+            await store.get("c", "k")
+
+
+@pytest.mark.server("postgresql")
+async def test_a_codec_for_a_type_that_no_entry_has_does_no_harm(tmp_path: Path) -> None:
+    async def use_json(connection: asyncpg.Connection) -> None:
+        await connection.set_type_codec("json", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
+
+    table = table_for(tmp_path)
+    async with pool_to("postgresql", init=use_json) as pool, PostgreSQLStore(pool, table_name=table) as store:
+        await store.put_many("c", {"k": {"n": 1}, "l": b"x"})
+        assert await store.get_many("c", ["k", "l"]) == {"k": {"n": 1}, "l": b"x"}
 
 
 @pytest.mark.server("pgbouncer")

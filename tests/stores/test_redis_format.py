@@ -1,10 +1,12 @@
 """What is on the server: golden keys and values, expiry of the server's own, and what other tools see."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
+from satchel import ConfigurationError
 from satchel.clock import NEVER
 from satchel.envelope import Record, pack
 from satchel.stores._redis_layout import Layout
@@ -70,18 +72,40 @@ async def test_a_value_is_readable_with_the_servers_own_tools(server, store):
     assert (await tell(server, "GETRANGE", "satchel:users:ada", "46", "-1")) == b'{"name":"Ada"}'
 
 
-async def test_the_server_drops_entries_a_minute_after_their_deadline(server, store):
-    await store.put("c", "never", 1)
-    await store.put("c", "soon", 1, ttl=10)
-    await store.put_many("c", {"a": 1, "b": 2}, ttl=10)
-    await store.put_if_absent("c", "new", 1, ttl=10)
+async def put_in_every_way(store, ttl):
+    await store.put("c", "soon", 1, ttl=ttl)
+    await store.put_many("c", {"a": 1, "b": 2}, ttl=ttl)
+    await store.put_if_absent("c", "new", 1, ttl=ttl)
     await store.put("c", "touched", 1)
-    await store.touch("c", "touched", ttl=10)
-    left = {
-        key: await tell(server, "PTTL", f"satchel:c:{key}") for key in ("never", "soon", "a", "b", "new", "touched")
-    }
-    assert left.pop("never") == -1
-    assert all(60_000 < milliseconds <= 70_000 for milliseconds in left.values()), left
+    await store.touch("c", "touched", ttl=ttl)
+    return ["soon", "a", "b", "new", "touched"]
+
+
+@pytest.mark.parametrize(
+    ("ttl", "options", "most"),
+    [
+        (10, {}, 20),  # twice its ttl
+        (600, {}, 660),  # a minute at most
+        (0.5, {"clock_skew": 30}, 30.5),  # by what clocks may differ
+        (10, {"clock_skew": 30}, 40),
+        (600, {"clock_skew": 90}, 690),
+    ],
+    ids=str,
+)
+async def test_the_server_keeps_an_expired_entry_in_proportion_to_its_ttl(server, ttl, options, most):
+    async with RedisStore(server.url, **options) as store:
+        await store.put("c", "never", 1)
+        keys = await put_in_every_way(store, ttl)
+        left = {key: await tell(server, "PTTL", f"satchel:c:{key}") for key in keys}
+        assert await tell(server, "PTTL", "satchel:c:never") == -1
+        assert all(most - 15 < milliseconds / 1000 <= most for milliseconds in left.values()), left
+        await store.destroy()
+
+
+@pytest.mark.parametrize("skew", [0, -1, "1", math.nan, math.inf, True])
+def test_a_clock_skew_that_is_no_number_of_seconds_is_refused(skew):
+    with pytest.raises(ConfigurationError, match="clock_skew must be a number of seconds"):
+        RedisStore(clock_skew=skew)
 
 
 async def test_what_has_no_deadline_any_more_is_kept(server, store):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
@@ -195,14 +196,18 @@ class PyKeyValueStore(BaseStore):
     async def _open(self) -> None:
         self._lent = "a store of py-key-value"
         if self._blocks:  # one thread: a call that was cut off and goes on is done before the next one starts
-            self._worker = Worker("satchel-py-key-value", lambda: None)
+            self._worker = worker = Worker("satchel-py-key-value", lambda: None)
+            self._end_worker = weakref.finalize(self, _end_worker, worker, self._theirs)
+            self._end_worker.atexit = False
 
     async def _close(self) -> None:
+        if self._worker is not None:
+            await self._worker.run(_close_connections, self._theirs)
         self._abandon()
 
     def _abandon(self) -> None:
         if self._worker is not None:
-            self._worker.end()
+            self._end_worker()
             self._worker = None
 
 
@@ -219,6 +224,23 @@ def _without_loop(method: Callable[..., Coroutine[Any, Any, T]], *args: Any, **k
         return result
     coroutine.close()
     raise StoreError("a store of py-key-value that is known to block waits for the event loop; please report it")
+
+
+def _end_worker(worker: Worker, store: object) -> None:
+    with suppress(RuntimeError):  # it has ended with the process
+        worker.submit(_close_connections, store)
+    worker.end()
+
+
+def _close_connections(store: object) -> None:
+    """Close what diskcache opened for this thread: only the thread itself can, and another call would open it anew."""
+    inner: Any = store
+    while (wrapped := getattr(inner, "key_value", None)) is not None:
+        inner = wrapped
+    caches = getattr(inner, "_cache", None)
+    for cache in caches.values() if isinstance(caches, dict) else [caches]:
+        if cache is not None and type(cache).__module__.startswith("diskcache."):
+            cache.close()
 
 
 def _is_blocking(store: object) -> bool:

@@ -27,6 +27,14 @@ T = TypeVar("T")
 
 _ENDS_WITHIN = 1000  # milliseconds
 
+_SAMPLES = (b"\0", "a", ["a"], 1, 2, 0.5)
+"""Values of the types that statements take and give, as `PROBE` sends them back."""
+
+_CODECS = (
+    "pool has a type codec (asyncpg's set_type_codec) for one of the types that entries consist of, bytea, text, "
+    "smallint, integer, bigint and double precision, and good entries would seem damaged: give a pool without it"
+)
+
 
 class Connections:
     """Runs statements, each on a connection of a pool and as a transaction of its own.
@@ -147,6 +155,16 @@ async def _probe(connection: Any, table: Table) -> tuple[bool, bool]:
     """Check the table if it is there; say whether there is a pooler, and whether statements get names that it keeps."""
     # A text of its own, so that it is not taken for one that another client left behind.
     statement = f"{PROBE} /* {secrets.token_hex(8)} */"
-    process, names_statements, columns = await connection.fetchrow(statement, table.quoted)
+    try:
+        row = await connection.fetchrow(statement, table.quoted, *_SAMPLES)
+    except Exception as error:
+        # A codec of the caller's may raise anything, asyncpg an error about an argument, and the server one about data.
+        is_about_data = isinstance(error, (ValueError, asyncpg.DataError))
+        if isinstance(error, (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)) and not is_about_data:
+            raise
+        raise ConfigurationError(_CODECS) from error
+    process, names_statements, columns, *samples = row
+    if [*map(repr, samples)] != [*map(repr, _SAMPLES)] or type(process) is not int:
+        raise ConfigurationError(_CODECS)
     table.check(columns)
     return process != connection.get_server_pid(), names_statements

@@ -31,9 +31,10 @@ PROBE = """
         EXISTS (SELECT FROM pg_prepared_statements
             WHERE statement = current_query() AND starts_with(name, '__asyncpg')),
         (SELECT array_agg(attname || ' ' || format_type(atttypid, NULL)) FROM pg_attribute
-            WHERE attrelid = to_regclass($1::text) AND attnum > 0 AND NOT attisdropped)
+            WHERE attrelid = to_regclass($1::text) AND attnum > 0 AND NOT attisdropped),
+        $2::bytea, $3::text, $4::text[], $5::smallint, $6::bigint, $7::double precision
 """
-"""Gives the server's process, whether this statement has a name there, and the columns of a table."""
+"""Gives the server's process, whether this statement has a name there, the columns of a table, and what it is given."""
 
 TERMINATE = """
     SELECT pg_terminate_backend(pid, $3::bigint)

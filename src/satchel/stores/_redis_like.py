@@ -20,6 +20,7 @@ from contextlib import aclosing
 from typing import Any, ClassVar
 
 from ..base import BaseStore, Condition, Done, Outcome, Wrote
+from ..checks import check_seconds
 from ..clock import NEVER, Clock
 from ..codec import LARGE, Codec
 from ..envelope import HEADER_SIZE, Record, pack, pack_deadline, pack_in_two, unpack_outcome, unpack_pieces
@@ -38,7 +39,10 @@ Command = tuple[Argument, ...]
 PAGE = 1000
 """How many keys a server is to look at for one page of a listing."""
 
-_GRACE = 60.0
+CLOCK_SKEW = 1.0
+"""Seconds that the clocks of clients may be apart, where nothing else is said."""
+
+_LONGEST_GRACE = 60.0
 _ANY = b""
 _NO_VERSION = b"-"  # shorter than any version, so that it equals none
 _REMEMBERED = 5000
@@ -65,7 +69,11 @@ class RedisLikeStore(BaseStore):
     _clustered = False
     """Whether the keys of one command must be in one slot."""
 
-    def __init__(self, *, prefix: str, codec: Codec | None, clock: Clock, timeout: float | None) -> None:
+    def __init__(
+        self, *, prefix: str, codec: Codec | None, clock: Clock, timeout: float | None, clock_skew: float
+    ) -> None:
+        check_seconds("clock_skew", clock_skew)
+        self._clock_skew = clock_skew
         self._layout = Layout(prefix)
         super().__init__(codec=codec, clock=clock, timeout=timeout)
 
@@ -125,7 +133,9 @@ class RedisLikeStore(BaseStore):
     async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
         if len(records) > 1 and not self._pipelines:
             keys = [self._layout.key(ref) for ref, _ in records]
-            each = [(self._wire(record), _milliseconds(record.deadline, record.updated_at)) for _, record in records]
+            each = [
+                (self._wire(record), self._milliseconds(record.deadline, record.updated_at)) for _, record in records
+            ]
             return [None if answer == 1 else _error(answer) for answer in await self._run(PUT, keys, (), each)]
         replies = await self._execute([self._set(ref, record) for ref, record in records], changes=True)
         return [_error(reply) if isinstance(reply, Exception) else None for reply in replies]
@@ -135,16 +145,28 @@ class RedisLikeStore(BaseStore):
         return pack_in_two(record) if in_two else pack(record)
 
     def _set(self, ref: Ref, record: Record) -> Command:
-        milliseconds = _milliseconds(record.deadline, record.updated_at)
+        milliseconds = self._milliseconds(record.deadline, record.updated_at)
         command: Command = ("SET", self._layout.key(ref), self._wire(record))
         return (*command, "PX", milliseconds) if milliseconds else command
+
+    def _milliseconds(self, deadline: float, now: float) -> bytes:
+        """Return after how long the server may drop an entry; nothing for never.
+
+        It is a length of time, so that the server's clock does not matter. It is longer than the time to live, for a
+        client whose clock is behind; by no more than that itself, so that short-lived entries take no multiple of their
+        memory.
+        """
+        if deadline == NEVER:
+            return b""
+        left = max(deadline - now, 0)
+        return b"%d" % ((left + max(min(left, _LONGEST_GRACE), self._clock_skew)) * 1000)
 
     async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
         return await self._change(DELETE, refs, now, [(_ANY,)] * len(refs))
 
     async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
         each = [
-            (_version(condition), self._wire(record), _milliseconds(record.deadline, record.updated_at))
+            (_version(condition), self._wire(record), self._milliseconds(record.deadline, record.updated_at))
             for _, record, condition in items
         ]
         return await self._change(PUT_IF, [ref for ref, _, _ in items], now, each)
@@ -155,7 +177,7 @@ class RedisLikeStore(BaseStore):
         )
 
     async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
-        each = [(pack_deadline(deadline), _milliseconds(deadline, now)) for _, deadline in items]
+        each = [(pack_deadline(deadline), self._milliseconds(deadline, now)) for _, deadline in items]
         return await self._change(TOUCH, [ref for ref, _ in items], now, each)
 
     async def _change(
@@ -315,14 +337,6 @@ def _error(answer: Any) -> SatchelError:
     if answer == FOREIGN:
         return IntegrityError(NOT_OURS)
     return translate(ServerError(answer.decode(errors="replace") if isinstance(answer, bytes) else str(answer)))
-
-
-def _milliseconds(deadline: float, now: float) -> bytes:
-    """Return after how long the server may drop an entry; nothing for never.
-
-    It is a length of time, so that the server's clock does not matter.
-    """
-    return b"" if deadline == NEVER else b"%d" % (max(deadline - now, 0) * 1000 + _GRACE * 1000)
 
 
 def _time(now: float) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -54,6 +56,7 @@ T = TypeVar("T")
 
 _TRIES = 3
 _RAW = CodecOptions(document_class=RawBSONDocument)
+_INDEX_STANDS = 60.0
 
 
 class MongoDBStore(BaseStore):
@@ -103,7 +106,7 @@ class MongoDBStore(BaseStore):
         self._own = client is None
         self._client: Any = client  # PyMongo's and Motor's are alike in what is used here
         self._collection: Any = None
-        self._indexed = False
+        self._index_seen = -math.inf  # when the TTL index was there, by `time.monotonic`
         super().__init__(codec=codec, clock=clock, timeout=timeout)
         self._requests = Requests(timeout)
 
@@ -122,7 +125,8 @@ class MongoDBStore(BaseStore):
             )
             self._scanner = Scanner(self._collection, self.clock, self._requests.ask, self._in_time)
             with self._requests.limit():
-                self._indexed = await has_index(database, self._coll_name)
+                if await has_index(database, self._coll_name):
+                    self._index_seen = time.monotonic()
         except BaseException:
             await self._close()
             raise
@@ -258,10 +262,15 @@ class MongoDBStore(BaseStore):
         return translate(error, self._where)
 
     async def _make_index(self) -> None:
-        if not self._indexed:
-            with self._requests.limit():
+        """Make the TTL index unless it was seen a short time ago: who drops the MongoDB collection drops it too."""
+        now = time.monotonic()
+        if now - self._index_seen < _INDEX_STANDS:
+            return
+        with self._requests.limit():
+            # A role may not be allowed to make an index, where somebody else has made it.
+            if not await has_index(self._collection.database, self._coll_name):
                 await make_index(self._collection)
-            self._indexed = True
+        self._index_seen = now
 
     async def _documents(self, records: Sequence[tuple[Ref, Record]]) -> list[tuple[str, RawBSONDocument]]:
         documents = []

@@ -13,7 +13,7 @@ from ..network import DEFAULT_TIMEOUT, check_one_way
 from ..registry import missing_extra
 from ..threads import in_worker
 from ._redis_errors import ServerError
-from ._redis_like import Command, RedisLikeStore
+from ._redis_like import CLOCK_SKEW, Command, RedisLikeStore
 from ._redis_url import OPTIONS, address_of
 
 try:
@@ -48,6 +48,7 @@ class RedisStore(RedisLikeStore):
         codec: Encodes values; JSON by default.
         clock: Gives the present as seconds since the Unix epoch.
         timeout: Seconds that a request may take; None for no end.
+        clock_skew: Seconds that the clocks of clients may be apart: the server keeps an expired entry no shorter.
 
     Raises:
         ConfigurationError: An option is wrong, or two exclude each other. At the first call: the server refuses the
@@ -75,6 +76,7 @@ class RedisStore(RedisLikeStore):
         codec: Codec | None = None,
         clock: Clock = system_clock,
         timeout: float | None = DEFAULT_TIMEOUT,
+        clock_skew: float = CLOCK_SKEW,
     ) -> None:
         entry = {"db": db, "username": username, "password": password, "ca_certs": ca_certs}
         check_one_way("client", client, url=url, host=host, port=port, tls=tls, **entry)
@@ -91,7 +93,7 @@ class RedisStore(RedisLikeStore):
         self._errors = DriverErrors(self._where, tls=self._address.tls is not None)
         self._held: AsyncGenerator[None] | None = None
         self._shield_writes = self._clustered  # type: ignore[misc]  # elsewhere `Connections` keeps the order
-        super().__init__(prefix=prefix, codec=codec, clock=clock, timeout=timeout)
+        super().__init__(prefix=prefix, codec=codec, clock=clock, timeout=timeout, clock_skew=clock_skew)
 
     def __repr__(self) -> str:
         return f"RedisStore({self._where})"

@@ -23,7 +23,7 @@ from ..errors import ConfigurationError, SatchelError, StoreError, StoreTimeoutE
 from ..network import DEFAULT_TIMEOUT, check_one_way, check_port, check_texts, split_url
 from ..threads import in_worker
 from ._redis_errors import ServerError
-from ._redis_like import PAGE, Command, RedisLikeStore
+from ._redis_like import CLOCK_SKEW, PAGE, Command, RedisLikeStore
 
 Client = glide.GlideClient | glide.GlideClusterClient
 
@@ -71,6 +71,7 @@ class ValkeyStore(RedisLikeStore):
         cluster: The server is a node of a cluster; the others are found through it.
         prefix: What the keys of the store begin with, so that several can share a database.
         timeout: Seconds that a request may take; None for no end.
+        clock_skew: Seconds that the clocks of clients may be apart: the server keeps an expired entry no shorter.
         codec: Encodes values; JSON by default.
         clock: Gives the present as seconds since the Unix epoch.
 
@@ -96,6 +97,7 @@ class ValkeyStore(RedisLikeStore):
         cluster: bool | None = None,
         prefix: str = "satchel",
         timeout: float | None = DEFAULT_TIMEOUT,
+        clock_skew: float = CLOCK_SKEW,
         codec: Codec | None = None,
         clock: Clock = system_clock,
     ) -> None:
@@ -123,7 +125,7 @@ class ValkeyStore(RedisLikeStore):
         self._clustered = isinstance(client, glide.GlideClusterClient) if client else bool(parts["cluster"])
         if self._clustered and parts["db"]:
             raise ConfigurationError("a cluster has the database 0 alone; leave db out")
-        super().__init__(prefix=prefix, codec=codec, clock=clock, timeout=timeout)
+        super().__init__(prefix=prefix, codec=codec, clock=clock, timeout=timeout, clock_skew=clock_skew)
         self._configuration: Any = None if client else self._configured()
 
     def __repr__(self) -> str:
