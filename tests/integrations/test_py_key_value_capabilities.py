@@ -204,14 +204,14 @@ def test_a_thread_ends_without_leaving_a_connection_of_diskcache_open(tmp_path, 
         store = from_py_key_value(inner)
         await store.put("c", "k", 1)
         worker = store._worker
-        opened.append(await asyncio.get_running_loop().run_in_executor(worker, lambda: inner._cache._con))
+        opened.append(await worker.run(lambda: inner._cache._con))
         if end == "closed":
             await store.aclose()
-        return worker
+        return worker.thread
 
-    worker = asyncio.run(use())
+    thread = asyncio.run(use())
     gc.collect()
-    worker.shutdown()
+    thread.join(10)
     inner._cache.close()
     assert mine is not opened[0]
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
