@@ -190,7 +190,7 @@ async def test_a_wrong_version(store, version):
         await store.compare_and_delete("c", "k", version=version)
 
 
-@pytest.mark.parametrize("kind", [MemoryStore, BatchStore, SingleStore])
+@pytest.mark.parametrize("kind", [BatchStore, SingleStore])
 @pytest.mark.parametrize("call", EVERY_CALL.values(), ids=EVERY_CALL)
 async def test_use_after_close(kind, call):
     store = kind()
@@ -210,7 +210,7 @@ async def test_a_second_close(kind):
         await store.aclose()
 
 
-@pytest.mark.parametrize("kind", [MemoryStore, BatchStore, SingleStore])
+@pytest.mark.parametrize("kind", [BatchStore, SingleStore])
 @pytest.mark.parametrize("call", [*EVERY_CALL.values(), lambda store, *_: store.aclose()], ids=[*EVERY_CALL, "aclose"])
 async def test_use_from_another_running_loop(kind, call):
     store = kind()

@@ -68,7 +68,7 @@ for _verb in VERBS:
 
 class TestSyncStore(WrapperConformance):
     changes: ClassVar = {
-        "test_a_second_running_loop_is_refused_and_the_first_goes_on": "no loop of a caller matters; test_sync.py",
+        "test_a_second_running_loop_is_served_or_refused_and_the_first_goes_on": "a caller has no loop; test_sync.py",
         "test_context_variables_of_a_caller_are_not_kept": "the loop's thread may be a moment late; test_sync.py",
         "test_a_cancelled_put_never_lands_over_a_later_one": "the worker thread of a cancelled call goes on",
         "test_closing_waits_for_the_calls_under_way": "some still wait for a worker thread; test_sync.py",
