@@ -11,14 +11,14 @@ from .shown import shown
 
 
 def check_int(option: str, number: object, least: int, most: int | None = None) -> None:
-    """Refuse what is no int from `least` to `most`."""
+    """Raise ConfigurationError unless the value is an int from `least` to `most`."""
     if type(number) is not int or number < least or (most is not None and number > most):
         span = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise ConfigurationError(f"{option} must be an int {span}, got {shown(number)}")
 
 
 def check_bound(option: str, bound: object) -> None:
-    """Refuse what is neither an int of at least 1 nor None."""
+    """Raise ConfigurationError unless the value is a positive int or None."""
     if bound is not None and (type(bound) is not int or bound < 1):
         raise ConfigurationError(f"{option} must be an int of at least 1, or None for no bound; got {shown(bound)}")
 

@@ -66,7 +66,7 @@ class Coalescer:
 
     Args:
         send: Carries out requests with distinct names, and returns an outcome for each. It raises nothing.
-        max_inflight: So many batches are under way at once.
+        max_inflight: Maximum number of batches under way at once.
         max_items: The most requests of a batch.
         max_bytes: A batch ends before it would pass this size, but holds at least one request.
         shield: Send in a task of its own, so that a cancelled caller does not cut off what it sent. Needed for writes

@@ -140,7 +140,7 @@ class Flights:
     async def forget(self, collection: str | None = None, keys: Collection[str] | None = None) -> None:
         """Let no result be put of factories that run now, for the entries that a caller is about to remove.
 
-        Their callers still get it; who comes later starts anew. What is just being put is waited for.
+        Their callers still get it; later callers start a new call. A result that is being put is waited for.
 
         Args:
             collection: Only those of this collection.

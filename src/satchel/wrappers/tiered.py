@@ -33,7 +33,7 @@ _WIPES = Capability.DESTROY_COLLECTION | Capability.DESTROY_STORE
 class TieredStore(CompositeStore):
     """Keeps everything in a cold store, and what is used in a hot one in front of it.
 
-    A value is read from hot, and where that has it not, from cold, from where it is put into hot with what is left of
+    A miss in hot is read from cold and promoted: put into hot with what is left of
     its time to live. Entries, with version, times and size, listings and conditional writes are cold's own. After a put
     or a delete through it has completed, no read through it gives what was there before.
 
