@@ -74,7 +74,9 @@ def blocking_detector() -> Iterator[BlockBuster]:
     with blockbuster_ctx("satchel") as detector:
         # PyMongo looks for a file /.dockerenv at each new server, on the event loop, and has no option against it.
         detector.functions["os.stat"].can_block_in("pymongo/pool_options.py", "get_container_env_info")
+        # Where a relative directory is, the kernel knows without looking at a file system.
+        detector.functions["os.getcwd"].can_block_in("places.py", "settled")
         # Satchel's own worker threads, in which aiobotocore's client is made on an event loop of the thread's own.
         for function in detector.functions.values():
-            function.can_block_in("satchel/threads.py", "carry_out")
+            function.can_block_in("threads.py", "carry_out")
         yield detector
