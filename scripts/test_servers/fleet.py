@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from .install import NotInstalledError
 from .kinds import KINDS, variable
@@ -31,11 +31,13 @@ class Fleet:
 
     Attributes:
         urls: The environment variable of each that answers, with its URL.
+        versions: The environment variable of each that answers, with what runs there.
         problems: Why each of the others cannot be had, and how to get it.
     """
 
     def __init__(self, names: Sequence[str], *, outlive: bool = False) -> None:
         self.urls: dict[str, str] = {}
+        self.versions: dict[str, str] = {}
         self.problems: dict[str, str] = {}
         self._servers: list[Server] = []
         self._outlive = outlive
@@ -60,15 +62,16 @@ class Fleet:
             self._start_or_use(name)
 
     def _start_or_use(self, name: str) -> None:
-        given = os.environ.get(variable(name)) or _running().get(name)
-        if given:
-            self.urls[variable(name)] = given
+        given = os.environ.get(variable(name))
+        running = {"url": given, "version": "not started here"} if given else _running().get(name)
+        if running:
+            self._take(name, running["url"], running["version"])
             return
         if self._outlive:
             _stop(name)  # what is left of one of which a part ended
         server = Server(name, KINDS[name], outlives=self._outlive)
         try:
-            self.urls[variable(name)] = server.start()
+            self._take(name, server.start(), server.version)
         except (NotInstalledError, RuntimeError, OSError) as error:
             self.problems[name] = str(error)
             server.stop()
@@ -77,10 +80,14 @@ class Fleet:
         if self._outlive:
             _remember(server)
 
+    def _take(self, name: str, url: str, version: str) -> None:
+        self.urls[variable(name)] = url
+        self.versions[variable(name)] = version or "version unknown"
+
 
 def urls() -> dict[str, str]:
     """Return the variables and URLs of the servers that were left running."""
-    return {variable(name): url for name, url in _running().items()}
+    return {variable(name): state["url"] for name, state in _running().items()}
 
 
 def stop_servers(names: Sequence[str]) -> list[str]:
@@ -112,22 +119,22 @@ def _alone(name: str) -> AbstractContextManager[None]:
 
 def _remember(server: Server) -> None:
     processes = [(process.pid, _began(process.pid)) for process in server.processes]
-    state = {"url": server.url, "directory": str(server.directory), "processes": processes}
+    directory = str(server.directory)
+    state = {"url": server.url, "version": server.version, "directory": directory, "processes": processes}
     file = STATE / f"{server.name}.json"
     whole = file.with_suffix(".new")  # others read it at any time
     whole.write_text(json.dumps(state), "utf-8")
     whole.rename(file)
 
 
-def _running() -> dict[str, str]:
-    states = {}
+def _running() -> dict[str, dict[str, Any]]:
+    """Return the states of those that run; one of which a part ended does not."""
+    states: dict[str, dict[str, Any]] = {}
     for file in STATE.glob("*.json"):
         with suppress(FileNotFoundError):  # stopped at this moment
             states[file.stem] = json.loads(file.read_text("utf-8"))
     return {
-        name: state["url"]
-        for name, state in states.items()
-        if all(_began(pid) == began for pid, began in state["processes"])
+        name: state for name, state in states.items() if all(_began(pid) == began for pid, began in state["processes"])
     }
 
 

