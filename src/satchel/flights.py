@@ -325,7 +325,7 @@ async def _end_of(flight: _Flight) -> None:
     """Return when a flight has ended, or its loop runs no more."""
     if flight.loop is asyncio.get_running_loop():
         await asyncio.wait([flight.task])
-    while flight.is_alive:  # nothing tells this loop when a task of another one has ended
+    while flight.is_alive:  # noqa: ASYNC110  # nothing tells this loop when it has ended
         await asyncio.sleep(0.001)
 
 

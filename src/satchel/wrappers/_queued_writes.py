@@ -171,6 +171,6 @@ async def _outcome(task: asyncio.Task[StoreError | None]) -> StoreError | None:
     """Return what a round ended in, also one on another event loop; None where that loop ended before it."""
     if task.get_loop() is asyncio.get_running_loop():
         return await asyncio.shield(task)
-    while not task.done() and task.get_loop().is_running():  # nothing tells this loop when it has ended
+    while not task.done() and task.get_loop().is_running():  # noqa: ASYNC110  # nothing tells this loop when it has ended
         await asyncio.sleep(0.001)
     return task.result() if task.done() and not task.cancelled() else None
