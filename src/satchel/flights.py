@@ -2,6 +2,8 @@
 
 A flight is a task of its own, so that no caller's cancellation ends it for others. It looks again where another flight
 has ended since its caller's read began: what that read missed may be there by now.
+
+Each event loop has flights of its own, for a task can be waited for on its own loop alone.
 """
 
 from __future__ import annotations
@@ -9,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -64,6 +68,11 @@ class _Flight:
     awaited: list[_Flight] = field(default_factory=list)
     task: asyncio.Task[tuple[Any, Exception | None]] = field(init=False)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it goes on: its loop may have ended before it."""
+        return not self.task.done() and self.loop.is_running()
+
     def waits_for(self, other: _Flight) -> bool:
         """Say whether this waits for another, also by way of others."""
         seen: set[_Flight] = set()
@@ -91,17 +100,18 @@ class Flights:
     def __init__(self, store: AsyncKeyValue, *, seed: int | None = None) -> None:
         self._store = cast("SupportsConditional", store)
         self._random = random_numbers(seed)
-        self._under_way: dict[Ref, _Flight] = {}
+        self._under_way: dict[asyncio.AbstractEventLoop, dict[Ref, _Flight]] = {}
         self._all: set[_Flight] = set()  # also those that were dropped, and have not ended yet
         self._costs: OrderedDict[Ref, float] = OrderedDict()
         self._ended = 0
         self._closed = False
+        self._lock = threading.Lock()  # what a flight is to keep is decided on one loop, and dropped on another
         watch(self)
 
     def after_fork(self) -> None:
         """In a child of `fork`: leave what is under way to the parent."""
-        hold(*self._all, *self._under_way.values())
-        self._under_way, self._all = {}, set()
+        hold(*self._all, self._under_way)
+        self._under_way, self._all, self._lock = {}, set(), threading.Lock()
 
     async def get_or_put(
         self,
@@ -150,18 +160,18 @@ class Flights:
             if collection in (None, flight.ref[0]) and (keys is None or flight.ref[1] in keys):
                 self._drop(flight)
                 own = flight.task is asyncio.current_task()  # a handler of what it puts, which is waited for
-                if flight.keeping and not own and not flight.task.done():
-                    await asyncio.wait([flight.task])
+                if flight.keeping and not own:
+                    await _end_of(flight)
 
     async def finish(self) -> None:
         """Start no more flights, cancel those for which nobody waits, and wait for the others."""
         self._closed = True
-        loop = asyncio.get_running_loop()
         for flight in list(self._all):
             if not flight.waiting and not flight.keeping:
                 self._cancel(flight)
-        while tasks := [flight.task for flight in self._all if flight.loop is loop]:
-            await asyncio.wait(tasks)
+        while left := [flight for flight in list(self._all) if flight.is_alive]:
+            await _end_of(left[0])
+            await asyncio.sleep(0)  # until it has landed
 
     def _is_due(self, ref: Ref, entry: Entry, agreed: Terms) -> bool:
         if entry.ttl is None:
@@ -181,20 +191,28 @@ class Flights:
     ) -> _Flight:
         """Return the flight of a key, a new one where none is under way; with an entry, one that refreshes it."""
         ref = check_name(collection, "collection"), check_name(key)
-        flight = self._under_way.get(ref)
         loop = asyncio.get_running_loop()
-        if flight is not None and flight.loop is loop:
+        flight = self._under_way.get(loop, {}).get(ref)
+        if flight is not None:
             return flight
         if self._closed:
             name = repr(self._store)
             raise StoreClosedError(f"{name} is being closed", store=name, operation="get_or_put", collection=ref[0])
         version = None if entry is None else entry.version
         flight = _Flight(loop, ref, factory, agreed, version, ended != self._ended, background=entry is not None)
-        self._under_way[ref] = flight
-        self._all.add(flight)
         flight.task = loop.create_task(self._fly(flight))
         flight.task.add_done_callback(partial(self._land, flight))
+        with self._lock:
+            if loop not in self._under_way:
+                self._forget_closed_loops()
+            self._under_way.setdefault(loop, {})[ref] = flight
+            self._all.add(flight)
         return flight
+
+    def _forget_closed_loops(self) -> None:
+        """Let go of flights that were cut off with their loop, and never land."""
+        for loop in [loop for loop in self._under_way if loop.is_closed()]:
+            self._all.difference_update(self._under_way.pop(loop).values())
 
     async def _fly(self, flight: _Flight) -> tuple[Any, Exception | None]:
         """Return what a flight gives, or why it failed: one error raised in many callers would grow with every one."""
@@ -220,8 +238,9 @@ class Flights:
         value = await coming
         if flight.terms.early is not None:
             self._remember(flight.ref, perf_counter() - start)
-        if flight.kept:
-            flight.keeping = True
+        with self._lock:
+            flight.keeping = flight.kept
+        if flight.keeping:
             try:
                 await self._keep(flight, value)
             except StoreError as error:
@@ -273,29 +292,41 @@ class Flights:
                 asking.awaited.remove(flight)
             if not flight.waiting and not flight.background and not flight.task.done():
                 if flight.keeping:  # it is made: that nobody waits any more is no reason to lose it
-                    await shielded(partial(_end_of, flight.task), _unheard)
+                    await shielded(partial(_end_of, flight), _unheard)
                 else:
                     self._cancel(flight)
 
     def _cancel(self, flight: _Flight) -> None:
         self._drop(flight)
-        if not flight.loop.is_closed():  # a caller that was cut off with its loop is only collected later
-            flight.task.cancel()
+        with suppress(RuntimeError):  # a loop has been closed; one that was cut off with it is only collected later
+            if flight.loop is asyncio.get_running_loop():
+                flight.task.cancel()
+            else:
+                flight.loop.call_soon_threadsafe(flight.task.cancel)
 
     def _drop(self, flight: _Flight) -> None:
-        flight.kept = False
-        if self._under_way.get(flight.ref) is flight:
-            del self._under_way[flight.ref]
+        with self._lock:
+            flight.kept = False
+            flights = self._under_way.get(flight.loop, {})
+            if flights.get(flight.ref) is flight:
+                del flights[flight.ref]
+                if not flights:
+                    del self._under_way[flight.loop]
 
     def _land(self, flight: _Flight, _task: asyncio.Task[Any]) -> None:
         # Before its callers are woken: this was asked for first.
         self._drop(flight)
-        self._all.discard(flight)
-        self._ended += 1
+        with self._lock:
+            self._all.discard(flight)
+            self._ended += 1
 
 
-async def _end_of(task: asyncio.Task[Any]) -> None:
-    await asyncio.wait([task])
+async def _end_of(flight: _Flight) -> None:
+    """Return when a flight has ended, or its loop runs no more."""
+    if flight.loop is asyncio.get_running_loop():
+        await asyncio.wait([flight.task])
+    while flight.is_alive:  # noqa: ASYNC110  # nothing tells this loop when it has ended
+        await asyncio.sleep(0.001)
 
 
 def _unheard(error: Exception) -> None:

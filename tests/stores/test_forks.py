@@ -229,3 +229,84 @@ print(loop.run_until_complete(store.get("c", "k")), flush=True)
 os._exit(0)  # now and then obstore aborts a process that ends otherwise, forked or not
 """
     assert outcome(program) == "True\n1\n"
+
+
+@pytest.mark.parametrize("url", ["memory://", "disk://{}/data", "file://{}/data"])
+def test_a_child_uses_a_sync_store_of_its_own(url, tmp_path):
+    use_sync_stores(url.format(tmp_path))
+
+
+@pytest.mark.server("redis")
+def test_a_child_uses_a_sync_store_of_its_own_over_redis():
+    use_sync_stores(server_url("redis"))
+
+
+def use_sync_stores(url: str) -> None:
+    """Use a store in a parent, and other ones in its children, for a value that is small and one that is large."""
+    program = f"""
+from satchel import SyncStore
+name = f"forked{{os.getpid()}}"
+store = SyncStore(open_store({url!r}))
+store.put(name, "of the parent", "x" * 70_000)
+def child():
+    with SyncStore(open_store({url!r})) as own:
+        own.put(name, "k", "y" * 70_000)
+        own.put(name, "small", 1)
+        print(len(own.get(name, "k")), own.get(name, "small"))
+in_child(child)
+in_child(child)
+print(len(store.get(name, "of the parent")))
+store.destroy_collection(name)
+store.close()
+"""
+    assert outcome(program) == "70000 1\n70000 1\n70000\n"
+
+
+def test_a_child_puts_a_large_value_into_the_store_of_its_parent():
+    program = """
+store = MemoryStore()
+large = {"text": "x" * 70_000}
+asyncio.run(store.put("c", "k", large))
+async def go_on():
+    assert await store.get("c", "k") == large
+    await store.put("c", "own", large)
+    print(await store.get("c", "own") == large)
+in_child(lambda: asyncio.run(asyncio.wait_for(go_on(), 20)))
+"""
+    assert outcome(program) == "True\n"
+
+
+@pytest.mark.parametrize("url", ["memory://", "disk://{}/data"])
+def test_coordination_of_a_module_works_in_a_child(url, tmp_path):
+    coordinate(url.format(tmp_path))
+
+
+@pytest.mark.server("redis")
+def test_coordination_of_a_module_works_in_a_child_over_redis():
+    coordinate(server_url("redis"))
+
+
+def coordinate(url: str) -> None:
+    """Use a lock and a counter in a parent and its children, one after another, each on a loop of its own."""
+    program = f"""
+from satchel.coordination import Counter, Lock
+store = open_store({url!r})
+name = f"forked{{os.getpid()}}"
+lock, counter = Lock(store, "door", collection=name), Counter(store, "hits", collection=name)
+async def work():
+    async with lock:
+        assert lock.held
+        await counter.increment()
+    assert not lock.held
+    return await counter.value()
+loop = asyncio.new_event_loop()
+loop.run_until_complete(work())
+def child():
+    print(asyncio.run(asyncio.wait_for(work(), 20)))
+in_child(child)
+in_child(child)
+print(loop.run_until_complete(work()))
+loop.run_until_complete(store.destroy_collection(name))
+"""
+    # What is in memory is the parent's own: its children count in copies.
+    assert outcome(program) == ("2\n2\n2\n" if url == "memory://" else "2\n3\n4\n")

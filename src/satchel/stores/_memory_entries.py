@@ -123,14 +123,15 @@ class Entries:
 
     def mark_used(self, collection: str, key: str) -> None:
         """Note the use of a record, if it is still there; needed only where there is a bound."""
-        if key not in self.collections.get(collection, ()):
-            return
-        if self._max_entries is not None:
-            entries = self.collections[collection]
-            self.listings.detach(entries)
-            entries.move_to_end(key)  # type: ignore[attr-defined]  # it is an OrderedDict then
-        if self._max_bytes is not None:
-            self._recency.move_to_end((collection, key))
+        try:
+            if self._max_entries is not None:
+                entries = self.collections[collection]
+                self.listings.detach(entries)
+                entries.move_to_end(key)  # type: ignore[attr-defined]  # it is an OrderedDict then
+            if self._max_bytes is not None:
+                self._recency.move_to_end((collection, key))
+        except KeyError:
+            return  # it has gone meanwhile
 
     def sweep(self, now: float, limit: int) -> int:
         """Remove up to so many expired records, the earliest first, and return how many they were."""

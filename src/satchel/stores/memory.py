@@ -22,6 +22,7 @@ from ._memory_entries import NO_VERSION_YET, SWEEP, Entries, lock
 
 D = TypeVar("D")
 
+_acquire, _release = lock.acquire, lock.release  # in get and put: `with` costs nearly twice as much
 _SHORTEST_WAIT, _LONGEST_WAIT = 1.0, 60.0
 
 
@@ -101,8 +102,11 @@ class MemoryStore(BaseStore):
         if record.deadline != NEVER and record.deadline <= self.clock():
             return default
         if self._bounded:
-            with lock:
+            _acquire()
+            try:
                 self._entries.mark_used(collection, key)
+            finally:
+                _release()
         if record.codec == self._quick and len(record.payload) < LARGE:
             return self._decode(record.payload)
         try:
@@ -126,8 +130,11 @@ class MemoryStore(BaseStore):
             await super().put(collection, key, value, ttl=ttl)
         else:
             record = Record(payload, codec, NO_VERSION_YET, now, deadline)
-            with lock:
+            _acquire()
+            try:
                 self._entries.set(collection, key, record)
+            finally:
+                _release()
             if ttl is not None:
                 self._keep_sweeping()
 

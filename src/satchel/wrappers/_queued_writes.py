@@ -1,9 +1,13 @@
-"""`QueuedWrites`: writes that a failing store did not take, until it does."""
+"""`QueuedWrites`: writes that a failing store did not take, until it does.
+
+Several event loops may use one at a time, in several threads: one of them sends, so that the writes keep their order.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
@@ -41,12 +45,14 @@ class QueuedWrites:
         self._values = Values(codec, sealed=False, max_bytes=None)
         self._round: asyncio.Task[StoreError | None] | None = None
         self._refusal: SatchelError | None = None
+        self._lock = threading.Lock()
         watch(self)
 
     def after_fork(self) -> None:
         """In a child of `fork`: leave what waits to the parent, which sends it."""
         hold(self._round)
         self._round = self._refusal = None
+        self._lock = threading.Lock()
         self.waiting.clear()
 
     async def record(self, value: object, ttl: TTL | None, now: float) -> Record:
@@ -61,10 +67,11 @@ class QueuedWrites:
         Raises:
             QueueFullError: There is no room.
         """
-        if ref not in self.waiting and len(self.waiting) >= self._most:
-            raise QueueFullError(f"{self._name()} has {self._most} queued writes, and takes no more of other keys")
-        self.waiting.pop(ref, None)
-        self.waiting[ref] = record
+        with self._lock:
+            if ref not in self.waiting and len(self.waiting) >= self._most:
+                raise QueueFullError(f"{self._name()} has {self._most} queued writes, and takes no more of other keys")
+            self.waiting.pop(ref, None)
+            self.waiting[ref] = record
 
     def lives(self, record: Record | None) -> bool:
         """Say whether what waits is a put, and has not expired."""
@@ -76,11 +83,12 @@ class QueuedWrites:
 
     def flush_soon(self) -> asyncio.Task[StoreError | None]:
         """Send what waits in the background; what fails goes on waiting."""
-        task = self._under_way()
-        if task is None:
-            loop = asyncio.get_running_loop()
-            # An empty context: it goes on for longer than the caller, whose variables it must not keep.
-            task = self._round = loop.create_task(self._send_all(), context=Context())
+        with self._lock:
+            task = self._under_way()
+            if task is None:
+                loop = asyncio.get_running_loop()
+                # An empty context: it goes on for longer than the caller, whose variables it must not keep.
+                task = self._round = loop.create_task(self._send_all(), context=Context())
         return task
 
     async def flush(self) -> None:
@@ -103,9 +111,9 @@ class QueuedWrites:
         """
         earlier = self._under_way()
         if earlier is not None:
-            await asyncio.wait([earlier])  # it may fail for a reason that is over now
+            await _outcome(earlier)  # it may fail for a reason that is over now
         while self.waiting:
-            failure = await asyncio.shield(self.flush_soon())
+            failure = await _outcome(self.flush_soon())
             if failure is not None and self.waiting:  # else others have sent it all meanwhile
                 raise failure.again() from failure
 
@@ -124,13 +132,11 @@ class QueuedWrites:
 
     def _under_way(self) -> asyncio.Task[StoreError | None] | None:
         task = self._round
-        if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
-            return None
-        return task
+        return task if task is not None and not task.done() and task.get_loop().is_running() else None
 
     async def _send_all(self) -> StoreError | None:
-        while self.waiting:
-            ref, record = next(iter(self.waiting.items()))
+        while (first := self._first()) is not None:
+            ref, record = first
             try:
                 await self._send(ref, record)
             except StoreError as error:
@@ -139,9 +145,18 @@ class QueuedWrites:
             except SatchelError as error:  # it can never be taken, and must not be in the way of all others
                 logger.error("%s lost a queued write, which the store refused: %s", self._name(), error)  # noqa: TRY400  # a refusal, not a defect
                 self._refusal = error
-            if ref in self.waiting and self.waiting[ref] is record:  # else a later one has come
-                del self.waiting[ref]
+            with self._lock:
+                if ref in self.waiting and self.waiting[ref] is record:  # else a later one has come
+                    del self.waiting[ref]
         return None
+
+    def _first(self) -> tuple[Ref, Record | None] | None:
+        """Return the write that is to be sent next; where there is none, the round is over."""
+        with self._lock:
+            first = next(iter(self.waiting.items()), None)
+            if first is None:
+                self._round = None
+            return first
 
     async def _send(self, ref: Ref, record: Record | None) -> None:
         left = 0.0 if record is None else record.deadline - self._clock()
@@ -150,3 +165,12 @@ class QueuedWrites:
             await self._inner.delete(*ref)
             return
         await self._inner.put(*ref, await self._values.value(record), ttl=None if left == NEVER else left)
+
+
+async def _outcome(task: asyncio.Task[StoreError | None]) -> StoreError | None:
+    """Return what a round ended in, also one on another event loop; None where that loop ended before it."""
+    if task.get_loop() is asyncio.get_running_loop():
+        return await asyncio.shield(task)
+    while not task.done() and task.get_loop().is_running():  # noqa: ASYNC110  # nothing tells this loop when it has ended
+        await asyncio.sleep(0.001)
+    return task.result() if task.done() and not task.cancelled() else None

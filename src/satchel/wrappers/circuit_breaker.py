@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -72,12 +73,14 @@ class CircuitBreakerWrapper(BaseWrapper):
         self._probes, self._probing, self._clock = probes, 0, clock
         self._calls = 0
         self._opened_at: float | None = None
+        self._lock = threading.Lock()  # the calls may be of several event loops, in several threads
         super().__init__(inner)
         watch(self)
 
     def after_fork(self) -> None:
         """In a child of `fork`: the probes under way are the parent's."""
         self._probing = 0
+        self._lock = threading.Lock()
 
     @property
     def state(self) -> Literal["closed", "open", "half-open"]:
@@ -119,8 +122,9 @@ class CircuitBreakerWrapper(BaseWrapper):
         finally:
             self._probing -= 1
         if self._opened_at == opened_at:  # or another probe has decided
-            self._opened_at = None
-            self._failed.clear()
+            with self._lock:
+                self._opened_at = None
+                self._failed.clear()
             logger.warning("%r is closed again: its inner store answers", self)
         return answer
 
@@ -129,9 +133,10 @@ class CircuitBreakerWrapper(BaseWrapper):
         if self._opened_at != opened_at:
             return
         now = self._clock()
-        self._failed.append((now, self._calls))
-        since, calls = self._failed[0]
-        count = len(self._failed)
+        with self._lock:
+            self._failed.append((now, self._calls))
+            since, calls = self._failed[0]
+            count = len(self._failed)
         if (
             count == self._failed.maxlen
             and now - since <= self._window

@@ -142,6 +142,8 @@ class TieredStore(CompositeStore):
     async def _around(self, operation: str, call: Call) -> Any:
         if operation in LISTINGS:
             if not (isinstance(call.function, Steps) and call.function.begun):
+                if not self._calls.closing:
+                    self._calls.check(operation)
                 await self._tiers.settle_all(ALL if call.collection is None else call.collection)
             return await call()
         with self._calls.begin(operation):

@@ -47,8 +47,9 @@ class Calls:
     def wake(self) -> None:
         """Note that a quick read has ended."""
         for end in self.closing:
-            if self.quick <= 0 and not end.done():
-                end.set_result(None)
+            if self.quick <= 0:
+                # The read may have been one on another event loop, in another thread.
+                end.get_loop().call_soon_threadsafe(_tell, end)
 
     def _abandon(self) -> None:
         self.quick = 0
@@ -75,6 +76,11 @@ class UnderWay:
 
     def __exit__(self, *_: object) -> None:
         self._lifecycle.leave(self._loop)
+
+
+def _tell(end: asyncio.Future[None]) -> None:
+    if not end.done():
+        end.set_result(None)
 
 
 async def _nothing() -> None:
