@@ -1,6 +1,7 @@
 """How long large values and long batches keep the event loop from anything else, in any store.
 
-`stalls` puts and gets many at once; `run` one after the other, up to the largest that stores are asked for, and before them long batches of small values.
+`stalls` puts and gets many at once; `run` one after the other, up to the largest that stores are asked for,
+and before them long batches of small values.
 
 The garbage collector runs between the rounds and not within: over millions of decoded objects it takes ten times longer
 than decoding one value, whoever decoded them.
