@@ -1,6 +1,7 @@
-"""How long large values keep the event loop from anything else, in any store.
+"""How long large values and long batches keep the event loop from anything else, in any store.
 
-`stalls` puts and gets many at once; `run` one after the other, up to the largest that stores are asked for.
+`stalls` puts and gets many at once; `run` one after the other, up to the largest that stores are asked for,
+and before them long batches of small values.
 
 The garbage collector runs between the rounds and not within: over millions of decoded objects it takes ten times longer
 than decoding one value, whoever decoded them.
@@ -23,6 +24,7 @@ from benchmarks.harness import Report
 from satchel import AsyncKeyValue, BaseStore
 from satchel.stores.disk import DiskStore
 from satchel.stores.filetree import FileTreeStore
+from satchel.stores.memory import MemoryStore
 from satchel.stores.redis import RedisStore
 
 MEGABYTES = 5_000_000
@@ -34,6 +36,8 @@ VALUES = {
 }
 SIZES = (1, 10, 64, 256)
 """In megabytes, of `bytes`."""
+COUNTS = (100_000, 400_000)
+"""Of keys in one batch."""
 ROUNDS = 5
 
 
@@ -107,6 +111,20 @@ async def of_each_size(store: AsyncKeyValue) -> dict[str, dict[str, float]]:
     return rows
 
 
+async def of_long_batches() -> dict[str, dict[str, float]]:
+    """Return the median of the longest stall, in CPU time of the loop's thread, for batches on a MemoryStore."""
+    rows = {}
+    for count in COUNTS:
+        items = {f"k{number}": number for number in range(count)}
+        row: dict[str, list[float]] = {"put_many": [], "get_many": [], "delete_many": []}
+        for _ in range(3):
+            async with MemoryStore() as store:
+                for verb, found in row.items():
+                    found.append(await _longest(getattr(store, verb)("a", items), time.thread_time))
+        rows[f"{count:,} keys"] = {f"{verb} CPU ms": median(found) for verb, found in row.items()}
+    return rows
+
+
 async def _measured(store: BaseStore) -> dict[str, dict[str, float]]:
     async with store:
         return await of_each_size(store)
@@ -114,6 +132,7 @@ async def _measured(store: BaseStore) -> dict[str, dict[str, float]]:
 
 def run(report: Report) -> None:
     report.table("longest stall of the loop: idle", asyncio.run(of_nothing()))
+    report.table("longest stall of the loop: batches on a MemoryStore", asyncio.run(of_long_batches()))
     with tempfile.TemporaryDirectory() as place:
         stores: dict[str, BaseStore] = {
             "DiskStore": DiskStore(f"{place}/disk"),

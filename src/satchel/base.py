@@ -13,6 +13,7 @@ from contextvars import Context
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
+from .batches import checked_items, checked_names
 from .checks import check_clock, check_seconds
 from .clock import TTL, Clock, deadline_after, system_clock
 from .codec import Codec
@@ -21,7 +22,7 @@ from .engine import Engine
 from .entry import Entry
 from .has_collections import HasCollections
 from .hooks import ABSENT, UNPROCESSED, Condition, Done, Hooks, Outcome, Wrote, optional
-from .names import MAX_NAME_BYTES, Ref, check_items, check_limit, check_name, check_names, check_prefix
+from .names import MAX_NAME_BYTES, Ref, check_limit, check_name, check_prefix
 from .request import Operation, Request
 
 __all__ = ["ABSENT", "UNPROCESSED", "BaseStore", "Condition", "Done", "Outcome", "Wrote", "optional"]
@@ -96,23 +97,24 @@ class BaseStore(Hooks, HasCollections, Described):
 
     async def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
         """Return the values of those keys that are there, in the order asked."""
-        refs = self._refs(collection, keys)
-        return await self._machinery.find_many("get_many", refs, self._machinery.value)
+        return await self._machinery.find_many("get_many", *await self._names(collection, keys), self._machinery.value)
 
     async def get_entries(self, collection: str, keys: Iterable[str]) -> dict[str, Entry]:
         """Return the entries of those keys that are there, in the order asked."""
-        return await self._machinery.find_many("get_entries", self._refs(collection, keys), self._machinery.entry)
+        return await self._machinery.find_many(
+            "get_entries", *await self._names(collection, keys), self._machinery.entry
+        )
 
     async def put_many(self, collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> None:
         """Store many values. Everything is checked first; the writes are not one atomic step."""
         name = check_name(collection, "collection")
-        pairs = [((name, key), value) for key, value in check_items(items, self.max_key_bytes)]
+        checked = await checked_items(items, self.max_key_bytes)
         deadline_after(ttl, 0)  # there may be no item to refuse it
-        await self._machinery.put_many("put_many", pairs, ttl)
+        await self._machinery.put_many("put_many", name, checked, ttl)
 
     async def delete_many(self, collection: str, keys: Iterable[str]) -> int:
         """Remove many entries, and return how many of them were there."""
-        return await self._machinery.delete_many("delete_many", self._refs(collection, keys))
+        return await self._machinery.delete_many("delete_many", *await self._names(collection, keys))
 
     async def ping(self) -> None:
         """Return when the backend answers."""
@@ -201,9 +203,8 @@ class BaseStore(Hooks, HasCollections, Described):
                 return collection, key
         return check_name(collection, "collection"), check_name(key, "key", self.max_key_bytes)
 
-    def _refs(self, collection: object, keys: object) -> list[Ref]:
-        name = check_name(collection, "collection")
-        return [(name, key) for key in check_names(keys, self.max_key_bytes)]
+    async def _names(self, collection: object, keys: object) -> tuple[str, list[str]]:
+        return check_name(collection, "collection"), await checked_names(keys, self.max_key_bytes)
 
     async def _in_time(self, work: Awaitable[T]) -> T:
         """Await one request; after the store's timeout it is cut off, and `TimeoutError` is raised."""

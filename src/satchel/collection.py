@@ -9,12 +9,13 @@ from typing import Any, Generic, Self, TypeVar, cast, overload
 
 from msgspec import UNSET, UnsetType
 
+from .batches import checked_items, slices
 from .capability import Capability, check_store, require
 from .clock import TTL, seconds
 from .entry import Entry
 from .errors import BatchError, InvalidTTLError, KeyMissingError, ModelMismatchError, SatchelError
 from .models import dump_checked, is_large, is_large_object, model_for, name_of
-from .names import check_items, check_name
+from .names import check_name
 from .protocol import AsyncKeyValue
 from .threads import Turns, in_worker, tally
 from .updates import check_plain, plain_result, remaining, write_changed
@@ -147,8 +148,17 @@ class Collection(Generic[T]):
     async def get_entries(self, keys: Iterable[str]) -> dict[str, Entry[T]]:
         """Return the entries of those keys that are there, in the order asked."""
         entries = await self._store.get_entries(self._name, keys)
-        values = await self._all_loaded({key: entry.value for key, entry in entries.items()})
-        return {key: replace(entry, value=values[key]) for key, entry in entries.items()}
+        plain: dict[str, Any] = {}
+        keys, turns = list(entries), Turns()
+        for part in slices(len(keys)):
+            plain |= {key: entries[key].value for key in keys[part]}
+            await turns.after_item()
+        values = await self._all_loaded(plain)
+        loaded: dict[str, Entry[T]] = {}
+        for part in slices(len(keys)):
+            loaded |= {key: replace(entries[key], value=values[key]) for key in keys[part]}
+            await turns.after_item()
+        return loaded
 
     async def put_many(self, items: Mapping[str, T], *, ttl: TTL | UnsetType | None = UNSET) -> None:
         """Store many values. Everything is checked first; the writes are not one atomic step.
@@ -156,7 +166,7 @@ class Collection(Generic[T]):
         The ttl is as for `put`: None means never, even where the collection has one.
         """
         plain, turns = {}, Turns()
-        for key, value in check_items(items):
+        for key, value in (await checked_items(items)).items():
             plain[key] = await self._dumped(key, cast("T", value))
             await turns.after_item()
         await self._store.put_many(self._name, plain, ttl=self._ttl_for(ttl))

@@ -7,10 +7,11 @@ conditional writes share one, or their order would be lost), the codec, and the 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .batches import slices
 from .capability import Capability
 from .clock import NEVER, TTL, as_datetime, deadline_after
 from .coalesce import Coalescer, CoalescerPerLoop
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_AT_ONCE = 4000
+"""So many requests of one batch are queued together: many calls of a hook, and a few milliseconds of work."""
 _CULL_AFTER_WRITES = 1000
 _CULL_AFTER_SECONDS = 60.0
 
@@ -90,28 +93,33 @@ class Engine:
         )
 
     async def find_many(
-        self, operation: str, refs: list[Ref], convert: Callable[[str, Ref, Record], Awaitable[T]]
+        self,
+        operation: str,
+        collection: str,
+        keys: list[str],
+        convert: Callable[[str, Ref, Record], Awaitable[T]],
     ) -> dict[str, T]:
         """Read many entries of one collection, converted by `value` or `entry`; absent ones are left out."""
-        requests: list[Request] = []
-        turns = Turns()
-        for ref in refs:
-            requests.append(Request(Operation.READ, ref))
-            await turns.after_item()
-        outcomes = await self._submit(operation, requests)
-        failed: dict[Ref, SatchelError] = {}
+        failed: dict[str, SatchelError] = {}
         found: dict[str, T] = {}
         turns = Turns()
-        for ref, outcome in zip(refs, outcomes, strict=True):
-            if isinstance(outcome, SatchelError):
-                failed[ref] = self.failure(outcome, operation, *ref)
-            elif isinstance(outcome, Record) and self._lives(outcome):
-                try:
-                    found[ref[1]] = await convert(operation, ref, outcome)
-                except SatchelError as error:
-                    failed[ref] = error
-                await turns.after_item()
-        self._refuse(operation, failed, len(refs))
+        loop = self.lifecycle.begin(operation)
+        try:
+            for part in slices(len(keys), _AT_ONCE):
+                requests = [Request(Operation.READ, (collection, key)) for key in keys[part]]
+                for request, outcome in zip(requests, await self._send(operation, requests), strict=True):
+                    if isinstance(outcome, SatchelError):
+                        failed[request.ref[1]] = self.failure(outcome, operation, *request.ref)
+                    elif isinstance(outcome, Record) and self._lives(outcome):
+                        try:
+                            found[request.ref[1]] = await convert(operation, request.ref, outcome)
+                        except SatchelError as error:
+                            failed[request.ref[1]] = error
+                    if turns.over():
+                        await turns.pause()
+        finally:
+            self.lifecycle.leave(loop)
+        self._refuse(operation, collection, failed, len(keys))
         return found
 
     async def change(self, operation: str, request: Request) -> Any:
@@ -142,28 +150,39 @@ class Engine:
             raise self.failure(outcome, operation, *ref)
         return None if outcome is False else record.version
 
-    async def put_many(self, operation: str, items: list[tuple[Ref, object]], ttl: TTL | None) -> None:
+    async def put_many(self, operation: str, collection: str, items: Mapping[str, object], ttl: TTL | None) -> None:
         """Put many values in one collection."""
+        failed: dict[str, SatchelError] = {}
+        turns = Turns()
         loop = self.lifecycle.begin(operation)
         try:
             requests = []
-            turns = Turns()
-            for ref, value in items:
-                record = await self._record(operation, ref, value, ttl)
-                requests.append(Request(Operation.PUT, ref, record, len(record.payload)))
+            for key, value in items.items():
+                record = await self._record(operation, (collection, key), value, ttl)
+                requests.append(Request(Operation.PUT, (collection, key), record, len(record.payload)))
                 await turns.after_item()
-            outcomes = await self._send(operation, requests)
-            self._cull_if_due(0 if ttl is None else len(requests))
+            while requests:
+                part = requests[:_AT_ONCE]
+                del requests[:_AT_ONCE]  # a part at a time: to free all at once takes long, too
+                await self._change_part(operation, part, failed, turns)
+            self._cull_if_due(0 if ttl is None else len(items))
         finally:
             self.lifecycle.leave(loop)
-        self._refuse(operation, self._failures(operation, requests, outcomes), len(requests))
+        self._refuse(operation, collection, failed, len(items))
 
-    async def delete_many(self, operation: str, refs: list[Ref]) -> int:
+    async def delete_many(self, operation: str, collection: str, keys: list[str]) -> int:
         """Remove many entries of one collection, and return how many were there."""
-        requests = [Request(Operation.DELETE, ref) for ref in refs]
-        outcomes = await self._submit(operation, requests)
-        self._refuse(operation, self._failures(operation, requests, outcomes), len(requests))
-        return sum(outcome is True for outcome in outcomes)
+        done, failed = 0, dict[str, SatchelError]()
+        turns = Turns()
+        loop = self.lifecycle.begin(operation)
+        try:
+            for part in slices(len(keys), _AT_ONCE):
+                requests = [Request(Operation.DELETE, (collection, key)) for key in keys[part]]
+                done += await self._change_part(operation, requests, failed, turns)
+        finally:
+            self.lifecycle.leave(loop)
+        self._refuse(operation, collection, failed, len(keys))
+        return done
 
     async def administer(self, operation: str, work: Callable[[], Awaitable[T]], *, settle: bool = False) -> T:
         """Carry out something that is not about single entries; with settle, after what was written by now."""
@@ -254,20 +273,26 @@ class Engine:
     def _lives(self, record: Record) -> bool:
         return record.deadline == NEVER or record.deadline > self._store.clock()
 
-    def _failures(self, operation: str, requests: list[Request], outcomes: Sequence[Any]) -> dict[Ref, SatchelError]:
-        return {
-            request.ref: self.failure(outcome, operation, *request.ref)
-            for request, outcome in zip(requests, outcomes, strict=True)
-            if isinstance(outcome, SatchelError)
-        }
+    async def _change_part(
+        self, operation: str, requests: list[Request], failed: dict[str, SatchelError], turns: Turns
+    ) -> int:
+        """Send a part of a batch, note what failed, and return how many changes were done."""
+        outcomes = await self._send(operation, requests)
+        for request, outcome in zip(requests, outcomes, strict=True):
+            if isinstance(outcome, SatchelError):
+                failed[request.ref[1]] = self.failure(outcome, operation, *request.ref)
+                await turns.after_item()
+        if turns.over():
+            await turns.pause()
+        return sum([outcome is True for outcome in outcomes])
 
-    def _refuse(self, operation: str, failed: dict[Ref, SatchelError], count: int) -> None:
+    def _refuse(self, operation: str, collection: str, failed: dict[str, SatchelError], count: int) -> None:
         if not failed:
             return
-        (collection, _), first = next(iter(failed.items()))
+        first = next(iter(failed.values()))
         raise BatchError(
             f"{operation}: {len(failed)} of {count} keys failed, one with {type(first).__name__}: {first}",
-            failed={key: error for (_, key), error in failed.items()},
+            failed=failed,
             store=repr(self._store),
             operation=operation,
             collection=collection,

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast, overload
 
+from ..batches import checked_items, checked_names, slices
 from ..capability import Capability
 from ..clock import TTL
 from ..description import Described, Description
@@ -14,7 +15,7 @@ from ..entry import Entry
 from ..errors import SatchelError
 from ..has_collections import HasCollections
 from ..lifecycle import finish_and_close, leave
-from ..names import MAX_NAME_BYTES, check_items, check_limit, check_name, check_names, check_prefix, utf8_size
+from ..names import MAX_NAME_BYTES, check_limit, check_name, check_prefix, utf8_size
 from ..protocol import AsyncKeyValue, SupportsEverything
 from ..threads import Turns
 from .bound import SHARED, Bound
@@ -128,7 +129,7 @@ class BaseWrapper(HasCollections, Bound, Described):
         keys: dict[str, str] = {}
         encoded: dict[str, object] = {}
         turns = Turns()
-        for key, value in check_items(items, self._limit):
+        for key, value in (await checked_items(items, self._limit)).items():
             await turns.after_item()
             ref = (collection, key)
             inner = self._ref(*ref)[1]
@@ -139,7 +140,7 @@ class BaseWrapper(HasCollections, Bound, Described):
     async def delete_many(self, collection: str, keys: Iterable[str]) -> int:
         """Remove many entries, and return how many of them were there."""
         collection = check_name(collection, "collection")
-        names = self._inner_keys(collection, keys)
+        names = await self._inner_keys(collection, keys)
         return await self._call_many(self._inner.delete_many, collection, names, names)
 
     async def ping(self) -> None:
@@ -243,13 +244,23 @@ class BaseWrapper(HasCollections, Bound, Described):
         self, operation: str, collection: str, keys: Iterable[str], decode: Callable[..., Awaitable[Any]]
     ) -> dict[str, Any]:
         collection = check_name(collection, "collection")
-        names = self._inner_keys(collection, keys)
+        names = await self._inner_keys(collection, keys)
         found = await self._call_many(getattr(self._inner, operation), collection, names, names)
-        own = {names[inner]: value for inner, value in found.items()}
+        own: dict[str, Any] = {}
+        inner_keys, turns = list(found), Turns()
+        for part in slices(len(inner_keys)):
+            own |= {names[key]: found[key] for key in inner_keys[part]}
+            await turns.after_item()
         return await self._decoded_many(operation, collection, own, decode) if self._decodes else own
 
-    def _inner_keys(self, collection: str, keys: Iterable[str]) -> dict[str, str]:
-        return {self._ref(collection, key)[1]: key for key in check_names(keys, self._limit)}
+    async def _inner_keys(self, collection: str, keys: Iterable[str]) -> dict[str, str]:
+        checked = await checked_names(keys, self._limit)
+        inner: dict[str, str] = {}
+        turns = Turns()
+        for part in slices(len(checked)):
+            inner |= {self._ref(collection, key)[1]: key for key in checked[part]}
+            await turns.after_item()
+        return inner
 
     async def _with_own_keys(self, names: AsyncIterator[str]) -> AsyncIterator[str]:
         async for name in names:

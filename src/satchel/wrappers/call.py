@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
+from ..batches import checked_items, checked_names
 from ..clock import TTL
-from ..names import check_items, check_names
 
 
 class Missing(enum.Enum):
@@ -114,10 +114,10 @@ def surrounded(operation: str, method: Callable[..., Awaitable[Any]], around: Ar
         return around(operation, Call(method, (collection, key, value), _NOTHING if ttl is None else {"ttl": ttl}))
 
     async def batch(collection: str, keys: Any) -> Any:
-        return await around(operation, Call(method, (collection, check_names(keys)), {}))
+        return await around(operation, Call(method, (collection, await checked_names(keys)), {}))
 
     async def put_many(collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> Any:
-        return await around(operation, Call(method, (collection, dict(check_items(items))), {"ttl": ttl}))
+        return await around(operation, Call(method, (collection, await checked_items(items)), {"ttl": ttl}))
 
     methods: dict[str, Callable[..., Awaitable[Any]]]
     methods = {"get": get, "put": put, "put_many": put_many}

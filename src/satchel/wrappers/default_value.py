@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeVar, overload
 
+from ..batches import checked_names, slices
 from ..codec import JsonCodec
 from ..errors import ConfigurationError, SerializationError
-from ..names import check_names
 from ..protocol import AsyncKeyValue
+from ..threads import Turns
 from .base import BaseWrapper
 from .call import MISSING, NOT_GIVEN
 
@@ -56,9 +57,14 @@ class DefaultValueWrapper(BaseWrapper):
 
     async def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
         """Return the values of all keys, in the order asked, the default for those that are absent."""
-        names = check_names(keys, self._limit)
+        names = await checked_names(keys, self._limit)
         found = await self._inner.get_many(collection, names)
-        return {key: found[key] if key in found else self._copy() for key in names}
+        filled: dict[str, Any] = {}
+        turns = Turns()
+        for part in slices(len(names)):
+            filled |= {key: found[key] if key in found else self._copy() for key in names[part]}
+            await turns.after_item()
+        return filled
 
     def _copy(self) -> Any:
         return self._value if self._is_raw else _codec.decode(self._value)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from ..batches import checked_items
 from ..checks import check_choice, check_int
 from ..clock import TTL, seconds
 from ..codec import Codec, JsonCodec
 from ..errors import ConfigurationError, SatchelError, ValueTooLargeError
-from ..names import Ref, check_items, check_name
+from ..names import Ref, check_name
 from ..protocol import AsyncKeyValue
 from ..threads import Turns
 from .base import BaseWrapper
@@ -56,14 +57,16 @@ class LimitSizeWrapper(BaseWrapper):
 
     async def put_many(self, collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> None:
         """Store many values. Everything is checked first; the writes are not one atomic step."""
-        collection, pairs = check_name(collection, "collection"), check_items(items, self._limit)
+        collection, checked = check_name(collection, "collection"), await checked_items(items, self._limit)
         fitting: dict[str, object] = {}
         turns = Turns()
-        for key, value in pairs:
+        skipped: list[str] = []
+        for key, value in checked.items():
             await turns.after_item()
             if await self._fits("put_many", (collection, key), value, ttl):
                 fitting[key] = value
-        skipped = [key for key, _ in pairs if key not in fitting]
+            else:
+                skipped.append(key)
         parts: list[Any] = [(fitting, self._inner.put_many(collection, fitting, ttl=ttl))]
         if skipped:
             parts.append((skipped, self._inner.delete_many(collection, skipped)))

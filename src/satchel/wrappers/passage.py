@@ -11,7 +11,7 @@ from ..errors import BatchError, SatchelError, StoreError
 from ..names import MAX_NAME_BYTES, Ref, check_name
 from ..threads import Turns, in_worker
 from .call import IN_WORKER
-from .renaming import place, renamed
+from .renaming import place, renamed, renamed_batch
 from .seams import Seams
 
 T = TypeVar("T")
@@ -57,8 +57,7 @@ class Passage(Seams):
         try:
             return await function(inner, *arguments, **named)
         except SatchelError as error:
-            names = {(inner, name): (collection, key) for name, key in keys.items()}
-            raise renamed(error, names, collection) from error.__cause__ or error
+            raise await renamed_batch(error, inner, keys, collection) from error.__cause__ or error
 
     async def _encoded(self, operation: str, ref: Ref, value: object) -> object:
         return await self._transformed(self._encode_if_small, self._encode, operation, ref, value)

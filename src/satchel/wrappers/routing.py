@@ -7,12 +7,14 @@ import operator
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast, overload
 
+from ..batches import checked_items, checked_names, chosen, slices
 from ..capability import METHODS, Capability
 from ..clock import TTL
 from ..entry import Entry
 from ..errors import ConfigurationError
-from ..names import check_items, check_name, check_names
+from ..names import check_name
 from ..protocol import AsyncKeyValue, SupportsEverything
+from ..threads import Turns
 from .base import BaseWrapper
 from .call import NOT_GIVEN
 from .composite import CompositeStore, gather_batch
@@ -86,25 +88,25 @@ class RoutingStore(CompositeStore):
 
     async def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
         """Return the values of those keys that are there, in the order asked."""
-        return await self._find("get_many", collection, check_names(keys, self._limit))
+        return await self._find("get_many", collection, await checked_names(keys, self._limit))
 
     async def get_entries(self, collection: str, keys: Iterable[str]) -> dict[str, Entry]:
         """Return the entries of those keys that are there, in the order asked."""
-        return await self._find("get_entries", collection, check_names(keys, self._limit))
+        return await self._find("get_entries", collection, await checked_names(keys, self._limit))
 
     async def put_many(self, collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> None:
         """Store many values, each store's part at once: what one refuses, the others may have written."""
-        values = dict(check_items(items, self._limit))
-        await self._split(
-            "put_many",
-            collection,
-            values,
-            lambda inner, keys: inner.put_many(collection, {key: values[key] for key in keys}, ttl=ttl),
-        )
+        values = await checked_items(items, self._limit)
+
+        async def put(inner: SupportsEverything, keys: list[str]) -> None:
+            part = values if len(keys) == len(values) else await chosen(values, keys)
+            await inner.put_many(collection, part, ttl=ttl)
+
+        await self._split("put_many", collection, list(values), put)
 
     async def delete_many(self, collection: str, keys: Iterable[str]) -> int:
         """Remove many entries, and return how many of them were there."""
-        names = check_names(keys, self._limit)
+        names = await checked_names(keys, self._limit)
         parts = await self._split(
             "delete_many", collection, names, lambda inner, keys: inner.delete_many(collection, keys)
         )
@@ -156,20 +158,23 @@ class RoutingStore(CompositeStore):
             operation, collection, keys, lambda inner, some: getattr(inner, operation)(collection, some)
         )
         found = functools.reduce(operator.or_, parts)
-        return found if len(parts) == 1 else {key: found[key] for key in keys if key in found}
+        return found if len(parts) == 1 else await chosen(found, keys)
 
     async def _split(
         self,
         operation: str,
         collection: str,
-        keys: Iterable[str],
+        keys: list[str],
         call: Callable[[SupportsEverything, list[str]], Awaitable[Any]],
     ) -> list[Any]:
         name = check_name(collection, "collection")
         stores: dict[int, tuple[SupportsEverything, list[str]]] = {}
-        for key in keys:
-            inner = self._leads_to(name, key)
-            stores.setdefault(id(inner), (inner, []))[1].append(key)
+        turns = Turns()
+        for part in slices(len(keys)):
+            for key in keys[part]:
+                inner = self._leads_to(name, key)
+                stores.setdefault(id(inner), (inner, []))[1].append(key)
+            await turns.after_item()
         if not stores:  # an empty batch is refused, too, where it is not legal or the store is closed
             stores[0] = (cast("SupportsEverything", self._default), [])
         return await gather_batch(self, operation, name, [(some, call(inner, some)) for inner, some in stores.values()])

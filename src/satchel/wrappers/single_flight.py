@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
+from ..batches import checked_names
 from ..checks import check_seed
 from ..clock import TTL
 from ..flights import Flights
-from ..names import check_names
 from ..protocol import AsyncKeyValue
 from .base import BaseWrapper
 
@@ -81,7 +81,7 @@ class SingleFlightWrapper(BaseWrapper):
 
     async def delete_many(self, collection: str, keys: Iterable[str]) -> int:
         """Remove many entries, and return how many of them were there."""
-        names = check_names(keys, self._limit)
+        names = await checked_names(keys, self._limit)
         await self._flights.forget(collection, frozenset(names))
         return await self._inner.delete_many(collection, names)
 

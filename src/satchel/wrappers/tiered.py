@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar, TypeVar, overload
 
+from ..batches import checked_names
 from ..capability import Capability
 from ..checks import check_clock, check_int
 from ..clock import TTL, Clock, seconds, system_clock
 from ..entry import Entry
 from ..errors import ConfigurationError, InvalidTTLError, SatchelError
-from ..names import MAX_NAME_BYTES, check_name, check_names
+from ..names import MAX_NAME_BYTES, check_name
 from ..protocol import AsyncKeyValue
 from ..shown import shown
 from .call import BATCHES, CONDITIONAL_WRITES, LISTINGS, MISSING, Call, Steps
@@ -152,7 +153,7 @@ class TieredStore(CompositeStore):
             if operation in BATCHES:
                 collection, keys = check_name(call.collection, "collection"), call.all_keys
                 if self._limit < MAX_NAME_BYTES:  # else they have been checked
-                    check_names(keys, self._limit)
+                    await checked_names(keys, self._limit)
             else:
                 collection, key = self._checked(call.collection, call.key)
                 keys = [key]
@@ -179,7 +180,7 @@ class TieredStore(CompositeStore):
         Those that hot has already are left as they are, where hot has `CONDITIONAL`, and else put anew.
         """
         with self._calls.begin("warm"):
-            return await self._tiers.warm(check_name(collection, "collection"), check_names(keys, self._limit))
+            return await self._tiers.warm(check_name(collection, "collection"), await checked_names(keys, self._limit))
 
     async def demote(self, *, keep: int) -> int:
         """Remove all but the `keep` most recently used entries from hot, and return how many were removed.

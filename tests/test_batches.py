@@ -1,0 +1,144 @@
+"""Batches far longer than what is worked on at once: the same results, and turns for others all the while."""
+
+import asyncio
+
+import pytest
+
+from satchel import BatchError, InvalidKeyError, StoreClosedError, StoreUnavailableError
+from satchel.stores.memory import MemoryStore
+from satchel.wrappers.base import BaseWrapper
+from satchel.wrappers.default_value import DefaultValueWrapper
+from satchel.wrappers.limit_size import LimitSizeWrapper
+from satchel.wrappers.prefix_keys import PrefixKeysWrapper
+from satchel.wrappers.routing import RoutingStore
+from satchel.wrappers.statistics import StatisticsWrapper
+from tests.scripted import BatchStore, Server, turns
+
+COUNT = 10_000
+KEYS = [f"k{number}" for number in range(COUNT)]
+ITEMS = {key: number for number, key in enumerate(KEYS)}
+
+
+def routed():
+    stores = MemoryStore(), MemoryStore()
+    return RoutingStore(stores[0], others=stores[1:], route=lambda _, key: stores[key[-1:] in "13579"])
+
+
+STORES = {
+    "memory": MemoryStore,
+    "prefix": lambda: PrefixKeysWrapper(MemoryStore(), prefix="p"),
+    "limit": lambda: LimitSizeWrapper(MemoryStore(), max_bytes=1000),
+    "default": lambda: DefaultValueWrapper(MemoryStore(), value=0),
+    "around": lambda: StatisticsWrapper(MemoryStore()),
+    "routing": routed,
+}
+
+
+class Refusing(MemoryStore):
+    async def _write(self, records):
+        return [StoreUnavailableError("full") if ref[1][-1] == "7" else None for ref, _ in records]
+
+
+@pytest.fixture(params=STORES)
+async def store(request):
+    async with STORES[request.param]() as made:
+        yield made
+
+
+async def test_a_long_batch_is_one_batch(store):
+    await store.put_many("c", ITEMS)
+    backwards = KEYS[::-1]
+    assert list((await store.get_many("c", iter(backwards))).items()) == [(key, ITEMS[key]) for key in backwards]
+    assert [entry.value for entry in (await store.get_entries("c", KEYS)).values()] == list(range(COUNT))
+    assert await store.delete_many("c", KEYS + KEYS) == COUNT
+    assert await store.get_entries("c", KEYS) == {}
+
+
+async def test_a_bad_key_at_the_end_of_a_long_batch_refuses_it_all(store):
+    with pytest.raises(InvalidKeyError):
+        await store.put_many("c", ITEMS | {"": 1})
+    assert await store.get_entries("c", KEYS) == {}
+    for call in (store.get_many, store.get_entries, store.delete_many):
+        with pytest.raises(InvalidKeyError):
+            await call("c", [*KEYS, ""])
+
+
+async def test_a_bad_value_at_the_end_of_a_long_batch_refuses_it_all():
+    async with MemoryStore() as store:
+        with pytest.raises(Exception, match="last"):
+            await store.put_many("c", ITEMS | {"last": object()})
+        assert await store.get_many("c", KEYS) == {}
+
+
+@pytest.mark.parametrize("around", [lambda inner: inner, lambda inner: PrefixKeysWrapper(inner, prefix="p")])
+async def test_what_fails_of_a_long_batch_is_one_error(around):
+    async with around(Refusing()) as store:
+        with pytest.raises(BatchError, match=r"1000 of 10000 keys failed") as caught:
+            await store.put_many("c", ITEMS)
+        assert list(caught.value.failed) == [key for key in KEYS if key[-1] == "7"]
+        assert caught.value.failed["k7"].key == "k7"
+
+
+async def test_other_tasks_run_while_a_long_batch_is_worked_through(store, monkeypatch):
+    monkeypatch.setattr("satchel.threads._A_TURN", 0.0)  # each item takes longer
+    turned, done = 0, False
+
+    async def count():
+        nonlocal turned
+        while not done:
+            turned += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    for call in (store.put_many, store.get_many, store.get_entries, store.delete_many):
+        turned = 0
+        await call("c", ITEMS)
+        assert turned >= 30  # the queue alone pauses 20 times, once for each 500 requests
+    done = True
+    await counting
+
+
+async def test_checking_names_alone_leaves_turns_to_others(monkeypatch):
+    monkeypatch.setattr("satchel.threads._A_TURN", 0.0)
+    turned = 0
+
+    class Inner(MemoryStore):
+        async def get_many(self, _collection, _keys):
+            return {}
+
+    async def count():
+        nonlocal turned
+        while True:
+            turned += 1
+            await asyncio.sleep(0)
+
+    async with BaseWrapper(Inner()) as store:
+        counting = asyncio.create_task(count())
+        await asyncio.sleep(0)
+        await BaseWrapper.get_many(store, "c", KEYS)
+        counting.cancel()
+    assert turned >= 40  # 20 while names are checked, 20 while they are mapped
+
+
+async def test_items_changed_during_a_long_put_are_put_as_they_were(monkeypatch):
+    monkeypatch.setattr("satchel.threads._A_TURN", 0.0)
+    items = dict(ITEMS)
+    async with MemoryStore() as store:
+        putting = asyncio.create_task(store.put_many("c", items))
+        await asyncio.sleep(0)
+        items.clear()
+        await putting
+        assert await store.get_many("c", KEYS) == ITEMS
+
+
+async def test_closing_waits_for_all_parts_of_a_long_batch():
+    server = Server(delay=lambda: 1)
+    store = BatchStore(server)
+    await store.ping()
+    putting = asyncio.create_task(store.put_many("c", ITEMS))
+    await turns(5)
+    assert not putting.done()
+    await store.aclose()
+    await putting
+    with pytest.raises(StoreClosedError):
+        await store.get_many("c", KEYS)
