@@ -11,9 +11,10 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from blockbuster import BlockBuster, blockbuster_ctx
+from blockbuster import BlockBuster
 from hypothesis import settings
 
+from satchel.testing.blocking import blocking_detected
 from scripts.test_servers.kinds import KINDS
 from tests.servers import is_missing, must_be_tested
 
@@ -71,12 +72,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(autouse=True, scope="module")  # it costs a millisecond to set up
 def blocking_detector() -> Iterator[BlockBuster]:
-    with blockbuster_ctx("satchel") as detector:
+    with blocking_detected() as detector:
         # PyMongo looks for a file /.dockerenv at each new server, on the event loop, and has no option against it.
         detector.functions["os.stat"].can_block_in("pymongo/pool_options.py", "get_container_env_info")
-        # Where a relative directory is, the kernel knows without looking at a file system.
-        detector.functions["os.getcwd"].can_block_in("places.py", "settled")
-        # Satchel's own worker threads, in which aiobotocore's client is made on an event loop of the thread's own.
-        for function in detector.functions.values():
-            function.can_block_in("threads.py", "carry_out")
         yield detector

@@ -31,7 +31,7 @@ def crash(mode: str, seed: int, directory: Path) -> None:
 
 
 def check_database(directory: Path) -> None:
-    assert [file.name for file in directory.iterdir()] == ["satchel.sqlite3"]
+    assert sorted(file.name for file in directory.iterdir()) == ["satchel.reserve", "satchel.sqlite3"]
     database = sqlite3.connect(directory / "satchel.sqlite3")
     assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     stray = "SELECT count(*) FROM satchel_payloads WHERE id NOT IN (SELECT large FROM satchel_entries WHERE large)"

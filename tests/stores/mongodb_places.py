@@ -9,11 +9,12 @@ from functools import partial
 from typing import Any
 
 import pytest
-from blockbuster import BlockBuster, blockbuster_ctx
+from blockbuster import BlockBuster
 from motor.motor_asyncio import AsyncIOMotorClient
 
 from satchel.stores.mongodb import MongoDBStore
 from satchel.testing import StoreConformance
+from satchel.testing.blocking import blocking_detected
 
 
 @contextmanager
@@ -23,7 +24,7 @@ def detector_for_pymongo() -> Iterator[BlockBuster]:
     For each server that it comes to know PyMongo looks whether there is a file `/.dockerenv`. There is no option
     against it, and no hook to do it elsewhere: it belongs to the event loop from the start.
     """
-    with blockbuster_ctx("satchel") as detector:
+    with blocking_detected() as detector:
         detector.functions["os.stat"].can_block_in("pymongo/pool_options.py", "get_container_env_info")
         yield detector
 

@@ -208,7 +208,7 @@ async def test_five_thousand_calls_use_one_connection(server):
     ("options", "message"),
     [
         ({"url": "http://x"}, "valkey://username"),
-        ({"url": "valkey://x:port"}, "host and port of the URL"),
+        ({"url": "valkey://x:port"}, "port of the URL must be a number"),
         ({"url": "valkey://x/one"}, "valkey://username"),
         ({"url": "valkey://x", "port": 1}, "url excludes port"),
         ({"client": object()}, "client must be a client"),

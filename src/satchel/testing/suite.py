@@ -14,11 +14,12 @@ from typing import Any, ClassVar
 
 import pytest
 import pytest_asyncio
-from blockbuster import BlockBuster, blockbuster_ctx
+from blockbuster import BlockBuster
 
 from ..capability import METHODS, Capability
 from ..errors import StoreClosedError, UnsupportedOperationError
 from ..protocol import AsyncKeyValue, SupportsEverything
+from .blocking import blocking_detected
 from .clock import FakeClock
 
 NewStore = Callable[[], SupportsEverything]
@@ -67,7 +68,7 @@ class Suite(ABC):
     @classmethod
     def blocking_detector(cls) -> Iterator[BlockBuster]:
         """Let every call that blocks the event loop raise."""
-        with blockbuster_ctx("satchel") as detector:
+        with blocking_detected() as detector:
             yield detector
 
     @pytest.fixture
