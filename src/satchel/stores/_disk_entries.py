@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from ..base import Condition
 from ..clock import NEVER, Clock
 from ..envelope import Record
-from ..errors import IntegrityError, ValueTooLargeError
+from ..errors import IntegrityError, StoreError, ValueTooLargeError
 from ..names import Ref
 from ._disk_room import Room, may_be_full
 from ._disk_schema import INLINE, empty
@@ -87,7 +87,8 @@ class Entries:
         max_size: Keep at most so many bytes of entries; None for no bound.
         clock: Gives the present as seconds since the Unix epoch.
         check: Is called before each piece of work, and raises when the database is not to be used any more.
-        room: What is kept in reserve for removals; None in a database of the caller's.
+        room: What is kept in reserve for removals; None for no such thing.
+        read_only: Why the database cannot be written; None if it can.
     """
 
     def __init__(
@@ -98,15 +99,17 @@ class Entries:
         clock: Clock,
         check: Callable[[], None],
         room: Room | None,
+        read_only: str | None,
     ) -> None:
         self._database = database
         self._cursor = database.cursor()
         self._cursor.row_factory = None
         self._execute = self._cursor.execute
-        self._max_size = max_size
+        self._max_size = max_size if read_only is None else None  # or reads would be written down
         self._clock = clock
         self._check = check
         self._room = room
+        self._read_only = read_only
         self._read_at: dict[Ref, int] = {}
 
     def read(self, refs: Sequence[Ref]) -> list[Record | IntegrityError | None]:
@@ -159,6 +162,8 @@ class Entries:
 
     def change(self, work: Callable[..., R], *arguments: Any) -> R:
         """Do some of the work below as one transaction, with making room after it."""
+        if self._read_only is not None:
+            raise StoreError(f"the database can only be read: {self._read_only}; make a new store where it can")
         self._check()
         self._execute("BEGIN IMMEDIATE")
         try:

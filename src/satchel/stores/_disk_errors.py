@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ..errors import IntegrityError, SatchelError, StoreError, StoreUnavailableError, ValueTooLargeError
 from ..shortage import shortage_of_descriptors
-from ._disk_schema import BUSY_SECONDS, FILE_NAME
+from ._disk_schema import BUSY_SECONDS
 
-_DESCRIPTORS = 4  # those of a database, its log, the log's index and a temporary file
+DESCRIPTORS = 4  # those of a database, its log, the log's index and a temporary file
 
 
 def translate(error: sqlite3.Error | UnicodeDecodeError, where: str) -> SatchelError | None:
@@ -19,7 +19,7 @@ def translate(error: sqlite3.Error | UnicodeDecodeError, where: str) -> SatchelE
     if isinstance(error, UnicodeDecodeError):
         code = sqlite3.SQLITE_CORRUPT  # SQLite's message could not be decoded: it quotes what is damaged
     if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR):
-        used_up = shortage_of_descriptors(_DESCRIPTORS)
+        used_up = shortage_of_descriptors(DESCRIPTORS)
         if used_up is not None:
             return used_up
     match code:
@@ -51,9 +51,8 @@ def translate(error: sqlite3.Error | UnicodeDecodeError, where: str) -> SatchelE
     return None
 
 
-def check_of_file(directory: Path) -> Callable[[], None]:
-    """Return what raises when the database that is open now is no longer the one in the directory."""
-    file = directory / FILE_NAME
+def check_of_file(file: Path) -> Callable[[], None]:
+    """Return what raises when the database that is open now is no longer the one in the file."""
     opened = file.stat()
 
     def check() -> None:

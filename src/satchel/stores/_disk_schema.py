@@ -91,12 +91,9 @@ def connect(directory: Path, durability: str) -> sqlite3.Connection:
         IntegrityError: The file is damaged.
     """
     _make_private(directory)
-    database = sqlite3.connect(
-        directory / FILE_NAME, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-    )
+    database = open_file(str(directory / FILE_NAME))
     try:
-        database.text_factory = bytes
-        _refuse_foreign(database, directory / FILE_NAME)
+        refuse_foreign(database, directory / FILE_NAME)
         _switch_to_wal(database)
         database.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
         database.execute(f"PRAGMA journal_size_limit = {_WAL_SIZE_LIMIT}")
@@ -107,7 +104,25 @@ def connect(directory: Path, durability: str) -> sqlite3.Connection:
     return database
 
 
-def prepare(database: sqlite3.Connection, *, bound: bool, mine: bool) -> None:
+def open_file(name: str) -> sqlite3.Connection:
+    """Open a database by its path or `file:` URI, without a look at it."""
+    database = sqlite3.connect(
+        name, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=name.startswith("file:")
+    )
+    database.text_factory = bytes
+    return database
+
+
+def refuse_foreign(database: sqlite3.Connection, file: Path) -> None:
+    """Raise `ConfigurationError` where the database in a file is another program's."""
+    # In this order, or a database that another process makes in between would look like a foreign one.
+    used = database.execute("SELECT 1 FROM sqlite_master").fetchone() is not None
+    application = database.execute("PRAGMA application_id").fetchone()[0]
+    if application != _APPLICATION_ID and (used or application):
+        raise ConfigurationError(f"{file} is a database of another program; give DiskStore a directory of its own")
+
+
+def prepare(database: sqlite3.Connection, *, bound: bool, mine: bool, read_only: bool) -> None:
     """Make or bring up to date the tables, in one step for all processes that do it at the same moment."""
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         raise ConfigurationError(f"DiskStore needs SQLite 3.35 or later, this Python has {sqlite3.sqlite_version}")
@@ -117,9 +132,11 @@ def prepare(database: sqlite3.Connection, *, bound: bool, mine: bool) -> None:
     cursor.row_factory = None
     if cursor.execute("SELECT CAST('a' AS BLOB)").fetchone()[0] != b"a":
         raise ConfigurationError("connection must be to a database in UTF-8, the default of SQLite")
-    wanted = {b"satchel_meta", b"satchel_recency"} if bound else {b"satchel_meta"}
+    wanted = {b"satchel_meta", b"satchel_recency"} if bound and not read_only else {b"satchel_meta"}
     if wanted <= _names(cursor) and _version(cursor) == _VERSION:
         return
+    if read_only:
+        raise StoreError("the database has not the tables of this release; open it once where it can be written")
     cursor.execute("BEGIN IMMEDIATE")
     try:
         if b"satchel_meta" not in _names(cursor):
@@ -152,14 +169,6 @@ def _make_private(directory: Path) -> None:
     # alone: to close it would take the locks off it that SQLite holds for other connections of this process.
     with _MAKING, suppress(FileExistsError):
         os.close(os.open(directory / FILE_NAME, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-
-
-def _refuse_foreign(database: sqlite3.Connection, file: Path) -> None:
-    # In this order, or a database that another process makes in between would look like a foreign one.
-    used = database.execute("SELECT 1 FROM sqlite_master").fetchone() is not None
-    application = database.execute("PRAGMA application_id").fetchone()[0]
-    if application != _APPLICATION_ID and (used or application):
-        raise ConfigurationError(f"{file} is a database of another program; give DiskStore a directory of its own")
 
 
 def _switch_to_wal(database: sqlite3.Connection) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from ..errors import ConfigurationError, IntegrityError
 from ..names import FOLDED_SAFE, SAFE, Escaping
-from ..shortage import shortage
+from ..shortage import FULL, shortage
 from ._filetree_system import UNWRITABLE, held
 
 FORMAT = 1
@@ -96,9 +96,13 @@ def settle(data: str, metadata: str) -> tuple[Layout, bool]:
                 recorded = found
             return recorded, recorded.is_safe_on(found)
     except OSError as error:
-        if error.errno not in UNWRITABLE:
+        if error.errno not in UNWRITABLE | FULL:
             raise
-        layout = _recorded(metadata) or Layout(FORMAT, True, True, 255 - _LONGEST_SUFFIX)
+        layout = _recorded(metadata)
+        if layout is None and error.errno in FULL:
+            raise
+        # A tree on a full disk has to open, or nothing could be removed from it.
+        layout = layout or Layout(FORMAT, True, True, 255 - _LONGEST_SUFFIX)
         folder, name = os.path.split(metadata)
         return layout, not (layout.tells_case and os.path.lexists(os.path.join(folder, name.upper())))
 

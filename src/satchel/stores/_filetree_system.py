@@ -186,10 +186,10 @@ def problem(error: OSError, where: str) -> SatchelError:
     if used_up is not None:
         return used_up
     code = error.errno
-    if code in UNWRITABLE:
-        failure: StoreError = StoreError(
-            f"{where} may not be read or written; look at its owner, mode and mount options"
-        )
+    if code == errno.EROFS:
+        failure: StoreError = StoreError(f"{where} is on a read-only file system: it can be read, not changed")
+    elif code in UNWRITABLE:
+        failure = StoreError(f"{where} may not be read or written; look at its owner, mode and mount options")
     elif code in _NO_PLACE:
         failure = StoreError(f"{where} is not there, or its path is too long; make it, or take a shorter one")
     elif code in _WRONG_KIND:

@@ -26,8 +26,9 @@ from ..shown import shown
 from ..threads import in_worker
 from ._disk_entries import Entries
 from ._disk_errors import check_of_connection, check_of_file, translate
+from ._disk_read_only import connect_to_read, why_read_only
 from ._disk_room import Room, may_be_full
-from ._disk_schema import connect, prepare
+from ._disk_schema import FILE_NAME, connect, prepare
 from ._sqlite_thread import SQLiteThread
 
 R = TypeVar("R")
@@ -84,6 +85,7 @@ class DiskStore(BaseStore):
         self._max_value_bytes = min(max_size or _LARGEST_VALUE, _LARGEST_VALUE)
         self._durability = durability
         self._remove_directory: weakref.finalize[..., DiskStore] | None = None
+        self._read_only: str | None = None
         super().__init__(codec=codec, clock=clock)
 
     def __repr__(self) -> str:
@@ -184,22 +186,48 @@ class DiskStore(BaseStore):
         if self._directory is None:
             self._directory = Path(tempfile.mkdtemp(prefix="satchel-"))
             self._remove_directory = weakref.finalize(self, _remove, str(self._directory), os.getpid())
+        file = self._directory / FILE_NAME
+        self._read_only = why_read_only(file)
+        if self._read_only is not None:
+            database, self._check = connect_to_read(file)
+        else:
+            database = self._connect_to_write(self._directory)
+            self._check = check_of_file(file)
+        return database
+
+    def _connect_to_write(self, directory: Path) -> sqlite3.Connection:
         try:
-            return connect(self._directory, self._durability)
+            return connect(directory, self._durability)
         except sqlite3.OperationalError as error:
             if not may_be_full(error):
                 raise
-        Room(self._directory).give_up()  # a file that SQLite needs beside the database had no room
-        return connect(self._directory, self._durability)
+        Room(directory).give_up()  # a file that SQLite needs beside the database had no room
+        return connect(directory, self._durability)
 
     def _prepare(self, database: sqlite3.Connection) -> Entries:
-        prepare(database, bound=self._max_size is not None, mine=self._connection is None)
-        check = check_of_file(self._directory) if self._directory else check_of_connection(database)
-        room = Room(self._directory) if self._directory else None
-        if room is not None:
-            room.keep()
-            room.limit(database)
-        return Entries(database, max_size=self._max_size, clock=self.clock, check=check, room=room)
+        prepare(
+            database,
+            bound=self._max_size is not None,
+            mine=self._connection is None,
+            read_only=self._read_only is not None,
+        )
+        return Entries(
+            database,
+            max_size=self._max_size,
+            clock=self.clock,
+            check=check_of_connection(database) if self._connection is not None else self._check,
+            room=self._room(database),
+            read_only=self._read_only,
+        )
+
+    def _room(self, database: sqlite3.Connection) -> Room | None:
+        """Keep room for removals, unless nothing is removed, or all of it goes when the store is closed."""
+        if self._directory is None or self._read_only is not None or self._remove_directory is not None:
+            return None
+        room = Room(self._directory)
+        room.keep()
+        room.limit(database)
+        return room
 
     def _translate(self, error: Exception) -> SatchelError | None:
         where = "the connection's database" if self._connection is not None else f"{self._directory}"
