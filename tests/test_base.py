@@ -20,8 +20,8 @@ from satchel import (
     ValueTooLargeError,
     coalesce,
     engine,
-    threads,
 )
+from satchel import _threads as threads
 from tests.scripted import BatchStore, Server, SingleStore, held, turns
 
 BOTH = pytest.mark.parametrize("kind", [BatchStore, SingleStore])

@@ -80,7 +80,7 @@ async def test_what_fails_of_a_long_batch_is_one_error(around):
 
 
 async def test_other_tasks_run_while_a_long_batch_is_worked_through(store, monkeypatch):
-    monkeypatch.setattr("satchel.threads._A_TURN", 0.0)  # each item takes longer
+    monkeypatch.setattr("satchel._threads._A_TURN", 0.0)  # each item takes longer
     turned, done = 0, False
 
     async def count():
@@ -99,7 +99,7 @@ async def test_other_tasks_run_while_a_long_batch_is_worked_through(store, monke
 
 
 async def test_checking_names_alone_leaves_turns_to_others(monkeypatch):
-    monkeypatch.setattr("satchel.threads._A_TURN", 0.0)
+    monkeypatch.setattr("satchel._threads._A_TURN", 0.0)
     turned = 0
 
     class Inner(MemoryStore):
@@ -121,7 +121,7 @@ async def test_checking_names_alone_leaves_turns_to_others(monkeypatch):
 
 
 async def test_items_changed_during_a_long_put_are_put_as_they_were(monkeypatch):
-    monkeypatch.setattr("satchel.threads._A_TURN", 0.0)
+    monkeypatch.setattr("satchel._threads._A_TURN", 0.0)
     items = dict(ITEMS)
     async with MemoryStore() as store:
         putting = asyncio.create_task(store.put_many("c", items))

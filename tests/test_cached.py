@@ -27,8 +27,7 @@ from satchel import (
     ModelMismatchError,
     SerializationError,
 )
-from satchel.caching import Cached, cached
-from satchel.call_keys import canonical
+from satchel.caching import Cached, cached, canonical
 from satchel.testing import FakeClock
 from satchel.wrappers import PrefixKeysWrapper, SingleFlightWrapper
 from tests.scripted import BatchStore, Server, turns

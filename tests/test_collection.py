@@ -27,9 +27,9 @@ from satchel import (
     SerializationError,
     UnsupportedOperationError,
     require,
-    threads,
 )
-from satchel.one_at_a_time import _queues
+from satchel import _threads as threads
+from satchel._update import _queues
 
 
 class User(msgspec.Struct):
@@ -338,7 +338,7 @@ class BusyStore(MemoryStore):
 
 
 async def test_update_gives_up_with_an_error_of_its_own(monkeypatch):
-    monkeypatch.setattr("satchel.updates._LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr("satchel._update._LONGEST_PAUSE", 0.0)
     counter = BusyStore().collection("counters", model=int)
     await counter.put("c", 7)
     with pytest.raises(ConflictError, match="key 'c' in collection 'counters'") as caught:

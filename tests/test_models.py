@@ -26,7 +26,7 @@ from satchel import (
     ModelMismatchError,
     SerializationError,
 )
-from satchel.models import is_large, is_large_object, model_for
+from satchel._models import is_large, is_large_object, model_for
 
 SECRET = "hunter2"
 NOW = dt.datetime(2024, 2, 29, 12, 30, 1, 123456, tzinfo=dt.UTC)

@@ -11,8 +11,9 @@ from contextvars import ContextVar
 
 import pytest
 
-from satchel import MemoryStore, threads
-from satchel.threads import in_thread, in_worker
+from satchel import MemoryStore
+from satchel import _threads as threads
+from satchel._threads import in_thread, in_worker
 
 LARGE_TEXT = "x" * 70_000
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .capability import Capability, require
+from .capability import Capability
 from .clock import TTL, Clock
 from .entry import Entry
 from .errors import (
@@ -53,6 +53,7 @@ from .protocol import (
     SupportsEnumerateCollections,
     SupportsEnumerateKeys,
     SupportsEverything,
+    require,
 )
 
 if TYPE_CHECKING:

@@ -13,14 +13,14 @@ from contextvars import Context
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
-from .batches import checked_items, checked_names
-from .checks import check_clock, check_seconds
+from ._batches import checked_items, checked_names
+from ._checks import check_clock, check_seconds
 from .clock import TTL, Clock, deadline_after, system_clock
 from .codec import Codec
+from .collection import HasCollections
 from .description import Described
 from .engine import Engine
 from .entry import Entry
-from .has_collections import HasCollections
 from .hooks import ABSENT, UNPROCESSED, Condition, Done, Hooks, Outcome, Wrote, optional
 from .names import MAX_NAME_BYTES, Ref, check_limit, check_name, check_prefix
 from .request import Operation, Request

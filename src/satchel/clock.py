@@ -8,8 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
-from .errors import InvalidTTLError
-from .shown import shown
+from .errors import InvalidTTLError, shown
 
 Clock = Callable[[], float]
 """Gives the present as seconds since the Unix epoch."""

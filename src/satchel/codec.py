@@ -15,8 +15,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from .errors import ConfigurationError, IntegrityError, SerializationError
-from .shown import with_article
+from .errors import ConfigurationError, IntegrityError, SerializationError, with_article
 
 RAW_BYTES = 0
 """The codec number of `bytes`, which every store keeps as they are."""

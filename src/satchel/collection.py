@@ -5,20 +5,20 @@ from __future__ import annotations
 import copy
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Generic, Self, TypeVar, cast, overload
+from typing import Any, Generic, Protocol, Self, TypeVar, cast, overload
 
 from msgspec import UNSET, UnsetType
 
-from .batches import checked_items, slices
-from .capability import Capability, check_store, require
+from ._batches import checked_items, slices
+from ._models import dump_checked, is_large, is_large_object, model_for, name_of
+from ._threads import Turns, in_worker, tally
+from ._update import check_plain, plain_result, remaining, write_changed
+from .capability import Capability
 from .clock import TTL, seconds
 from .entry import Entry
 from .errors import BatchError, InvalidTTLError, KeyMissingError, ModelMismatchError, SatchelError
-from .models import dump_checked, is_large, is_large_object, model_for, name_of
 from .names import check_name
-from .protocol import AsyncKeyValue
-from .threads import Turns, in_worker, tally
-from .updates import check_plain, plain_result, remaining, write_changed
+from .protocol import AsyncKeyValue, check_store, require
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -335,3 +335,27 @@ class Collection(Generic[T]):
 
     def _place(self, key: str) -> str:
         return f"key {key!r} of collection {self._name!r}"
+
+
+class HasCollections(Protocol):
+    """Gives a store its `collection` method."""
+
+    @overload
+    def collection(self: AsyncKeyValue, name: str, *, ttl: TTL | None = None) -> Collection[Any]: ...
+    @overload
+    def collection(self: AsyncKeyValue, name: str, *, model: type[T], ttl: TTL | None = None) -> Collection[T]: ...
+    @overload
+    def collection(self: AsyncKeyValue, name: str, *, model: object, ttl: TTL | None = None) -> Collection[Any]: ...
+    def collection(self: AsyncKeyValue, name: str, *, model: Any = None, ttl: TTL | None = None) -> Collection[Any]:
+        """Return one collection of this store, with values of one type.
+
+        Args:
+            name: The name of the collection.
+            model: What the values are, such as a pydantic model, a dataclass or `list[int]`; anything without it.
+            ttl: When a value put there expires, in seconds or as a `timedelta`, unless the call says otherwise.
+
+        Raises:
+            InvalidKeyError, InvalidTTLError: The name or the ttl is not legal.
+            ConfigurationError: The model is not a type that can be validated.
+        """
+        return Collection(self, name, model=model, ttl=ttl)

@@ -11,7 +11,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .batches import slices
+from ._batches import slices
+from ._forks import hold
+from ._shortage import shortage
+from ._threads import Turns, in_worker
 from .capability import Capability
 from .clock import NEVER, TTL, as_datetime, deadline_after
 from .coalesce import Coalescer, CoalescerPerLoop
@@ -19,13 +22,10 @@ from .codec import LARGE, Codec
 from .entry import Entry
 from .envelope import Record
 from .errors import BatchError, SatchelError, StoreClosedError, StoreError
-from .forks import hold
 from .lifecycle import Lifecycle, SharedLifecycle
 from .names import Ref
 from .request import Operation, Request
 from .sending import send, translated
-from .shortage import shortage
-from .threads import Turns, in_worker
 from .values import Values
 
 if TYPE_CHECKING:

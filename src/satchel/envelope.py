@@ -32,10 +32,10 @@ from typing import NoReturn
 
 import msgspec
 
+from ._forks import at_fork
 from .clock import NEVER
 from .codec import LARGE
 from .errors import IntegrityError, SatchelError
-from .forks import at_fork
 from .names import Ref
 
 FORMAT = 1

@@ -26,8 +26,11 @@ No message, attribute or `repr` of an error holds a value or a secret. What a dr
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    pass
 
 
 class SatchelError(Exception):
@@ -207,3 +210,59 @@ class BatchError(StoreError):
         retryable = all(isinstance(error, StoreError) and error.retryable for error in failed.values())
         super().__init__(message, store=store, operation=operation, collection=collection, retryable=retryable)
         self.failed = dict(failed)
+
+
+_LONGEST = 10**20
+_VOWELS = frozenset("aeioAEIO")  # not u: a UUID, a User
+
+
+def shown(value: object) -> str:
+    """Return what a message says of an option's value: a number as it is, and of everything else its type alone.
+
+    A text may be a secret that was given in the wrong place. Python refuses to write very long ints.
+    """
+    if isinstance(value, int) and not -_LONGEST < value < _LONGEST:
+        return f"an int of {value.bit_length()} bits"
+    if value is None or isinstance(value, (int, float)):
+        return repr(value)
+    return "an empty str" if value == "" else with_article(type(value))
+
+
+def with_article(kind: type | str) -> str:
+    """Return the name of a type with `a` or `an` before it."""
+    name = kind if isinstance(kind, str) else kind.__name__
+    return f"an {name}" if name[:1] in _VOWELS else f"a {name}"
+
+
+def missing_extra(who: str, extra: str, error: ModuleNotFoundError) -> MissingExtraError:
+    """Return the error for a package that is not installed, with the command that installs it.
+
+    Args:
+        who: What needs it.
+        extra: The extra of satchel that brings it.
+        error: The failure to import it.
+    """
+    return MissingExtraError(
+        f'{who} needs {error.name}, which is not installed: pip install "satchel[{extra}]"', name=error.name
+    )
+
+
+def unknown(
+    what: str, name: str, known: Iterable[str], likeness: float = 0.6, *, shown: bool = True
+) -> ConfigurationError:
+    """Return the error for a name that is not known, with those that are and the one that was probably meant.
+
+    Args:
+        what: What is not known.
+        name: The name.
+        known: Those that are.
+        likeness: How much a name that was meant is like it, from 0 to 1.
+        shown: Show the name. The text of an option is not shown: it may be a secret in the wrong place.
+    """
+    import difflib  # noqa: PLC0415  # only a mistake needs it
+
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, 1, likeness)
+    meant = f"; did you mean {close[0]!r}?" if close else "."
+    given = f" {name!r}" if shown else ""
+    return ConfigurationError(f"unknown {what}{given}{meant} Known: {', '.join(names) or 'none'}")

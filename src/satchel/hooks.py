@@ -7,10 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, ClassVar, Final, Literal, TypeVar
 
+from ._forks import hold
 from .capability import NEEDED, Capability
 from .envelope import Record
 from .errors import SatchelError, UnsupportedOperationError
-from .forks import hold
 from .names import Ref
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])

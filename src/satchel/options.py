@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Union
 
 from .description import HIDDEN, Described, is_secret
-from .errors import ConfigurationError
-from .registry import unknown
+from .errors import ConfigurationError, unknown
 
 _BOOLS = {"true": True, "1": True, "false": False, "0": False}
 _BEGINNING = 8

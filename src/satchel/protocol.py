@@ -5,15 +5,19 @@
 method, and those that it cannot honour raise `UnsupportedOperationError`.
 """
 
+# mypy: disable-error-code="overload-overlap"
+# One flag gives a narrower type than several, on purpose.
+
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar, overload
+from typing import Any, Literal, Protocol, Self, TypeVar, overload
 
 from .capability import Capability
 from .clock import TTL
 from .entry import Entry
+from .errors import ConfigurationError, UnsupportedOperationError
 
 D = TypeVar("D")
 
@@ -205,3 +209,88 @@ class SupportsEverything(
     Protocol,
 ):
     """Has every capability."""
+
+
+S = TypeVar("S", bound="SupportsEverything")
+
+
+def is_store(thing: object) -> bool:
+    """Say whether a thing is a store: its capabilities tell it, and `aclose` tells it from a `SyncStore`."""
+    return isinstance(getattr(thing, "capabilities", None), Capability) and hasattr(thing, "aclose")
+
+
+def check_store(store: object, who: str) -> None:
+    """Refuse what is not a store.
+
+    Args:
+        store: What the caller gave.
+        who: How the message calls what takes it.
+
+    Raises:
+        ConfigurationError: It is a class, or an object without capabilities.
+    """
+    if isinstance(store, type):
+        raise ConfigurationError(f"{who} takes a store, got the class {store.__name__}; make one of it first")
+    if not is_store(store):
+        raise ConfigurationError(f"{who} takes a store, got an object of type {type(store).__name__}")
+
+
+@overload
+def require(store: S, capability: Capability) -> S: ...
+
+
+@overload
+def require(store: AsyncKeyValue, capability: Literal[Capability.ENUMERATE_KEYS]) -> SupportsEnumerateKeys: ...
+
+
+@overload
+def require(
+    store: AsyncKeyValue, capability: Literal[Capability.ENUMERATE_COLLECTIONS]
+) -> SupportsEnumerateCollections: ...
+
+
+@overload
+def require(store: AsyncKeyValue, capability: Literal[Capability.DESTROY_COLLECTION]) -> SupportsDestroyCollection: ...
+
+
+@overload
+def require(store: AsyncKeyValue, capability: Literal[Capability.DESTROY_STORE]) -> SupportsDestroyStore: ...
+
+
+@overload
+def require(store: AsyncKeyValue, capability: Literal[Capability.CULL]) -> SupportsCull: ...
+
+
+@overload
+def require(store: AsyncKeyValue, capability: Literal[Capability.CONDITIONAL]) -> SupportsConditional: ...
+
+
+@overload
+def require(store: AsyncKeyValue, capability: Capability) -> SupportsEverything: ...
+
+
+def require(store: AsyncKeyValue, capability: Capability) -> Any:
+    """Return the store, typed as having a capability, or refuse it.
+
+    A store whose type has every method already, such as what `open_store` returns, keeps its type.
+
+    Args:
+        store: Any store.
+        capability: One flag, or several joined by `|`. With several, the result is typed as having every method;
+            only the flags named were checked.
+
+    Raises:
+        ConfigurationError: It is not a store.
+        TypeError: The capability is not a `Capability`.
+        UnsupportedOperationError: The store lacks a flag; the message names the store and each flag.
+    """
+    check_store(store, "require")
+    if not isinstance(capability, Capability):
+        raise TypeError(
+            f"require takes a Capability, such as Capability.CULL, got an object of type {type(capability).__name__}"
+        )
+    missing = capability & ~store.capabilities
+    if missing:
+        names = ", ".join(str(flag.name) for flag in Capability if flag in missing)
+        raise UnsupportedOperationError(f"{store!r} does not have {names}")
+    return store

@@ -5,11 +5,10 @@ Others add theirs by the entry-point groups `satchel.stores` and `satchel.wrappe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .errors import ConfigurationError, MissingExtraError
+from .errors import ConfigurationError, missing_extra, unknown
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -124,40 +123,6 @@ def name_of(kind: type) -> str:
     place = f"{kind.__module__}:{kind.__qualname__}"
     names = (name for table in (STORES, WRAPPERS) for name, target in table.items() if target == place)
     return _found.get(kind) or next(names, kind.__name__)
-
-
-def missing_extra(who: str, extra: str, error: ModuleNotFoundError) -> MissingExtraError:
-    """Return the error for a package that is not installed, with the command that installs it.
-
-    Args:
-        who: What needs it.
-        extra: The extra of satchel that brings it.
-        error: The failure to import it.
-    """
-    return MissingExtraError(
-        f'{who} needs {error.name}, which is not installed: pip install "satchel[{extra}]"', name=error.name
-    )
-
-
-def unknown(
-    what: str, name: str, known: Iterable[str], likeness: float = 0.6, *, shown: bool = True
-) -> ConfigurationError:
-    """Return the error for a name that is not known, with those that are and the one that was probably meant.
-
-    Args:
-        what: What is not known.
-        name: The name.
-        known: Those that are.
-        likeness: How much a name that was meant is like it, from 0 to 1.
-        shown: Show the name. The text of an option is not shown: it may be a secret in the wrong place.
-    """
-    import difflib  # noqa: PLC0415  # only a mistake needs it
-
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, 1, likeness)
-    meant = f"; did you mean {close[0]!r}?" if close else "."
-    given = f" {name!r}" if shown else ""
-    return ConfigurationError(f"unknown {what}{given}{meant} Known: {', '.join(names) or 'none'}")
 
 
 def _find(what: str, name: str, table: dict[str, str], group: str, *, shown: bool = True) -> Any:

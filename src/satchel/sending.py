@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .errors import SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError
+from ._shortage import shortage
+from .errors import SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError, with_article
 from .request import Operation, Request
-from .shortage import shortage
-from .shown import with_article
 
 if TYPE_CHECKING:
     from .base import BaseStore

@@ -10,13 +10,13 @@ from typing import Any, Protocol
 from urllib.parse import unquote
 
 from ._url_parts import check_characters, check_query, pairs, read_port, unnamed_option
+from .collection import HasCollections
 from .description import HIDDEN, Described, Description, Layer, is_secret
-from .errors import ConfigurationError
-from .has_collections import HasCollections
+from .errors import ConfigurationError, unknown
 from .network import split_url
 from .options import convert, known_options, shown_by, takes, without_given
 from .protocol import SupportsEverything
-from .registry import find_store, find_wrapper, is_wrapper, unknown
+from .registry import find_store, find_wrapper, is_wrapper
 
 _FILE = Path("satchel.toml")
 _POSITION = re.compile(r"line (\d+), column (\d+)")

@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from satchel import MemoryStore, open_store
+from satchel._shielding import PATIENCE
 from satchel.coordination import Lock, Once
-from satchel.shielding import PATIENCE
 from satchel.stores.disk import DiskStore
 from tests.coordination.test_lock import Hanging
 from tests.coordination.virtual import run

@@ -136,7 +136,7 @@ async def test_update_gives_up_when_others_are_always_faster(monkeypatch):
             await self.put(collection, key, 0)
             return await super().compare_and_put(collection, key, value, version=version, ttl=ttl)
 
-    monkeypatch.setattr("satchel.updates._LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr("satchel._update._LONGEST_PAUSE", 0.0)
     store = BusyStore()
     await store.put("c", "k", 0)
     with pytest.raises(ConflictError, match="key 'k' in collection 'c'"):

@@ -6,14 +6,7 @@ import ssl
 import pytest
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 
-from satchel import (
-    BatchError,
-    ConfigurationError,
-    StoreError,
-    StoreUnavailableError,
-    ValueTooLargeError,
-    open_store,
-)
+from satchel import BatchError, ConfigurationError, StoreError, StoreUnavailableError, ValueTooLargeError, open_store
 from satchel.stores.elasticsearch import ElasticsearchStore
 from tests.certificates import make_certificate
 from tests.stores.elasticsearch_stand_in import NO_INDEX, bulk, error, item, standing_in

@@ -153,7 +153,7 @@ asyncio.run(parent())
 def test_children_draw_random_numbers_and_versions_of_their_own():
     program = """
 from satchel.wrappers.ttl import TTLWrapper
-from satchel.flights import Flights
+from satchel._single_flight import Flights
 store = TTLWrapper(MemoryStore(), default=1000, jitter=0.9)
 flights = Flights(store)
 def child():

@@ -7,13 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import glide
 import pytest
 
-from satchel import (
-    ConfigurationError,
-    IntegrityError,
-    StoreError,
-    StoreTimeoutError,
-    StoreUnavailableError,
-)
+from satchel import ConfigurationError, IntegrityError, StoreError, StoreTimeoutError, StoreUnavailableError
 from satchel.stores._redis_errors import ServerError
 from satchel.stores.valkey import ValkeyStore, _reply
 from scripts.test_servers import resp

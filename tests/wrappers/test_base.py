@@ -230,7 +230,7 @@ async def test_a_value_that_cannot_be_decoded_fails_its_own_key():
 
 
 async def test_other_tasks_run_while_a_batch_is_transformed(monkeypatch):
-    monkeypatch.setattr("satchel.threads._A_TURN", 0.0)  # each value takes longer
+    monkeypatch.setattr("satchel._threads._A_TURN", 0.0)  # each value takes longer
     store = Framed(MemoryStore())
     turns, done = 0, False
 

@@ -17,8 +17,8 @@ from satchel import (
     SignedPickleCodec,
     open_store,
 )
+from satchel._threads import tally
 from satchel.testing.cases import ACCEPTED_VALUES, identical
-from satchel.threads import tally
 from satchel.wrappers import CompressionWrapper
 from tests.golden.wrappers.frames import REF, VALUES, WRAPPERS, documented, path_of
 

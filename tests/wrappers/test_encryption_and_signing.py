@@ -21,8 +21,8 @@ from satchel import (
     SerializationError,
     open_store,
 )
+from satchel._threads import tally
 from satchel.testing.cases import ACCEPTED_VALUES, identical
-from satchel.threads import tally
 from satchel.wrappers import CompressionWrapper, EncryptionWrapper, SigningWrapper
 from tests.golden.wrappers.frames import KEY, REF, VALUES, WRAPPERS, frame_of, path_of
 

@@ -14,8 +14,8 @@ from satchel import (
     StoreUnavailableError,
     UnsupportedOperationError,
 )
+from satchel._threads import tally
 from satchel.testing import FakeClock
-from satchel.threads import tally
 from satchel.wrappers import (
     CompressionWrapper,
     EncryptionWrapper,

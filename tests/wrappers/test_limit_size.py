@@ -112,7 +112,7 @@ async def test_a_codec_measures():
 
 
 async def test_other_tasks_run_while_a_batch_is_measured(monkeypatch):
-    monkeypatch.setattr("satchel.threads._A_TURN", 0.0)  # each value takes longer
+    monkeypatch.setattr("satchel._threads._A_TURN", 0.0)  # each value takes longer
     store, turns = LimitSizeWrapper(NullStore(), max_bytes=10_000), 0
 
     async def count_turns():

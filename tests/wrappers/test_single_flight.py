@@ -8,14 +8,7 @@ import threading
 
 import pytest
 
-from satchel import (
-    Capability,
-    ConfigurationError,
-    MemoryStore,
-    NullStore,
-    ValueTooLargeError,
-    open_store,
-)
+from satchel import Capability, ConfigurationError, MemoryStore, NullStore, ValueTooLargeError, open_store
 from satchel.testing import FakeClock
 from satchel.wrappers import LimitSizeWrapper, SingleFlightWrapper, TTLWrapper
 from tests.scripted import BatchStore, Server, turns

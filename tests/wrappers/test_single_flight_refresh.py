@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satchel import Capability, MemoryStore, StoreUnavailableError
-from satchel.freshness import is_due_early
+from satchel._single_flight import is_due_early
 from satchel.testing import FakeClock, FlakyStore
 from satchel.wrappers import SingleFlightWrapper, TTLWrapper
 from tests.scripted import turns
@@ -248,7 +248,7 @@ async def test_what_this_process_never_made_is_not_refreshed_early(store):
 
 
 async def test_what_factories_took_is_kept_for_so_many_keys(store, monkeypatch):
-    monkeypatch.setattr("satchel.flights._MOST_COSTS", 3)
+    monkeypatch.setattr("satchel._single_flight._MOST_COSTS", 3)
     for key in "abca" + "d":
         await store.delete("c", key)
         await store.get_or_put("c", key, Factory(1), ttl=60, early=NEVER_EARLY)

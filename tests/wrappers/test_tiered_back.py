@@ -230,7 +230,7 @@ async def test_a_close_whose_caller_is_cancelled_sends_what_is_queued(caplog):
 
 
 async def test_other_tasks_run_while_a_batch_is_queued(monkeypatch):
-    monkeypatch.setattr("satchel.threads._A_TURN", 0.0)  # each value takes longer
+    monkeypatch.setattr("satchel._threads._A_TURN", 0.0)  # each value takes longer
     cold, taken = BatchStore(), 0
     gate = held(cold)
 

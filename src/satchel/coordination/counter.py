@@ -8,14 +8,13 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from ..capability import Capability, require
+from .._update import check_plain, plain_result, remaining, write_changed
+from ..capability import Capability
 from ..clock import TTL, seconds
 from ..entry import Entry
-from ..errors import IntegrityError, KeyMissingError, SerializationError
+from ..errors import IntegrityError, KeyMissingError, SerializationError, with_article
 from ..names import check_name
-from ..protocol import AsyncKeyValue
-from ..shown import with_article
-from ..updates import check_plain, plain_result, remaining, write_changed
+from ..protocol import AsyncKeyValue, require
 from .tally import add
 
 _BEYOND = 2**63

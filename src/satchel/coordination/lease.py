@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from ..capability import Capability, require
-from ..checks import check_clock
+from .._checks import check_clock
+from .._shielding import in_background, shielded
+from ..capability import Capability
 from ..clock import MAX_TTL, TTL, Clock, seconds
 from ..entry import Entry
 from ..errors import LockLostError, StoreError
 from ..names import check_name
-from ..protocol import AsyncKeyValue
-from ..shielding import in_background, shielded
+from ..protocol import AsyncKeyValue, require
 
 KEPT = 30 * 86_400.0
 """So many seconds the entry of a lease outlives it: the fencing token goes on from there."""

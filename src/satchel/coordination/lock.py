@@ -10,14 +10,13 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from types import TracebackType
 from typing import Self
 
+from .._shielding import shielded
+from .._update import has_turn, one_at_a_time, random_pause
 from ..clock import TTL, Clock, system_clock
 from ..entry import Entry
 from ..errors import IntegrityError, LockLostError, StoreError
 from ..names import check_name
-from ..one_at_a_time import has_turn, one_at_a_time
 from ..protocol import AsyncKeyValue
-from ..shielding import shielded
-from ..updates import random_pause
 from .lease import LONGEST_PAUSE, SHORTEST_PAUSE, Claim, Claims, Lease, claim_of, new_owner
 
 logger = logging.getLogger("satchel")

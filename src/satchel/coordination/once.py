@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET
 
-from ..annotations import result_model
+from .._annotations import result_model
+from .._shielding import shielded
+from .._update import has_turn, one_at_a_time, random_pause
 from ..clock import TTL, Clock, seconds, system_clock
 from ..collection import Collection
 from ..entry import Entry
@@ -24,10 +26,7 @@ from ..errors import (
     ValueTooLargeError,
 )
 from ..names import check_name
-from ..one_at_a_time import has_turn, one_at_a_time
 from ..protocol import AsyncKeyValue
-from ..shielding import shielded
-from ..updates import random_pause
 from .lease import LONGEST_PAUSE, OWNER_BYTES, SHORTEST_PAUSE, Claims, Lease, claim_of, new_owner
 
 T = TypeVar("T")

@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 
-from ..copies import copy_of_error
-from ..forks import at_fork, hold
+from .._copies import copy_of_error
+from .._forks import at_fork, hold
 
 Write = Callable[[list[int]], Awaitable[list[int | Exception]]]
 _Place = tuple[asyncio.AbstractEventLoop, int, str, str]

@@ -34,13 +34,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Annotated, Any, TypeVar
 
-from ..capability import check_store
-from ..checks import check_seconds
+from .._checks import check_seconds
 from ..clock import TTL
 from ..collection import Collection
-from ..errors import ConfigurationError, MissingExtraError, SatchelError
-from ..protocol import AsyncKeyValue
-from ..shown import with_article
+from ..errors import ConfigurationError, MissingExtraError, SatchelError, with_article
+from ..protocol import AsyncKeyValue, check_store
 from ..stores.null import NullStore
 
 try:

@@ -7,11 +7,10 @@ from time import perf_counter
 from typing import Any
 
 from .. import __version__
-from ..checks import check_int
-from ..errors import ConfigurationError
+from .._checks import check_int
+from ..errors import ConfigurationError, missing_extra, with_article
 from ..protocol import AsyncKeyValue
-from ..registry import missing_extra, name_of
-from ..shown import with_article
+from ..registry import name_of
 from ..wrappers._observed import kind_of, legal
 from ..wrappers.base import BaseWrapper
 from ..wrappers.call import BATCHES

@@ -17,8 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ..errors import ConfigurationError
-from ..registry import missing_extra
+from ..errors import ConfigurationError, missing_extra
 from ..wrappers.statistics import OperationStatistics, StatisticsWrapper
 
 try:

@@ -14,7 +14,7 @@ assert await store.get("users", "ada") == {"name": "Ada"}
 
 from __future__ import annotations
 
-from ..registry import missing_extra
+from ..errors import missing_extra
 
 try:
     from .py_key_value_adapter import PyKeyValueAdapter, as_py_key_value

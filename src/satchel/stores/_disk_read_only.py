@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+from .._shortage import shortage_of_descriptors
 from ..errors import StoreError
-from ..shortage import shortage_of_descriptors
 from ._disk_errors import DESCRIPTORS, check_of_file
 from ._disk_schema import open_file, refuse_foreign
 

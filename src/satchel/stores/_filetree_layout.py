@@ -9,9 +9,9 @@ from functools import cached_property
 
 import msgspec
 
+from .._shortage import FULL, shortage
 from ..errors import ConfigurationError, IntegrityError
 from ..names import FOLDED_SAFE, SAFE, Escaping
-from ..shortage import FULL, shortage
 from ._filetree_system import UNWRITABLE, held
 
 FORMAT = 1

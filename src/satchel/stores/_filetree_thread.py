@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import TypeVar, TypeVarTuple
 
-from ..threads import carry_out
+from .._threads import carry_out
 
 Given = TypeVarTuple("Given")
 R = TypeVar("R")

@@ -12,9 +12,8 @@ import time
 from functools import lru_cache
 
 from ..clock import NEVER
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 from ..names import Escaping, Ref
-from ..shown import shown
 
 MAX_KEY = 250
 """The most bytes of a key that memcached takes."""

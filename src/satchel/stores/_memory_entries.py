@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from .._forks import at_fork
 from ..base import ABSENT, Condition
 from ..clock import NEVER
 from ..envelope import Record, new_version
-from ..forks import at_fork
 from ..names import Ref
 from ._deadlines import Deadlines
 from ._listings import Listings

@@ -14,12 +14,11 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from .._threads import in_worker
 from .._url_parts import check_options
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 from ..lifecycle import close_at_end_of_loop
 from ..network import split_url
-from ..shown import shown
-from ..threads import in_worker
 
 Client = AsyncMongoClient[dict[str, Any]]
 

@@ -10,9 +10,9 @@ from typing import Any
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
 
+from .._forks import watch
 from .._url_parts import check_characters
 from ..errors import ConfigurationError, StoreError
-from ..forks import watch
 from ..network import check_texts
 
 KINDS: dict[str, Callable[..., Any]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, shown
 from ..names import SAFE, Escaping, Ref
-from ..shown import shown
 
 DEFAULT_PREFIX = "satchel"
 HASH_MARK = "%-"

@@ -19,7 +19,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from ..threads import in_thread
+from .._threads import in_thread
 from ._objectstore_bucket import Bucket, Head, apart
 
 _VALID_FOR = timedelta(minutes=5)

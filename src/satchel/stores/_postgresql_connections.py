@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]  # it has no types
 
+from .._threads import in_worker
 from ..errors import ConfigurationError, StoreUnavailableError
-from ..threads import in_worker
 from ._postgresql_address import connect, read
 from ._postgresql_layout import Table
 from ._postgresql_pool import GRACE, Pool

@@ -7,9 +7,8 @@ import re
 from collections.abc import Sequence
 
 from ..envelope import Record
-from ..errors import ConfigurationError, IntegrityError
+from ..errors import ConfigurationError, IntegrityError, shown
 from ..names import Ref
-from ..shown import shown
 
 MAX_STORED_NAME = 1000
 """The most bytes of a name that are stored as they are; a row of a PostgreSQL index has room for 2,704 bytes."""

@@ -18,9 +18,9 @@ from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnec
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import RedisError, ResponseError
 
+from .._threads import in_worker
 from ..errors import StoreUnavailableError
 from ..network import apart
-from ..threads import in_worker
 from ._redis_errors import ServerError
 from ._redis_large import LargeReplies, is_large, packed_in_pieces, slices
 from ._redis_like import PAGE, Command

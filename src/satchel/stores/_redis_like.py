@@ -19,14 +19,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, ClassVar
 
+from .._checks import check_seconds
+from .._threads import in_worker
 from ..base import BaseStore, Condition, Done, Outcome, Wrote
-from ..checks import check_seconds
 from ..clock import NEVER, Clock
 from ..codec import LARGE, Codec
 from ..envelope import HEADER_SIZE, Record, pack, pack_deadline, pack_in_two, unpack_outcome, unpack_pieces
 from ..errors import IntegrityError, SatchelError
 from ..names import Ref
-from ..threads import in_worker
 from ._redis_errors import NOT_OURS, ServerError, translate
 from ._redis_large import Pieces
 from ._redis_layout import Layout, slot_of

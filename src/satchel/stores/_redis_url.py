@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import unquote, unquote_plus
 
+from .._checks import check_int
 from .._url_parts import UNREADABLE, check_options
-from ..checks import check_int
 from ..errors import ConfigurationError
 from ..network import check_port, check_texts, split_url
 

@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
+from .._forks import at_fork, hold
 from ..errors import ConfigurationError
-from ..forks import at_fork, hold
 from ..lifecycle import close_at_end_of_loop
 
 R = TypeVar("R")

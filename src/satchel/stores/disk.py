@@ -14,16 +14,15 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import aiosqlite
 
+from .._checks import check_bound
+from .._places import settled
+from .._threads import in_worker
 from ..base import BaseStore, Condition, Done, Outcome, Wrote
-from ..checks import check_bound
 from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..envelope import Record
-from ..errors import ConfigurationError, SatchelError, StoreError
+from ..errors import ConfigurationError, SatchelError, StoreError, shown
 from ..names import Ref
-from ..places import settled
-from ..shown import shown
-from ..threads import in_worker
 from ._disk_entries import Entries
 from ._disk_errors import check_of_connection, check_of_file, translate
 from ._disk_read_only import connect_to_read, why_read_only

@@ -11,10 +11,9 @@ from ..base import UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
 from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..envelope import Record
-from ..errors import SatchelError
+from ..errors import SatchelError, missing_extra
 from ..names import Ref
 from ..network import DEFAULT_TIMEOUT, apart, check_one_way
-from ..registry import missing_extra
 from ..sending import translated
 
 try:

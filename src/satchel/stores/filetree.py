@@ -6,14 +6,13 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from typing import Literal
 
+from .._places import settled
 from ..base import BaseStore, Condition, Done, Outcome, Wrote
 from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..envelope import Record
-from ..errors import ConfigurationError, SatchelError
+from ..errors import ConfigurationError, SatchelError, shown
 from ..names import Ref
-from ..places import settled
-from ..shown import shown
 from ._filetree_scan import Scan
 from ._filetree_system import SUPPORTED, problem
 from ._filetree_thread import Worker

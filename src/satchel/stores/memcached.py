@@ -11,10 +11,9 @@ from ..base import ABSENT, BaseStore, Condition, Done, Outcome, Wrote
 from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..envelope import Record, pack, unpack
-from ..errors import ConfigurationError, ConflictError, IntegrityError, SatchelError, StoreError
+from ..errors import ConfigurationError, ConflictError, IntegrityError, SatchelError, StoreError, shown
 from ..names import Ref
 from ..network import DEFAULT_TIMEOUT, check_one_way, check_port
-from ..shown import shown
 from ._memcached_layout import Layout, expiry
 from ._memcached_servers import DELETED, MISSED, Command, Servers
 

@@ -10,13 +10,13 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 
+from .._checks import check_bound
+from .._forks import hold
 from ..base import BaseStore, Condition
-from ..checks import check_bound
 from ..clock import NEVER, TTL, Clock, deadline_after, system_clock
 from ..codec import LARGE, RAW_BYTES, Codec, JsonCodec, MessagePackCodec
 from ..envelope import Record
 from ..errors import SatchelError
-from ..forks import hold
 from ..names import Ref, check_items
 from ._memory_entries import NO_VERSION_YET, SWEEP, Entries, lock
 

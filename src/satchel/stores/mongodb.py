@@ -8,16 +8,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .._threads import Turns, in_worker
 from ..base import BaseStore, Condition, Done, Outcome, Wrote
 from ..clock import NEVER, Clock, system_clock
 from ..codec import LARGE, Codec, JsonCodec
 from ..envelope import Record, new_version
-from ..errors import SatchelError
+from ..errors import SatchelError, missing_extra
 from ..names import Ref
 from ..network import DEFAULT_TIMEOUT, check_one_way
-from ..registry import missing_extra
 from ..sending import translated
-from ..threads import Turns, in_worker
 
 try:
     import pymongo  # noqa: F401  # whether it is there

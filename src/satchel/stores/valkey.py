@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from ..registry import missing_extra
+from ..errors import missing_extra
 
 try:
     import glide
 except ModuleNotFoundError as error:
     raise missing_extra("ValkeyStore", "valkey", error) from error
 
+from .._checks import check_int
+from .._threads import in_worker
 from .._url_parts import check_options
-from ..checks import check_int
 from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..errors import ConfigurationError, SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError
 from ..network import DEFAULT_TIMEOUT, check_one_way, check_port, check_texts, split_url
-from ..threads import in_worker
 from ._redis_errors import ServerError
 from ._redis_like import CLOCK_SKEW, PAGE, Command, RedisLikeStore
 

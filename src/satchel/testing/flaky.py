@@ -7,12 +7,12 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
+from .._forks import random_numbers
 from ..base import BaseStore, Condition, Done, Outcome, Wrote
 from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..envelope import Record
 from ..errors import ConfigurationError, SatchelError, StoreUnavailableError
-from ..forks import random_numbers
 from ..names import Ref
 from ..stores.memory import MemoryStore
 

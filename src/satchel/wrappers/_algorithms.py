@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import IntegrityError
-from ..registry import missing_extra
+from ..errors import IntegrityError, missing_extra
 
 _EXTRA = "compression"
 _GZIP_HEADER = 16 + zlib.MAX_WBITS

@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
+from .._threads import in_worker
 from ..codec import LARGE, rough_size
 from ..entry import Entry
 from ..errors import BatchError, InvalidKeyError
 from ..names import check_name
-from ..threads import in_worker
 
 WRITES = frozenset({"put", "put_if_absent", "compare_and_put"})
 """The operations that put one value."""

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
+from .._forks import hold, watch
+from .._threads import in_worker
 from ..clock import NEVER, TTL, Clock, deadline_after
 from ..codec import Codec
 from ..envelope import Record
 from ..errors import QueueFullError, SatchelError, StoreError
-from ..forks import hold, watch
 from ..names import Ref
 from ..protocol import AsyncKeyValue
-from ..threads import in_worker
 from ..values import Values
 
 logger = logging.getLogger("satchel")

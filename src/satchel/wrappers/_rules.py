@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
 
-from ..checks import check_int
-from ..errors import ConfigurationError, InvalidKeyError
+from .._checks import check_int
+from ..errors import ConfigurationError, InvalidKeyError, unknown
 from ..names import FOLDED_SAFE, MAX_NAME_BYTES, SAFE, Escaping, check_name
-from ..registry import unknown
 
 Strategy = Literal["passthrough", "escape", "hash-excess-length", "hash", "allow-list"]
 

@@ -7,17 +7,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast, overload
 
-from ..batches import checked_items, checked_names, slices
+from .._batches import checked_items, checked_names, slices
+from .._threads import Turns
 from ..capability import Capability
 from ..clock import TTL
+from ..collection import HasCollections
 from ..description import Described, Description
 from ..entry import Entry
 from ..errors import SatchelError
-from ..has_collections import HasCollections
 from ..lifecycle import finish_and_close, leave
 from ..names import MAX_NAME_BYTES, check_limit, check_name, check_prefix, utf8_size
 from ..protocol import AsyncKeyValue, SupportsEverything
-from ..threads import Turns
 from .bound import SHARED, Bound
 from .call import MISSING, NOT_GIVEN
 from .renaming import renamed

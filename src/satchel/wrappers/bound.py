@@ -7,9 +7,9 @@ import operator
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ..capability import METHODS, NEEDED, Capability, is_store
+from ..capability import METHODS, NEEDED, Capability
 from ..errors import ConfigurationError, UnsupportedOperationError
-from ..protocol import AsyncKeyValue
+from ..protocol import AsyncKeyValue, is_store
 from .call import BATCHES, LISTINGS, stepped, surrounded
 from .passage import Passage
 from .seams import Seams

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ..batches import checked_items, checked_names
+from .._batches import checked_items, checked_names
 from ..clock import TTL
 
 

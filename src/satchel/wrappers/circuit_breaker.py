@@ -9,12 +9,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Literal
 
-from ..checks import check_clock, check_int, check_seconds
+from .._checks import check_clock, check_int, check_seconds
+from .._forks import watch
 from ..clock import Clock
-from ..errors import BatchError, CircuitOpenError, ConfigurationError, StoreTimeoutError, StoreUnavailableError
-from ..forks import watch
+from ..errors import BatchError, CircuitOpenError, ConfigurationError, StoreTimeoutError, StoreUnavailableError, shown
 from ..protocol import AsyncKeyValue
-from ..shown import shown
 from .base import BaseWrapper
 from .call import Call
 

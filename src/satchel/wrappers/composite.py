@@ -8,12 +8,12 @@ import operator
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
-from ..capability import METHODS, NEEDED, Capability, is_store
-from ..copies import copied, copied_at_once
+from .._copies import copied, copied_at_once
+from ..capability import METHODS, NEEDED, Capability
 from ..description import Described, Description
 from ..errors import BatchError, ConfigurationError, SatchelError, StoreClosedError
 from ..lifecycle import finish_and_close
-from ..protocol import AsyncKeyValue
+from ..protocol import AsyncKeyValue, is_store
 from .base import BaseWrapper
 from .bound import SEAMS
 from .call import Call

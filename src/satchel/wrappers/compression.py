@@ -6,12 +6,11 @@ import struct
 import zlib
 from typing import Any, Literal
 
-from ..checks import check_choice, check_int
+from .._checks import check_choice, check_int
 from ..codec import LARGE, RAW_BYTES
-from ..errors import ConfigurationError, IntegrityError, SerializationError
+from ..errors import ConfigurationError, IntegrityError, SerializationError, shown
 from ..names import Ref
 from ..protocol import AsyncKeyValue
-from ..shown import shown
 from ._algorithms import ALGORITHMS
 from ._frames import body_if_small, body_of, value_of
 from .base import BaseWrapper

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeVar, overload
 
-from ..batches import checked_names, slices
+from .._batches import checked_names, slices
+from .._threads import Turns
 from ..codec import JsonCodec
 from ..errors import ConfigurationError, SerializationError
 from ..protocol import AsyncKeyValue
-from ..threads import Turns
 from .base import BaseWrapper
 from .call import MISSING, NOT_GIVEN
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ..errors import DecryptionError, ValueTooLargeError
+from ..errors import DecryptionError, ValueTooLargeError, missing_extra
 from ..protocol import AsyncKeyValue
-from ..registry import missing_extra
 from ._keys import Keys, keyring
 from ._sealing import SealingWrapper
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..checks import check_bool, check_clock, check_int
+from .._checks import check_bool, check_clock, check_int
 from ..clock import Clock, system_clock
 from ..errors import BatchError, ConfigurationError
 from ..protocol import AsyncKeyValue

@@ -6,11 +6,11 @@ import logging
 from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
-from ..checks import check_bool
+from .._checks import check_bool
+from .._update import one_at_a_time
 from ..description import Description
 from ..errors import BatchError, ConfigurationError, SatchelError, StoreTimeoutError, StoreUnavailableError
 from ..names import check_name
-from ..one_at_a_time import one_at_a_time
 from ..protocol import AsyncKeyValue
 from .base import BaseWrapper
 from .call import BATCHES, CONDITIONAL_WRITES, LISTINGS, Call, Steps

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ..batches import checked_items
-from ..checks import check_choice, check_int
+from .._batches import checked_items
+from .._checks import check_choice, check_int
+from .._threads import Turns
 from ..clock import TTL, seconds
 from ..codec import Codec, JsonCodec
 from ..errors import ConfigurationError, SatchelError, ValueTooLargeError
 from ..names import Ref, check_name
 from ..protocol import AsyncKeyValue
-from ..threads import Turns
 from .base import BaseWrapper
 from .composite import gather_batch
 

@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from time import perf_counter
 from typing import Any
 
-from ..checks import check_bool
-from ..errors import ConfigurationError, StoreError
+from .._checks import check_bool
+from .._threads import Turns
+from ..errors import ConfigurationError, StoreError, shown
 from ..protocol import AsyncKeyValue
-from ..shown import shown
-from ..threads import Turns
 from ._observed import WRITES, kind_of, legal, size_of
 from .base import BaseWrapper
 from .call import BATCHES, MISSING, Call

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, Literal
 
-from ..checks import check_choice, check_clock, check_int
+from .._checks import check_choice, check_clock, check_int
 from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..envelope import Record

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
+from .._threads import Turns, in_worker
 from ..entry import Entry
 from ..errors import BatchError, SatchelError, StoreError
 from ..names import MAX_NAME_BYTES, Ref, check_name
-from ..threads import Turns, in_worker
 from .call import IN_WORKER
 from .renaming import place, renamed, renamed_batch
 from .seams import Seams

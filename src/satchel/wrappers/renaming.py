@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .._threads import Turns
 from ..errors import BatchError, SatchelError, StoreError
 from ..names import Ref
-from ..threads import Turns
 
 
 def renamed(error: SatchelError, names: Mapping[Ref, Ref], collection: str) -> SatchelError:

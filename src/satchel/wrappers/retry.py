@@ -9,9 +9,9 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, ClassVar
 
-from ..checks import check_int, check_seconds, check_seed
+from .._checks import check_int, check_seconds, check_seed
+from .._forks import random_numbers
 from ..errors import BatchError, CircuitOpenError, ConfigurationError, SatchelError, StoreError, StoreTimeoutError
-from ..forks import random_numbers
 from ..protocol import AsyncKeyValue
 from ._time_limit import OutOfTimeError, in_time
 from .base import BaseWrapper

@@ -7,14 +7,14 @@ import operator
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast, overload
 
-from ..batches import checked_items, checked_names, chosen, slices
+from .._batches import checked_items, checked_names, chosen, slices
+from .._threads import Turns
 from ..capability import METHODS, Capability
 from ..clock import TTL
 from ..entry import Entry
 from ..errors import ConfigurationError
 from ..names import check_name
 from ..protocol import AsyncKeyValue, SupportsEverything
-from ..threads import Turns
 from .base import BaseWrapper
 from .call import NOT_GIVEN
 from .composite import CompositeStore, gather_batch

@@ -6,10 +6,9 @@ import dataclasses
 from types import NoneType
 
 from ..capability import Capability
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, unknown
 from ..names import Ref
 from ..protocol import AsyncKeyValue
-from ..registry import unknown
 from ._rules import PRESETS, Strategy, possible, rule
 from .base import BaseWrapper
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
-from ..batches import checked_names
-from ..checks import check_seed
+from .._batches import checked_names
+from .._checks import check_seed
+from .._single_flight import Flights
 from ..clock import TTL
-from ..flights import Flights
 from ..protocol import AsyncKeyValue
 from .base import BaseWrapper
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from time import perf_counter_ns
 from typing import Any
 
-from ..checks import check_int
+from .._checks import check_int
 from ..entry import Entry
 from ..protocol import AsyncKeyValue
 from ._counted import BUCKETS, Counter, OperationStatistics

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar, TypeVar, overload
 
-from ..batches import checked_names
+from .._batches import checked_names
+from .._checks import check_clock, check_int
 from ..capability import Capability
-from ..checks import check_clock, check_int
 from ..clock import TTL, Clock, seconds, system_clock
 from ..entry import Entry
-from ..errors import ConfigurationError, InvalidTTLError, SatchelError
+from ..errors import ConfigurationError, InvalidTTLError, SatchelError, shown
 from ..names import MAX_NAME_BYTES, check_name
 from ..protocol import AsyncKeyValue
-from ..shown import shown
 from .call import BATCHES, CONDITIONAL_WRITES, LISTINGS, MISSING, Call, Steps
 from .composite import CompositeStore
 from .tiered_calls import Calls

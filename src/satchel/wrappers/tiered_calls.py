@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ..forks import hold
+from .._forks import hold
 from ..lifecycle import Lifecycle
 
 

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from contextvars import Context
 from itertools import islice
 
+from .._forks import hold
 from ..envelope import Record
 from ..errors import QueueFullError, SatchelError, StoreError
-from ..forks import hold
 from ..names import Ref
 from .tiered_uses import ALL
 

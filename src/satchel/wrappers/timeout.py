@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
-from ..checks import check_seconds
+from .._checks import check_seconds
 from ..errors import StoreTimeoutError
 from ..protocol import AsyncKeyValue
 from ._time_limit import OutOfTimeError, in_time

@@ -7,14 +7,13 @@ import logging
 from collections.abc import Iterable
 from typing import Any, TypeVar, overload
 
+from .._checks import check_bool, check_seed
+from .._forks import random_numbers
 from ..capability import Capability
-from ..checks import check_bool, check_seed
 from ..clock import TTL, Until, seconds
 from ..entry import Entry
-from ..errors import ConfigurationError, InvalidTTLError, StoreError
-from ..forks import random_numbers
+from ..errors import ConfigurationError, InvalidTTLError, StoreError, shown
 from ..protocol import AsyncKeyValue
-from ..shown import shown
 from .base import BaseWrapper
 
 D = TypeVar("D")

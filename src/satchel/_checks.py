@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .clock import MAX_TTL
-from .errors import ConfigurationError
-from .registry import unknown
-from .shown import shown
+from .errors import ConfigurationError, shown, unknown
 
 
 def check_int(option: str, number: object, least: int, most: int | None = None) -> None:

@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
-from .forks import at_fork
+from ._forks import at_fork
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -20,8 +20,8 @@ from typing import (
     get_type_hints,
 )
 
+from ._models import model_for, name_of
 from .errors import ConfigurationError, MissingExtraError
-from .models import model_for, name_of
 
 _SCALARS = (NoneType, bool, int, float, str)
 _PLAIN = (None, *_SCALARS, list, dict, object, Any, Never, NoReturn, inspect.Parameter.empty)

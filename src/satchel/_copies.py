@@ -6,9 +6,9 @@ import copy
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+from ._threads import in_worker
 from .codec import LARGE, rough_size
 from .errors import SatchelError
-from .threads import in_worker
 
 T = TypeVar("T")
 

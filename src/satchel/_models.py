@@ -23,7 +23,7 @@ from typing import (
 
 import msgspec
 
-from .differences import Difference, fields_of, first_difference, first_unstorable_number, is_typeddict, without_form
+from ._differences import Difference, fields_of, first_difference, first_unstorable_number, is_typeddict, without_form
 from .errors import ConfigurationError, MissingExtraError, ModelMismatchError, SatchelError, SerializationError
 
 _MISFITS = (ValueError, TypeError, ArithmeticError, RecursionError)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+from ._threads import Turns
 from .names import MAX_NAME_BYTES, check_items, check_names
-from .threads import Turns
 
 T = TypeVar("T")
 
