@@ -19,8 +19,8 @@ from obstore.store import S3Store
 
 from benchmarks.harness import Report
 from benchmarks.network import compare, stand_in_for_aioboto3
-from satchel.base import Outcome, Wrote
-from satchel.envelope import Record
+from satchel.backend.base import Outcome, Wrote
+from satchel.backend.record import Record
 from satchel.names import Ref
 from satchel.stores.objectstore import ObjectStore
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from satchel.base import BaseStore
+from satchel.backend.base import BaseStore
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from contextvars import Context
 import msgspec
 
 from satchel import BaseStore, KeyedStore
-from satchel.base import ABSENT, UNPROCESSED
+from satchel.backend.base import ABSENT, UNPROCESSED
 from satchel.clock import system_clock
 
 

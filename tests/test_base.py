@@ -18,10 +18,10 @@ from satchel import (
     StoreUnavailableError,
     UnsupportedOperationError,
     ValueTooLargeError,
-    coalesce,
-    engine,
 )
 from satchel import _threads as threads
+from satchel.backend import coalescer as coalesce
+from satchel.backend import engine
 from tests.scripted import BatchStore, Server, SingleStore, held, turns
 
 BOTH = pytest.mark.parametrize("kind", [BatchStore, SingleStore])

@@ -6,11 +6,10 @@ from statistics import median
 
 import pytest
 
-from satchel import coalesce
-from satchel.coalesce import Coalescer
+from satchel.backend import coalescer as coalesce
+from satchel.backend.coalescer import Coalescer, Operation, Request
+from satchel.backend.hooks import UNPROCESSED
 from satchel.errors import StoreError, StoreUnavailableError
-from satchel.hooks import UNPROCESSED
-from satchel.request import Operation, Request
 from tests.scripted import turns
 
 

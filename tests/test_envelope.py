@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satchel import IntegrityError
-from satchel.clock import NEVER
-from satchel.envelope import (
+from satchel.backend.record import (
     DEADLINE_OFFSET,
     HEADER_SIZE,
     Record,
@@ -24,6 +23,7 @@ from satchel.envelope import (
     unpack,
     unpack_outcome,
 )
+from satchel.clock import NEVER
 from tests.golden.records import RECORDS, VERSION, path_of
 
 SMALL = [
@@ -167,7 +167,7 @@ def test_versions_differ_between_threads():
 def test_versions_differ_after_a_fork():
     # In a process of its own: one with threads must not fork.
     program = (
-        "import os; from satchel.envelope import new_version\n"
+        "import os; from satchel.backend.record import new_version\n"
         "new_version(); child = os.fork()\n"
         "os.write(1, ''.join(new_version() + '\\n' for _ in range(50)).encode())\n"
         "if child: os.waitpid(child, 0)"

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satchel import StoreError, coalesce
+from satchel import StoreError
+from satchel.backend import coalescer as coalesce
 from tests.history import UNKNOWN, History
 from tests.scripted import BatchStore, Server, SingleStore, turns
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from satchel import MemoryStore, StoreUnavailableError, SyncStore
-from satchel.sending import translated
+from satchel.backend.engine import translated
 from satchel.stores.disk import DiskStore
 from satchel.stores.filetree import FileTreeStore
 from tests.servers import server_url

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 import pytest
 
 from satchel import ConfigurationError, MemoryStore, StoreTimeoutError
-from satchel.base import BaseStore
+from satchel.backend.base import BaseStore
 
 
 class Slow(BaseStore):

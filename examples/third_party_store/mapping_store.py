@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator, MutableMapping, Sequence
 from typing import Any
 
 from satchel import KeyedStore
-from satchel.envelope import Record, pack, unpack
+from satchel.backend.record import Record, pack, unpack
 
 Ref = tuple[str, str]
 

@@ -57,11 +57,11 @@ from .protocol import (
 )
 
 if TYPE_CHECKING:
-    from .base import BaseStore
+    from .backend.base import BaseStore
+    from .backend.keyed import KeyedStore
     from .caching import Cached, cached
     from .codec import Codec, JsonCodec, MessagePackCodec, SignedPickleCodec
     from .collection import Collection
-    from .keyed import KeyedStore
     from .stores.disk import DiskStore
     from .stores.dynamodb import DynamoDBStore as DynamoDBStore
     from .stores.elasticsearch import ElasticsearchStore as ElasticsearchStore
@@ -137,7 +137,7 @@ __all__ = [
 # What is imported when it is first asked for, with its driver: a program pays for the stores that it uses. Stores with
 # drivers of their own are not in __all__: a star import must not need them all.
 _LATER = {
-    "BaseStore": "base",
+    "BaseStore": "backend.base",
     "Cached": "caching",
     "cached": "caching",
     "Codec": "codec",
@@ -147,7 +147,7 @@ _LATER = {
     "ElasticsearchStore": "stores.elasticsearch",
     "FileTreeStore": "stores.filetree",
     "JsonCodec": "codec",
-    "KeyedStore": "keyed",
+    "KeyedStore": "backend.keyed",
     "MemcachedStore": "stores.memcached",
     "MemoryStore": "stores.memory",
     "MessagePackCodec": "codec",

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from satchel.base import Condition, Done, Wrote
-from satchel.envelope import Record
+from satchel.backend.base import Condition, Done, Wrote
+from satchel.backend.record import Record
 from satchel.names import Ref
 from satchel.stores.filetree import FileTreeStore
 from tests.crash.harness import write_and_kill

@@ -6,8 +6,8 @@ stays readable for ever, and a file that no longer matches means that the code i
 
 from pathlib import Path
 
+from satchel.backend.record import Record, pack
 from satchel.clock import NEVER
-from satchel.envelope import Record, pack
 
 VERSION = "00112233445566778899aabbccddeeff"
 LONG = "k" * 4096

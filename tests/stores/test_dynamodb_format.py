@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satchel import BatchError, IntegrityError
-from satchel.envelope import Record
+from satchel.backend.record import Record
 from satchel.stores._dynamodb_items import item_of, key_of, outcome_of, searchable
 from satchel.testing import FakeClock
 from tests.golden.dynamodb.entries import ENTRIES, VERSION, WRITTEN, items, record

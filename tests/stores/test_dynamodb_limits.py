@@ -15,7 +15,7 @@ pytestmark = pytest.mark.server("dynamodb")
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("satchel.coalesce._FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("satchel.backend.coalescer._FIRST_PAUSE", 0.001)
     monkeypatch.setattr("satchel.stores._dynamodb_scan._PAUSES", (0.001,) * 3)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from satchel import IntegrityError, JsonCodec, MessagePackCodec
+from satchel.backend.record import Record
 from satchel.codec import RAW_BYTES
-from satchel.envelope import Record
 from satchel.stores._elasticsearch_documents import document, document_id, is_searchable
 from tests.stores.elasticsearch_indices import indices_go, looking, make_store, new_prefix  # noqa: F401  # fixtures
 

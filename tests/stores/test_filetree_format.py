@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from satchel import IntegrityError
+from satchel.backend.record import Record, pack
 from satchel.clock import NEVER
-from satchel.envelope import Record, pack
 from satchel.stores._filetree_document import write_document
 from satchel.stores.filetree import FileTreeStore
 from satchel.testing import FakeClock

@@ -15,7 +15,7 @@ from satchel import (
     StoreUnavailableError,
     open_store,
 )
-from satchel.envelope import Record, pack
+from satchel.backend.record import Record, pack
 from satchel.stores.memcached import MemcachedStore
 from scripts.test_servers.server import free_port
 from tests.stores.memcached_wire import HOST, memcached_with, raw, shared_port, speaking, store_raw

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from satchel.backend.record import Record, pack
 from satchel.clock import NEVER
-from satchel.envelope import Record, pack
 from satchel.stores._memcached_layout import MAX_KEY, Layout
 from satchel.stores.memcached import MemcachedStore
 from satchel.testing import FakeClock

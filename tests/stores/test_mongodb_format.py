@@ -10,8 +10,8 @@ from bson.int64 import Int64
 from bson.raw_bson import RawBSONDocument
 
 from satchel import IntegrityError
+from satchel.backend.record import Record
 from satchel.clock import NEVER
-from satchel.envelope import Record
 from satchel.names import Ref
 from satchel.stores._mongodb_document import (
     LARGEST_VALUE,

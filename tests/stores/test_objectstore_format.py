@@ -8,7 +8,7 @@ import pytest
 from obstore.store import MemoryStore
 
 from satchel import IntegrityError
-from satchel.envelope import unpack
+from satchel.backend.record import unpack
 from satchel.stores.objectstore import ObjectStore
 from satchel.testing import FakeClock
 

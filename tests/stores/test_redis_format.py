@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from satchel import ConfigurationError
+from satchel.backend.record import Record, pack
 from satchel.clock import NEVER
-from satchel.envelope import Record, pack
 from satchel.stores._redis_layout import Layout
 from satchel.stores.redis import RedisStore
 from satchel.testing import FakeClock

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from satchel import BaseStore
-from satchel.base import ABSENT
+from satchel.backend.base import ABSENT
 from satchel.clock import NEVER
 from satchel.testing import StoreConformance
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satchel import Capability, SatchelError, coalesce
+from satchel import Capability, SatchelError
+from satchel.backend import coalescer as coalesce
 from satchel.wrappers import TieredStore, tiered_hot, tiered_queue
 from tests.scripted import BatchStore, Server, SingleStore, turns
 from tests.test_linearizable import KEYS, Recorder, steps

@@ -16,14 +16,14 @@ from key_value.aio.protocols.key_value import (
     AsyncKeyValueProtocol,
 )
 
-from ..base import BaseStore, Done, Outcome, Wrote
+from ..backend.base import BaseStore, Done, Outcome, Wrote
+from ..backend.network import DEFAULT_TIMEOUT
+from ..backend.record import Record
 from ..capability import Capability
 from ..clock import NEVER, Clock, system_clock
 from ..codec import Codec
-from ..envelope import Record
 from ..errors import ConfigurationError, IntegrityError, SatchelError, StoreError
 from ..names import FOLDED_SAFE, Escaping, Ref
-from ..network import DEFAULT_TIMEOUT
 from ..stores._filetree_thread import Worker
 from .py_key_value_envelope import unwrap, wrap
 from .py_key_value_errors import as_ours

@@ -10,9 +10,9 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from ..base import Condition
+from ..backend.base import Condition
+from ..backend.record import Record
 from ..clock import NEVER, Clock
-from ..envelope import Record
 from ..errors import IntegrityError, StoreError, ValueTooLargeError
 from ..names import Ref
 from ._disk_room import Room, may_be_full

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ..base import ABSENT, Condition
+from ..backend.base import ABSENT, Condition
 from ..clock import NEVER
 from ._dynamodb_items import collection_of, deadline_of, number, searchable
 

@@ -10,9 +10,9 @@ import hashlib
 import math
 from typing import Any
 
+from ..backend.record import Record
 from ..clock import NEVER
 from ..codec import LARGE, JsonCodec
-from ..envelope import Record
 from ..errors import IntegrityError, ValueTooLargeError
 from ..names import Ref
 

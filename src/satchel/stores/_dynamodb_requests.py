@@ -7,11 +7,11 @@ from typing import Any
 
 from botocore.exceptions import ClientError, ConnectionClosedError  # type: ignore[import-untyped]  # it has no types
 
-from ..envelope import Record
+from ..backend.hooks import UNPROCESSED, Condition, Outcome
+from ..backend.network import apart
+from ..backend.record import Record
 from ..errors import StoreUnavailableError
-from ..hooks import UNPROCESSED, Condition, Outcome
 from ..names import Ref
-from ..network import apart
 from ._dynamodb_errors import CONDITION_FAILED, THROTTLED, code_of, was_sent_before
 from ._dynamodb_expressions import if_ours, if_version, new_deadline, projection
 from ._dynamodb_items import HEAD, Item, head_of, item_of, key_of, lives, not_ours, outcome_of, place_of

@@ -9,9 +9,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from ..envelope import Record
+from ..backend.hooks import UNPROCESSED, Unprocessed
+from ..backend.record import Record
 from ..errors import SatchelError
-from ..hooks import UNPROCESSED, Unprocessed
 from ..names import Ref
 from ._elasticsearch_documents import Guard, deadline_only, document, document_id, is_searchable
 from ._elasticsearch_errors import MISSING_INDEX, failure

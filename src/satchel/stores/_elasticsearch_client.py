@@ -7,8 +7,8 @@ from urllib.parse import unquote
 
 from elasticsearch import AsyncElasticsearch
 
+from ..backend.network import split_url
 from ..errors import ConfigurationError
-from ..network import split_url
 
 _SCHEMES = {"elasticsearch": "http", "elasticsearch+https": "https"}
 

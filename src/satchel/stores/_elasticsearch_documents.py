@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
+from ..backend.record import Record
 from ..clock import NEVER
 from ..codec import JsonCodec
-from ..envelope import Record
 from ..errors import IntegrityError
 from ..names import Escaping, Ref
 

@@ -15,10 +15,10 @@ from elastic_transport import ApiError, TransportError
 from elasticsearch import AsyncElasticsearch, BadRequestError, NotFoundError
 
 from .._threads import in_worker
+from ..backend.network import apart
 from ..codec import LARGE
 from ..errors import ConfigurationError
 from ..names import Ref
-from ..network import apart
 from ._elasticsearch_actions import Action, Answer, Result, lines_of, result_of
 from ._elasticsearch_documents import FORMAT, MAPPING, NEEDED_TYPES, document_id, is_searchable
 from ._elasticsearch_errors import ALREADY_THERE, MISSING_INDEX, failure, type_of

@@ -15,8 +15,8 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Self
 
+from ..backend.record import Record, pack, unpack, unpack_pieces
 from ..codec import JsonCodec
-from ..envelope import Record, pack, unpack, unpack_pieces
 from ..errors import IntegrityError
 from ..names import MAX_NAME_BYTES, Ref
 from ._filetree_document import (

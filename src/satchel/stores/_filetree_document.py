@@ -29,9 +29,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from ..backend.record import Record
 from ..clock import NEVER
 from ..codec import JsonCodec
-from ..envelope import Record
 from ..errors import IntegrityError, SerializationError
 from ..names import Ref
 

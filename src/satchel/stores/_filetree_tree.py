@@ -11,9 +11,9 @@ from typing import TypeVar, TypeVarTuple
 
 import msgspec
 
-from ..base import ABSENT, Condition
+from ..backend.base import ABSENT, Condition
+from ..backend.record import Record
 from ..codec import RAW_BYTES
-from ..envelope import Record
 from ..errors import SatchelError, StoreError, StoreUnavailableError
 from ..names import Ref
 from ._filetree_directory import BINARY, JSON, Directory, ensured_directory, existing_directory, has_leftovers

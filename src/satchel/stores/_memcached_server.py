@@ -9,8 +9,8 @@ from contextlib import AsyncExitStack
 from contextvars import Context
 from typing import Any
 
+from ..backend.network import apart
 from ..errors import SatchelError, StoreError, StoreUnavailableError, ValueTooLargeError
-from ..network import apart
 from ._memcached_protocol import Connection, Greeting, Lines, RefusedError, Reply, Settings
 
 MAX_CONNECTIONS = 4

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from ..backend.lifecycle import close_at_end_of_loop
 from ..errors import SatchelError, StoreError
-from ..lifecycle import close_at_end_of_loop
 from ._memcached_protocol import Values
 from ._memcached_server import LentServer, OwnServer, Server
 

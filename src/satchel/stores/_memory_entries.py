@@ -9,9 +9,9 @@ from collections.abc import Callable
 import msgspec
 
 from .._forks import at_fork
-from ..base import ABSENT, Condition
+from ..backend.base import ABSENT, Condition
+from ..backend.record import Record, new_version
 from ..clock import NEVER
-from ..envelope import Record, new_version
 from ..names import Ref
 from ._deadlines import Deadlines
 from ._listings import Listings

@@ -16,9 +16,9 @@ from pymongo.uri_parser import parse_uri
 
 from .._threads import in_worker
 from .._url_parts import check_options
+from ..backend.lifecycle import close_at_end_of_loop
+from ..backend.network import split_url
 from ..errors import ConfigurationError, shown
-from ..lifecycle import close_at_end_of_loop
-from ..network import split_url
 
 Client = AsyncMongoClient[dict[str, Any]]
 

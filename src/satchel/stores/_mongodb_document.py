@@ -35,9 +35,9 @@ from bson.errors import InvalidDocument
 from bson.int64 import Int64
 from bson.raw_bson import RawBSONDocument
 
+from ..backend.record import Record
 from ..clock import NEVER
 from ..codec import JsonCodec
-from ..envelope import Record
 from ..errors import IntegrityError
 from ..names import Ref
 

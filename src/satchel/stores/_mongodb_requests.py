@@ -11,7 +11,7 @@ import pymongo
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import BulkWriteError, WriteError
 
-from ..network import apart
+from ..backend.network import apart
 from ._mongodb_document import Query
 from ._mongodb_errors import Failure, Put, outcomes_in
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import obstore
 from obstore.exceptions import AlreadyExistsError, GenericError, NotModifiedError, PreconditionError
 
-from ..envelope import HEADER_SIZE, Record, unpack
+from ..backend.record import HEADER_SIZE, Record, unpack
 from ..errors import ConfigurationError, IntegrityError
 from ..names import MAX_NAME_BYTES
 from ._objectstore_errors import is_missing_bucket, is_out_of_range

@@ -12,8 +12,8 @@ from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
 
 from .._forks import watch
 from .._url_parts import check_characters
+from ..backend.network import check_texts
 from ..errors import ConfigurationError, StoreError
-from ..network import check_texts
 
 KINDS: dict[str, Callable[..., Any]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
 

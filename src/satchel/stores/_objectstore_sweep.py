@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, TypeVar
 
+from ..backend.record import HEADER_SIZE, Record, new_version, pack
 from ..clock import NEVER
-from ..envelope import HEADER_SIZE, Record, new_version, pack
 from ._objectstore_bucket import Bucket, Head
 from ._objectstore_layout import Layout, beginning, collection_of, just_before, key_of
 from ._objectstore_removal import Removal

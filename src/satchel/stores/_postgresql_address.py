@@ -15,8 +15,8 @@ import asyncpg  # type: ignore[import-untyped]  # it has no types
 from asyncpg.connect_utils import SSLMode, _parse_connect_dsn_and_args  # type: ignore[import-untyped]  # as above
 
 from .._url_parts import check_options, read_port
+from ..backend.network import split_url
 from ..errors import ConfigurationError
-from ..network import split_url
 
 Way = dict[str, Any]
 """Options for `asyncpg.connect`."""

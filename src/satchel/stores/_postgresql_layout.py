@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 
-from ..envelope import Record
+from ..backend.record import Record
 from ..errors import ConfigurationError, IntegrityError, shown
 from ..names import Ref
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]  # it has no types
 
-from ..lifecycle import close_at_end_of_loop
-from ..network import apart
+from ..backend.lifecycle import close_at_end_of_loop
+from ..backend.network import apart
 from ._postgresql_address import Way
 
 GRACE = 2.0

@@ -15,8 +15,8 @@ from typing import Any
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.exceptions import AskError, MovedError, RedisClusterException, TryAgainError
 
+from ..backend.network import apart
 from ..errors import StoreUnavailableError
-from ..network import apart
 from ._redis_connections import MAX_CONNECTIONS, converse, is_broken, pages, ready, succeeded
 from ._redis_driver_errors import DriverErrors
 from ._redis_errors import ServerError

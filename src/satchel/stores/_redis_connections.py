@@ -19,8 +19,8 @@ from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import RedisError, ResponseError
 
 from .._threads import in_worker
+from ..backend.network import apart
 from ..errors import StoreUnavailableError
-from ..network import apart
 from ._redis_errors import ServerError
 from ._redis_large import LargeReplies, is_large, packed_in_pieces, slices
 from ._redis_like import PAGE, Command

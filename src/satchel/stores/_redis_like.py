@@ -21,10 +21,10 @@ from typing import Any, ClassVar
 
 from .._checks import check_seconds
 from .._threads import in_worker
-from ..base import BaseStore, Condition, Done, Outcome, Wrote
+from ..backend.base import BaseStore, Condition, Done, Outcome, Wrote
+from ..backend.record import HEADER_SIZE, Record, pack, pack_deadline, pack_in_two, unpack_outcome, unpack_pieces
 from ..clock import NEVER, Clock
 from ..codec import LARGE, Codec
-from ..envelope import HEADER_SIZE, Record, pack, pack_deadline, pack_in_two, unpack_outcome, unpack_pieces
 from ..errors import IntegrityError, SatchelError
 from ..names import Ref
 from ._redis_errors import NOT_OURS, ServerError, translate

@@ -8,7 +8,7 @@ then what each key needs, key by key. It returns a list with one item for each k
 * the server's error as a string, such as `WRONGTYPE ...`, which has reached this key alone.
 
 Everything comes in as data: no key and no value is part of a script, so that a server holds these six scripts in all.
-The scripts look at magic, format, version and deadline as `satchel.envelope` lays them out.
+The scripts look at magic, format, version and deadline as `satchel.backend.record` lays them out.
 """
 
 from __future__ import annotations

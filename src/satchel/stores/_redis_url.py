@@ -9,8 +9,8 @@ from urllib.parse import unquote, unquote_plus
 
 from .._checks import check_int
 from .._url_parts import UNREADABLE, check_options
+from ..backend.network import check_port, check_texts, split_url
 from ..errors import ConfigurationError
-from ..network import check_port, check_texts, split_url
 
 Kind = Literal["server", "cluster", "sentinel"]
 

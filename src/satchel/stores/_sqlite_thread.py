@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 import aiosqlite
 
 from .._forks import at_fork, hold
+from ..backend.lifecycle import close_at_end_of_loop
 from ..errors import ConfigurationError
-from ..lifecycle import close_at_end_of_loop
 
 R = TypeVar("R")
 

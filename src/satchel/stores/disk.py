@@ -17,10 +17,10 @@ import aiosqlite
 from .._checks import check_bound
 from .._places import settled
 from .._threads import in_worker
-from ..base import BaseStore, Condition, Done, Outcome, Wrote
+from ..backend.base import BaseStore, Condition, Done, Outcome, Wrote
+from ..backend.record import Record
 from ..clock import Clock, system_clock
 from ..codec import Codec
-from ..envelope import Record
 from ..errors import ConfigurationError, SatchelError, StoreError, shown
 from ..names import Ref
 from ._disk_entries import Entries

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from functools import partial
 from typing import Any, ClassVar
 
-from ..base import UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
+from ..backend.base import UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
+from ..backend.engine import translated
+from ..backend.network import DEFAULT_TIMEOUT, apart, check_one_way
+from ..backend.record import Record
 from ..clock import Clock, system_clock
 from ..codec import Codec
-from ..envelope import Record
 from ..errors import SatchelError, missing_extra
 from ..names import Ref
-from ..network import DEFAULT_TIMEOUT, apart, check_one_way
-from ..sending import translated
 
 try:
     from aiobotocore.client import AioBaseClient  # type: ignore[import-untyped]  # it has no types

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, ClassVar
 
+from ..backend.lifecycle import close_at_end_of_loop
 from ..errors import missing_extra
-from ..lifecycle import close_at_end_of_loop
 
 try:
     from elasticsearch import AsyncElasticsearch
@@ -16,13 +16,13 @@ except ModuleNotFoundError as error:
     raise missing_extra("ElasticsearchStore", "elasticsearch", error) from error
 
 from .._threads import in_worker
-from ..base import ABSENT, UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
+from ..backend.base import ABSENT, UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
+from ..backend.network import DEFAULT_TIMEOUT, check_one_way
+from ..backend.record import Record
 from ..clock import Clock, system_clock
 from ..codec import LARGE, Codec
-from ..envelope import Record
 from ..errors import ConfigurationError, ConflictError, IntegrityError, SatchelError, shown
 from ..names import Ref
-from ..network import DEFAULT_TIMEOUT, check_one_way
 from ._elasticsearch_actions import CHANGED, Action, unless_overtaken
 from ._elasticsearch_client import client_options, connected
 from ._elasticsearch_documents import HEAD, NOT_OURS, State, head_of, record_of, state_of

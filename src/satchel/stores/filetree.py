@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Literal
 
 from .._places import settled
-from ..base import BaseStore, Condition, Done, Outcome, Wrote
+from ..backend.base import BaseStore, Condition, Done, Outcome, Wrote
+from ..backend.record import Record
 from ..clock import Clock, system_clock
 from ..codec import Codec
-from ..envelope import Record
 from ..errors import ConfigurationError, SatchelError, shown
 from ..names import Ref
 from ._filetree_scan import Scan

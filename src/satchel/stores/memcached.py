@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from ..base import ABSENT, BaseStore, Condition, Done, Outcome, Wrote
+from ..backend.base import ABSENT, BaseStore, Condition, Done, Outcome, Wrote
+from ..backend.network import DEFAULT_TIMEOUT, check_one_way, check_port
+from ..backend.record import Record, pack, unpack
 from ..clock import Clock, system_clock
 from ..codec import Codec
-from ..envelope import Record, pack, unpack
 from ..errors import ConfigurationError, ConflictError, IntegrityError, SatchelError, StoreError, shown
 from ..names import Ref
-from ..network import DEFAULT_TIMEOUT, check_one_way, check_port
 from ._memcached_layout import Layout, expiry
 from ._memcached_servers import DELETED, MISSED, Command, Servers
 

@@ -9,14 +9,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._threads import Turns, in_worker
-from ..base import BaseStore, Condition, Done, Outcome, Wrote
+from ..backend.base import BaseStore, Condition, Done, Outcome, Wrote
+from ..backend.engine import translated
+from ..backend.network import DEFAULT_TIMEOUT, check_one_way
+from ..backend.record import Record, new_version
 from ..clock import NEVER, Clock, system_clock
 from ..codec import LARGE, Codec, JsonCodec
-from ..envelope import Record, new_version
 from ..errors import SatchelError, missing_extra
 from ..names import Ref
-from ..network import DEFAULT_TIMEOUT, check_one_way
-from ..sending import translated
 
 try:
     import pymongo  # noqa: F401  # whether it is there

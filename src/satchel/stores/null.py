@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-from ..base import ABSENT, BaseStore, Condition
-from ..envelope import Record
+from ..backend.base import ABSENT, BaseStore, Condition
+from ..backend.record import Record
 from ..names import Ref
 
 

@@ -10,14 +10,14 @@ from typing import ClassVar
 import msgspec
 
 from .._threads import in_worker
-from ..base import UNPROCESSED, Condition, Done, Outcome, Wrote
+from ..backend.base import UNPROCESSED, Condition, Done, Outcome, Wrote
+from ..backend.keyed import KeyedStore
+from ..backend.network import DEFAULT_TIMEOUT, check_one_way
+from ..backend.record import Record, pack, unpack, unpack_outcome
 from ..clock import NEVER, Clock, system_clock
 from ..codec import Codec
-from ..envelope import Record, pack, unpack, unpack_outcome
 from ..errors import ConfigurationError, ConflictError, SatchelError, missing_extra
-from ..keyed import KeyedStore
 from ..names import Ref
-from ..network import DEFAULT_TIMEOUT, check_one_way
 
 try:
     from obstore.exceptions import BaseError

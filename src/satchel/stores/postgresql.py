@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 from msgspec.structs import replace
 
 from .._threads import in_worker
-from ..base import UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
+from ..backend.base import UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
+from ..backend.network import DEFAULT_TIMEOUT, check_one_way
+from ..backend.record import Record, new_version
 from ..clock import Clock, system_clock
 from ..codec import Codec
-from ..envelope import Record, new_version
 from ..errors import ConfigurationError, SatchelError, missing_extra
 from ..names import Ref
-from ..network import DEFAULT_TIMEOUT, check_one_way
 from ._postgresql_layout import Table, is_hashed, name_of, prefix_range, record_of, row_of, stored, stored_ref
 
 try:

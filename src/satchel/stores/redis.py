@@ -6,11 +6,11 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from .._threads import in_worker
+from ..backend.lifecycle import close_at_end_of_loop
+from ..backend.network import DEFAULT_TIMEOUT, check_one_way
 from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..errors import ConfigurationError, SatchelError, missing_extra
-from ..lifecycle import close_at_end_of_loop
-from ..network import DEFAULT_TIMEOUT, check_one_way
 from ._redis_errors import ServerError
 from ._redis_like import CLOCK_SKEW, Command, RedisLikeStore
 from ._redis_url import OPTIONS, address_of

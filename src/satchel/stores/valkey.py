@@ -18,10 +18,10 @@ except ModuleNotFoundError as error:
 from .._checks import check_int
 from .._threads import in_worker
 from .._url_parts import check_options
+from ..backend.network import DEFAULT_TIMEOUT, check_one_way, check_port, check_texts, split_url
 from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..errors import ConfigurationError, SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError
-from ..network import DEFAULT_TIMEOUT, check_one_way, check_port, check_texts, split_url
 from ._redis_errors import ServerError
 from ._redis_like import CLOCK_SKEW, PAGE, Command, RedisLikeStore
 

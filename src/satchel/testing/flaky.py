@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
 from .._forks import random_numbers
-from ..base import BaseStore, Condition, Done, Outcome, Wrote
+from ..backend.base import BaseStore, Condition, Done, Outcome, Wrote
+from ..backend.record import Record
 from ..clock import Clock, system_clock
 from ..codec import Codec
-from ..envelope import Record
 from ..errors import ConfigurationError, SatchelError, StoreUnavailableError
 from ..names import Ref
 from ..stores.memory import MemoryStore

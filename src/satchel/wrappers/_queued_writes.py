@@ -14,13 +14,13 @@ from typing import Any
 
 from .._forks import hold, watch
 from .._threads import in_worker
+from ..backend.record import Record
+from ..backend.serializer import Values
 from ..clock import NEVER, TTL, Clock, deadline_after
 from ..codec import Codec
-from ..envelope import Record
 from ..errors import QueueFullError, SatchelError, StoreError
 from ..names import Ref
 from ..protocol import AsyncKeyValue
-from ..values import Values
 
 logger = logging.getLogger("satchel")
 

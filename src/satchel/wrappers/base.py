@@ -9,13 +9,13 @@ from typing import Any, Self, TypeVar, cast, overload
 
 from .._batches import checked_items, checked_names, slices
 from .._threads import Turns
+from ..backend.lifecycle import finish_and_close, leave
 from ..capability import Capability
 from ..clock import TTL
 from ..collection import HasCollections
 from ..description import Described, Description
 from ..entry import Entry
 from ..errors import SatchelError
-from ..lifecycle import finish_and_close, leave
 from ..names import MAX_NAME_BYTES, check_limit, check_name, check_prefix, utf8_size
 from ..protocol import AsyncKeyValue, SupportsEverything
 from .bound import SHARED, Bound

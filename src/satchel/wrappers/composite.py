@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from .._copies import copied, copied_at_once
+from ..backend.lifecycle import finish_and_close
 from ..capability import METHODS, NEEDED, Capability
 from ..description import Described, Description
 from ..errors import BatchError, ConfigurationError, SatchelError, StoreClosedError
-from ..lifecycle import finish_and_close
 from ..protocol import AsyncKeyValue, is_store
 from .base import BaseWrapper
 from .bound import SEAMS

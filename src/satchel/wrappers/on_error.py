@@ -8,9 +8,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, Literal
 
 from .._checks import check_choice, check_clock, check_int
+from ..backend.record import Record
 from ..clock import Clock, system_clock
 from ..codec import Codec
-from ..envelope import Record
 from ..errors import BatchError, QueueFullError, SatchelError, StoreError
 from ..names import check_name
 from ..protocol import AsyncKeyValue

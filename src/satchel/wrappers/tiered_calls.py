@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from .._forks import hold
-from ..lifecycle import Lifecycle
+from ..backend.lifecycle import Lifecycle
 
 
 class Calls:

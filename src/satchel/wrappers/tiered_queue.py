@@ -10,7 +10,7 @@ from contextvars import Context
 from itertools import islice
 
 from .._forks import hold
-from ..envelope import Record
+from ..backend.record import Record
 from ..errors import QueueFullError, SatchelError, StoreError
 from ..names import Ref
 from .tiered_uses import ALL

@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Literal, TypeVar, cast
 
 from .._threads import Turns, in_worker
+from ..backend.record import Record
+from ..backend.serializer import Values
 from ..clock import NEVER, Clock, deadline_after
 from ..entry import Entry
-from ..envelope import Record
 from ..errors import SatchelError, StoreError
 from ..names import Ref
 from ..protocol import AsyncKeyValue, SupportsEverything
-from ..values import Values
 from .call import Call
 from .composite import with_own_values
 from .tiered_flights import Flight

@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from satchel.backend.record import Record
 from satchel.clock import NEVER
-from satchel.envelope import Record
 from satchel.stores._dynamodb_items import hidden_names, item_of
 
 VERSION = "00112233445566778899aabbccddeeff"

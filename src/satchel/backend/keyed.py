@@ -6,10 +6,10 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
+from ..capability import Capability
+from ..names import Ref
 from .base import BaseStore, Condition, Done, Outcome, Wrote, optional
-from .capability import Capability
-from .envelope import Record
-from .names import Ref
+from .record import Record
 
 
 class KeyedStore(BaseStore):

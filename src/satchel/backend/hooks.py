@@ -7,11 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, ClassVar, Final, Literal, TypeVar
 
-from ._forks import hold
-from .capability import NEEDED, Capability
-from .envelope import Record
-from .errors import SatchelError, UnsupportedOperationError
-from .names import Ref
+from .._forks import hold
+from ..capability import NEEDED, Capability
+from ..errors import SatchelError, UnsupportedOperationError
+from ..names import Ref
+from .record import Record
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
 

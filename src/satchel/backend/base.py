@@ -1,4 +1,4 @@
-"""`BaseStore`: everything that backends share, so that a backend is a few short hooks, those in `satchel.hooks`.
+"""`BaseStore`: what backends share, so that a backend is a few short hooks, those in `satchel.backend.hooks`.
 
 A backend sees only legal names, records, and times as plain numbers. The base checks arguments before any I/O, opens
 the store at the first call, turns a ttl into a deadline, encodes and decodes, coalesces, hides what has expired, splits
@@ -13,17 +13,17 @@ from contextvars import Context
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
-from ._batches import checked_items, checked_names
-from ._checks import check_clock, check_seconds
-from .clock import TTL, Clock, deadline_after, system_clock
-from .codec import Codec
-from .collection import HasCollections
-from .description import Described
+from .._batches import checked_items, checked_names
+from .._checks import check_clock, check_seconds
+from ..clock import TTL, Clock, deadline_after, system_clock
+from ..codec import Codec
+from ..collection import HasCollections
+from ..description import Described
+from ..entry import Entry
+from ..names import MAX_NAME_BYTES, Ref, check_limit, check_name, check_prefix
+from .coalescer import Operation, Request
 from .engine import Engine
-from .entry import Entry
 from .hooks import ABSENT, UNPROCESSED, Condition, Done, Hooks, Outcome, Wrote, optional
-from .names import MAX_NAME_BYTES, Ref, check_limit, check_name, check_prefix
-from .request import Operation, Request
 
 __all__ = ["ABSENT", "UNPROCESSED", "BaseStore", "Condition", "Done", "Outcome", "Wrote", "optional"]
 

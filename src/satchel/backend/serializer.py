@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._threads import in_worker
-from .codec import LARGE, RAW_BYTES, Codec, JsonCodec, MessagePackCodec, SignedPickleCodec
-from .envelope import Record, new_version
-from .errors import ConfigurationError, IntegrityError, SatchelError, SerializationError, ValueTooLargeError
-from .names import Ref
+from .._threads import in_worker
+from ..codec import LARGE, RAW_BYTES, Codec, JsonCodec, MessagePackCodec, SignedPickleCodec
+from ..errors import ConfigurationError, IntegrityError, SatchelError, SerializationError, ValueTooLargeError
+from ..names import Ref
+from .record import Record, new_version
 
 _BUILT_IN: tuple[Codec, ...] = (JsonCodec(), MessagePackCodec())
 _WITH_NUMBERS = (JsonCodec, MessagePackCodec, SignedPickleCodec)

@@ -32,11 +32,11 @@ from typing import NoReturn
 
 import msgspec
 
-from ._forks import at_fork
-from .clock import NEVER
-from .codec import LARGE
-from .errors import IntegrityError, SatchelError
-from .names import Ref
+from .._forks import at_fork
+from ..clock import NEVER
+from ..codec import LARGE
+from ..errors import IntegrityError, SatchelError
+from ..names import Ref
 
 FORMAT = 1
 HEADER_SIZE = 46

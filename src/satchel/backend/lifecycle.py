@@ -7,9 +7,9 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextvars import Context
 
-from ._forks import hold, hold_loop, watch
-from ._shielding import shielded
-from .errors import SatchelError, StoreClosedError, StoreError
+from .._forks import hold, hold_loop, watch
+from .._shielding import shielded
+from ..errors import SatchelError, StoreClosedError, StoreError
 
 logger = logging.getLogger("satchel")
 

@@ -8,8 +8,8 @@ from contextvars import Context
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from ._url_parts import UNREADABLE, check_characters, check_query, read_port
-from .errors import ConfigurationError, shown
+from .._url_parts import UNREADABLE, check_characters, check_query, read_port
+from ..errors import ConfigurationError, shown
 
 T = TypeVar("T")
 

@@ -1,0 +1,12 @@
+"""What authors of backends import: a base class, the record that it keeps, and ways to pack records and escape names.
+
+`docs/writing-a-store.md` shows a whole store.
+"""
+
+from ..names import Escaping, Ref
+from .base import BaseStore
+from .hooks import ABSENT, UNPROCESSED
+from .keyed import KeyedStore
+from .record import Record, pack, unpack
+
+__all__ = ["ABSENT", "UNPROCESSED", "BaseStore", "Escaping", "KeyedStore", "Record", "Ref", "pack", "unpack"]
