@@ -28,8 +28,8 @@ from satchel import (
     StoreUnavailableError,
     ValueTooLargeError,
 )
-from satchel.integrations import py_key_value_store
 from satchel.integrations.py_key_value import as_py_key_value, from_py_key_value
+from satchel.integrations.py_key_value import store as py_key_value_store
 from satchel.testing import FakeClock
 
 NOW = 1767225600.0

@@ -16,17 +16,17 @@ from key_value.aio.protocols.key_value import (
     AsyncKeyValueProtocol,
 )
 
-from ..backend.base import BaseStore, Done, Outcome, Wrote
-from ..backend.network import DEFAULT_TIMEOUT
-from ..backend.record import Record
-from ..capability import Capability
-from ..clock import NEVER, Clock, system_clock
-from ..codec import Codec
-from ..errors import ConfigurationError, IntegrityError, SatchelError, StoreError
-from ..names import FOLDED_SAFE, Escaping, Ref
-from ..stores._filetree_thread import Worker
-from .py_key_value_envelope import unwrap, wrap
-from .py_key_value_errors import as_ours
+from ...backend.base import BaseStore, Done, Outcome, Wrote
+from ...backend.network import DEFAULT_TIMEOUT
+from ...backend.record import Record
+from ...capability import Capability
+from ...clock import NEVER, Clock, system_clock
+from ...codec import Codec
+from ...errors import ConfigurationError, IntegrityError, SatchelError, StoreError
+from ...names import FOLDED_SAFE, Escaping, Ref
+from ...stores._filetree_thread import Worker
+from .envelope import unwrap, wrap
+from .errors import as_ours
 
 T = TypeVar("T")
 

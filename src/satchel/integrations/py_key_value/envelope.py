@@ -24,11 +24,11 @@ from typing import Any
 
 import msgspec
 
-from ..backend.record import Record
-from ..clock import NEVER
-from ..codec import JsonCodec
-from ..errors import IntegrityError
-from ..names import Ref
+from ...backend.record import Record
+from ...clock import NEVER
+from ...codec import JsonCodec
+from ...errors import IntegrityError
+from ...names import Ref
 
 FORMAT = 1
 

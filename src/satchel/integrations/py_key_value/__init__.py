@@ -14,11 +14,11 @@ assert await store.get("users", "ada") == {"name": "Ada"}
 
 from __future__ import annotations
 
-from ..errors import missing_extra
+from ...errors import missing_extra
 
 try:
-    from .py_key_value_adapter import PyKeyValueAdapter, as_py_key_value
-    from .py_key_value_store import PyKeyValueStore, from_py_key_value
+    from .adapter import PyKeyValueAdapter, as_py_key_value
+    from .store import PyKeyValueStore, from_py_key_value
 except ModuleNotFoundError as error:
     raise missing_extra("satchel.integrations.py_key_value", "py-key-value", error) from error
 

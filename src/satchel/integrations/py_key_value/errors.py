@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from key_value.aio import errors as theirs
 
-from .. import errors as ours
+from ... import errors as ours
 
 
 class TooLargeError(theirs.ValueTooLargeError):

@@ -11,14 +11,14 @@ from typing import Any, SupportsFloat
 from key_value.aio.errors import DeserializationError, InvalidTTLError, SerializationError
 from key_value.aio.protocols import AsyncKeyValue as TheirKeyValue
 
-from .._threads import in_worker
-from ..capability import Capability
-from ..clock import seconds
-from ..codec import LARGE, MAX_DEPTH, REFUSED, room_left, rough_size
-from ..errors import with_article
-from ..names import check_name
-from ..protocol import AsyncKeyValue, SupportsEverything, check_store
-from .py_key_value_errors import NoTTLError, raising_theirs
+from ..._threads import in_worker
+from ...capability import Capability
+from ...clock import seconds
+from ...codec import LARGE, MAX_DEPTH, REFUSED, room_left, rough_size
+from ...errors import with_article
+from ...names import check_name
+from ...protocol import AsyncKeyValue, SupportsEverything, check_store
+from .errors import NoTTLError, raising_theirs
 
 _DEFAULT_COLLECTION = "default_collection"
 _MOST_NAMES = 10_000
