@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from satchel import BaseStore, IntegrityError
-from satchel.stores._redis_large import LargeReplies, Pieces
+from satchel.stores._redislike.large import LargeReplies, Pieces
 from satchel.stores.disk import DiskStore
 from satchel.stores.filetree import FileTreeStore
 from satchel.stores.redis import RedisStore

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from satchel import ConfigurationError, StoreError, StoreUnavailableError
-from satchel.stores._redis_layout import Layout, slot_of
+from satchel.stores._redislike.layout import Layout, slot_of
 from satchel.stores.redis import RedisStore
 from scripts.test_servers import resp
 from tests.servers import private_server, server_url

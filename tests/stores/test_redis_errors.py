@@ -15,7 +15,7 @@ from satchel import (
     StoreUnavailableError,
     open_store,
 )
-from satchel.stores._redis_errors import ServerError, translate
+from satchel.stores._redislike.errors import ServerError, translate
 from satchel.stores.redis import RedisStore
 from scripts.test_servers import resp
 from tests.servers import private_server, server_url

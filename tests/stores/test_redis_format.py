@@ -9,7 +9,7 @@ import pytest
 from satchel import ConfigurationError
 from satchel.backend.record import Record, pack
 from satchel.clock import NEVER
-from satchel.stores._redis_layout import Layout
+from satchel.stores._redislike.layout import Layout
 from satchel.stores.redis import RedisStore
 from satchel.testing import FakeClock
 from tests.servers import private_server

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satchel import ConfigurationError
-from satchel.stores._redis_layout import Layout, slot_of
+from satchel.stores._redislike.layout import Layout, slot_of
 from satchel.testing.cases import LEGAL_NAMES
 
 names = st.sampled_from(LEGAL_NAMES) | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)

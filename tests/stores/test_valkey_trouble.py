@@ -8,7 +8,7 @@ import glide
 import pytest
 
 from satchel import ConfigurationError, IntegrityError, StoreError, StoreTimeoutError, StoreUnavailableError
-from satchel.stores._redis_errors import ServerError
+from satchel.stores._redislike.errors import ServerError
 from satchel.stores.valkey import ValkeyStore, _reply
 from scripts.test_servers import resp
 from tests.patience import impatient

@@ -19,8 +19,8 @@ from ..backend.network import apart
 from ..errors import StoreUnavailableError
 from ._redis_connections import MAX_CONNECTIONS, converse, is_broken, pages, ready, succeeded
 from ._redis_driver_errors import DriverErrors
-from ._redis_errors import ServerError
-from ._redis_like import Command
+from ._redislike.base import Command
+from ._redislike.errors import ServerError
 
 _ROUNDS = 6
 _PAUSE = 0.05

@@ -21,9 +21,9 @@ from redis.exceptions import RedisError, ResponseError
 from .._threads import in_worker
 from ..backend.network import apart
 from ..errors import StoreUnavailableError
-from ._redis_errors import ServerError
-from ._redis_large import LargeReplies, is_large, packed_in_pieces, slices
-from ._redis_like import PAGE, Command
+from ._redislike.base import PAGE, Command
+from ._redislike.errors import ServerError
+from ._redislike.large import LargeReplies, is_large, packed_in_pieces, slices
 
 MAX_CONNECTIONS: Final = 4
 """One for reads and one for writes, and two for what is not about single entries."""

@@ -19,7 +19,7 @@ from redis.exceptions import TimeoutError as TimedOut
 
 from ..errors import ConfigurationError, SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError
 from ._redis_connections import server_error
-from ._redis_errors import ServerError, translate
+from ._redislike.errors import ServerError, translate
 
 
 class DriverErrors:

@@ -11,9 +11,9 @@ from ..backend.network import DEFAULT_TIMEOUT, check_one_way
 from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..errors import ConfigurationError, SatchelError, missing_extra
-from ._redis_errors import ServerError
-from ._redis_like import CLOCK_SKEW, Command, RedisLikeStore
 from ._redis_url import OPTIONS, address_of
+from ._redislike.base import CLOCK_SKEW, Command, RedisLikeStore
+from ._redislike.errors import ServerError
 
 try:
     from redis.asyncio import Redis, RedisCluster

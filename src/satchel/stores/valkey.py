@@ -22,8 +22,8 @@ from ..backend.network import DEFAULT_TIMEOUT, check_one_way, check_port, check_
 from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..errors import ConfigurationError, SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError
-from ._redis_errors import ServerError
-from ._redis_like import CLOCK_SKEW, PAGE, Command, RedisLikeStore
+from ._redislike.base import CLOCK_SKEW, PAGE, Command, RedisLikeStore
+from ._redislike.errors import ServerError
 
 Client = glide.GlideClient | glide.GlideClusterClient
 

@@ -15,8 +15,8 @@ import binascii
 import functools
 import re
 
-from ..errors import ConfigurationError, shown
-from ..names import Ref, utf8_size
+from ...errors import ConfigurationError, shown
+from ...names import Ref, utf8_size
 
 SLOTS = 16384
 _SPECIAL = re.compile(rb"([\\*?\[\]^])")

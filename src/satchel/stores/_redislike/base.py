@@ -19,18 +19,18 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, ClassVar
 
-from .._checks import check_seconds
-from .._threads import in_worker
-from ..backend.base import BaseStore, Condition, Done, Outcome, Wrote
-from ..backend.record import HEADER_SIZE, Record, pack, pack_deadline, pack_in_two, unpack_outcome, unpack_pieces
-from ..clock import NEVER, Clock
-from ..codec import LARGE, Codec
-from ..errors import IntegrityError, SatchelError
-from ..names import Ref
-from ._redis_errors import NOT_OURS, ServerError, translate
-from ._redis_large import Pieces
-from ._redis_layout import Layout, slot_of
-from ._redis_scripts import CLEAR, DELETE, FOREIGN, LOOK, PUT, PUT_IF, TOUCH, Script
+from ..._checks import check_seconds
+from ..._threads import in_worker
+from ...backend.base import BaseStore, Condition, Done, Outcome, Wrote
+from ...backend.record import HEADER_SIZE, Record, pack, pack_deadline, pack_in_two, unpack_outcome, unpack_pieces
+from ...clock import NEVER, Clock
+from ...codec import LARGE, Codec
+from ...errors import IntegrityError, SatchelError
+from ...names import Ref
+from .errors import NOT_OURS, ServerError, translate
+from .large import Pieces
+from .layout import Layout, slot_of
+from .scripts import CLEAR, DELETE, FOREIGN, LOOK, PUT, PUT_IF, TOUCH, Script
 
 Argument = str | bytes | tuple[bytes, bytes]
 Command = tuple[Argument, ...]

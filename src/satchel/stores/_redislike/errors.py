@@ -7,7 +7,7 @@ that only its first word, the code, is shown.
 
 from __future__ import annotations
 
-from ..errors import ConfigurationError, IntegrityError, SatchelError, StoreError, StoreUnavailableError
+from ...errors import ConfigurationError, IntegrityError, SatchelError, StoreError, StoreUnavailableError
 
 NOT_OURS = "the key holds something that satchel did not write; choose another prefix, or remove the key"
 """What to do about a value that is not an entry."""

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..backend.record import HEADER_SIZE
+from ...backend.record import HEADER_SIZE
 
 _LARGE = 1024 * 1024
 """From so many bytes on a reply is taken out of what hiredis sees."""

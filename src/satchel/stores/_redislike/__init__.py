@@ -1,0 +1,1 @@
+"""TODO-DOC satchel.stores._redislike."""
