@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from satchel import ValueTooLargeError
-from satchel.stores import _disk_entries
 from satchel.stores.disk import DiskStore
+from satchel.stores.disk import entries as _disk_entries
 from satchel.testing import FakeClock
 
 VALUE = b"x" * 100

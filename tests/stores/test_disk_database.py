@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from satchel import ConfigurationError, SatchelError, StoreError, StoreUnavailableError
-from satchel.stores import _disk_schema
 from satchel.stores.disk import DiskStore
+from satchel.stores.disk import schema as _disk_schema
 from satchel.testing import FakeClock
 from tests.stores.disk_entries import ENTRIES, contents, fill, listed, open_file
 

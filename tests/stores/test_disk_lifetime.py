@@ -11,8 +11,8 @@ import aiosqlite
 import pytest
 
 from satchel import ConfigurationError, StoreClosedError, StoreError, StoreUnavailableError
-from satchel.stores import _sqlite_thread
 from satchel.stores.disk import DiskStore
+from satchel.stores.disk import thread as _sqlite_thread
 
 FORGOTTEN = """
 import asyncio, logging

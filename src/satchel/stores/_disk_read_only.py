@@ -9,8 +9,8 @@ from pathlib import Path
 
 from .._shortage import shortage_of_descriptors
 from ..errors import StoreError
-from ._disk_errors import DESCRIPTORS, check_of_file
-from ._disk_schema import open_file, refuse_foreign
+from .disk.errors import DESCRIPTORS, check_of_file
+from .disk.schema import open_file, refuse_foreign
 
 _NOT_READABLE = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 

@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
-from .._forks import at_fork, hold
-from ..backend.lifecycle import close_at_end_of_loop
-from ..errors import ConfigurationError
+from ..._forks import at_fork, hold
+from ...backend.lifecycle import close_at_end_of_loop
+from ...errors import ConfigurationError
 
 R = TypeVar("R")
 

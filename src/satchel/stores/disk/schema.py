@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import ConfigurationError, IntegrityError, StoreError
+from ...errors import ConfigurationError, IntegrityError, StoreError
 
 FILE_NAME = "satchel.sqlite3"
 INLINE = 512  # with usual names, a row then fits in its page: one that does not is rewritten whole by a touch

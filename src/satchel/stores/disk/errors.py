@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from .._shortage import shortage_of_descriptors
-from ..errors import IntegrityError, SatchelError, StoreError, StoreUnavailableError, ValueTooLargeError
-from ._disk_schema import BUSY_SECONDS
+from ..._shortage import shortage_of_descriptors
+from ...errors import IntegrityError, SatchelError, StoreError, StoreUnavailableError, ValueTooLargeError
+from .schema import BUSY_SECONDS
 
 DESCRIPTORS = 4  # those of a database, its log, the log's index and a temporary file
 

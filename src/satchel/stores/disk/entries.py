@@ -10,13 +10,13 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from ..backend.base import Condition
-from ..backend.record import Record
-from ..clock import NEVER, Clock
-from ..errors import IntegrityError, StoreError, ValueTooLargeError
-from ..names import Ref
-from ._disk_room import Room, may_be_full
-from ._disk_schema import INLINE, empty
+from ...backend.base import Condition
+from ...backend.record import Record
+from ...clock import NEVER, Clock
+from ...errors import IntegrityError, StoreError, ValueTooLargeError
+from ...names import Ref
+from .room import Room, may_be_full
+from .schema import INLINE, empty
 
 R = TypeVar("R")
 

@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
-from ._disk_schema import FILE_NAME
+from .schema import FILE_NAME
 
 try:
     import resource

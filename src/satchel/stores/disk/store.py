@@ -14,21 +14,21 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import aiosqlite
 
-from .._checks import check_bound
-from .._places import settled
-from .._threads import in_worker
-from ..backend.base import BaseStore, Condition, Done, Outcome, Wrote
-from ..backend.record import Record
-from ..clock import Clock, system_clock
-from ..codec import Codec
-from ..errors import ConfigurationError, SatchelError, StoreError, shown
-from ..names import Ref
-from ._disk_entries import Entries
-from ._disk_errors import check_of_connection, check_of_file, translate
-from ._disk_read_only import connect_to_read, why_read_only
-from ._disk_room import Room, may_be_full
-from ._disk_schema import FILE_NAME, connect, prepare
-from ._sqlite_thread import SQLiteThread
+from ..._checks import check_bound
+from ..._places import settled
+from ..._threads import in_worker
+from ...backend.base import BaseStore, Condition, Done, Outcome, Wrote
+from ...backend.record import Record
+from ...clock import Clock, system_clock
+from ...codec import Codec
+from ...errors import ConfigurationError, SatchelError, StoreError, shown
+from ...names import Ref
+from .._disk_read_only import connect_to_read, why_read_only
+from .entries import Entries
+from .errors import check_of_connection, check_of_file, translate
+from .room import Room, may_be_full
+from .schema import FILE_NAME, connect, prepare
+from .thread import SQLiteThread
 
 R = TypeVar("R")
 
