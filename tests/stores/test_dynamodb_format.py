@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from satchel import BatchError, IntegrityError
 from satchel.backend.record import Record
-from satchel.stores._dynamodb_items import item_of, key_of, outcome_of, searchable
+from satchel.stores.dynamodb.items import item_of, key_of, outcome_of, searchable
 from satchel.testing import FakeClock
 from tests.golden.dynamodb.entries import ENTRIES, VERSION, WRITTEN, items, record
 from tests.stores.dynamodb_table import local_store, new_name, new_store, raw_client

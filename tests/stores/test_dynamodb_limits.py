@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from satchel import BatchError, StoreUnavailableError, ValueTooLargeError
-from satchel.stores._dynamodb_items import MAX_ITEM_BYTES
+from satchel.stores.dynamodb.items import MAX_ITEM_BYTES
 from tests.stores.dynamodb_table import Endpoint, local_store, new_name, new_store, refusal
 
 pytestmark = pytest.mark.server("dynamodb")
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.server("dynamodb")
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("satchel.backend.coalescer._FIRST_PAUSE", 0.001)
-    monkeypatch.setattr("satchel.stores._dynamodb_scan._PAUSES", (0.001,) * 3)
+    monkeypatch.setattr("satchel.stores.dynamodb.table._PAUSES", (0.001,) * 3)
 
 
 def largest(error: ValueTooLargeError) -> int:

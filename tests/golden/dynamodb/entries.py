@@ -11,7 +11,7 @@ from typing import Any
 
 from satchel.backend.record import Record
 from satchel.clock import NEVER
-from satchel.stores._dynamodb_items import hidden_names, item_of
+from satchel.stores.dynamodb.items import hidden_names, item_of
 
 VERSION = "00112233445566778899aabbccddeeff"
 WRITTEN = 4102444800.125  # far ahead, or the expiry of DynamoDB would remove entries

@@ -12,10 +12,10 @@ from aiobotocore.client import AioBaseClient  # type: ignore[import-untyped]  # 
 from aiobotocore.config import AioConfig  # type: ignore[import-untyped]  # it has no types
 from aiobotocore.session import get_session  # type: ignore[import-untyped]  # it has no types
 
-from .._threads import in_thread
-from ..backend.lifecycle import close_at_end_of_loop
-from ..backend.network import check_texts
-from ..errors import ConfigurationError, shown
+from ..._threads import in_thread
+from ...backend.lifecycle import close_at_end_of_loop
+from ...backend.network import check_texts
+from ...errors import ConfigurationError, shown
 
 _TABLE_NAME = re.compile(r"[a-zA-Z0-9_.-]{3,255}|arn:[a-z0-9-]+:dynamodb:[a-z0-9-]+:[0-9]+:table/[a-zA-Z0-9_.-]{3,255}")
 _SETTINGS = AioConfig(

@@ -7,15 +7,28 @@ from typing import Any
 
 from botocore.exceptions import ClientError, ConnectionClosedError  # type: ignore[import-untyped]  # it has no types
 
-from ..backend.hooks import UNPROCESSED, Condition, Outcome
-from ..backend.network import apart
-from ..backend.record import Record
-from ..errors import StoreUnavailableError
-from ..names import Ref
-from ._dynamodb_errors import CONDITION_FAILED, THROTTLED, code_of, was_sent_before
-from ._dynamodb_expressions import if_ours, if_version, new_deadline, projection
-from ._dynamodb_items import HEAD, Item, head_of, item_of, key_of, lives, not_ours, outcome_of, place_of
-from ._dynamodb_scan import Method
+from ...backend.hooks import UNPROCESSED, Condition, Outcome
+from ...backend.network import apart
+from ...backend.record import Record
+from ...errors import StoreUnavailableError
+from ...names import Ref
+from .errors import CONDITION_FAILED, THROTTLED, code_of, was_sent_before
+from .items import (
+    HEAD,
+    Item,
+    head_of,
+    if_ours,
+    if_version,
+    item_of,
+    key_of,
+    lives,
+    new_deadline,
+    not_ours,
+    outcome_of,
+    place_of,
+    projection,
+)
+from .table import Method
 
 
 class Requests:

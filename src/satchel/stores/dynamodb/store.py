@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from functools import partial
 from typing import Any, ClassVar
 
-from ..backend.base import UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
-from ..backend.engine import translated
-from ..backend.network import DEFAULT_TIMEOUT, apart, check_one_way
-from ..backend.record import Record
-from ..clock import Clock, system_clock
-from ..codec import Codec
-from ..errors import SatchelError, missing_extra
-from ..names import Ref
+from ...backend.base import UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
+from ...backend.engine import translated
+from ...backend.network import DEFAULT_TIMEOUT, apart, check_one_way
+from ...backend.record import Record
+from ...clock import Clock, system_clock
+from ...codec import Codec
+from ...errors import SatchelError, missing_extra
+from ...names import Ref
 
 try:
     from aiobotocore.client import AioBaseClient  # type: ignore[import-untyped]  # it has no types
@@ -22,13 +22,26 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("DynamoDBStore", "dynamodb", error) from error
 
-from ._dynamodb_client import OwnClient, check_client_options, check_table_options
-from ._dynamodb_errors import THROTTLED, code_of, translate
-from ._dynamodb_expressions import if_expired, query_all, query_living, scan_all, scan_expired, scan_living
-from ._dynamodb_items import MAX_ITEM_BYTES, Item, hidden_names, item_of, key_of, lives, name_in, place_of
-from ._dynamodb_requests import Requests
-from ._dynamodb_scan import MAX_CHANGES, Method, Scanner
-from ._dynamodb_table import Table
+from .client import OwnClient, check_client_options, check_table_options
+from .errors import THROTTLED, code_of, translate
+from .items import (
+    MAX_ITEM_BYTES,
+    Item,
+    hidden_names,
+    if_expired,
+    item_of,
+    key_of,
+    lives,
+    name_in,
+    place_of,
+    query_all,
+    query_living,
+    scan_all,
+    scan_expired,
+    scan_living,
+)
+from .requests import Requests
+from .table import MAX_CHANGES, Method, Scanner, Table
 
 _AT_ONCE = 16  # requests for one item each
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from botocore import exceptions as driver  # type: ignore[import-untyped]  # it has no types
 from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]  # it has no types
 
-from ..errors import (
+from ...errors import (
     ConfigurationError,
     SatchelError,
     StoreError,

@@ -1,0 +1,5 @@
+"""TODO-DOC satchel.stores.dynamodb."""
+
+from .store import DynamoDBStore
+
+__all__ = ["DynamoDBStore"]
