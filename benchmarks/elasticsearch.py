@@ -10,8 +10,8 @@ from key_value.aio.stores.elasticsearch import ElasticsearchStore as PeerStore
 
 from benchmarks.harness import Report
 from benchmarks.network import compare, port_of
-from satchel.stores._elasticsearch_documents import MAPPING
 from satchel.stores.elasticsearch import ElasticsearchStore
+from satchel.stores.elasticsearch.document import MAPPING
 
 STEPS = {1: 200, 32: 960}
 

@@ -8,7 +8,7 @@ import pytest
 from satchel import IntegrityError, JsonCodec, MessagePackCodec
 from satchel.backend.record import Record
 from satchel.codec import RAW_BYTES
-from satchel.stores._elasticsearch_documents import document, document_id, is_searchable
+from satchel.stores.elasticsearch.document import document, document_id, is_searchable
 from tests.stores.elasticsearch_indices import indices_go, looking, make_store, new_prefix  # noqa: F401  # fixtures
 
 pytestmark = pytest.mark.server("elasticsearch")

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from satchel import ConfigurationError, InvalidKeyError
-from satchel.stores import _elasticsearch_index
+from satchel.stores.elasticsearch import index as _elasticsearch_index
 from tests.stores.elasticsearch_indices import indices_go, looking, make_store, new_prefix  # noqa: F401  # fixtures
 
 pytestmark = pytest.mark.server("elasticsearch")

@@ -7,27 +7,25 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, ClassVar
 
-from ..backend.lifecycle import close_at_end_of_loop
-from ..errors import missing_extra
+from ...backend.lifecycle import close_at_end_of_loop
+from ...errors import missing_extra
 
 try:
     from elasticsearch import AsyncElasticsearch
 except ModuleNotFoundError as error:
     raise missing_extra("ElasticsearchStore", "elasticsearch", error) from error
 
-from .._threads import in_worker
-from ..backend.base import ABSENT, UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
-from ..backend.network import DEFAULT_TIMEOUT, check_one_way
-from ..backend.record import Record
-from ..clock import Clock, system_clock
-from ..codec import LARGE, Codec
-from ..errors import ConfigurationError, ConflictError, IntegrityError, SatchelError, shown
-from ..names import Ref
-from ._elasticsearch_actions import CHANGED, Action, unless_overtaken
-from ._elasticsearch_client import client_options, connected
-from ._elasticsearch_documents import HEAD, NOT_OURS, State, head_of, record_of, state_of
-from ._elasticsearch_errors import translate
-from ._elasticsearch_index import Index
+from ..._threads import in_worker
+from ...backend.base import ABSENT, UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
+from ...backend.network import DEFAULT_TIMEOUT, check_one_way
+from ...backend.record import Record
+from ...clock import Clock, system_clock
+from ...codec import LARGE, Codec
+from ...errors import ConfigurationError, ConflictError, IntegrityError, SatchelError, shown
+from ...names import Ref
+from .document import CHANGED, HEAD, NOT_OURS, Action, State, head_of, record_of, state_of, unless_overtaken
+from .errors import translate
+from .index import Index, client_options, connected
 
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9._-]{0,199}")
 _ROUNDS = 20

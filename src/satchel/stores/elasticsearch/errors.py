@@ -13,7 +13,7 @@ from aiohttp import ClientConnectorCertificateError
 from elastic_transport import ApiError, ConnectionError, ConnectionTimeout, SerializationError, TlsError, TransportError  # noqa: A004  # the driver calls it so
 from elasticsearch import UnsupportedProductError
 
-from ..errors import (
+from ...errors import (
     ConfigurationError,
     SatchelError,
     StoreError,
