@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from satchel import StoreUnavailableError
-from satchel.stores import _filetree_system
-from satchel.stores._filetree_system import held
 from satchel.stores.filetree import FileTreeStore
+from satchel.stores.filetree import system as _filetree_system
+from satchel.stores.filetree.system import held
 
 FORGETFUL = """
 import asyncio, sys
@@ -94,7 +94,7 @@ async def test_closing_ends_the_wait_of_a_cancelled_caller(tmp_path: Path, monke
 
 @pytest.mark.usefixtures("lock")
 def test_a_forgotten_store_that_waits_does_not_hold_up_the_exit(tmp_path: Path):
-    code = "import satchel.stores._filetree_system as system; system.BUSY_SECONDS = 1000.0\n" + FORGETFUL
+    code = "import satchel.stores.filetree.system as system; system.BUSY_SECONDS = 1000.0\n" + FORGETFUL
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], timeout=20, capture_output=True, text=True, check=True
     )

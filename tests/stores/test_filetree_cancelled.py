@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from satchel.stores._filetree_directory import Directory
-from satchel.stores._filetree_document import Head
-from satchel.stores._filetree_tree import Tree
 from satchel.stores.filetree import FileTreeStore
+from satchel.stores.filetree.directory import Directory
+from satchel.stores.filetree.document import Head
+from satchel.stores.filetree.tree import Tree
 
 
 async def test_a_cancelled_write_never_lands_over_a_later_one(tmp_path: Path):

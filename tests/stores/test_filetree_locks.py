@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from satchel import StoreError
-from satchel.stores import _filetree_system
-from satchel.stores._filetree_system import held
 from satchel.stores.filetree import FileTreeStore
+from satchel.stores.filetree import system as _filetree_system
+from satchel.stores.filetree.system import held
 
 
 def locks(root: Path) -> list[str]:

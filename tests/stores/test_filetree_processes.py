@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from satchel.stores._filetree_directory import Directory
 from satchel.stores.filetree import FileTreeStore
+from satchel.stores.filetree.directory import Directory
 from satchel.testing import FakeClock
 
 PROCESSES = 4

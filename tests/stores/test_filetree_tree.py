@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from satchel import Capability, ConfigurationError, IntegrityError, StoreError
-from satchel.stores import _filetree_layout
-from satchel.stores._filetree_layout import Layout, probe
-from satchel.stores._filetree_system import held
 from satchel.stores.filetree import FileTreeStore
+from satchel.stores.filetree import layout as _filetree_layout
+from satchel.stores.filetree.layout import Layout, probe
+from satchel.stores.filetree.system import held
 from satchel.testing import FakeClock, StoreConformance
 from satchel.testing.cases import LEGAL_NAMES, long_names
 from satchel.testing.suite import new_place

@@ -16,6 +16,7 @@ from key_value.aio.protocols.key_value import (
     AsyncKeyValueProtocol,
 )
 
+from ..._threads import Worker
 from ...backend.base import BaseStore, Done, Outcome, Wrote
 from ...backend.network import DEFAULT_TIMEOUT
 from ...backend.record import Record
@@ -24,7 +25,6 @@ from ...clock import NEVER, Clock, system_clock
 from ...codec import Codec
 from ...errors import ConfigurationError, IntegrityError, SatchelError, StoreError
 from ...names import FOLDED_SAFE, Escaping, Ref
-from ...stores._filetree_thread import Worker
 from .envelope import unwrap, wrap
 from .errors import as_ours
 

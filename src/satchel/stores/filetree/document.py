@@ -29,11 +29,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from ..backend.record import Record
-from ..clock import NEVER
-from ..codec import JsonCodec
-from ..errors import IntegrityError, SerializationError
-from ..names import Ref
+from ...backend.record import Record
+from ...clock import NEVER
+from ...codec import JsonCodec
+from ...errors import IntegrityError, SerializationError
+from ...names import Ref
 
 FORMAT = 1
 _SECOND = 10**9

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 
-from .._forks import at_fork
-from .._shortage import shortage
-from ..errors import SatchelError, StoreError, StoreUnavailableError
+from ..._forks import at_fork
+from ..._shortage import shortage
+from ...errors import SatchelError, StoreError, StoreUnavailableError
 
 try:
     import fcntl

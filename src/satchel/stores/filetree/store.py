@@ -6,17 +6,16 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from typing import Literal
 
-from .._places import settled
-from ..backend.base import BaseStore, Condition, Done, Outcome, Wrote
-from ..backend.record import Record
-from ..clock import Clock, system_clock
-from ..codec import Codec
-from ..errors import ConfigurationError, SatchelError, shown
-from ..names import Ref
-from ._filetree_scan import Scan
-from ._filetree_system import SUPPORTED, problem
-from ._filetree_thread import Worker
-from ._filetree_tree import Tree
+from ..._places import settled
+from ..._threads import Worker
+from ...backend.base import BaseStore, Condition, Done, Outcome, Wrote
+from ...backend.record import Record
+from ...clock import Clock, system_clock
+from ...codec import Codec
+from ...errors import ConfigurationError, SatchelError, shown
+from ...names import Ref
+from .system import SUPPORTED, problem
+from .tree import Scan, Tree
 
 _PAGE = 50  # directories looked into for one page of collections
 

@@ -9,10 +9,10 @@ from functools import cached_property
 
 import msgspec
 
-from .._shortage import FULL, shortage
-from ..errors import ConfigurationError, IntegrityError
-from ..names import FOLDED_SAFE, SAFE, Escaping
-from ._filetree_system import UNWRITABLE, held
+from ..._shortage import FULL, shortage
+from ...errors import ConfigurationError, IntegrityError
+from ...names import FOLDED_SAFE, SAFE, Escaping
+from .system import UNWRITABLE, held
 
 FORMAT = 1
 _LONGEST_SUFFIX = len(".json")

@@ -1,0 +1,5 @@
+"""TODO-DOC satchel.stores.filetree."""
+
+from .store import FileTreeStore
+
+__all__ = ["FileTreeStore"]
