@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from satchel.backend.record import Record, pack
 from satchel.clock import NEVER
-from satchel.stores._memcached_layout import MAX_KEY, Layout
 from satchel.stores.memcached import MemcachedStore
+from satchel.stores.memcached.store import MAX_KEY, Layout
 from satchel.testing import FakeClock
 from tests.golden.records import VERSION
 from tests.stores.memcached_wire import raw, shared_port, store_raw

@@ -7,8 +7,8 @@ import pytest
 
 from satchel import BatchError, ValueTooLargeError
 from satchel.clock import NEVER
-from satchel.stores._memcached_layout import GRACE, expiry
 from satchel.stores.memcached import MemcachedStore
+from satchel.stores.memcached.store import GRACE, expiry
 from satchel.testing import FakeClock
 from tests.stores.memcached_wire import memcached_with, raw, shared_port
 

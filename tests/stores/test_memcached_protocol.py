@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satchel.stores._memcached_protocol import Lines, RefusedError, Settings, Values
 from satchel.stores.memcached import MemcachedStore
+from satchel.stores.memcached.protocol import Lines, RefusedError, Settings, Values
 from tests.proxy import FaultyProxy
 from tests.stores.memcached_wire import shared_port
 
