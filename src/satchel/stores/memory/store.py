@@ -10,15 +10,15 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 
-from .._checks import check_bound
-from .._forks import hold
-from ..backend.base import BaseStore, Condition
-from ..backend.record import Record
-from ..clock import NEVER, TTL, Clock, deadline_after, system_clock
-from ..codec import LARGE, RAW_BYTES, Codec, JsonCodec, MessagePackCodec
-from ..errors import SatchelError
-from ..names import Ref, check_items
-from ._memory_entries import NO_VERSION_YET, SWEEP, Entries, lock
+from ..._checks import check_bound
+from ..._forks import hold
+from ...backend.base import BaseStore, Condition
+from ...backend.record import Record
+from ...clock import NEVER, TTL, Clock, deadline_after, system_clock
+from ...codec import LARGE, RAW_BYTES, Codec, JsonCodec, MessagePackCodec
+from ...errors import SatchelError
+from ...names import Ref, check_items
+from .entries import NO_VERSION_YET, SWEEP, Entries, lock
 
 D = TypeVar("D")
 

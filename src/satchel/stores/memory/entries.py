@@ -2,19 +2,105 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
 
 import msgspec
 
-from .._forks import at_fork
-from ..backend.base import ABSENT, Condition
-from ..backend.record import Record, new_version
-from ..clock import NEVER
-from ..names import Ref
-from ._deadlines import Deadlines
-from ._listings import Listings
+from ..._forks import at_fork
+from ...backend.base import ABSENT, Condition
+from ...backend.record import Record, new_version
+from ...clock import NEVER
+from ...names import Ref
+
+_COMPACT_FROM = 2000
+
+
+class Deadlines:
+    """Gives the names of expired entries, earliest first. A name may come though its entry has a later deadline now.
+
+    Args:
+        current: Gives the deadline that the entry of a name has now, `NEVER` where there is none.
+    """
+
+    def __init__(self, current: Callable[[Ref], float]) -> None:
+        self.first = NEVER
+        self._current = current
+        self._heap: list[tuple[float, Ref]] = []
+        self._compact_at = _COMPACT_FROM
+
+    def __repr__(self) -> str:
+        return f"Deadlines(first={self.first})"
+
+    def add(self, deadline: float, ref: Ref) -> None:
+        """Add a name, and forget what is out of date when that may be half of all."""
+        heapq.heappush(self._heap, (deadline, ref))
+        if len(self._heap) > self._compact_at:
+            self._heap = list({item for item in self._heap if self._current(item[1]) == item[0]})
+            heapq.heapify(self._heap)
+            self._compact_at = max(_COMPACT_FROM, 2 * len(self._heap))
+        self.first = self._heap[0][0] if self._heap else NEVER
+
+    def pop_due(self, now: float) -> Ref | None:
+        """Take out the earliest name if its deadline has come."""
+        if self.first > now:
+            return None
+        _, ref = heapq.heappop(self._heap)
+        self.first = self._heap[0][0] if self._heap else NEVER
+        return ref
+
+
+_PAGE = 1000
+
+
+class Listings:
+    """Keeps the listings under way, so that a change of a dict can let them go on undisturbed.
+
+    A listing takes constant memory as long as no name comes or goes; the first that does makes it take along the rest.
+    """
+
+    def __init__(self, lock: AbstractContextManager[object]) -> None:
+        self._lock = lock
+        self._under_way: list[_Listing] = []
+
+    def __repr__(self) -> str:
+        return f"Listings({len(self._under_way)} under way)"
+
+    def pages(self, names: dict[str, Any]) -> Iterator[list[str]]:
+        """Give the names in pages."""
+        with self._lock:
+            listing = _Listing(names)
+            self._under_way.append(listing)
+        try:
+            while page := self._page(listing):
+                yield page
+        finally:
+            self._under_way.remove(listing)
+
+    def _page(self, listing: _Listing) -> list[str]:
+        with self._lock:
+            return list(itertools.islice(listing.rest, _PAGE))
+
+    def detach(self, names: dict[str, Any]) -> None:
+        """Prepare for names that come, go or change their order."""
+        for listing in list(self._under_way):
+            if listing.names is names:
+                listing.rest = iter(list(listing.rest))
+                listing.names = None
+
+
+class _Listing:
+    """Holds where one listing is."""
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        self.names: dict[str, Any] | None = names
+        self.rest = iter(names)
+
 
 SWEEP = 500
 """So many expired entries are removed at once."""

@@ -1,0 +1,5 @@
+"""TODO-DOC satchel.stores.memory."""
+
+from .store import MemoryStore
+
+__all__ = ["MemoryStore"]
