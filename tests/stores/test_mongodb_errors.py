@@ -19,9 +19,9 @@ from satchel import (
     ValueTooLargeError,
     open_store,
 )
-from satchel.stores._mongodb_errors import translate
-from satchel.stores._mongodb_index import check_indexes
 from satchel.stores.mongodb import MongoDBStore
+from satchel.stores.mongodb.client import check_indexes
+from satchel.stores.mongodb.errors import translate
 from satchel.testing.suite import new_place
 from tests.servers import server_url
 from tests.stores.mongodb_places import blocking_detector, forgotten_sockets  # noqa: F401  # they are for all tests here
@@ -261,7 +261,7 @@ async def test_emulated_a_collection_that_was_dropped_meanwhile_gets_its_index_a
     client: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A write makes the MongoDB collection anew, and nothing in the answer says so."""
-    monkeypatch.setattr("satchel.stores.mongodb._INDEX_STANDS", 0.0)
+    monkeypatch.setattr("satchel.stores.mongodb.store._INDEX_STANDS", 0.0)
     async with MongoDBStore(client=client, coll_name=name) as store:
         await store.put("c", "k", 1)
         await client.satchel[name].drop()

@@ -13,7 +13,7 @@ from satchel import IntegrityError
 from satchel.backend.record import Record
 from satchel.clock import NEVER
 from satchel.names import Ref
-from satchel.stores._mongodb_document import (
+from satchel.stores.mongodb.document import (
     LARGEST_VALUE,
     document_id,
     names_in,

@@ -35,11 +35,11 @@ from bson.errors import InvalidDocument
 from bson.int64 import Int64
 from bson.raw_bson import RawBSONDocument
 
-from ..backend.record import Record
-from ..clock import NEVER
-from ..codec import JsonCodec
-from ..errors import IntegrityError
-from ..names import Ref
+from ...backend.record import Record
+from ...clock import NEVER
+from ...codec import JsonCodec
+from ...errors import IntegrityError
+from ...names import Ref
 
 Query = dict[str, Any]
 

@@ -9,7 +9,7 @@ from typing import Any
 from bson.errors import BSONError
 from pymongo import errors
 
-from ..errors import (
+from ...errors import (
     ConfigurationError,
     IntegrityError,
     SatchelError,

@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .._threads import Turns, in_worker
-from ..backend.base import BaseStore, Condition, Done, Outcome, Wrote
-from ..backend.engine import translated
-from ..backend.network import DEFAULT_TIMEOUT, check_one_way
-from ..backend.record import Record, new_version
-from ..clock import NEVER, Clock, system_clock
-from ..codec import LARGE, Codec, JsonCodec
-from ..errors import SatchelError, missing_extra
-from ..names import Ref
+from ..._threads import Turns, in_worker
+from ...backend.base import BaseStore, Condition, Done, Outcome, Wrote
+from ...backend.engine import translated
+from ...backend.network import DEFAULT_TIMEOUT, check_one_way
+from ...backend.record import Record, new_version
+from ...clock import NEVER, Clock, system_clock
+from ...codec import LARGE, Codec, JsonCodec
+from ...errors import SatchelError, missing_extra
+from ...names import Ref
 
 try:
     import pymongo  # noqa: F401  # whether it is there
@@ -27,8 +27,8 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import PyMongoError
 from pymongo.read_preferences import ReadPreference
 
-from ._mongodb_client import DRIVER_OPTIONS, Client, check_client, check_names, check_url, connect
-from ._mongodb_document import (
+from .client import DRIVER_OPTIONS, Client, check_client, check_names, check_url, connect, has_index, make_index
+from .document import (
     LARGEST_VALUE,
     NO_VALUE,
     OURS,
@@ -43,10 +43,8 @@ from ._mongodb_document import (
     read_head,
     write_document,
 )
-from ._mongodb_errors import Failure, Put, is_taken, refusal, translate
-from ._mongodb_index import has_index, make_index
-from ._mongodb_requests import Requests
-from ._mongodb_scan import Scanner
+from .errors import Failure, Put, is_taken, refusal, translate
+from .requests import Requests, Scanner
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorClient

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from pymongo import AsyncMongoClient
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
 
-from .._threads import in_worker
-from .._url_parts import check_options
-from ..backend.lifecycle import close_at_end_of_loop
-from ..backend.network import split_url
-from ..errors import ConfigurationError, shown
+from ..._threads import in_worker
+from ..._url_parts import check_options
+from ...backend.lifecycle import close_at_end_of_loop
+from ...backend.network import split_url
+from ...errors import ConfigurationError, shown
 
 Client = AsyncMongoClient[dict[str, Any]]
 
@@ -138,3 +138,53 @@ def _size(*names: str) -> int:
 
 
 _UNACKNOWLEDGED = 'w=0 lets no write be acknowledged, which a store needs; use w="majority"'
+
+
+NAME = "satchel_expiry"
+FIELD = "expire_at"
+GRACE = 3600
+"""Seconds that an expired entry stays: the clock of the server may be ahead of that of the store."""
+
+_NO_NAMESPACE = 26
+
+
+async def has_index(database: Any, coll_name: str) -> bool:
+    """Say whether the TTL index is there. To ask creates nothing, and meets most of what can be wrong.
+
+    Raises:
+        ConfigurationError: See `check_indexes`.
+    """
+    try:
+        listed = await database.command({"listIndexes": coll_name, "cursor": {}})
+    except OperationFailure as error:
+        if error.code == _NO_NAMESPACE:
+            return False
+        raise
+    return check_indexes(listed["cursor"]["firstBatch"], f"{database.name}.{coll_name}")
+
+
+async def make_index(collection: Any) -> None:
+    """Make the TTL index, unless it is there; any number of processes may do so at once."""
+    await collection.create_index(FIELD, name=NAME, expireAfterSeconds=GRACE)
+
+
+def check_indexes(indexes: Sequence[Any], where: str) -> bool:
+    """Say whether the TTL index is among those of a MongoDB collection.
+
+    Raises:
+        ConfigurationError: There is another in its place, or names are compared in a way that confuses some.
+    """
+    found = False
+    for index in indexes:
+        if index["name"] == "_id_" and "collation" in index:
+            raise ConfigurationError(
+                f"{where} was made with a collation, by which different names can be the same; choose another coll_name"
+            )
+        is_ours = dict(index["key"]) == {FIELD: 1} and "expireAfterSeconds" in index
+        if not is_ours and (index["name"] == NAME or dict(index["key"]) == {FIELD: 1}):
+            raise ConfigurationError(
+                f"{where} has an index {index['name']!r} in place of the TTL index on {FIELD}; "
+                "drop it, or choose another coll_name"
+            )
+        found = found or is_ours
+    return found

@@ -1,0 +1,5 @@
+"""TODO-DOC satchel.stores.mongodb."""
+
+from .store import MongoDBStore
+
+__all__ = ["MongoDBStore"]
