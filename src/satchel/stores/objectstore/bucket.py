@@ -10,11 +10,11 @@ from typing import Any, Literal, NamedTuple
 import obstore
 from obstore.exceptions import AlreadyExistsError, GenericError, NotModifiedError, PreconditionError
 
-from ..backend.record import HEADER_SIZE, Record, unpack
-from ..errors import ConfigurationError, IntegrityError
-from ..names import MAX_NAME_BYTES
-from ._objectstore_errors import is_missing_bucket, is_out_of_range
-from ._objectstore_layout import HASH_MARK
+from ...backend.record import HEADER_SIZE, Record, unpack
+from ...errors import ConfigurationError, IntegrityError
+from ...names import MAX_NAME_BYTES
+from .errors import is_missing_bucket, is_out_of_range
+from .layout import HASH_MARK
 
 _AT_ONCE = 64
 _PAGE = 250

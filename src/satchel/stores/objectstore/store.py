@@ -9,15 +9,15 @@ from typing import ClassVar
 
 import msgspec
 
-from .._threads import in_worker
-from ..backend.base import UNPROCESSED, Condition, Done, Outcome, Wrote
-from ..backend.keyed import KeyedStore
-from ..backend.network import DEFAULT_TIMEOUT, check_one_way
-from ..backend.record import Record, pack, unpack, unpack_outcome
-from ..clock import NEVER, Clock, system_clock
-from ..codec import Codec
-from ..errors import ConfigurationError, ConflictError, SatchelError, missing_extra
-from ..names import Ref
+from ..._threads import in_worker
+from ...backend.base import UNPROCESSED, Condition, Done, Outcome, Wrote
+from ...backend.keyed import KeyedStore
+from ...backend.network import DEFAULT_TIMEOUT, check_one_way
+from ...backend.record import Record, pack, unpack, unpack_outcome
+from ...clock import NEVER, Clock, system_clock
+from ...codec import Codec
+from ...errors import ConfigurationError, ConflictError, SatchelError, missing_extra
+from ...names import Ref
 
 try:
     from obstore.exceptions import BaseError
@@ -25,12 +25,11 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("ObjectStore", "objectstore", error) from error
 
-from ._objectstore_bucket import Bucket, Kind, Tag
-from ._objectstore_client import Target, check_client, check_driver, check_options, connect
-from ._objectstore_errors import is_over, is_throttled, is_unsure, translate
-from ._objectstore_layout import DEFAULT_PREFIX, Layout
-from ._objectstore_removal import Removal
-from ._objectstore_sweep import Sweep, lives, tombstone
+from .bucket import Bucket, Kind, Tag
+from .client import Target, check_client, check_driver, check_options, connect
+from .errors import is_over, is_throttled, is_unsure, translate
+from .layout import DEFAULT_PREFIX, Layout
+from .sweep import Removal, Sweep, lives, tombstone
 
 Decide = Callable[[Record | None], Record | bool]
 """Takes the living entry, and gives what to write in its place, or the outcome if nothing is to be written."""

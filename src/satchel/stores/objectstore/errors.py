@@ -17,7 +17,7 @@ from obstore.exceptions import (
     UnknownConfigurationKeyError,
 )
 
-from ..errors import (
+from ...errors import (
     ConfigurationError,
     SatchelError,
     StoreError,

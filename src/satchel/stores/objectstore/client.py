@@ -10,10 +10,10 @@ from typing import Any
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
 
-from .._forks import watch
-from .._url_parts import check_characters
-from ..backend.network import check_texts
-from ..errors import ConfigurationError, StoreError
+from ..._forks import watch
+from ..._url_parts import check_characters
+from ...backend.network import check_texts
+from ...errors import ConfigurationError, StoreError
 
 KINDS: dict[str, Callable[..., Any]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
 

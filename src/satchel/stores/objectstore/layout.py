@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
-from ..errors import ConfigurationError, shown
-from ..names import SAFE, Escaping, Ref
+from ...errors import ConfigurationError, shown
+from ...names import SAFE, Escaping, Ref
 
 DEFAULT_PREFIX = "satchel"
 HASH_MARK = "%-"
