@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from satchel import IntegrityError
-from satchel.stores._postgresql_layout import COLUMNS
 from satchel.stores.postgresql import PostgreSQLStore
+from satchel.stores.postgresql.layout import COLUMNS
 from satchel.testing import FakeClock
 from tests.servers import server_url
 from tests.stores.postgresql_tables import table_for

@@ -6,9 +6,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from satchel.stores._postgresql_layout import Table, prefix_range
-from satchel.stores._postgresql_statements import Statements
 from satchel.stores.postgresql import PostgreSQLStore
+from satchel.stores.postgresql.layout import Table, prefix_range
+from satchel.stores.postgresql.statements import Statements
 from tests.servers import server_url
 from tests.stores.postgresql_tables import table_for
 

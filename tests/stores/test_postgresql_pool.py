@@ -8,9 +8,8 @@ import asyncpg
 import pytest
 
 from satchel import ConfigurationError, StoreError, open_store
-from satchel.stores._postgresql_address import read
-from satchel.stores._postgresql_pool import Pool
 from satchel.stores.postgresql import PostgreSQLStore
+from satchel.stores.postgresql.connections import Pool, read
 from tests.servers import server_url
 from tests.stores.postgresql_tables import table_for
 

@@ -8,20 +8,158 @@ found by a mark that the statement begins with.
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import asyncpg  # type: ignore[import-untyped]  # it has no types
+from asyncpg.connect_utils import SSLMode, _parse_connect_dsn_and_args  # type: ignore[import-untyped]  # as above
 
-from .._threads import in_worker
-from ..errors import ConfigurationError, StoreUnavailableError
-from ._postgresql_address import connect, read
-from ._postgresql_layout import Table
-from ._postgresql_pool import GRACE, Pool
-from ._postgresql_statements import PROBE, TERMINATE
+from ..._threads import in_worker
+from ..._url_parts import check_options, read_port
+from ...backend.lifecycle import close_at_end_of_loop
+from ...backend.network import apart, split_url
+from ...errors import ConfigurationError, StoreUnavailableError
+from .layout import Table
+from .statements import PROBE, TERMINATE
+
+Way = dict[str, Any]
+"""Options for `asyncpg.connect`."""
+
+
+def check_url(url: str, known: Collection[str]) -> None:
+    """Refuse a URL whose parts or options are wrong; asyncpg would take an option that it does not know for a setting.
+
+    Args:
+        url: The URL.
+        known: The options that it may have.
+
+    Raises:
+        ConfigurationError: Something is wrong. The message shows nothing that may be a part of a secret.
+    """
+    parts, _ = split_url(url)
+    for name, text in check_options(parts.query, known, "a URL of PostgreSQL"):
+        if name == "port":
+            for port in unquote(text).split(","):
+                read_port(port)
+
+
+def read(url: str) -> list[Way]:
+    """Return the ways to connect, those to try first first. This reads files.
+
+    Raises:
+        ConfigurationError: asyncpg refuses the URL.
+    """
+    try:
+        return _read(url)
+    except (ValueError, asyncpg.InterfaceError):
+        pass  # what it says may show parts of the URL, and so must not be the context of another error
+    raise ConfigurationError("the URL of PostgreSQLStore has a value that asyncpg cannot read: correct it")
+
+
+def _read(url: str) -> list[Way]:
+    nothing = dict.fromkeys(inspect.signature(_parse_connect_dsn_and_args).parameters)
+    addresses, found = _parse_connect_dsn_and_args(**(nothing | {"dsn": url}))
+    options = {
+        "host": [address if isinstance(address, str) else address[0] for address in addresses],
+        "port": [5432 if isinstance(address, str) else address[1] for address in addresses],
+        "user": found.user,
+        "password": lambda: found.password,  # a function: for None it would look for a file again
+        "database": found.database,
+        "server_settings": found.server_settings,
+        "target_session_attrs": found.target_session_attrs,
+    }
+    encrypted, plain = {"ssl": found.ssl}, {"ssl": False}
+    ways = {SSLMode.prefer: [encrypted, plain], SSLMode.allow: [plain, encrypted]}
+    return [options | way for way in ways.get(found.sslmode, [encrypted])]
+
+
+async def connect(ways: list[Way]) -> tuple[Any, Way]:
+    """Connect in the first way that works; return the connection and that way."""
+    for way in ways[:-1]:
+        try:
+            return await asyncpg.connect(**way, statement_cache_size=0), way
+        except (OSError, asyncpg.InvalidAuthorizationSpecificationError):
+            pass  # a server may take only encrypted connections, or only others
+    return await asyncpg.connect(**ways[-1], statement_cache_size=0), ways[-1]
+
+
+GRACE = 2.0
+"""Seconds that a connection has to end in good order, or to answer again after a statement was cut off on it."""
+
+_LONGEST_IDLE = 300.0  # seconds, after which a firewall may have forgotten a connection
+
+
+class Pool:
+    """Makes connections when they are needed, and keeps them. They end with `close` or at the event loop's orderly end.
+
+    Args:
+        way: The options for `asyncpg.connect`.
+        size: So many connections at most.
+        keeps_statements: Prepare each statement once a connection. A pooler gives each transaction to another process
+            of the server, which would not know it.
+    """
+
+    def __init__(self, way: Way, size: int, *, keeps_statements: bool) -> None:
+        self._options = way | {"statement_cache_size": 100 if keeps_statements else 0}
+        self._free = asyncio.Semaphore(size)
+        self._idle: list[tuple[Any, float]] = []
+        self._guard = close_at_end_of_loop(self._end)
+
+    async def start(self) -> None:
+        """Have it closed at the end of the event loop."""
+        await anext(self._guard)
+
+    async def acquire(self) -> Any:
+        """Return a connection, when there is one."""
+        await self._free.acquire()
+        try:
+            while self._idle:
+                connection, since = self._idle.pop()
+                if asyncio.get_running_loop().time() - since > _LONGEST_IDLE:
+                    connection.terminate()
+                elif not connection.is_closed():
+                    return connection
+            return await self._connect()
+        except BaseException:
+            self._free.release()
+            raise
+
+    async def release(self, connection: Any) -> None:
+        """Take a connection back."""
+        if not connection.is_closed():
+            self._idle.append((connection, asyncio.get_running_loop().time()))
+        self._free.release()
+
+    async def close(self) -> None:
+        """End the connections, none of which is in use any more."""
+        await self._guard.aclose()
+
+    async def _connect(self) -> Any:
+        made: list[Any] = []
+
+        async def connect() -> None:
+            made.append(await asyncpg.connect(**self._options, max_cached_statement_lifetime=0))
+
+        try:
+            await apart(connect())
+        except BaseException:
+            for connection in made:  # it was made at the moment in which the caller was cancelled
+                connection.terminate()
+            raise
+        return made[0]
+
+    async def _end(self) -> None:
+        for connection, _ in self._idle:
+            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await connection.close(timeout=GRACE)  # which aborts it when it fails
+        self._idle.clear()
+
 
 T = TypeVar("T")
 

@@ -8,25 +8,24 @@ from typing import Any, ClassVar
 
 from msgspec.structs import replace
 
-from .._threads import in_worker
-from ..backend.base import UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
-from ..backend.network import DEFAULT_TIMEOUT, check_one_way
-from ..backend.record import Record, new_version
-from ..clock import Clock, system_clock
-from ..codec import Codec
-from ..errors import ConfigurationError, SatchelError, missing_extra
-from ..names import Ref
-from ._postgresql_layout import Table, is_hashed, name_of, prefix_range, record_of, row_of, stored, stored_ref
+from ..._threads import in_worker
+from ...backend.base import UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
+from ...backend.network import DEFAULT_TIMEOUT, check_one_way
+from ...backend.record import Record, new_version
+from ...clock import Clock, system_clock
+from ...codec import Codec
+from ...errors import ConfigurationError, SatchelError, missing_extra
+from ...names import Ref
+from .layout import Table, is_hashed, name_of, prefix_range, record_of, row_of, stored, stored_ref
 
 try:
     import asyncpg  # type: ignore[import-untyped]  # it has no types
 except ModuleNotFoundError as error:
     raise missing_extra("PostgreSQLStore", "postgresql", error) from error
 
-from ._postgresql_address import check_url
-from ._postgresql_connections import Connections
-from ._postgresql_errors import translate
-from ._postgresql_statements import Statements
+from .connections import Connections, check_url
+from .errors import translate
+from .statements import Statements
 
 # The server carried out nothing of what these ended, whatever it was: the base sends it again.
 _UNDONE = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)

@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]  # it has no types
 
-from ..errors import (
+from ...errors import (
     ConfigurationError,
     SatchelError,
     StoreError,

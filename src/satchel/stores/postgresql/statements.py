@@ -9,7 +9,7 @@ nothing else is put into the text of a statement.
 
 from __future__ import annotations
 
-from ._postgresql_layout import COLUMNS
+from .layout import COLUMNS
 
 PAGE = 500
 """The most names in a page of a listing."""
