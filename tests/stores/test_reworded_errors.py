@@ -14,12 +14,12 @@ from redis.exceptions import AuthenticationError, RedisClusterException, Respons
 from redis.exceptions import ConnectionError as Disconnected
 
 from satchel import ConfigurationError, StoreError
-from satchel.stores._redis_driver_errors import DriverErrors
 from satchel.stores.elasticsearch import errors as _elasticsearch_errors
 from satchel.stores.mongodb import MongoDBStore
 from satchel.stores.mongodb import errors as _mongodb_errors
 from satchel.stores.postgresql import PostgreSQLStore
 from satchel.stores.postgresql import errors as _postgresql_errors
+from satchel.stores.redis.errors import DriverErrors
 
 WORDS = "the words of another release"
 

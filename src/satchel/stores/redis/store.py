@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from .._threads import in_worker
-from ..backend.lifecycle import close_at_end_of_loop
-from ..backend.network import DEFAULT_TIMEOUT, check_one_way
-from ..clock import Clock, system_clock
-from ..codec import Codec
-from ..errors import ConfigurationError, SatchelError, missing_extra
-from ._redis_url import OPTIONS, address_of
-from ._redislike.base import CLOCK_SKEW, Command, RedisLikeStore
-from ._redislike.errors import ServerError
+from ..._threads import in_worker
+from ...backend.lifecycle import close_at_end_of_loop
+from ...backend.network import DEFAULT_TIMEOUT, check_one_way
+from ...clock import Clock, system_clock
+from ...codec import Codec
+from ...errors import ConfigurationError, SatchelError, missing_extra
+from .._redislike.base import CLOCK_SKEW, Command, RedisLikeStore
+from .._redislike.errors import ServerError
+from .url import OPTIONS, address_of
 
 try:
     from redis.asyncio import Redis, RedisCluster
 
-    from ._redis_cluster import ClusterConnections
-    from ._redis_connections import BorrowedConnections, Connections, OwnConnections
-    from ._redis_driver_errors import DriverErrors
-    from ._redis_making import cluster_client, connection_pool
+    from .cluster import ClusterConnections
+    from .connections import BorrowedConnections, Connections, OwnConnections, cluster_client, connection_pool
+    from .errors import DriverErrors
 except ModuleNotFoundError as error:  # of redis, or of hiredis, which comes with the extra alone
     raise missing_extra("RedisStore", "redis", error) from error
 

@@ -17,9 +17,9 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import TimeoutError as TimedOut
 
-from ..errors import ConfigurationError, SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError
-from ._redis_connections import server_error
-from ._redislike.errors import ServerError, translate
+from ...errors import ConfigurationError, SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError
+from .._redislike.errors import ServerError, translate
+from .connections import server_error
 
 
 class DriverErrors:

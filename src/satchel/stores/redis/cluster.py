@@ -15,12 +15,12 @@ from typing import Any
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.exceptions import AskError, MovedError, RedisClusterException, TryAgainError
 
-from ..backend.network import apart
-from ..errors import StoreUnavailableError
-from ._redis_connections import MAX_CONNECTIONS, converse, is_broken, pages, ready, succeeded
-from ._redis_driver_errors import DriverErrors
-from ._redislike.base import Command
-from ._redislike.errors import ServerError
+from ...backend.network import apart
+from ...errors import StoreUnavailableError
+from .._redislike.base import Command
+from .._redislike.errors import ServerError
+from .connections import MAX_CONNECTIONS, converse, is_broken, pages, ready, succeeded
+from .errors import DriverErrors
 
 _ROUNDS = 6
 _PAUSE = 0.05

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import unquote, unquote_plus
 
-from .._checks import check_int
-from .._url_parts import UNREADABLE, check_options
-from ..backend.network import check_port, check_texts, split_url
-from ..errors import ConfigurationError
+from ..._checks import check_int
+from ..._url_parts import UNREADABLE, check_options
+from ...backend.network import check_port, check_texts, split_url
+from ...errors import ConfigurationError
 
 Kind = Literal["server", "cluster", "sentinel"]
 

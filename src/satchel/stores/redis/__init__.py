@@ -1,0 +1,5 @@
+"""TODO-DOC satchel.stores.redis."""
+
+from .store import RedisStore
+
+__all__ = ["RedisStore"]
