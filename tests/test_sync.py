@@ -28,9 +28,9 @@ from satchel import (
     StoreError,
     UnsupportedOperationError,
 )
-from satchel._loop_thread import _Call
 from satchel.coordination import Lock
 from satchel.sync import SyncStore
+from satchel.sync.thread import _Call
 from satchel.testing import FakeClock
 from satchel.wrappers import StatisticsWrapper
 

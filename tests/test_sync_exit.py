@@ -82,8 +82,8 @@ def test_a_store_that_fails_to_close_at_the_end_tells_of_it() -> None:
 
 def test_a_store_that_never_closes_does_not_hang_the_end() -> None:
     program = """
-        import satchel._loop_thread
-        satchel._loop_thread._LAST_SECONDS = 0.1
+        import satchel.sync.thread
+        satchel.sync.thread._LAST_SECONDS = 0.1
 
         class Hanging(MemoryStore):
             async def _close(self):

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from satchel import MemoryStore, StoreClosedError, StoreError
-from satchel._loop_thread import LoopThread
 from satchel.sync import SyncStore
+from satchel.sync.thread import LoopThread
 
 
 @contextmanager

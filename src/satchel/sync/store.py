@@ -15,19 +15,17 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar, overload
 
-from ._loop_thread import LoopThread
-from ._sync_collection import SyncCollection
-from ._sync_listing import Listing
-from ._sync_mapping import CollectionMapping
-from .backend.lifecycle import leave
-from .capability import NEEDED, Capability
-from .clock import TTL
-from .collection import Collection
-from .entry import Entry
-from .errors import UnsupportedOperationError
-from .names import check_items, check_names
-from .protocol import AsyncKeyValue, SupportsEverything, check_store
-from .url import open_store
+from ..backend.lifecycle import leave
+from ..capability import NEEDED, Capability
+from ..clock import TTL
+from ..collection import Collection
+from ..entry import Entry
+from ..errors import UnsupportedOperationError
+from ..names import check_items, check_names
+from ..protocol import AsyncKeyValue, SupportsEverything, check_store
+from ..url import open_store
+from .collection import CollectionMapping, Listing, SyncCollection
+from .thread import LoopThread
 
 __all__ = ["CollectionMapping", "SyncCollection", "SyncStore"]
 

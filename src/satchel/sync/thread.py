@@ -14,10 +14,10 @@ from contextvars import Context
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from ._forks import at_fork
-from ._shortage import shortage, shortage_of_descriptors
-from ._threads import submit
-from .errors import StoreClosedError, StoreError, StoreUnavailableError
+from .._forks import at_fork
+from .._shortage import shortage, shortage_of_descriptors
+from .._threads import submit
+from ..errors import StoreClosedError, StoreError, StoreUnavailableError
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -1,0 +1,324 @@
+"""`SyncCollection`: one collection of a `SyncStore`, with values of one type."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    ItemsView,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    ValuesView,
+)
+from contextlib import suppress
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from msgspec import UNSET, UnsetType
+
+from ..clock import TTL
+from ..collection import Collection
+from ..entry import Entry
+from ..errors import KeyMissingError
+from ..names import check_items, check_names
+
+if TYPE_CHECKING:
+    from . import SyncStore
+
+
+if TYPE_CHECKING:
+    pass
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+_PAGE = 100
+"""So many values are read together by iterating over them."""
+
+
+class CollectionMapping(MutableMapping[str, T]):
+    """Shows a collection as a `MutableMapping`, which reads and writes the store at every use.
+
+    * `m[key]`, `m.get(key)`, `key in m`, `m[key] = value` and `del m[key]` take one call of the store; `m.update(...)`
+      takes one for all items.
+    * Iteration, `keys()` and `len(m)` need `ENUMERATE_KEYS`, and take one call for 500 keys; `bool(m)` takes one for
+      one key. `items()`, `values()` and `==` take one more for 100 values.
+    * `m.pop(key)` and `m.setdefault(key, value)` need `CONDITIONAL`, and take two; more if others write the key
+      meanwhile.
+    * `m.popitem()` needs both, and takes three or more.
+    * `m.clear()` needs `DESTROY_COLLECTION`, and takes one.
+
+    `pop` and `popitem` give each value to one caller alone; `setdefault` overwrites nobody's value. Iterating while
+    others write is allowed: an entry that is there throughout comes exactly once. Values expire as the collection's ttl
+    says. Keys come in no particular order.
+
+    Raises:
+        KeyMissingError: A key is absent; it is a `KeyError`.
+        InvalidKeyError: A key is no legal name, in whatever use.
+        UnsupportedOperationError: The store does not have the capability; raised at the use, before anything is done.
+    """
+
+    def __init__(self, collection: SyncCollection[T]) -> None:
+        self._collection = collection
+
+    def __repr__(self) -> str:
+        return f"{self._collection!r}.as_mapping()"
+
+    def __getitem__(self, key: str, /) -> T:
+        return self._collection.require(key)
+
+    def __setitem__(self, key: str, value: T, /) -> None:
+        self._collection.put(key, value)
+
+    def __delitem__(self, key: str, /) -> None:
+        if not self._collection.delete(key):
+            raise self._missing(key)
+
+    def __contains__(self, key: object, /) -> bool:
+        return self._collection.exists(key)  # type: ignore[arg-type]  # it checks the key itself
+
+    def __iter__(self) -> Iterator[str]:
+        return self._collection.keys()
+
+    def __len__(self) -> int:
+        """Count the keys, by listing all of them."""
+        return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        """Say whether there is a key, by listing one."""
+        return any(True for _ in self._collection.keys(limit=1))
+
+    def items(self) -> ItemsView[str, T]:
+        """Return the pairs, which are read in pages when they are iterated over."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[T]:
+        """Return the values, which are read in pages when they are iterated over."""
+        return _Values(self)
+
+    def update(  # type: ignore[override]  # what only has keys() and [] is not taken
+        self, other: Mapping[str, T] | Iterable[tuple[str, T]] = (), /, **more: T
+    ) -> None:
+        """Put many values, which is not one atomic step."""
+        self._collection.put_many(dict(other, **more))
+
+    @overload
+    def pop(self, key: str, /) -> T: ...
+    @overload
+    def pop(self, key: str, /, default: T) -> T: ...
+    @overload
+    def pop(self, key: str, /, default: D) -> T | D: ...
+    def pop(self, key: str, /, default: Any = UNSET) -> Any:
+        """Remove a value and return it, to one caller alone; an absent one gives the default or `KeyMissingError`."""
+        self._collection._store._able("compare_and_delete")
+        while (entry := self._collection.get_entry(key)) is not None:
+            if self._collection.compare_and_delete(key, version=entry.version):
+                return entry.value
+        if default is UNSET:
+            raise self._missing(key)
+        return default
+
+    def popitem(self) -> tuple[str, T]:
+        """Remove some entry and return its key and value, to one caller alone."""
+        for key in self:
+            with suppress(KeyMissingError):  # it has gone since it was listed
+                return key, self.pop(key)
+        raise KeyMissingError(f"collection {self._collection.name!r} is empty")
+
+    @overload
+    def setdefault(self: CollectionMapping[T | None], key: str, default: None = None, /) -> T | None: ...
+    @overload
+    def setdefault(self, key: str, default: T, /) -> T: ...
+    def setdefault(self, key: str, default: Any = None, /) -> Any:
+        """Return the value under a key, after putting this one if it is absent."""
+        self._collection._store._able("put_if_absent")
+        while True:
+            value = self._collection.get(key, UNSET)
+            if value is not UNSET:
+                return value
+            if self._collection.put_if_absent(key, default) is not None:
+                return default
+
+    def clear(self) -> None:
+        """Remove every entry of the collection."""
+        self._collection.destroy()
+
+    def _missing(self, key: str) -> KeyMissingError:
+        return self._collection._inner._missing(key)
+
+    def _pairs(self) -> Iterator[tuple[str, T]]:
+        keys = iter(self)
+        while page := list(islice(keys, _PAGE)):
+            yield from self._collection.get_many(page).items()  # some may have gone since they were listed
+
+
+class _Items(ItemsView[str, T]):
+    _mapping: CollectionMapping[T]
+
+    def __iter__(self) -> Iterator[tuple[str, T]]:
+        return self._mapping._pairs()
+
+
+class _Values(ValuesView[T]):
+    _mapping: CollectionMapping[T]
+
+    def __iter__(self) -> Iterator[T]:
+        return (value for _, value in self._mapping._pairs())
+
+    def __contains__(self, value: object) -> bool:
+        return any(found is value or found == value for found in self)
+
+
+class SyncCollection(Generic[T]):
+    """Offers a `Collection` to code without an event loop: the same verbs, which block until they are done.
+
+    `SyncStore(...).collection("users", model=User)` makes one. `as_mapping` shows it as a `MutableMapping`.
+
+    Args:
+        store: The store.
+        inner: The collection, in the store that the `SyncStore` was made of.
+    """
+
+    def __init__(self, store: SyncStore, inner: Collection[T]) -> None:
+        self._store = store
+        self._inner = inner
+        self._call = store._call
+
+    def __repr__(self) -> str:
+        return f"Sync{self._inner!r}"
+
+    @property
+    def name(self) -> str:
+        """The name of the collection."""
+        return self._inner.name
+
+    def as_mapping(self) -> CollectionMapping[T]:
+        """Return a view of the collection that behaves as a dict does: `users["ada"]`, `in`, `len`, `del`, iteration.
+
+        Every use of it goes to the store. It is a `Mapping` and so, unlike the collection, falsy while it is empty.
+        """
+        return CollectionMapping(self)
+
+    @overload
+    def get(self, key: str, default: None = None) -> T | None: ...
+    @overload
+    def get(self, key: str, default: D) -> T | D: ...
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value under a key, or the default when it is absent."""
+        return self._call(self._inner.get, key, default)
+
+    def require(self, key: str) -> T:
+        """Return the value under a key, or raise `KeyMissingError`."""
+        return self._call(self._inner.require, key)
+
+    def get_entry(self, key: str) -> Entry[T] | None:
+        """Return the entry under a key: the value with version, times and size."""
+        return self._call(self._inner.get_entry, key)
+
+    def exists(self, key: str) -> bool:
+        """Say whether there is an entry under a key, without validating its value."""
+        return self._call(self._inner.exists, key)
+
+    def put(self, key: str, value: T, *, ttl: TTL | UnsetType | None = UNSET) -> None:
+        """Store a value under a key, replacing what was there.
+
+        The ttl is the collection's when it is not given. None means never, even where the collection has one.
+        """
+        self._call(self._inner.put, key, value, ttl=ttl)
+
+    def delete(self, key: str) -> bool:
+        """Remove the entry under a key, and say whether it was there."""
+        return self._call(self._inner.delete, key)
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, T]:
+        """Return the values of those keys that are there, in the order asked."""
+        return self._call(self._inner.get_many, check_names(keys))
+
+    def get_entries(self, keys: Iterable[str]) -> dict[str, Entry[T]]:
+        """Return the entries of those keys that are there, in the order asked."""
+        return self._call(self._inner.get_entries, check_names(keys))
+
+    def put_many(self, items: Mapping[str, T], *, ttl: TTL | UnsetType | None = UNSET) -> None:
+        """Store many values. Everything is checked first; the writes are not one atomic step."""
+        taken: Mapping[str, Any] = dict(check_items(items))  # here: they may be read from this very store
+        self._call(self._inner.put_many, taken, ttl=ttl)
+
+    def delete_many(self, keys: Iterable[str]) -> int:
+        """Remove many entries, and return how many of them were there."""
+        return self._call(self._inner.delete_many, check_names(keys))
+
+    def keys(self, *, prefix: str = "", limit: int | None = None) -> Iterator[str]:
+        """Iterate over the keys, in no particular order, in constant memory."""
+        return self._store.keys(self.name, prefix=prefix, limit=limit)
+
+    def destroy(self) -> bool:
+        """Remove every entry of the collection, and say whether there was any."""
+        return self._store.destroy_collection(self.name)
+
+    def put_if_absent(self, key: str, value: T, *, ttl: TTL | UnsetType | None = UNSET) -> str | None:
+        """Store a value if the key is absent, and return its version; None when something was there."""
+        return self._call(self._inner.put_if_absent, key, value, ttl=ttl)
+
+    def compare_and_put(self, key: str, value: T, *, version: str, ttl: TTL | UnsetType | None = UNSET) -> str | None:
+        """Replace the entry if it still has the version, and return the new version; None when it has not."""
+        return self._call(self._inner.compare_and_put, key, value, version=version, ttl=ttl)
+
+    def compare_and_delete(self, key: str, *, version: str) -> bool:
+        """Remove the entry if it still has the version, and say whether it was removed."""
+        return self._call(self._inner.compare_and_delete, key, version=version)
+
+    def touch(self, key: str, *, ttl: TTL | UnsetType | None = UNSET) -> bool:
+        """Give the entry a new deadline, counted from now, and say whether it was there.
+
+        Without a ttl it is the collection's; where that has none, `InvalidTTLError` is raised.
+        """
+        return self._call(self._inner.touch, key, ttl=ttl)
+
+    def update(
+        self,
+        key: str,
+        function: Callable[[T], T],
+        *,
+        initial: T | UnsetType = UNSET,
+        ttl: TTL | UnsetType | None = UNSET,
+    ) -> T:
+        """Replace a value by what a function makes of it, losing no other writer's update, and return the new value.
+
+        Without a ttl an entry keeps its deadline, and a new one gets the collection's ttl.
+
+        The function runs in the thread of the store's event loop, maybe many times: it is quick, has no effects of its
+        own, and does not call the store, which would refuse it. `Collection.update` says the rest.
+        """
+        return self._call(self._inner.update, key, function, initial=initial, ttl=ttl)
+
+
+_LISTED = 500
+"""So many names make the way between the threads together."""
+
+
+class Listing:
+    """Gives the names of an async listing in pages, on the event loop that the listing belongs to."""
+
+    def __init__(self, names: AsyncIterator[str]) -> None:
+        self._names = names
+        self._turn = asyncio.Lock()
+
+    async def page(self) -> list[str]:
+        """Return the next names, none when there are no more."""
+        async with self._turn:
+            page: list[str] = []
+            async for name in self._names:
+                page.append(name)
+                if len(page) == _LISTED:
+                    break
+            return page
+
+    async def close(self) -> None:
+        """Release what the listing holds, once a page that is under way has ended."""
+        async with self._turn:
+            if isinstance(self._names, AsyncGenerator):
+                await self._names.aclose()
