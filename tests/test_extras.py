@@ -7,7 +7,7 @@ import tomllib
 import pytest
 
 import satchel
-from satchel import registry
+from satchel.url import registry
 from tests.project.checkout import ROOT
 
 DRIVERS = {

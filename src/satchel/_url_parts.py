@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from .description import is_secret
 from .errors import ConfigurationError, unknown
+from .url.description import is_secret
 
 UNREADABLE = "the host and port of the URL cannot be read; percent-encode : @ / ? # & in a password"
 NO_PORT = "the port of the URL must be a number from 1 to 65535; percent-encode : @ / ? # & in a password"

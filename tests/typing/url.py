@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 from typing import Any, assert_type
 
 from satchel import Capability, Collection, MemoryStore, open_store, require
-from satchel.description import Description
 from satchel.url import OpenedStore
+from satchel.url.description import Description
 from satchel.wrappers import StatisticsWrapper, TTLWrapper
 from satchel.wrappers.statistics import OperationStatistics
 

@@ -10,7 +10,7 @@ import pytest
 
 from satchel import MemoryStore
 from satchel.errors import ConfigurationError, SatchelError
-from satchel.registry import WRAPPERS, find_wrapper
+from satchel.url.registry import WRAPPERS, find_wrapper
 from tests.wrappers.doubles import Yielding
 
 HUGE = 10**5000

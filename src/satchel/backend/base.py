@@ -18,9 +18,9 @@ from .._checks import check_clock, check_seconds
 from ..clock import TTL, Clock, deadline_after, system_clock
 from ..codec import Codec
 from ..collection import HasCollections
-from ..description import Described
 from ..entry import Entry
 from ..names import MAX_NAME_BYTES, Ref, check_limit, check_name, check_prefix
+from ..url.description import Described
 from .coalescer import Operation, Request
 from .engine import Engine
 from .hooks import ABSENT, UNPROCESSED, Condition, Done, Hooks, Outcome, Wrote, optional

@@ -10,7 +10,7 @@ from .. import __version__
 from .._checks import check_int
 from ..errors import ConfigurationError, missing_extra, with_article
 from ..protocol import AsyncKeyValue
-from ..registry import name_of
+from ..url.description import name_of
 from ..wrappers._observed import kind_of, legal
 from ..wrappers.base import BaseWrapper
 from ..wrappers.call import BATCHES

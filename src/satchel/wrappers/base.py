@@ -13,11 +13,11 @@ from ..backend.lifecycle import finish_and_close, leave
 from ..capability import Capability
 from ..clock import TTL
 from ..collection import HasCollections
-from ..description import Described, Description
 from ..entry import Entry
 from ..errors import SatchelError
 from ..names import MAX_NAME_BYTES, check_limit, check_name, check_prefix, utf8_size
 from ..protocol import AsyncKeyValue, SupportsEverything
+from ..url.description import Described, Description
 from .bound import SHARED, Bound
 from .call import MISSING, NOT_GIVEN
 from .renaming import renamed

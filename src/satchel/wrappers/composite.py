@@ -11,9 +11,9 @@ from typing import Any, Self
 from .._copies import copied, copied_at_once
 from ..backend.lifecycle import finish_and_close
 from ..capability import METHODS, NEEDED, Capability
-from ..description import Described, Description
 from ..errors import BatchError, ConfigurationError, SatchelError, StoreClosedError
 from ..protocol import AsyncKeyValue, is_store
+from ..url.description import Described, Description
 from .base import BaseWrapper
 from .bound import SEAMS
 from .call import Call

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from .._checks import check_bool
 from .._update import one_at_a_time
-from ..description import Description
 from ..errors import BatchError, ConfigurationError, SatchelError, StoreTimeoutError, StoreUnavailableError
 from ..names import check_name
 from ..protocol import AsyncKeyValue
+from ..url.description import Description
 from .base import BaseWrapper
 from .call import BATCHES, CONDITIONAL_WRITES, LISTINGS, Call, Steps
 from .composite import CompositeStore, with_own_values

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Union
 
+from ..errors import ConfigurationError, unknown
 from .description import HIDDEN, Described, is_secret
-from .errors import ConfigurationError, unknown
 
 _BOOLS = {"true": True, "1": True, "false": False, "0": False}
 _BEGINNING = 8

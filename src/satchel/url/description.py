@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from os import PathLike, fspath
@@ -105,7 +105,7 @@ class Described:
         arguments, named = self._given
         given = dict(zip(inspect.signature(type(self)).parameters, arguments, strict=False)) | named
         options = {name: value for name, value in given.items() if name != "inner"}
-        return Layer(registry.name_of(type(self)), options, type(self))
+        return Layer(name_of(type(self)), options, type(self))
 
 
 def _shown(options: Mapping[str, Any]) -> list[str]:
@@ -150,3 +150,16 @@ def _without_secrets(url: str) -> str:
         return f"{match[1]}={HIDDEN}" if is_secret(match[1]) else match[0]
 
     return _QUERY.sub(hide, _USER.sub(rf"\1:{HIDDEN}@", url))
+
+
+def name_of(kind: type) -> str:
+    """Return the scheme or wrapper name of a class, or the name of the class when it was not found by one."""
+    return registry.found_names.get(kind) or next(_built_in_names(kind), kind.__name__)
+
+
+def _built_in_names(kind: type) -> Iterator[str]:
+    for table in (registry.STORES, registry.WRAPPERS):
+        for name, target in table.items():
+            module, _, attribute = target.partition(":")
+            if attribute == kind.__qualname__ and f"{kind.__module__}.".startswith(f"{module}."):
+                yield name

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .errors import ConfigurationError, missing_extra, unknown
+from ..errors import ConfigurationError, missing_extra, unknown
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -85,7 +85,8 @@ _MEANT = {
 }
 """Schemes that other libraries have, and the one here that means the same."""
 
-_found: dict[type, str] = {}
+found_names: dict[type, str] = {}
+"""The names by which entry points gave classes."""
 
 
 def find_store(scheme: str, *, shown: bool = True) -> type[Described]:
@@ -118,13 +119,6 @@ def is_wrapper(name: str) -> bool:
     return any(point.name == name for point in entry_points(group="satchel.wrappers"))
 
 
-def name_of(kind: type) -> str:
-    """Return the scheme or wrapper name of a class, or the name of the class when it was not found by one."""
-    place = f"{kind.__module__}:{kind.__qualname__}"
-    names = (name for table in (STORES, WRAPPERS) for name, target in table.items() if target == place)
-    return _found.get(kind) or next(names, kind.__name__)
-
-
 def _find(what: str, name: str, table: dict[str, str], group: str, *, shown: bool = True) -> Any:
     if name in table:
         kind = _import(table[name], name)
@@ -137,7 +131,7 @@ def _find(what: str, name: str, table: dict[str, str], group: str, *, shown: boo
                 raise _unknown_scheme(name, [*table, *others], shown=shown)
             raise unknown(what, name, [*table, *others])
         kind = _load(others[name])
-        _found[kind] = name
+        found_names[kind] = name
     return kind
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote
 
-from ._url_parts import check_characters, check_query, pairs, read_port, unnamed_option
-from .backend.network import split_url
-from .collection import HasCollections
+from .._url_parts import check_characters, check_query, pairs, read_port, unnamed_option
+from ..backend.network import split_url
+from ..collection import HasCollections
+from ..errors import ConfigurationError, unknown
+from ..protocol import SupportsEverything
 from .description import HIDDEN, Described, Description, Layer, is_secret
-from .errors import ConfigurationError, unknown
 from .options import convert, known_options, shown_by, takes, without_given
-from .protocol import SupportsEverything
 from .registry import find_store, find_wrapper, is_wrapper
 
 _FILE = Path("satchel.toml")
