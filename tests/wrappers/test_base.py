@@ -20,7 +20,7 @@ from satchel import (
 from satchel.capability import METHODS
 from satchel.protocol import AsyncKeyValue
 from satchel.wrappers import MISSING, BaseWrapper, StatisticsWrapper, TTLWrapper
-from satchel.wrappers.bound import SEAMS
+from satchel.wrappers.base import SEAMS
 from satchel.wrappers.call import IN_WORKER
 from tests.wrappers.doubles import Around, CarriesOut, Framed, Nothing, OneWay, PrefixCollections, PrefixKeys, Reversed
 

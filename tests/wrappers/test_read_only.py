@@ -4,7 +4,7 @@ from satchel import Capability, ConfigurationError, MemoryStore, ReadOnlyError, 
 from satchel.capability import METHODS
 from satchel.testing import FakeClock
 from satchel.wrappers import ReadOnlyWrapper
-from satchel.wrappers.bound import SEAMS
+from satchel.wrappers.base import SEAMS
 
 READS = {"get", "get_entry", "exists", "get_many", "get_entries", "ping", "keys", "collections"}
 ARGUMENTS = {

@@ -8,7 +8,7 @@ import pytest
 from satchel import ConfigurationError, MemoryStore, StoreTimeoutError, StoreUnavailableError, open_store
 from satchel.testing import FlakyStore
 from satchel.wrappers import PrefixKeysWrapper, RetryWrapper, TimeoutWrapper
-from satchel.wrappers._time_limit import OutOfTimeError, in_time
+from satchel.wrappers.timeout import OutOfTimeError, in_time
 from tests.wrappers.failing import Failing, collect
 from tests.wrappers.test_retry import VERBS
 

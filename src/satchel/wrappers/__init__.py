@@ -37,7 +37,6 @@ changes names or values goes around a `TieredStore` where hot and cold are to ho
 hot is fast and trusted: a value is then decompressed and decrypted once, and read as it is from hot.
 """
 
-from ._events import Cleared, Deleted, Event, Expired, Retrieved, Stored
 from ._rotation import Rotation
 from .base import BaseWrapper
 from .call import MISSING, Call
@@ -46,7 +45,7 @@ from .composite import CompositeStore
 from .compression import CompressionWrapper
 from .default_value import DefaultValueWrapper
 from .encryption import EncryptionWrapper
-from .events import EventsWrapper
+from .events import Cleared, Deleted, Event, EventsWrapper, Expired, Retrieved, Stored
 from .fallback import FallbackWrapper
 from .limit_size import LimitSizeWrapper
 from .logging import LoggingWrapper

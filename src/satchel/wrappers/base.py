@@ -2,25 +2,396 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import operator
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast, overload
+from typing import Any, ClassVar, Self, TypeVar, cast, overload
 
 from .._batches import checked_items, checked_names, slices
-from .._threads import Turns
+from .._threads import Turns, in_worker
 from ..backend.lifecycle import finish_and_close, leave
-from ..capability import Capability
+from ..capability import METHODS, NEEDED, Capability
 from ..clock import TTL
+from ..codec import LARGE, rough_size
 from ..collection import HasCollections
 from ..entry import Entry
-from ..errors import SatchelError
-from ..names import MAX_NAME_BYTES, check_limit, check_name, check_prefix, utf8_size
-from ..protocol import AsyncKeyValue, SupportsEverything
+from ..errors import BatchError, ConfigurationError, SatchelError, StoreError, UnsupportedOperationError
+from ..names import MAX_NAME_BYTES, Ref, check_limit, check_name, check_prefix, utf8_size
+from ..protocol import AsyncKeyValue, SupportsEverything, is_store
 from ..url.description import Described, Description
-from .bound import SHARED, Bound
-from .call import MISSING, NOT_GIVEN
-from .renaming import renamed
+from .call import BATCHES, IN_WORKER, LISTINGS, MISSING, NOT_GIVEN, Call, stepped, surrounded
+
+
+def renamed(error: SatchelError, names: Mapping[Ref, Ref], collection: str) -> SatchelError:
+    """Return an error of the inner store's with the caller's own name, which is given for the inner one."""
+    own = error.again()
+    for inner, ref in names.items():
+        _say(own, inner, ref)
+    if isinstance(own, StoreError):
+        own.collection = collection
+        own.key = None if own.key is None else next(iter(names.values()))[1]
+    return own
+
+
+async def renamed_batch(error: SatchelError, inner: str, keys: Mapping[str, str], collection: str) -> SatchelError:
+    """Return the error of a batch with the caller's own names; `keys` gives the caller's keys for the inner ones.
+
+    An empty batch has no names, and is still about a collection of the caller's.
+    """
+    own, turns = error.again(), Turns()
+    for name, key in keys.items():
+        if _say(own, (inner, name), (collection, key)):
+            break
+        await turns.after_item()
+    if isinstance(own, StoreError):
+        own.collection = collection
+        own.key = None if len(keys) != 1 or own.key is None else next(iter(keys.values()))
+    if isinstance(own, BatchError):
+        failed: dict[str, SatchelError] = {}
+        for name, key in keys.items():
+            if name in own.failed:
+                failed[key] = renamed(own.failed[name], {(inner, name): (collection, key)}, collection)
+            await turns.after_item()
+        own.failed = failed
+    return own
+
+
+def _say(error: SatchelError, inner: Ref, ref: Ref) -> bool:
+    """Put the caller's name for the inner one into a message that has it, and say whether it has."""
+    said = str(error)
+    if place(inner) not in said:
+        return False
+    error.args = (said.replace(place(inner), place(ref), 1), *error.args[1:])
+    return True
+
+
+def place(ref: Ref) -> str:
+    """Return how messages say which entry they are about."""
+    return f"of key {ref[1]!r} in collection {ref[0]!r} of "
+
+
+E = TypeVar("E", bound=StoreError)
+
+
+class Seams:
+    """Is the inner face of `BaseWrapper`."""
+
+    _shares_collections: ClassVar[bool] = False
+    """An inner collection also holds keys that are not this wrapper's: it is listed and destroyed key by key."""
+    _shares_store: ClassVar[bool] = False
+    """The inner store also holds collections that are not this wrapper's: it is destroyed collection by collection."""
+    _around_steps: ClassVar[bool] = False
+    """Each step of a listing goes through `_around` as a call of its own; its `function` is a `Steps`."""
+
+    def _ref(self, collection: str, key: str) -> Ref:
+        """Return the inner store's names for an entry. The first must be `_collection(collection)`."""
+        return self._collection(collection), key
+
+    def _unref(self, collection: str, key: str) -> str | None:
+        """Return the key that `_ref` made an inner key of; None when it made it of none in this collection.
+
+        The collection is the caller's, the key is from the inner collection.
+        """
+        return key
+
+    def _collection(self, collection: str) -> str:
+        """Return the inner store's collection for a collection."""
+        return collection
+
+    def _uncollection(self, collection: str) -> str | None:
+        """Return the collection of which `_collection` made an inner one; None when of none."""
+        return collection
+
+    def _prefix(self, collection: str, prefix: str) -> str | None:
+        """Return the prefix of the inner keys of all keys with a prefix; None when they have none in common."""
+        return prefix if not self._overrides("_ref") else None
+
+    def _encode(self, ref: Ref, value: object) -> object:
+        """Return what the inner store keeps for a value; in a worker thread when the value is large."""
+        return value
+
+    def _decode(self, ref: Ref, value: Any) -> Any:
+        """Return the value of which `_encode` made an inner one; in a worker thread when that is large."""
+        return value
+
+    def _encode_if_small(self, ref: Ref, value: object) -> object:
+        """Do what `_encode` does if it is quickly done; return `IN_WORKER` for what belongs in a worker thread.
+
+        Override it, and `_decode_if_small`, where the size of the work can be told sooner or better than by a walk over
+        the value.
+        """
+        return IN_WORKER if rough_size(value) >= LARGE else self._encode(ref, value)
+
+    def _decode_if_small(self, ref: Ref, value: Any) -> Any:
+        """Do what `_decode` does if it is quickly done; return `IN_WORKER` for what belongs in a worker thread."""
+        return IN_WORKER if rough_size(value) >= LARGE else self._decode(ref, value)
+
+    def _ttl(self, ttl: TTL | None) -> TTL | None:
+        """Return the time to live with which the inner store keeps an entry."""
+        return ttl
+
+    async def _around(self, operation: str, call: Call) -> Any:
+        """Carry out a call by `await call()`, once or several times or not at all, and return its outcome.
+
+        The outcome of a `get` of an absent entry is `MISSING`.
+        """
+        return await self._carry_out(operation, call.function, *call.arguments, **call.named)
+
+    async def _carry_out(
+        self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
+    ) -> Any:
+        """Do what `_around` is for by `await function(*args, **named)`, and at half the cost.
+
+        It is for wrappers that look at times and failures. The outcome of a `get` of an absent entry is its caller's
+        default. A batch has been checked as for `_around`.
+        """
+        return await function(*args, **named)
+
+    def _own_error(self, kind: type[E], operation: str, call: Call, said: str, **more: Any) -> E:
+        """Return an error of this wrapper's own about a call, with the names of its caller."""
+        collection = call.collection if isinstance(call.collection, str) else None
+        key = call.key if isinstance(call.key, str) and collection is not None else None
+        of = "of " if collection is None or key is None else place((collection, key))
+        about: dict[str, Any] = {"store": repr(self), "operation": operation, "collection": collection, "key": key}
+        return kind(f"{operation} {of}{self!r}: {said}", **about, **more)
+
+    async def _finish(self) -> None:
+        """Finish what this wrapper itself has under way: the inner store, which is still open, is closed next.
+
+        It may be called again, then with nothing left to do.
+        """
+
+    def _overrides(self, *seams: str) -> bool:
+        return any(getattr(type(self), seam) is not getattr(Seams, seam) for seam in seams)
+
+
+T = TypeVar("T")
+
+
+class Passage(Seams):
+    """Takes names, values and errors through the seams, for the verbs."""
+
+    _limit: int
+    """The longest key, in UTF-8 bytes."""
+
+    def _checked(self, collection: str, key: str) -> Ref:
+        # Most names are plain, and further calls for them would cost more than their mapping.
+        if (
+            type(key) is str
+            and type(collection) is str
+            and key.isascii()
+            and collection.isascii()
+            and 0 < len(key) <= self._limit
+            and 0 < len(collection) <= MAX_NAME_BYTES
+        ):
+            return collection, key
+        return check_name(collection, "collection"), check_name(key, "key", self._limit)
+
+    async def _call(self, function: Callable[..., Awaitable[T]], ref: Ref, *arguments: Any, **named: Any) -> T:
+        """Call a method of the inner store about one entry of the caller's."""
+        inner = self._ref(*ref)
+        try:
+            return await function(*inner, *arguments, **named)
+        except SatchelError as error:
+            raise renamed(error, {inner: ref}, ref[0]) from error.__cause__ or error
+
+    async def _call_many(
+        self,
+        function: Callable[..., Awaitable[T]],
+        collection: str,
+        keys: Mapping[str, str],
+        *arguments: Any,
+        **named: Any,
+    ) -> T:
+        """Call a method of the inner store about many entries; `keys` gives the caller's keys for the inner ones."""
+        inner = self._collection(collection)
+        try:
+            return await function(inner, *arguments, **named)
+        except SatchelError as error:
+            raise await renamed_batch(error, inner, keys, collection) from error.__cause__ or error
+
+    async def _encoded(self, operation: str, ref: Ref, value: object) -> object:
+        return await self._transformed(self._encode_if_small, self._encode, operation, ref, value)
+
+    async def _decoded(self, operation: str, ref: Ref, value: Any) -> Any:
+        return await self._transformed(self._decode_if_small, self._decode, operation, ref, value)
+
+    async def _decoded_entry(self, operation: str, ref: Ref, entry: Entry) -> Entry:
+        return dataclasses.replace(entry, value=await self._decoded(operation, ref, entry.value))
+
+    async def _decoded_many(
+        self, operation: str, collection: str, found: Mapping[str, Any], decode: Callable[[str, Ref, Any], Awaitable[T]]
+    ) -> dict[str, T]:
+        decoded: dict[str, T] = {}
+        failed: dict[str, SatchelError] = {}
+        turns = Turns()
+        for key, value in found.items():
+            await turns.after_item()
+            try:
+                decoded[key] = await decode(operation, (collection, key), value)
+            except SatchelError as error:
+                failed[key] = error
+        if failed:
+            first = next(iter(failed.values()))
+            kind = type(first).__name__
+            raise BatchError(
+                f"{operation}: {len(failed)} of {len(found)} keys failed, the first with {kind}: {first}",
+                failed=failed,
+                store=repr(self),
+                operation=operation,
+                collection=collection,
+            ) from first
+        return decoded
+
+    async def _transformed(
+        self,
+        transform_if_small: Callable[[Ref, Any], Any],
+        transform: Callable[[Ref, Any], Any],
+        operation: str,
+        ref: Ref,
+        value: Any,
+    ) -> Any:
+        try:
+            transformed = transform_if_small(ref, value)
+            return await in_worker(transform, ref, value) if transformed is IN_WORKER else transformed
+        except StoreError:
+            raise
+        except SatchelError as error:
+            own = error.again()
+            own.args = (f"{operation} {place(ref)}{self!r}: {error}",)
+            raise own from error.__cause__
+
+    async def _listing(
+        self, found: AsyncIterator[str], back: Callable[[str], str | None], prefix: str = "", limit: int | None = None
+    ) -> AsyncIterator[str]:
+        """Iterate over inner names as the caller's, those that are and that have the prefix."""
+        left = limit
+        if left == 0:
+            return
+        async for inner in found:
+            name = back(inner)
+            if name is None or not name.startswith(prefix):
+                continue
+            yield name
+            left = None if left is None else left - 1
+            if left == 0:
+                return
+
+
+SHARED = ("_shares_collections", "_shares_store")
+
+_NAMES = ("_ref", "_collection")
+_READ = (*_NAMES, "_decode")
+_WRITTEN = (*_NAMES, "_encode", "_ttl")
+_LISTED = (*_NAMES, "_unref", "_uncollection", "_shares_collections")
+SEAMS: dict[str, tuple[str, ...]] = {
+    "get": _READ,
+    "get_entry": _READ,
+    "exists": _NAMES,
+    "put": _WRITTEN,
+    "delete": _NAMES,
+    "get_many": _READ,
+    "get_entries": _READ,
+    "put_many": _WRITTEN,
+    "delete_many": _NAMES,
+    "ping": (),
+    "put_if_absent": _WRITTEN,
+    "compare_and_put": _WRITTEN,
+    "compare_and_delete": _NAMES,
+    "touch": (*_NAMES, "_ttl"),
+    "keys": _LISTED,
+    "collections": _LISTED,
+    "destroy_collection": _LISTED,
+    "destroy": SHARED,
+    "cull": (),
+}
+"""The verbs, and the seams that each goes through."""
+
+_KNOWN = functools.reduce(operator.or_, METHODS)
+_NEEDED_TO_DESTROY = Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLECTION
+
+
+class Bound(Passage):
+    """Binds the verbs of a wrapper: to the inner store's own, to those that go through its seams, or to a refusal."""
+
+    inner: AsyncKeyValue
+    _dropped: Capability
+
+    @property
+    def capabilities(self) -> Capability:
+        """What this store can do beyond the core: what the inner one can, but for what the wrapper breaks."""
+        have = self.inner.capabilities & ~self._dropped
+        if self._shares_collections and Capability.ENUMERATE_KEYS not in have:
+            have &= ~(Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLECTION)
+        if self._overrides(*SHARED) and (_NEEDED_TO_DESTROY & ~have):
+            have &= ~Capability.DESTROY_STORE
+        return have
+
+    def _need_store(self, inner: object) -> None:
+        if not is_store(inner):
+            raise ConfigurationError(f"{type(self).__name__} goes around a store, got {type(inner).__name__}")
+
+    def _bind(self, plain: type[Seams], drops: Capability) -> None:
+        """Let each verb go no further than it must.
+
+        Args:
+            plain: The class whose verbs do nothing but what the seams say.
+            drops: What this wrapper lacks for a reason of its own.
+        """
+        self._dropped = drops | ~_KNOWN
+        if self._overrides("_ref") and not self._overrides("_unref"):
+            self._dropped |= Capability.ENUMERATE_KEYS
+        lists = self._overrides("_uncollection") or not self._inherits("collections", plain)
+        if self._overrides("_collection") and not lists:
+            self._dropped |= Capability.ENUMERATE_COLLECTIONS
+        for operation, seams in SEAMS.items():
+            if not hasattr(self.inner, operation):
+                self._become(operation, self._refusal(operation))
+            elif self._inherits(operation, plain) and not self._overrides(*seams):
+                self._become(operation, getattr(self.inner, operation))
+        if self._overrides("_around", "_carry_out"):
+            for operation in SEAMS.keys() - LISTINGS:
+                self._become(operation, self._surrounded(operation, getattr(self, operation)))
+            if self._around_steps:
+                for operation in LISTINGS:
+                    self._become(operation, stepped(operation, getattr(self, operation), self._around))
+        for capability, operations in METHODS.items():
+            if capability in self._dropped:
+                for operation in operations:
+                    self._become(operation, self._refusal(operation))
+
+    def _surrounded(self, operation: str, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        if self._overrides("_around") or operation in BATCHES:
+            return surrounded(operation, method, self._around)
+        return functools.partial(self._carry_out, operation, method)
+
+    def _inherits(self, operation: str, plain: type) -> bool:
+        return getattr(type(self), operation) is getattr(plain, operation)
+
+    def _pass_through(self, *operations: str) -> None:
+        """Let verbs that this instance has no use for be the inner store's own."""
+        for operation in operations:
+            self._become(operation, getattr(self.inner, operation))
+
+    def _become(self, operation: str, method: Callable[..., Any]) -> None:
+        """Let a verb of this instance be something else than its class says."""
+        setattr(self, operation, method)  # through `__dict__` every later look at any attribute would take longer
+
+    def _refusal(self, operation: str) -> Callable[..., Any]:
+        def refuse(*_: Any, **__: Any) -> Any:
+            raise self._unsupported(operation)
+
+        return refuse
+
+    def _need(self, operation: str) -> None:
+        if NEEDED[operation] not in self.capabilities:
+            raise self._unsupported(operation)
+
+    def _unsupported(self, operation: str) -> UnsupportedOperationError:
+        return UnsupportedOperationError(f"{self!r} does not have {operation}; see its .capabilities")
+
 
 D = TypeVar("D")
 

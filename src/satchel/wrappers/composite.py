@@ -14,8 +14,7 @@ from ..capability import METHODS, NEEDED, Capability
 from ..errors import BatchError, ConfigurationError, SatchelError, StoreClosedError
 from ..protocol import AsyncKeyValue, is_store
 from ..url.description import Described, Description
-from .base import BaseWrapper
-from .bound import SEAMS
+from .base import SEAMS, BaseWrapper
 from .call import Call
 
 

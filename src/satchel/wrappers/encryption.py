@@ -7,8 +7,7 @@ from typing import Any
 
 from ..errors import DecryptionError, ValueTooLargeError, missing_extra
 from ..protocol import AsyncKeyValue
-from ._keys import Keys, keyring
-from ._sealing import SealingWrapper
+from ._sealing import Keys, SealingWrapper, keyring
 
 _NONCE_SIZE, _TAG_SIZE = 12, 16
 _MAX_SIZE = 2**31 - 1 - _TAG_SIZE

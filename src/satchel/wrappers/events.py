@@ -4,18 +4,212 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .._checks import check_bool, check_clock, check_int
-from ..clock import Clock, system_clock
+from ..clock import NEVER, TTL, Clock, deadline_after, seconds, system_clock
+from ..entry import Entry
 from ..errors import BatchError, ConfigurationError
+from ..names import Ref, check_name
 from ..protocol import AsyncKeyValue
-from ._deadlines import Deadlines
-from ._events import KINDS, MAY_EMIT, Event, Expired
-from ._telling import events_of, events_of_rest
+from ._observed import WRITES
 from .base import BaseWrapper
-from .call import BATCHES, Call
+from .call import BATCHES, MISSING, Call
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Is something that happened; subscribe to it for all events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored(Event):
+    """Says that a value was put under a key.
+
+    Attributes:
+        collection: The collection.
+        key: The key.
+        ttl: The seconds after which the caller lets it expire; None for never.
+    """
+
+    collection: str
+    key: str
+    ttl: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved(Event):
+    """Says that a value or an entry was read and there."""
+
+    collection: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted(Event):
+    """Says that an entry was removed.
+
+    Attributes:
+        collection: The collection.
+        key: The key.
+        existed: True; None for each key of a batch of which only some were there, as it does not say which.
+    """
+
+    collection: str
+    key: str
+    existed: bool | None = True
+
+
+@dataclass(frozen=True, slots=True)
+class Expired(Event):
+    """Says that a call found an entry absent whose time to live, as far as the wrapper knew it, had ended."""
+
+    collection: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared(Event):
+    """Says that a collection that held something was destroyed, or with None, the store."""
+
+    collection: str | None
+
+
+KINDS: tuple[type[Event], ...] = (Stored, Retrieved, Deleted, Expired, Cleared)
+MAY_EMIT: dict[str, frozenset[type[Event]]] = {
+    **dict.fromkeys(("put", "put_many", "put_if_absent", "compare_and_put"), frozenset({Stored, Expired})),
+    **dict.fromkeys(("get", "get_many", "get_entry", "get_entries"), frozenset({Retrieved, Expired})),
+    **dict.fromkeys(("delete", "delete_many", "compare_and_delete"), frozenset({Deleted, Expired})),
+    **dict.fromkeys(("exists", "touch"), frozenset({Expired})),
+    **dict.fromkeys(("destroy", "destroy_collection"), frozenset({Cleared, Expired})),
+}
+"""The events that each operation may emit, or for which it has to be followed."""
+
+
+class Deadlines:
+    """Remembers the deadlines of so many entries; of more, those that were seen last."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._deadlines: OrderedDict[Ref, float] = OrderedDict()
+
+    def remember(self, ref: Ref, deadline: float) -> None:
+        """Remember an entry's deadline, or forget it when there is none any more."""
+        self._deadlines.pop(ref, None)
+        if deadline != NEVER:
+            self._deadlines[ref] = deadline
+            if len(self._deadlines) > self._most:
+                self._deadlines.popitem(last=False)
+
+    def forget(self, ref: Ref) -> None:
+        """Forget an entry."""
+        self._deadlines.pop(ref, None)
+
+    def forget_all(self, collection: str | None = None) -> None:
+        """Forget all entries, or those of one collection."""
+        kept = {ref: at for ref, at in self._deadlines.items() if collection is not None and ref[0] != collection}
+        self._deadlines = OrderedDict(kept)
+
+    def take_if_past(self, ref: Ref, now: float) -> bool:
+        """Say whether an entry is known to have expired by now, and then forget it."""
+        if self._deadlines.get(ref, NEVER) > now:
+            return False
+        del self._deadlines[ref]
+        return True
+
+
+_DELETES = frozenset({"delete", "compare_and_delete"})
+
+
+def events_of(
+    operation: str, call: Call, outcome: Any, deadlines: Deadlines, started: float, ended: float
+) -> Iterator[Event]:
+    """Give the events of a call that succeeded, and bring the deadlines up to date."""
+    if operation == "destroy":
+        deadlines.forget_all()
+        if outcome:
+            yield Cleared(None)
+        return
+    collection = check_name(call.collection, "collection")
+    if operation == "destroy_collection":
+        deadlines.forget_all(collection)
+        if outcome:
+            yield Cleared(collection)
+    elif operation == "put_many":
+        yield from _stored(collection, list(call.items), call, deadlines, started)
+    elif operation == "delete_many":
+        yield from _deleted(collection, call.keys, outcome, deadlines, ended)
+    elif operation in ("get_many", "get_entries"):
+        for key in call.keys:
+            yield from _read((collection, key), outcome.get(key, MISSING), deadlines, ended)
+    else:
+        yield from _events_of_one(
+            operation, (collection, check_name(call.key, "key")), call, outcome, deadlines, started, ended
+        )
+
+
+def events_of_rest(
+    operation: str, call: Call, error: BatchError, deadlines: Deadlines, started: float
+) -> Iterator[Event]:
+    """Give the events of those keys of a batch of writes that did not fail."""
+    collection = check_name(call.collection, "collection")
+    keys = [key for key in call.arguments[1] if key not in error.failed]
+    if operation == "put_many":
+        yield from _stored(collection, keys, call, deadlines, started)
+    elif operation == "delete_many":
+        yield from _deleted(collection, keys, None, deadlines, started)
+
+
+def _events_of_one(
+    operation: str, ref: Ref, call: Call, outcome: Any, deadlines: Deadlines, started: float, ended: float
+) -> Iterator[Event]:
+    if operation in WRITES:
+        if operation == "put_if_absent" and outcome is not None and deadlines.take_if_past(ref, ended):
+            yield Expired(*ref)
+        if operation == "put" or outcome is not None:
+            yield from _stored(ref[0], [ref[1]], call, deadlines, started)
+    elif operation in ("get", "get_entry"):
+        yield from _read(ref, MISSING if operation == "get_entry" and outcome is None else outcome, deadlines, ended)
+    elif outcome and operation in _DELETES:
+        deadlines.forget(ref)
+        yield Deleted(*ref)
+    elif outcome and operation == "touch":
+        deadlines.remember(ref, deadline_after(call.named.get("ttl"), started))
+    elif not outcome and operation != "compare_and_delete" and deadlines.take_if_past(ref, ended):
+        yield Expired(*ref)
+
+
+def _stored(collection: str, keys: list[str], call: Call, deadlines: Deadlines, started: float) -> Iterator[Event]:
+    ttl: TTL | None = call.named.get("ttl")
+    deadline, length = deadline_after(ttl, started), None if ttl is None else seconds(ttl)
+    for key in keys:
+        deadlines.remember((collection, key), deadline)
+        yield Stored(collection, key, length)
+
+
+def _deleted(
+    collection: str, keys: list[str], count: int | None, deadlines: Deadlines, ended: float
+) -> Iterator[Event]:
+    for key in keys:
+        if count == 0:
+            if deadlines.take_if_past((collection, key), ended):
+                yield Expired(collection, key)
+        else:
+            deadlines.forget((collection, key))
+            yield Deleted(collection, key, existed=True if count == len(keys) else None)
+
+
+def _read(ref: Ref, found: Any, deadlines: Deadlines, ended: float) -> Iterator[Event]:
+    if found is not MISSING:
+        if type(found) is Entry:
+            deadlines.remember(ref, NEVER if found.expires_at is None else found.expires_at.timestamp())
+        yield Retrieved(*ref)
+    elif deadlines.take_if_past(ref, ended):
+        yield Expired(*ref)
+
 
 E = TypeVar("E", bound=Event)
 Handler = Callable[[Any], object]

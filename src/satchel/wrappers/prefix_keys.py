@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..names import Ref
 from ..protocol import AsyncKeyValue
+from ._prefix import own_prefix
 from .base import BaseWrapper
-from .naming import own_prefix
 
 
 class PrefixKeysWrapper(BaseWrapper):

@@ -13,10 +13,10 @@ from .._checks import check_int, check_seconds, check_seed
 from .._forks import random_numbers
 from ..errors import BatchError, CircuitOpenError, ConfigurationError, SatchelError, StoreError, StoreTimeoutError
 from ..protocol import AsyncKeyValue
-from ._time_limit import OutOfTimeError, in_time
 from .base import BaseWrapper
 from .call import BATCHES, CONDITIONAL_WRITES, Call, Steps
 from .composite import batch_error, gather_batch
+from .timeout import OutOfTimeError, in_time
 
 logger = logging.getLogger("satchel")
 

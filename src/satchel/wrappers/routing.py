@@ -15,10 +15,10 @@ from ..entry import Entry
 from ..errors import ConfigurationError
 from ..names import check_name
 from ..protocol import AsyncKeyValue, SupportsEverything
+from ._prefix import name_option
 from .base import BaseWrapper
 from .call import NOT_GIVEN
 from .composite import CompositeStore, gather_batch
-from .naming import name_option
 
 D = TypeVar("D")
 Route = Callable[[str, str], AsyncKeyValue | None]

@@ -6,8 +6,7 @@ import hmac
 
 from ..errors import IntegrityError
 from ..protocol import AsyncKeyValue
-from ._keys import Keys, keyring
-from ._sealing import SealingWrapper
+from ._sealing import Keys, SealingWrapper, keyring
 
 _SIZE = 32
 

@@ -9,8 +9,8 @@ from functools import partial
 from ..errors import ConfigurationError
 from ..names import Ref, check_name
 from ..protocol import AsyncKeyValue
+from ._prefix import name_option
 from .base import BaseWrapper
-from .naming import name_option
 
 _FRAME = re.compile(r"([1-9][0-9]{0,3}):")
 _SHORTEST = 8

@@ -2,15 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Generator
+from contextvars import Context
+from types import CoroutineType, coroutine
+from typing import Any, ClassVar, TypeVar
 
 from .._checks import check_seconds
 from ..errors import StoreTimeoutError
 from ..protocol import AsyncKeyValue
-from ._time_limit import OutOfTimeError, in_time
 from .base import BaseWrapper
 from .call import Call
+
+T = TypeVar("T")
+
+
+class OutOfTimeError(Exception):
+    """Says that `in_time` cut something off."""
+
+
+@coroutine
+def in_time(seconds: float, work: Awaitable[T]) -> Generator[Any, Any, T]:
+    """Await work, and cut it off after so many seconds; infinity is no limit.
+
+    Most calls to a store in memory, or to one that remembers, never wait: the timer is set when one does.
+
+    Raises:
+        OutOfTimeError: It was cut off.
+    """
+    steps: Generator[Any, Any, T]
+    steps = work if type(work) is CoroutineType else work.__await__()  # type: ignore[assignment]  # it can be sent to as well
+    try:
+        waits_for = steps.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]  # a generator's value has no type
+    if seconds == math.inf:
+        return (yield from _going_on(steps, waits_for))
+    return (yield from _limited(seconds, _going_on(steps, waits_for)).__await__())
+
+
+async def _limited(seconds: float, work: Awaitable[T]) -> T:
+    try:
+        async with asyncio.timeout(None) as limit:
+            # An empty context: the loop keeps a timer for a while after it was cancelled, with what it holds.
+            Context().run(limit.reschedule, asyncio.get_running_loop().time() + seconds)
+            return await work
+    except TimeoutError as error:
+        if type(error) is TimeoutError and limit.expired():
+            raise OutOfTimeError from None
+        raise
+
+
+@coroutine
+def _going_on(steps: Generator[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
+    """Go on with what has begun to wait."""
+    try:
+        while True:
+            try:
+                sent = yield waits_for
+            except BaseException as error:  # a cancellation, or the end of the generator, is for what waits
+                waits_for = steps.throw(error)
+            else:
+                waits_for = steps.send(sent)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]  # a generator's value has no type
 
 
 class TimeoutWrapper(BaseWrapper):
