@@ -169,7 +169,7 @@ async def test_demoting_keeps_what_was_used_last(lists):
 
 
 async def test_only_the_latest_uses_are_remembered(monkeypatch):
-    monkeypatch.setattr("satchel.wrappers.tiered_uses._REMEMBERED", 10)
+    monkeypatch.setattr("satchel.wrappers.tiered.hot._REMEMBERED", 10)
     hot = MemoryStore()
     hot._lacking = Capability.ENUMERATE_KEYS
     store = TieredStore(hot, MemoryStore())

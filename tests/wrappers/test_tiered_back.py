@@ -7,7 +7,8 @@ import pytest
 
 from satchel import MemoryStore, QueueFullError, StoreError, StoreUnavailableError, ValueTooLargeError
 from satchel.testing import FakeClock, FlakyStore
-from satchel.wrappers import TieredStore, tiered_queue
+from satchel.wrappers import TieredStore
+from satchel.wrappers.tiered import queue as tiered_queue
 from tests.scripted import BatchStore, held, turns
 
 

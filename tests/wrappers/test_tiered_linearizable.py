@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from satchel import Capability, SatchelError
 from satchel.backend import coalescer as coalesce
-from satchel.wrappers import TieredStore, tiered_hot, tiered_queue
+from satchel.wrappers import TieredStore
+from satchel.wrappers.tiered import hot as tiered_hot
+from satchel.wrappers.tiered import queue as tiered_queue
 from tests.scripted import BatchStore, Server, SingleStore, turns
 from tests.test_linearizable import KEYS, Recorder, steps
 

@@ -61,7 +61,7 @@ from .single_collection import SingleCollectionWrapper
 from .single_flight import SingleFlightWrapper
 from .statistics import StatisticsWrapper
 from .tiered import TieredStore
-from .tiered_statistics import TieredStatistics, TierStatistics
+from .tiered.statistics import TieredStatistics, TierStatistics
 from .timeout import TimeoutWrapper
 from .ttl import TTLWrapper
 

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from contextvars import Context
 from itertools import islice
 
-from .._forks import hold
-from ..backend.record import Record
-from ..errors import QueueFullError, SatchelError, StoreError
-from ..names import Ref
-from .tiered_uses import ALL
+from ..._forks import hold
+from ...backend.record import Record
+from ...errors import QueueFullError, SatchelError, StoreError
+from ...names import Ref
+from .pending import ALL
 
 _BATCH = 500
 _TRY_AGAIN = 1.0

@@ -6,15 +6,65 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
-from ..capability import Capability
-from ..clock import NEVER, Clock
-from ..entry import Entry
-from ..errors import SatchelError, StoreClosedError, StoreError
-from ..names import Ref
-from ..protocol import AsyncKeyValue, SupportsEverything
-from .tiered_flights import Flight, Flights, Member
-from .tiered_statistics import Counts
-from .tiered_uses import ALL, Uses
+from ...capability import Capability
+from ...clock import NEVER, Clock
+from ...entry import Entry
+from ...errors import SatchelError, StoreClosedError, StoreError
+from ...names import Ref
+from ...protocol import AsyncKeyValue, SupportsEverything
+from .pending import ALL, Flight, Flights, Member
+from .statistics import Counts
+
+_REMEMBERED = 100_000
+_PAGE = 500
+
+
+class Uses:
+    """Remembers the order in which entries were used, of the latest ones."""
+
+    def __init__(self) -> None:
+        self.demotions = 0
+        self._count = 0
+        self._last: dict[Ref, int] = {}
+
+    def note(self, ref: Ref) -> None:
+        """Note that an entry is used now."""
+        self._count += 1
+        self._last[ref] = self._count
+        if len(self._last) > _REMEMBERED:
+            self._last = dict(sorted(self._last.items(), key=lambda item: item[1])[_REMEMBERED // 2 :])
+
+    def forget(self, ref: Ref) -> None:
+        """Note that an entry is not there any more."""
+        self._last.pop(ref, None)
+
+    def forget_collection(self, collection: str) -> None:
+        """Note that a collection, or `ALL`, is not there any more."""
+        self._last = {ref: use for ref, use in self._last.items() if collection not in (ALL, ref[0])}
+
+    async def demote(self, store: SupportsEverything, keep: int) -> int:
+        """Remove all but the most recently used entries from a store, and return how many were removed."""
+        refs = sorted(await self._held(store), key=lambda ref: self._last.get(ref, 0))
+        leaving: dict[str, list[str]] = {}
+        for collection, key in refs[: max(0, len(refs) - keep)]:
+            leaving.setdefault(collection, []).append(key)
+        removed = 0
+        for collection, keys in leaving.items():
+            for start in range(0, len(keys), _PAGE):
+                page = keys[start : start + _PAGE]
+                removed += await store.delete_many(collection, page)
+                for key in page:
+                    self.forget((collection, key))
+        self.demotions += removed
+        return removed
+
+    async def _held(self, store: SupportsEverything) -> list[Ref]:
+        lists = Capability.ENUMERATE_KEYS | Capability.ENUMERATE_COLLECTIONS
+        if lists not in store.capabilities:
+            return list(self._last)
+        names = [name async for name in store.collections()]
+        return [(name, key) for name in names async for key in store.keys(name)]
+
 
 T = TypeVar("T")
 

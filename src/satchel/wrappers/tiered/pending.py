@@ -15,10 +15,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from ..clock import Clock
-from ..errors import BatchError, SatchelError, StoreError
-from ..names import Ref
-from .tiered_uses import ALL
+from ...clock import Clock
+from ...errors import BatchError, SatchelError, StoreError
+from ...names import Ref
 
 _SETTLED = 60.0
 
@@ -198,3 +197,7 @@ class Flights(dict[Ref, Flight]):
 
     def _is_wiped(self, collection: str) -> bool:
         return bool(self) and ((collection, ALL) in self or (ALL, ALL) in self)
+
+
+ALL = ""
+"""As a key: the whole collection. As a collection: the whole store. Neither is a legal name."""

@@ -6,21 +6,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Literal, TypeVar, cast
 
-from .._threads import Turns, in_worker
-from ..backend.record import Record
-from ..backend.serializer import Values
-from ..clock import NEVER, Clock, deadline_after
-from ..entry import Entry
-from ..errors import SatchelError, StoreError
-from ..names import Ref
-from ..protocol import AsyncKeyValue, SupportsEverything
-from .call import Call
-from .composite import with_own_values
-from .tiered_flights import Flight
-from .tiered_hot import HotTier
-from .tiered_queue import Write, WriteQueue, covers
-from .tiered_statistics import Counts
-from .tiered_uses import ALL
+from ..._threads import Turns, in_worker
+from ...backend.record import Record
+from ...backend.serializer import Values
+from ...clock import NEVER, Clock, deadline_after
+from ...entry import Entry
+from ...errors import SatchelError, StoreError
+from ...names import Ref
+from ...protocol import AsyncKeyValue, SupportsEverything
+from ..call import Call
+from ..composite import with_own_values
+from .hot import HotTier
+from .pending import ALL, Flight
+from .queue import Write, WriteQueue, covers
+from .statistics import Counts
 
 T = TypeVar("T")
 
