@@ -18,8 +18,8 @@ from satchel.stores.filetree import layout as _filetree_layout
 from satchel.stores.filetree.layout import Layout, probe
 from satchel.stores.filetree.system import held
 from satchel.testing import FakeClock, StoreConformance
-from satchel.testing.cases import LEGAL_NAMES, long_names
-from satchel.testing.suite import new_place
+from satchel.testing.conformance.cases import LEGAL_NAMES, long_names
+from satchel.testing.conformance.suite import new_place
 
 FOLDING = Layout(1, False, False, 250)
 PLAIN = Layout(1, True, True, 250)

@@ -22,7 +22,7 @@ from satchel import (
 from satchel.stores.mongodb import MongoDBStore
 from satchel.stores.mongodb.client import check_indexes
 from satchel.stores.mongodb.errors import translate
-from satchel.testing.suite import new_place
+from satchel.testing.conformance.suite import new_place
 from tests.servers import server_url
 from tests.stores.mongodb_places import blocking_detector, forgotten_sockets  # noqa: F401  # they are for all tests here
 

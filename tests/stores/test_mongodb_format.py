@@ -21,7 +21,7 @@ from satchel.stores.mongodb.document import (
     read_document,
     write_document,
 )
-from satchel.testing.cases import ACCEPTED_VALUES, LEGAL_NAMES, identical, nested
+from satchel.testing.conformance.cases import ACCEPTED_VALUES, LEGAL_NAMES, identical, nested
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "mongodb"
 VERSION = "00112233445566778899aabbccddeeff"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from satchel import Clock
+from satchel.testing.conformance.suite import listed
 from satchel.testing.machine import check_random_operations
-from satchel.testing.suite import listed
 from tests.servers import server_url
 from tests.stores.mongodb_places import MongoDBConformance, StoreOverMotor
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from satchel import ConfigurationError
 from satchel.stores._redislike.layout import Layout, slot_of
-from satchel.testing.cases import LEGAL_NAMES
+from satchel.testing.conformance.cases import LEGAL_NAMES
 
 names = st.sampled_from(LEGAL_NAMES) | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 

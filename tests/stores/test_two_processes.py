@@ -7,15 +7,15 @@ from hypothesis import Phase, settings
 
 from satchel.stores.disk import DiskStore
 from satchel.stores.filetree import FileTreeStore
+from satchel.testing.conformance.arguments import ArgumentPromises
+from satchel.testing.conformance.concurrency import ConcurrencyPromises
+from satchel.testing.conformance.conditional import ConditionalPromises
+from satchel.testing.conformance.entries import EntryPromises
+from satchel.testing.conformance.expiry import ExpiryPromises
+from satchel.testing.conformance.listing import ListingPromises
+from satchel.testing.conformance.names import NamePromises
+from satchel.testing.conformance.verbs import VerbPromises
 from satchel.testing.machine import check_random_operations
-from satchel.testing.promises.arguments import ArgumentPromises
-from satchel.testing.promises.concurrency import ConcurrencyPromises
-from satchel.testing.promises.conditional import ConditionalPromises
-from satchel.testing.promises.entries import EntryPromises
-from satchel.testing.promises.expiry import ExpiryPromises
-from satchel.testing.promises.listing import ListingPromises
-from satchel.testing.promises.names import NamePromises
-from satchel.testing.promises.verbs import VerbPromises
 from tests.stores.two_processes import SecondProcess, TwoProcessStore
 
 

@@ -5,7 +5,7 @@ import pytest
 from satchel import Capability
 from satchel.stores.redis import RedisStore
 from satchel.stores.valkey import ValkeyStore
-from satchel.testing.suite import new_clock
+from satchel.testing.conformance.suite import new_clock
 from tests.servers import server_url
 
 VALUES = {

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from satchel.testing.suite import close_if_open
+from satchel.testing.conformance.suite import close_if_open
 
 ROOT = Path(__file__).parents[2]
 LENGTH = struct.Struct(">I")

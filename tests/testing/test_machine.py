@@ -5,7 +5,7 @@ from hypothesis import settings
 
 from satchel import MemoryStore, NullStore
 from satchel.testing import DictModel, FakeClock
-from satchel.testing.cases import ACCEPTED_VALUES, REFUSED_VALUES, identical
+from satchel.testing.conformance.cases import ACCEPTED_VALUES, REFUSED_VALUES, identical
 from satchel.testing.machine import _settings, check_random_operations
 
 

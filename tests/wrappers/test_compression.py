@@ -18,7 +18,7 @@ from satchel import (
     open_store,
 )
 from satchel._threads import tally
-from satchel.testing.cases import ACCEPTED_VALUES, identical
+from satchel.testing.conformance.cases import ACCEPTED_VALUES, identical
 from satchel.wrappers import CompressionWrapper
 from tests.golden.wrappers.frames import REF, VALUES, WRAPPERS, documented, path_of
 

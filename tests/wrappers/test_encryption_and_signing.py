@@ -22,7 +22,7 @@ from satchel import (
     open_store,
 )
 from satchel._threads import tally
-from satchel.testing.cases import ACCEPTED_VALUES, identical
+from satchel.testing.conformance.cases import ACCEPTED_VALUES, identical
 from satchel.wrappers import CompressionWrapper, EncryptionWrapper, SigningWrapper
 from tests.golden.wrappers.frames import KEY, REF, VALUES, WRAPPERS, frame_of, path_of
 

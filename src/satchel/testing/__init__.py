@@ -16,10 +16,10 @@ from .flaky import FlakyStore
 
 if TYPE_CHECKING:
     from .conformance import ContractConformance, StoreConformance
+    from .conformance.suite import needs
+    from .conformance.wrapper import WrapperConformance
     from .machine import StoreMachine
     from .model import DictModel
-    from .suite import needs
-    from .wrapper import WrapperConformance
 
 __all__ = [
     "ContractConformance",
@@ -33,14 +33,14 @@ __all__ = [
 ]
 
 _MODULES = {
-    "ContractConformance": "conformance",
+    "ContractConformance": "conformance.store",
     "DictModel": "model",
-    "StoreConformance": "conformance",
+    "StoreConformance": "conformance.store",
     "StoreMachine": "machine",
-    "WrapperConformance": "wrapper",
-    "needs": "suite",
+    "WrapperConformance": "conformance.wrapper",
+    "needs": "conformance.suite",
 }
-_WITH_ASSERTIONS = ("cases", "conformance", "machine", "promises", "suite", "wrapper")
+_WITH_ASSERTIONS = ("conformance", "machine")
 
 
 def __getattr__(name: str) -> Any:

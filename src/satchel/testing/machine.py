@@ -14,10 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from ..capability import Capability
 from ..protocol import AsyncKeyValue
-from .cases import ACCEPTED_VALUES, identical
 from .clock import FakeClock
+from .conformance.cases import ACCEPTED_VALUES, identical
+from .conformance.suite import close_if_open, listed, new_clock, new_place
 from .model import DictModel
-from .suite import close_if_open, listed, new_clock, new_place
 
 MakeStore = Callable[[FakeClock, Path], AsyncKeyValue]
 

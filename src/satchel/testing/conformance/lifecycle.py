@@ -15,7 +15,7 @@ from ...capability import METHODS, Capability
 from ...errors import StoreClosedError, StoreError
 from ...protocol import SupportsEverything
 from ..clock import FakeClock
-from ..suite import NewStore, Suite, absent, check_refused
+from .suite import NewStore, Suite, absent, check_refused
 
 _variable: ContextVar[object] = ContextVar("_variable")
 

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ..errors import ConfigurationError, StoreClosedError
-from ..protocol import AsyncKeyValue
-from ..stores.memory import MemoryStore
-from .clock import FakeClock
-from .conformance import StoreConformance
+from ...errors import ConfigurationError, StoreClosedError
+from ...protocol import AsyncKeyValue
+from ...stores.memory import MemoryStore
+from ..clock import FakeClock
+from . import StoreConformance
 from .suite import close_if_open
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from .machine import check_random_operations
-from .promises.arguments import ArgumentPromises
-from .promises.concurrency import ConcurrencyPromises
-from .promises.conditional import ConditionalPromises
-from .promises.entries import EntryPromises
-from .promises.expiry import ExpiryPromises
-from .promises.lifecycle import LifecyclePromises
-from .promises.listing import ListingPromises
-from .promises.names import NamePromises
-from .promises.verbs import VerbPromises
+from ..machine import check_random_operations
+from .arguments import ArgumentPromises
+from .concurrency import ConcurrencyPromises
+from .conditional import ConditionalPromises
+from .entries import EntryPromises
+from .expiry import ExpiryPromises
+from .lifecycle import LifecyclePromises
+from .listing import ListingPromises
+from .names import NamePromises
+from .verbs import VerbPromises
 
 
 class ContractConformance(ArgumentPromises, LifecyclePromises):

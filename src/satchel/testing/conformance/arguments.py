@@ -9,7 +9,7 @@ import pytest
 from ...capability import Capability
 from ...errors import InvalidKeyError, InvalidTTLError, SatchelError, SerializationError
 from ...protocol import SupportsEverything
-from ..cases import (
+from .cases import (
     ACCEPTED_VALUES,
     ILLEGAL_NAMES,
     ILLEGAL_TTLS,
@@ -19,7 +19,7 @@ from ..cases import (
     Text,
     long_names,
 )
-from ..suite import Suite, needs
+from .suite import Suite, needs
 
 CONDITIONAL = Capability.CONDITIONAL
 

@@ -9,8 +9,8 @@ import pytest
 
 from ...errors import ValueTooLargeError
 from ...protocol import SupportsEverything
-from ..cases import ACCEPTED_VALUES, identical
-from ..suite import Suite, absent
+from .cases import ACCEPTED_VALUES, identical
+from .suite import Suite, absent
 
 FALSY: list[Any] = [None, False, 0, 0.0, "", b"", [], {}]
 

@@ -6,8 +6,8 @@ import itertools
 
 from ...capability import Capability
 from ...protocol import SupportsEverything
-from ..cases import LEGAL_NAMES, Text, long_names
-from ..suite import Suite, listed, needs
+from .cases import LEGAL_NAMES, Text, long_names
+from .suite import Suite, listed, needs
 
 LISTING = Capability.ENUMERATE_KEYS
 

@@ -10,7 +10,7 @@ import pytest
 from ...capability import Capability
 from ...protocol import SupportsEverything
 from ..clock import FakeClock
-from ..suite import Suite, close_if_open, listed, needs, new_place
+from .suite import Suite, close_if_open, listed, needs, new_place
 
 KEYS = Capability.ENUMERATE_KEYS
 COLLECTIONS = Capability.ENUMERATE_COLLECTIONS

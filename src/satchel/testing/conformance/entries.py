@@ -10,7 +10,7 @@ from ...capability import Capability
 from ...entry import Entry
 from ...protocol import SupportsEverything
 from ..clock import FakeClock
-from ..suite import Suite, needs
+from .suite import Suite, needs
 
 CONDITIONAL = Capability.CONDITIONAL
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from ...capability import Capability
 from ...protocol import SupportsEverything
-from ..cases import ACCEPTED_VALUES, LEGAL_NAMES, identical
-from ..suite import NewStore, Suite, needs
+from .cases import ACCEPTED_VALUES, LEGAL_NAMES, identical
+from .suite import NewStore, Suite, needs
 
 CONDITIONAL = Capability.CONDITIONAL
 

@@ -16,11 +16,11 @@ import pytest
 import pytest_asyncio
 from blockbuster import BlockBuster
 
-from ..capability import METHODS, Capability
-from ..errors import StoreClosedError, UnsupportedOperationError
-from ..protocol import AsyncKeyValue, SupportsEverything
-from .blocking import blocking_detected
-from .clock import FakeClock
+from ...capability import METHODS, Capability
+from ...errors import StoreClosedError, UnsupportedOperationError
+from ...protocol import AsyncKeyValue, SupportsEverything
+from ..blocking import blocking_detected
+from ..clock import FakeClock
 
 NewStore = Callable[[], SupportsEverything]
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from ...capability import Capability
 from ...protocol import SupportsEverything
 from ..clock import FakeClock
-from ..suite import Suite, absent, listed, needs
+from .suite import Suite, absent, listed, needs
 
 CONDITIONAL = Capability.CONDITIONAL
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from ...capability import Capability
 from ...protocol import SupportsEverything
-from ..cases import ACCEPTED_VALUES, LEGAL_NAMES, identical
 from ..clock import FakeClock
-from ..suite import NewStore, Suite
+from .cases import ACCEPTED_VALUES, LEGAL_NAMES, identical
+from .suite import NewStore, Suite
 
 
 class ConcurrencyPromises(Suite):
