@@ -19,8 +19,8 @@ from satchel.stores.valkey import ValkeyStore
 from satchel.testing import FakeClock
 from tests.proxy import FaultyProxy
 from tests.servers import server_url
-from tests.stores.dynamodb_table import ANY_CREDENTIALS
-from tests.stores.postgresql_tables import table_for
+from tests.stores.dynamodb.table import ANY_CREDENTIALS
+from tests.stores.postgresql.tables import table_for
 
 MEGABYTE = 1_000_000
 FEW = 8192

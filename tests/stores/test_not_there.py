@@ -7,7 +7,7 @@ import pytest
 
 import satchel.stores.dynamodb.store  # noqa: F401  # so that it is not imported on an event loop
 from satchel import SatchelError, open_store
-from tests.stores.mongodb_places import forgotten_sockets  # noqa: F401  # it is for all tests here
+from tests.stores.mongodb.places import forgotten_sockets  # noqa: F401  # it is for all tests here
 from tests.test_url_secrets import logged, shown_by_error, shown_by_store
 
 

@@ -1,0 +1,176 @@
+"""The wire form of records: what is written stays readable, and what was damaged never comes back wrong."""
+
+import itertools
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from satchel import IntegrityError
+from satchel.backend.record import (
+    DEADLINE_OFFSET,
+    HEADER_SIZE,
+    Record,
+    new_version,
+    pack,
+    pack_deadline,
+    unpack,
+    unpack_outcome,
+)
+from satchel.clock import NEVER
+from tests.golden.records import RECORDS, VERSION, path_of
+
+SMALL = [
+    Record(b'{"a":1}', 1, VERSION, 1700000000.25).sealed(),
+    Record(b"abc", 0, VERSION, 1700000000.25, 1700003600.25).sealed(("c", "kéy")),
+    Record(b"", 0, VERSION, 0.0).sealed(),
+]
+
+
+def read(wire):
+    record = unpack(wire)
+    record.verify()
+    return msgspec.structs.replace(record, checksum=None)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_golden_files_are_read_and_written(name):
+    wire = path_of(name).read_bytes()
+    assert read(wire) == RECORDS[name]
+    assert pack(RECORDS[name]) == wire
+
+
+def test_every_golden_record_is_known():
+    assert {path.name for path in path_of("x").parent.glob("record-*.bin")} == {path_of(name).name for name in RECORDS}
+
+
+names = st.none() | st.tuples(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20))
+records = st.builds(
+    Record,
+    payload=st.binary(max_size=200),
+    codec=st.integers(0, 255),
+    version=st.binary(min_size=16, max_size=16).map(bytes.hex),
+    updated_at=st.floats(0, 1e11),
+    deadline=st.floats(0, 1e11) | st.just(NEVER),
+    names=names,
+)
+
+
+@given(records)
+def test_what_is_packed_is_unpacked(record):
+    assert read(pack(record)) == read(pack(record.sealed(record.names))) == record
+
+
+@given(records, st.floats(0, 1e11) | st.just(NEVER))
+def test_a_touch_replaces_twelve_bytes(record, deadline):
+    wire = pack(record)
+    touched = wire[:DEADLINE_OFFSET] + pack_deadline(deadline) + wire[DEADLINE_OFFSET + 12 :]
+    assert len(touched) == len(wire)
+    assert read(touched) == msgspec.structs.replace(record, deadline=deadline)
+    assert touched == pack(msgspec.structs.replace(record, deadline=deadline))
+
+
+@pytest.mark.parametrize("record", SMALL, ids=["json", "names", "empty"])
+def test_every_flipped_bit_is_noticed(record):
+    wire = pack(record)
+    for bit in range(len(wire) * 8):
+        damaged = bytearray(wire)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(IntegrityError):
+            read(bytes(damaged))
+
+
+@pytest.mark.parametrize("record", SMALL, ids=["json", "names", "empty"])
+def test_every_truncation_and_every_addition_is_noticed(record):
+    wire = pack(record)
+    for length in range(len(wire)):
+        with pytest.raises(IntegrityError):
+            read(wire[:length])
+    with pytest.raises(IntegrityError):
+        read(wire + b"\0")
+
+
+@given(st.binary(max_size=100))
+def test_foreign_bytes_are_refused(wire):
+    with pytest.raises(IntegrityError):
+        read(wire)
+
+
+def test_a_foreign_entry_is_called_one():
+    with pytest.raises(IntegrityError, match="something else wrote it"):
+        unpack(b"x" * 100)
+
+
+def test_a_future_format_says_to_upgrade():
+    with pytest.raises(IntegrityError, match=r"format 2.*reads format 1.*upgrade"):
+        unpack(b"\x89S\x02" + pack(SMALL[0])[3:])
+
+
+@pytest.mark.parametrize("change", [{"version": "not hexadecimal"}, {"version": "00"}, {"codec": 256}, {"codec": -1}])
+def test_a_header_that_cannot_be_is_damage(change):
+    # A document engine keeps the header as fields, which others can change.
+    with pytest.raises(IntegrityError):
+        msgspec.structs.replace(SMALL[0], **change).verify()
+
+
+def test_a_damaged_item_is_an_outcome_and_not_an_exception():
+    assert isinstance(unpack_outcome(b"?"), IntegrityError)
+    assert unpack_outcome(None) is None
+    assert unpack_outcome(pack(SMALL[0])) == msgspec.structs.replace(SMALL[0], checksum=None)
+
+
+def test_small_wires_are_checked_at_once_and_large_ones_when_they_are_decoded():
+    small, large = (bytearray(pack(Record(b"x" * size, 0, VERSION, 0.0))) for size in (100, 100_000))
+    small[-1] ^= 1
+    large[-1] ^= 1
+    with pytest.raises(IntegrityError):
+        unpack(bytes(small))
+    record = unpack(bytes(large))
+    with pytest.raises(IntegrityError):
+        record.verify()
+
+
+def test_an_unsealed_record_is_not_checked():
+    Record(b"anything", 1, "any version", 0.0).verify()
+
+
+def test_the_worked_example_of_the_documentation_is_right():
+    text = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
+    example = re.findall(r"```text\n(.*?)```", text, re.DOTALL)[0]
+    wire = bytes.fromhex("".join(line.partition(" # ")[0] for line in example.splitlines()))
+    assert wire == path_of("json-deadline").read_bytes()
+    assert f"{HEADER_SIZE} bytes" in text
+
+
+def test_versions_are_32_hexadecimal_digits_and_differ():
+    versions = [new_version() for _ in range(10_000)]
+    assert len(set(versions)) == 10_000
+    assert all(re.fullmatch("[0-9a-f]{32}", version) for version in versions)
+
+
+def test_versions_differ_between_threads():
+    made = [[] for _ in range(4)]
+    threads = [threading.Thread(target=lambda out=out: out.extend(new_version() for _ in range(5000))) for out in made]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(itertools.chain(*made))) == 20_000
+
+
+def test_versions_differ_after_a_fork():
+    # In a process of its own: one with threads must not fork.
+    program = (
+        "import os; from satchel.backend.record import new_version\n"
+        "new_version(); child = os.fork()\n"
+        "os.write(1, ''.join(new_version() + '\\n' for _ in range(50)).encode())\n"
+        "if child: os.waitpid(child, 0)"
+    )
+    made = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout.split()
+    assert len(set(made)) == len(made) == 100
