@@ -19,7 +19,7 @@ from obstore.store import S3Store
 
 from benchmarks.harness import Report
 from benchmarks.network import compare, stand_in_for_aioboto3
-from satchel.backend.base import Outcome, Wrote
+from satchel.backend.base import ReadResult, WriteResult
 from satchel.backend.record import Record
 from satchel.names import Ref
 from satchel.stores.objectstore import ObjectStore
@@ -33,10 +33,10 @@ class Batched(ObjectStore):
     _max_inflight = 1
     _max_items = 64
 
-    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
         return await asyncio.gather(*map(self._read_one, refs))
 
-    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[WriteResult]:
         return await asyncio.gather(*(self._write_one(*item) for item in records))
 
 

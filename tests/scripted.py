@@ -122,7 +122,7 @@ class _Scripted:
     async def _close(self):
         self.events.append("close")
 
-    def _abandon(self):
+    def _discard(self):
         self.events.append("abandon")
 
     async def _ping(self):

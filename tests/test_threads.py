@@ -13,7 +13,7 @@ import pytest
 
 from satchel import MemoryStore
 from satchel import _threads as threads
-from satchel._threads import in_thread, in_worker
+from satchel._threads import in_thread, offload
 
 LARGE_TEXT = "x" * 70_000
 
@@ -47,11 +47,11 @@ async def test_threads_of_the_executor_may_wait_for_puts() -> None:
 
 
 async def test_a_thread_is_used_again_and_is_a_daemon() -> None:
-    first = await in_worker(threading.current_thread)
+    first = await offload(threading.current_thread)
     assert first.daemon
     before = threading.active_count()
     for _ in range(50):
-        await in_worker(int)
+        await offload(int)
     assert threading.active_count() <= before + 1  # one that was just busy may not be waiting again yet
 
 
@@ -62,12 +62,12 @@ async def test_one_runs_at_a_time_also_after_a_cancellation() -> None:
         began.set()
         end.wait()
 
-    cut_off = asyncio.create_task(in_worker(first))
+    cut_off = asyncio.create_task(offload(first))
     await in_thread(began.wait)
     cut_off.cancel()
     with pytest.raises(asyncio.CancelledError):
         await cut_off
-    second = asyncio.create_task(in_worker(second_began.set))
+    second = asyncio.create_task(offload(second_began.set))
     for _ in range(10):
         await in_thread(int)
     assert not second_began.is_set()
@@ -80,13 +80,13 @@ async def test_work_that_waits_in_a_thread_hinders_no_other() -> None:
     end = threading.Event()
     waiting = [asyncio.create_task(in_thread(end.wait)) for _ in range(20)]
     await asyncio.sleep(0)
-    assert await in_worker(int) == 0
+    assert await offload(int) == 0
     end.set()
     assert await asyncio.gather(*waiting) == [True] * 20
 
 
 async def test_what_a_function_raises_comes_back() -> None:
-    for run in (in_worker, in_thread):
+    for run in (offload, in_thread):
         with pytest.raises(ZeroDivisionError):
             await run(lambda: 1 // 0)
         with pytest.raises(SystemExit):
@@ -103,7 +103,7 @@ async def test_it_runs_in_the_callers_context_and_keeps_nothing_of_it() -> None:
     async def call() -> weakref.ref[Kept]:
         kept = Kept()
         variable.set(kept)
-        assert await in_worker(variable.get) is kept
+        assert await offload(variable.get) is kept
         return weakref.ref(kept)
 
     reference = await asyncio.create_task(call())
@@ -118,23 +118,23 @@ async def test_where_no_thread_can_be_started_work_is_done_in_place(monkeypatch:
 
     monkeypatch.setattr(threads, "_pool", threads.Pool())
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    assert await in_worker(threading.get_ident) == threading.get_ident()
+    assert await offload(threading.get_ident) == threading.get_ident()
     assert await in_thread(threading.get_ident) == threading.get_ident()
     with pytest.raises(ZeroDivisionError):
-        await in_worker(lambda: 1 // 0)
+        await offload(lambda: 1 // 0)
 
 
 async def test_an_idle_thread_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_IDLE_SECONDS", 0.01)
     monkeypatch.setattr(threads, "_pool", threads.Pool())
-    thread = await in_worker(threading.current_thread)
+    thread = await offload(threading.current_thread)
     await asyncio.to_thread(thread.join)
-    assert await in_worker(threading.current_thread) is not thread
+    assert await offload(threading.current_thread) is not thread
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 async def test_a_forked_child_has_threads_of_its_own() -> None:
-    await in_worker(int)
+    await offload(int)
 
     def work() -> int:
         child = os.fork()

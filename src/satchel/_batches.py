@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from ._threads import Turns
+from ._threads import Yielder
 from .names import MAX_NAME_BYTES, check_items, check_names
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ async def checked_names(names: object, limit: int = MAX_NAME_BYTES) -> list[str]
     if len(given) <= _SLICE:
         return check_names(given, limit)
     unique: dict[str, None] = {}
-    turns = Turns()
+    turns = Yielder()
     for part in slices(len(given)):
         unique.update(dict.fromkeys(check_names(given[part], limit)))
         await turns.after_item()
@@ -43,7 +43,7 @@ async def checked_items(items: object, limit: int = MAX_NAME_BYTES) -> dict[str,
         return dict(check_items(items, limit))
     keys, values = list(items), list(items.values())  # as they are now: the caller may change them in a pause
     checked: dict[str, object] = {}
-    turns = Turns()
+    turns = Yielder()
     for part in slices(len(keys)):
         checked.update(check_items(dict(zip(keys[part], values[part], strict=True)), limit))
         await turns.after_item()
@@ -53,7 +53,7 @@ async def checked_items(items: object, limit: int = MAX_NAME_BYTES) -> dict[str,
 async def chosen(found: Mapping[str, T], keys: Sequence[str]) -> dict[str, T]:
     """Return what there is for these keys, in their order."""
     some: dict[str, T] = {}
-    turns = Turns()
+    turns = Yielder()
     for part in slices(len(keys)):
         some |= {key: found[key] for key in keys[part] if key in found}
         await turns.after_item()

@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .clock import MAX_TTL
-from .errors import ConfigurationError, shown, unknown
+from .errors import ConfigurationError, safe_repr, unknown
 
 
 def check_int(option: str, number: object, least: int, most: int | None = None) -> None:
     """Raise ConfigurationError unless the value is an int from `least` to `most`."""
     if type(number) is not int or number < least or (most is not None and number > most):
         span = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise ConfigurationError(f"{option} must be an int {span}, got {shown(number)}")
+        raise ConfigurationError(f"{option} must be an int {span}, got {safe_repr(number)}")
 
 
 def check_bound(option: str, bound: object) -> None:
     """Raise ConfigurationError unless the value is a positive int or None."""
     if bound is not None and (type(bound) is not int or bound < 1):
-        raise ConfigurationError(f"{option} must be an int of at least 1, or None for no bound; got {shown(bound)}")
+        raise ConfigurationError(f"{option} must be an int of at least 1, or None for no bound; got {safe_repr(bound)}")
 
 
 def check_seconds(option: str, seconds: object) -> None:
     """Refuse what is no number of seconds above 0, or longer than any time to live."""
     if type(seconds) not in (int, float) or not 0 < seconds <= MAX_TTL:  # type: ignore[operator]  # the type was just compared
         raise ConfigurationError(
-            f"{option} must be a number of seconds above 0 and at most 100 years, got {shown(seconds)}"
+            f"{option} must be a number of seconds above 0 and at most 100 years, got {safe_repr(seconds)}"
         )
 
 

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from ._threads import in_worker
+from ._threads import offload
 from .codec import LARGE, rough_size
 from .errors import SatchelError
 
@@ -27,7 +27,7 @@ async def copied(value: T) -> T:
     twin = copied_at_once(value)
     if twin is not None or value is None:
         return cast("T", twin)
-    return await in_worker(copy.deepcopy, value) if rough_size(value) >= LARGE else copy.deepcopy(value)
+    return await offload(copy.deepcopy, value) if rough_size(value) >= LARGE else copy.deepcopy(value)
 
 
 def copied_at_once(value: object) -> Any:

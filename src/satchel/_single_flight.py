@@ -30,7 +30,7 @@ from ._shielding import shielded
 from .capability import Capability
 from .clock import TTL, seconds
 from .entry import Entry
-from .errors import ConfigurationError, InvalidTTLError, StoreClosedError, StoreError, ValueTooLargeError, shown
+from .errors import ConfigurationError, InvalidTTLError, StoreClosedError, StoreError, ValueTooLargeError, safe_repr
 from .names import Ref, check_name
 from .protocol import AsyncKeyValue, SupportsConditional
 
@@ -38,7 +38,7 @@ _MOST_EARLY = 1e18
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class RefreshPolicy:
     """Says how long an entry is kept, and when it is refreshed.
 
     Attributes:
@@ -52,7 +52,7 @@ class Terms:
     early: float | None
 
 
-def terms(ttl: TTL | None, stale: TTL | None, early: float | None) -> Terms:
+def terms(ttl: TTL | None, stale: TTL | None, early: float | None) -> RefreshPolicy:
     """Return the terms that a caller gave, checked.
 
     Raises:
@@ -62,14 +62,14 @@ def terms(ttl: TTL | None, stale: TTL | None, early: float | None) -> Terms:
     if ttl is None and (stale is not None or early is not None):
         raise ConfigurationError("stale and early say what happens around the end of a ttl: give ttl= too")
     if early is not None and (type(early) not in (int, float) or not 0 < early <= _MOST_EARLY):
-        raise ConfigurationError(f"early must be a number above 0, such as 1.0, got {shown(early)}")
+        raise ConfigurationError(f"early must be a number above 0, such as 1.0, got {safe_repr(early)}")
     fresh = None if ttl is None else seconds(ttl)
     try:
         longer = 0.0 if stale is None else seconds(stale)
         lifetime = None if fresh is None else seconds(fresh + longer)
     except InvalidTTLError as error:
         raise InvalidTTLError(f"stale, and ttl and stale together: {error}") from None
-    return Terms(lifetime, longer, early)
+    return RefreshPolicy(lifetime, longer, early)
 
 
 def is_due_early(left: float, cost: float, early: float, drawn: float) -> bool:
@@ -111,7 +111,7 @@ class _Flight:
     loop: asyncio.AbstractEventLoop
     ref: Ref
     factory: Factory
-    terms: Terms
+    terms: RefreshPolicy
     version: str | None
     looks: bool
     background: bool
@@ -142,7 +142,7 @@ _inside: ContextVar[_Flight | None] = ContextVar("_inside", default=None)
 """The flight whose factory is running."""
 
 
-class Flights:
+class SingleFlight:
     """Gets values or puts what a factory gives, over one store.
 
     Args:
@@ -226,7 +226,7 @@ class Flights:
             await _end_of(left[0])
             await asyncio.sleep(0)  # until it has landed
 
-    def _is_due(self, ref: Ref, entry: Entry, agreed: Terms) -> bool:
+    def _is_due(self, ref: Ref, entry: Entry, agreed: RefreshPolicy) -> bool:
         if entry.ttl is None:
             return False
         left = entry.ttl - agreed.stale
@@ -240,7 +240,7 @@ class Flights:
         )
 
     def _flight(
-        self, collection: str, key: str, factory: Factory, agreed: Terms, ended: int, entry: Entry | None = None
+        self, collection: str, key: str, factory: Factory, agreed: RefreshPolicy, ended: int, entry: Entry | None = None
     ) -> _Flight:
         """Return the flight of a key, a new one where none is under way; with an entry, one that refreshes it."""
         ref = check_name(collection, "collection"), check_name(key)

@@ -33,7 +33,7 @@ _A_TURN = 0.002
 
 
 class Tally:
-    """Counts the calls of `in_worker`.
+    """Counts the calls of `offload`.
 
     A store decodes a large value in a worker thread. So when the count has not changed while a value was read, the
     value is small: which nobody can tell as quickly by looking at it.
@@ -114,7 +114,7 @@ async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
     return await asyncio.wrap_future(submit(partial(copy_context().run, partial(function, *args, **kwargs))))
 
 
-async def in_worker(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+async def offload(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a function that computes in a thread, and return its result.
 
     One runs at a time on each event loop: encoding holds the interpreter's lock, so that two at once would finish no
@@ -149,7 +149,7 @@ def _after_fork() -> None:
 at_fork(after_in_child=_after_fork)
 
 
-class Turns:
+class Yielder:
     """Pauses of a batch, in which other tasks run."""
 
     def __init__(self) -> None:

@@ -38,7 +38,7 @@ at_fork(after_in_child=_leave_to_parent)
 
 
 @asynccontextmanager
-async def one_at_a_time(store: object, collection: str, key: str) -> AsyncIterator[None]:
+async def key_lock(store: object, collection: str, key: str) -> AsyncIterator[None]:
     """Hold the only turn for a key for the length of a block, first come first served.
 
     Collections of one store share it. A queue is kept only while it has members, who keep the store alive: so the
@@ -60,7 +60,7 @@ async def one_at_a_time(store: object, collection: str, key: str) -> AsyncIterat
             del _queues[place]
 
 
-def has_turn(store: object, collection: str, key: str) -> bool:
+def holds_key_lock(store: object, collection: str, key: str) -> bool:
     """Say whether the running task has the turn for a key: it would wait for itself."""
     queue = _queues.get(_place(store, collection, key))
     return queue is not None and queue.holder is not None and queue.holder is asyncio.current_task()
@@ -84,7 +84,7 @@ def random_pause(attempt: int, shortest: float, longest: float) -> float:
     return random.uniform(0, min(shortest * 2.0 ** min(attempt, 30), longest))  # noqa: S311  # it spreads load, and hides nothing
 
 
-async def write_changed(
+async def optimistic_update(
     store: SupportsConditional,
     collection: str,
     key: str,
@@ -104,7 +104,7 @@ async def write_changed(
     Raises:
         ConflictError: Other writers were faster every time.
     """
-    async with one_at_a_time(store, collection, key):
+    async with key_lock(store, collection, key):
         loop, took = asyncio.get_running_loop(), 0.0
         for attempt in range(ATTEMPTS):
             if attempt:  # where a try takes long, so does that of each of the others

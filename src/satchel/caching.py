@@ -15,7 +15,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from ._annotations import result_model
-from ._single_flight import Flights, terms
+from ._single_flight import SingleFlight, terms
 from .clock import TTL
 from .collection import Collection
 from .errors import ConfigurationError, with_article
@@ -253,7 +253,7 @@ class Cached(Generic[P, R]):
         self._instance: object = None
         self._function, self._collection, self._options = function, collection, options
         self._key = key or CallKeys(function, lambda: store.max_key_bytes).key
-        flights: Any = store if hasattr(store, "get_or_put") else Flights(store)
+        flights: Any = store if hasattr(store, "get_or_put") else SingleFlight(store)
         self._get_or_put, self._delete = flights.get_or_put, flights.delete
 
     def __repr__(self) -> str:

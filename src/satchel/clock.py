@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
-from .errors import InvalidTTLError, shown
+from .errors import InvalidTTLError, safe_repr
 
 Clock = Callable[[], float]
 """Gives the present as seconds since the Unix epoch."""
@@ -61,7 +61,9 @@ def seconds(ttl: TTL) -> float:
     if 0 < length <= MAX_TTL:
         return length
     hint = "omit ttl to keep an entry for ever" if length > 0 else "use delete to remove an entry"
-    raise InvalidTTLError(f"ttl must be above 0 and at most 100 years ({MAX_TTL:.0f} s), got {shown(length)} s; {hint}")
+    raise InvalidTTLError(
+        f"ttl must be above 0 and at most 100 years ({MAX_TTL:.0f} s), got {safe_repr(length)} s; {hint}"
+    )
 
 
 def deadline_after(ttl: TTL | None, now: float) -> float:

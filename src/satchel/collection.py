@@ -11,8 +11,8 @@ from msgspec import UNSET, UnsetType
 
 from ._batches import checked_items, slices
 from ._models import dump_checked, is_large, is_large_object, model_for, name_of
-from ._threads import Turns, in_worker, tally
-from ._update import check_plain, plain_result, remaining, write_changed
+from ._threads import Yielder, offload, tally
+from ._update import check_plain, optimistic_update, plain_result, remaining
 from .capability import Capability
 from .clock import TTL, seconds
 from .entry import Entry
@@ -90,7 +90,7 @@ class Collection(Generic[T]):
         if model is None:
             return value
         if (tally.calls != before or self._is_foreign) and is_large(value):
-            return await in_worker(self._load, key, value)
+            return await offload(self._load, key, value)
         try:
             return model.load(value)  # `_load`, spelled out: this is the hottest line
         except Exception as error:
@@ -149,7 +149,7 @@ class Collection(Generic[T]):
         """Return the entries of those keys that are there, in the order asked."""
         entries = await self._store.get_entries(self._name, keys)
         plain: dict[str, Any] = {}
-        keys, turns = list(entries), Turns()
+        keys, turns = list(entries), Yielder()
         for part in slices(len(keys)):
             plain |= {key: entries[key].value for key in keys[part]}
             await turns.after_item()
@@ -165,7 +165,7 @@ class Collection(Generic[T]):
 
         The ttl is as for `put`: None means never, even where the collection has one.
         """
-        plain, turns = {}, Turns()
+        plain, turns = {}, Yielder()
         for key, value in (await checked_items(items)).items():
             plain[key] = await self._dumped(key, cast("T", value))
             await turns.after_item()
@@ -264,7 +264,7 @@ class Collection(Generic[T]):
             keeps = ttl is UNSET and entry is not None
             return await self._dumped(key, value), remaining(entry) if keeps else lifetime, value
 
-        return await write_changed(store, self._name, check_name(key, "key"), change)
+        return await optimistic_update(store, self._name, check_name(key, "key"), change)
 
     def _over(self, store: AsyncKeyValue) -> Self:
         """Return this collection in another store, without preparing its model again."""
@@ -295,13 +295,13 @@ class Collection(Generic[T]):
 
     async def _loaded(self, key: str, value: Any) -> T:
         if self._model is not None and is_large(value):
-            return await in_worker(self._load, key, value)
+            return await offload(self._load, key, value)
         return self._load(key, value)
 
     async def _all_loaded(self, values: Mapping[str, Any]) -> dict[str, T]:
         loaded: dict[str, T] = {}
         failed: dict[str, SatchelError] = {}
-        turns = Turns()
+        turns = Yielder()
         for key, value in values.items():
             await turns.after_item()
             try:
@@ -324,7 +324,7 @@ class Collection(Generic[T]):
             return value
         try:
             if is_large_object(value):
-                return await in_worker(dump_checked, self._kind, self._model, value)
+                return await offload(dump_checked, self._kind, self._model, value)
             return dump_checked(self._kind, self._model, value)
         except SatchelError as error:
             error.args = (f"the value for {self._place(key)} {error}",)

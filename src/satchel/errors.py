@@ -216,7 +216,7 @@ _LONGEST = 10**20
 _VOWELS = frozenset("aeioAEIO")  # not u: a UUID, a User
 
 
-def shown(value: object) -> str:
+def safe_repr(value: object) -> str:
     """Return what a message says of an option's value: a number as it is, and of everything else its type alone.
 
     A text may be a secret that was given in the wrong place. Python refuses to write very long ints.

@@ -459,7 +459,7 @@ async def test_a_failing_cull_is_logged_and_harms_nobody(caplog, monkeypatch):
 async def test_a_capability_lost_at_opening_is_refused_also_in_the_first_call():
     class Old(BatchStore):
         async def _open(self):
-            self._lacking = Capability.CONDITIONAL | Capability.DESTROY_STORE
+            self._missing = Capability.CONDITIONAL | Capability.DESTROY_STORE
 
     for call in (
         lambda store: store.put_if_absent("c", "k", 1),
@@ -535,7 +535,7 @@ async def test_a_value_too_large_for_the_backend_is_refused_before_it():
 @pytest.mark.parametrize("sealed", [True, False])
 async def test_a_record_keeps_the_names_that_the_backend_cannot_give_back(sealed):
     class Hashing(BatchStore):
-        def _hidden_names(self, ref):
+        def _embedded_ref(self, ref):
             return ref if len(ref[1]) > 5 else None
 
     store = Hashing(sealed=sealed)

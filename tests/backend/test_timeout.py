@@ -80,11 +80,11 @@ async def test_opening_is_bounded_too():
 
 async def test_opening_in_steps_may_take_longer_than_each_of_them():
     class OpensInSteps(Slow):
-        _opens_in_steps = True
+        _open_sets_own_timeouts = True
 
         async def _open(self):
             for _ in range(4):
-                await self._in_time(asyncio.sleep(0.05))
+                await self._with_timeout(asyncio.sleep(0.05))
 
     async with OpensInSteps(timeout=0.15) as store:
         store.answers.set()

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from satchel.backend.base import Condition, Done, Wrote
+from satchel.backend.base import ChangeResult, Condition, WriteResult
 from satchel.backend.record import Record
 from satchel.names import Ref
 from satchel.stores.filetree import FileTreeStore
@@ -24,10 +24,10 @@ modes = pytest.mark.parametrize("mode", ["changes", "destroys", "culls"])
 class MixedStore(FileTreeStore):
     """Writes about half of all entries as MessagePack, in binary files: many change from one kind to the other."""
 
-    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[WriteResult]:
         return await super()._write([(ref, mixed(record)) for ref, record in records])
 
-    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[ChangeResult]:
         return await super()._put_if([(ref, mixed(record), condition) for ref, record, condition in items], now)
 
 

@@ -13,7 +13,7 @@ class Paged(MemoryStore):
     """Lists by the pages of its hook; a store in memory has a shorter way."""
 
     def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> Any:
-        return self._machinery.listing("keys", lambda: self._keys(collection, prefix, 0.0), limit)
+        return self._engine.listing("keys", lambda: self._keys(collection, prefix, 0.0), limit)
 
 
 class Pages(Paged):

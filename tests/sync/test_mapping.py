@@ -187,7 +187,7 @@ NEEDS = {
 @pytest.mark.parametrize("capability", NEEDS, ids=lambda capability: capability.name)
 def test_a_use_that_the_store_cannot_honour_is_refused(capability: Capability) -> None:
     inner = MemoryStore()
-    inner._lacking = capability
+    inner._missing = capability
     with SyncStore(inner) as store:
         view: Any = store.collection("c").as_mapping()
         view["k"] = 1

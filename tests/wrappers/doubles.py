@@ -47,7 +47,7 @@ class Yielding(BaseWrapper):
 class PrefixKeys(BaseWrapper):
     """Shares the inner collections with others; its own keys start with a prefix."""
 
-    _shares_collections = True
+    _inner_collection_is_shared = True
 
     def __init__(self, inner, *, prefix="p:"):
         self._start = prefix
@@ -60,7 +60,7 @@ class PrefixKeys(BaseWrapper):
     def _ref(self, collection, key):
         return collection, self._start + key
 
-    def _unref(self, collection, key):
+    def _key_from_inner(self, collection, key):
         return key.removeprefix(self._start) if key.startswith(self._start) else None
 
     def _prefix(self, collection, prefix):
@@ -77,7 +77,7 @@ class PrefixCollections(BaseWrapper):
     def _collection(self, collection):
         return self._start + collection
 
-    def _uncollection(self, collection):
+    def _collection_from_inner(self, collection):
         return collection.removeprefix(self._start) if collection.startswith(self._start) else None
 
 
@@ -87,7 +87,7 @@ class Reversed(BaseWrapper):
     def _ref(self, collection, key):
         return collection, key[::-1]
 
-    def _unref(self, collection, key):
+    def _key_from_inner(self, collection, key):
         return key[::-1]
 
 

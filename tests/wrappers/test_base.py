@@ -142,14 +142,14 @@ async def test_what_a_wrapper_drops_is_refused_by_name_however_it_is_stacked():
 
 
 class SharedOneWay(OneWay):
-    _shares_collections = True
+    _inner_collection_is_shared = True
 
 
 async def test_a_sharing_wrapper_needs_listing_to_destroy():
     inner = MemoryStore()
-    inner._lacking = Capability.ENUMERATE_KEYS
+    inner._missing = Capability.ENUMERATE_KEYS
     assert PrefixKeys(inner).capabilities == Capability.CULL | Capability.CONDITIONAL
-    inner._lacking = Capability.ENUMERATE_COLLECTIONS
+    inner._missing = Capability.ENUMERATE_COLLECTIONS
     lost = Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_STORE
     assert PrefixKeys(inner).capabilities == MemoryStore().capabilities & ~lost
     for refused in (PrefixKeys(inner).destroy, SharedOneWay(MemoryStore()).destroy):

@@ -37,7 +37,7 @@ async def test_each_collection_is_kept_where_it_belongs():
 def test_capabilities_are_what_is_written_and_every_inner_store_has():
     hot, cold = MemoryStore(), MemoryStore()
     assert Routing(hot, cold).capabilities == Capability.CULL | Capability.DESTROY_COLLECTION
-    cold._lacking = Capability.CULL
+    cold._missing = Capability.CULL
     assert Routing(hot, cold).capabilities == Capability.DESTROY_COLLECTION
 
 
@@ -125,7 +125,7 @@ def test_a_verb_that_nobody_has_written_does_not_go_to_the_first_store(operation
 def test_what_a_store_turns_out_not_to_have_is_refused_with_the_name_of_the_whole():
     cold = MemoryStore()
     store = Routing(MemoryStore(), cold)
-    cold._lacking = Capability.CULL
+    cold._missing = Capability.CULL
     with pytest.raises(UnsupportedOperationError, match=r"Routing\(.* cull;"):
         store.cull()
 

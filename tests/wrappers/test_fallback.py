@@ -282,9 +282,9 @@ async def test_a_batch_leads_to_the_fallback_where_all_that_failed_was_named():
 
 def test_capabilities_and_the_longest_key_are_those_of_both():
     first, second = MemoryStore(), MemoryStore()
-    second._lacking = Capability.CULL | Capability.ENUMERATE_KEYS
+    second._missing = Capability.CULL | Capability.ENUMERATE_KEYS
     store = FallbackWrapper(first, second)
-    assert store.capabilities == first.capabilities & ~second._lacking
+    assert store.capabilities == first.capabilities & ~second._missing
     for refused in (store.cull, store.keys):
         with pytest.raises(UnsupportedOperationError, match=r"FallbackWrapper\(MemoryStore\(\), MemoryStore\(\)\)"):
             refused("c")

@@ -53,7 +53,7 @@ async def test_a_collection_without_room_for_the_prefix_is_refused_in_the_caller
 @pytest.mark.parametrize("lacking", [Capability.ENUMERATE_COLLECTIONS, Capability.DESTROY_COLLECTION])
 def test_without_a_way_to_its_own_collections_there_is_no_destroy(lacking):
     inner = MemoryStore()
-    inner._lacking = lacking
+    inner._missing = lacking
     store = PrefixCollectionsWrapper(inner, prefix="a")
     assert store.capabilities == inner.capabilities & ~Capability.DESTROY_STORE
 

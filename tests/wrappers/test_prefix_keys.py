@@ -67,7 +67,7 @@ async def test_errors_name_the_callers_own_key():
 
 def test_what_lists_nothing_cannot_destroy():
     inner = MemoryStore()
-    inner._lacking = Capability.ENUMERATE_KEYS
+    inner._missing = Capability.ENUMERATE_KEYS
     assert PrefixKeysWrapper(inner, prefix="a").capabilities == Capability.CULL | Capability.CONDITIONAL
 
 

@@ -100,8 +100,8 @@ async def test_a_collection_in_several_stores_is_listed_once():
 async def test_capabilities_are_those_of_all_and_enough_to_work_on_a_part():
     everything = MemoryStore().capabilities
     listing, destroying = MemoryStore(), MemoryStore()
-    listing._lacking = Capability.ENUMERATE_KEYS
-    destroying._lacking = Capability.DESTROY_COLLECTION | Capability.CONDITIONAL
+    listing._missing = Capability.ENUMERATE_KEYS
+    destroying._missing = Capability.DESTROY_COLLECTION | Capability.CONDITIONAL
     by_key, by_name = by_first_letter(MemoryStore(), listing), RoutingStore(MemoryStore(), collections={"a": listing})
     assert by_key.capabilities == Capability.CULL | Capability.CONDITIONAL
     assert by_name.capabilities == everything & ~Capability.ENUMERATE_KEYS

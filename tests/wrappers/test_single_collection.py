@@ -26,9 +26,9 @@ async def test_everything_is_in_the_one_collection():
 def test_two_entries_never_have_one_inner_key(one, other):
     made, also = WRAPPER._ref(*one), WRAPPER._ref(*other)
     assert (made == also) is (one == other)
-    assert WRAPPER._unref(one[0], made[1]) == one[1]
+    assert WRAPPER._key_from_inner(one[0], made[1]) == one[1]
     assert WRAPPER._split(made[1]) == one[0]
-    assert (WRAPPER._unref(other[0], made[1]) is None) is (one[0] != other[0])
+    assert (WRAPPER._key_from_inner(other[0], made[1]) is None) is (one[0] != other[0])
 
 
 FOREIGN = [
@@ -91,7 +91,7 @@ async def test_short_inner_keys_are_shared_out_alike(longest):
 
 def test_what_cannot_list_keys_cannot_list_or_destroy_collections():
     inner = MemoryStore()
-    inner._lacking = Capability.ENUMERATE_KEYS
+    inner._missing = Capability.ENUMERATE_KEYS
     store = SingleCollectionWrapper(inner, collection="all")
     assert store.capabilities == Capability.CULL | Capability.CONDITIONAL
 

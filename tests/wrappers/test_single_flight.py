@@ -171,7 +171,7 @@ async def test_without_deletes_one_call_makes_each_key_whatever_the_delays():
 async def test_what_was_put_meanwhile_is_not_overwritten_where_the_store_can_tell(conditional):
     inner = MemoryStore()
     if not conditional:
-        inner._lacking = Capability.CONDITIONAL
+        inner._missing = Capability.CONDITIONAL
     store = SingleFlightWrapper(inner)
     factory = Factory("old", held=True)
     caller = asyncio.create_task(store.get_or_put("c", "k", factory))

@@ -136,7 +136,7 @@ async def test_a_refresh_is_not_cancelled_with_those_who_joined_it(store, clock)
 async def test_what_was_put_during_a_refresh_stays_where_the_store_can_tell(clock, conditional):
     inner = MemoryStore(clock=clock)
     if not conditional:
-        inner._lacking = Capability.CONDITIONAL
+        inner._missing = Capability.CONDITIONAL
     store = SingleFlightWrapper(inner)
     factory = Factory("old", "refreshed")
     await store.get_or_put("c", "k", factory, **STALE)

@@ -166,6 +166,6 @@ def test_bad_options_are_refused(inner, options, message):
 
 
 def test_sliding_needs_touch(inner):
-    inner._lacking = Capability.CONDITIONAL
+    inner._missing = Capability.CONDITIONAL
     with pytest.raises(ConfigurationError, match=r"by touch, which MemoryStore\(\) does not have"):
         TTLWrapper(inner, default=5, sliding=True)

@@ -23,9 +23,9 @@ from ..names import MAX_NAME_BYTES, Ref, check_limit, check_name, check_prefix
 from ..url.description import Described
 from .coalescer import Operation, Request
 from .engine import Engine
-from .hooks import ABSENT, UNPROCESSED, Condition, Done, Hooks, Outcome, Wrote, optional
+from .hooks import ABSENT, UNPROCESSED, ChangeResult, Condition, Hooks, ReadResult, WriteResult, optional
 
-__all__ = ["ABSENT", "UNPROCESSED", "BaseStore", "Condition", "Done", "Outcome", "Wrote", "optional"]
+__all__ = ["ABSENT", "UNPROCESSED", "BaseStore", "ChangeResult", "Condition", "ReadResult", "WriteResult", "optional"]
 
 D = TypeVar("D")
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class BaseStore(Hooks, HasCollections, Described):
         codec: Encodes values; JSON by default.
         clock: Gives the present as seconds since the Unix epoch.
         timeout: Seconds that a request may take, from sending it to its answer, and opening; None for no end. A hook
-            that makes several requests one after the other, as `_destroy` and `_cull` do, bounds each with `_in_time`.
+            that makes several requests one after the other, as `_destroy` and `_cull` do, bounds each with `_with_timeout`.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class BaseStore(Hooks, HasCollections, Described):
             check_seconds("timeout", timeout)
         self.clock = clock
         self._timeout = timeout
-        self._machinery = Engine(self, codec)
+        self._engine = Engine(self, codec)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -72,58 +72,56 @@ class BaseStore(Hooks, HasCollections, Described):
     async def get(self, collection: str, key: str, default: Any = None) -> Any:
         """Return the value under a key, or the default when it is absent."""
         ref = self._ref(collection, key)
-        record = await self._machinery.find("get", ref)
-        return default if record is None else await self._machinery.value("get", ref, record)
+        record = await self._engine.find("get", ref)
+        return default if record is None else await self._engine.value("get", ref, record)
 
     async def get_entry(self, collection: str, key: str) -> Entry | None:
         """Return the entry under a key: the value with version, times and size."""
         ref = self._ref(collection, key)
-        record = await self._machinery.find("get_entry", ref)
-        return None if record is None else await self._machinery.entry("get_entry", ref, record)
+        record = await self._engine.find("get_entry", ref)
+        return None if record is None else await self._engine.entry("get_entry", ref, record)
 
     async def exists(self, collection: str, key: str) -> bool:
         """Say whether there is an entry under a key."""
-        head = await self._machinery.find("exists", self._ref(collection, key), Operation.READ_HEAD)
+        head = await self._engine.find("exists", self._ref(collection, key), Operation.READ_HEAD)
         return head is not None
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
         """Store a value under a key, replacing what was there, its deadline included."""
-        await self._machinery.put("put", self._ref(collection, key), value, ttl)
+        await self._engine.put("put", self._ref(collection, key), value, ttl)
 
     async def delete(self, collection: str, key: str) -> bool:
         """Remove the entry under a key, and say whether it was there."""
-        done: bool = await self._machinery.change("delete", Request(Operation.DELETE, self._ref(collection, key)))
+        done: bool = await self._engine.change("delete", Request(Operation.DELETE, self._ref(collection, key)))
         return done
 
     async def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
         """Return the values of those keys that are there, in the order asked."""
-        return await self._machinery.find_many("get_many", *await self._names(collection, keys), self._machinery.value)
+        return await self._engine.read_many("get_many", *await self._names(collection, keys), self._engine.value)
 
     async def get_entries(self, collection: str, keys: Iterable[str]) -> dict[str, Entry]:
         """Return the entries of those keys that are there, in the order asked."""
-        return await self._machinery.find_many(
-            "get_entries", *await self._names(collection, keys), self._machinery.entry
-        )
+        return await self._engine.read_many("get_entries", *await self._names(collection, keys), self._engine.entry)
 
     async def put_many(self, collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> None:
         """Store many values. Everything is checked first; the writes are not one atomic step."""
         name = check_name(collection, "collection")
         checked = await checked_items(items, self.max_key_bytes)
         deadline_after(ttl, 0)  # there may be no item to refuse it
-        await self._machinery.put_many("put_many", name, checked, ttl)
+        await self._engine.put_many("put_many", name, checked, ttl)
 
     async def delete_many(self, collection: str, keys: Iterable[str]) -> int:
         """Remove many entries, and return how many of them were there."""
-        return await self._machinery.delete_many("delete_many", *await self._names(collection, keys))
+        return await self._engine.delete_many("delete_many", *await self._names(collection, keys))
 
     async def ping(self) -> None:
         """Return when the backend answers."""
-        await self._machinery.administer("ping", lambda: self._in_time(self._ping()))
+        await self._engine.run_admin("ping", lambda: self._with_timeout(self._ping()))
 
     async def put_if_absent(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> str | None:
         """Store a value if the key is absent, and return its version; None when something was there."""
         self._need("put_if_absent")
-        return await self._machinery.put("put_if_absent", self._ref(collection, key), value, ttl, ABSENT)
+        return await self._engine.put("put_if_absent", self._ref(collection, key), value, ttl, ABSENT)
 
     async def compare_and_put(
         self, collection: str, key: str, value: object, *, version: str, ttl: TTL | None = None
@@ -131,52 +129,50 @@ class BaseStore(Hooks, HasCollections, Described):
         """Replace the entry if it still has the version, and return the new version; None when it has not."""
         self._need("compare_and_put")
         expected = _check_version(version)
-        return await self._machinery.put("compare_and_put", self._ref(collection, key), value, ttl, expected)
+        return await self._engine.put("compare_and_put", self._ref(collection, key), value, ttl, expected)
 
     async def compare_and_delete(self, collection: str, key: str, *, version: str) -> bool:
         """Remove the entry if it still has the version, and say whether it was removed."""
         self._need("compare_and_delete")
         request = Request(Operation.DELETE_IF, self._ref(collection, key), _check_version(version))
-        done: bool = await self._machinery.change("compare_and_delete", request)
+        done: bool = await self._engine.change("compare_and_delete", request)
         return done
 
     async def touch(self, collection: str, key: str, *, ttl: TTL | None) -> bool:
         """Give the entry a new deadline, None for no deadline, and say whether it was there."""
         self._need("touch")
         deadline = deadline_after(ttl, self.clock())
-        done: bool = await self._machinery.change(
-            "touch", Request(Operation.TOUCH, self._ref(collection, key), deadline)
-        )
+        done: bool = await self._engine.change("touch", Request(Operation.TOUCH, self._ref(collection, key), deadline))
         return done
 
     def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
         """Iterate over the keys of a collection, in no particular order, in constant memory."""
         self._need("keys")
         name, start, most = check_name(collection, "collection"), check_prefix(prefix), check_limit(limit)
-        return self._machinery.listing("keys", lambda: self._keys(name, start, self.clock()), most)
+        return self._engine.listing("keys", lambda: self._keys(name, start, self.clock()), most)
 
     def collections(self) -> AsyncIterator[str]:
         """Iterate over the collections that hold at least one entry, in no particular order."""
         self._need("collections")
-        return self._machinery.listing("collections", lambda: self._collections(self.clock()), None)
+        return self._engine.listing("collections", lambda: self._collections(self.clock()), None)
 
     async def destroy_collection(self, collection: str) -> bool:
         """Remove every entry of a collection, and say whether there was any."""
         self._need("destroy_collection")
         name = check_name(collection, "collection")
-        return await self._machinery.administer(
+        return await self._engine.run_admin(
             "destroy_collection", lambda: self._destroy_collection(name, self.clock()), settle=True
         )
 
     async def destroy(self) -> bool:
         """Remove everything that this store wrote and nothing else, and say whether there was any entry."""
         self._need("destroy")
-        return await self._machinery.administer("destroy", lambda: self._destroy(self.clock()), settle=True)
+        return await self._engine.run_admin("destroy", lambda: self._destroy(self.clock()), settle=True)
 
     async def cull(self) -> int:
         """Reclaim the space of expired entries now, and return how many there were."""
         self._need("cull")
-        return await self._machinery.administer("cull", lambda: self._cull(self.clock()))
+        return await self._engine.run_admin("cull", lambda: self._cull(self.clock()))
 
     async def aclose(self) -> None:
         """Refuse new calls, wait for those under way, and release what the store opened.
@@ -184,16 +180,16 @@ class BaseStore(Hooks, HasCollections, Described):
         Raises:
             StoreClosedError: The store has been closed before. Leaving `async with` after that raises nothing.
         """
-        await self._machinery.lifecycle.aclose()
+        await self._engine.lifecycle.aclose()
 
     async def __aenter__(self) -> Self:
-        self._machinery.lifecycle.check("__aenter__")
+        self._engine.lifecycle.check("__aenter__")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._machinery.lifecycle.ended:
+        if not self._engine.lifecycle.ended:
             await self.aclose()
 
     def _ref(self, collection: object, key: object) -> Ref:
@@ -206,7 +202,7 @@ class BaseStore(Hooks, HasCollections, Described):
     async def _names(self, collection: object, keys: object) -> tuple[str, list[str]]:
         return check_name(collection, "collection"), await checked_names(keys, self.max_key_bytes)
 
-    async def _in_time(self, work: Awaitable[T]) -> T:
+    async def _with_timeout(self, work: Awaitable[T]) -> T:
         """Await one request; after the store's timeout it is cut off, and `TimeoutError` is raised."""
         async with asyncio.timeout(None) as limit:
             if self._timeout is not None:

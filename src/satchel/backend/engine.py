@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .._batches import slices
 from .._forks import hold
 from .._shortage import shortage
-from .._threads import Turns, in_worker
+from .._threads import Yielder, offload
 from ..capability import Capability
 from ..clock import NEVER, TTL, as_datetime, deadline_after
 from ..codec import LARGE, Codec
@@ -32,7 +32,7 @@ from ..names import Ref
 from .coalescer import Coalescer, CoalescerPerLoop, Operation, Request
 from .lifecycle import Lifecycle, SharedLifecycle
 from .record import Record
-from .serializer import Values
+from .serializer import RecordSerializer
 
 if TYPE_CHECKING:
     from .base import BaseStore
@@ -67,7 +67,7 @@ async def _send_by_operation(store: BaseStore, requests: list[Request]) -> Seque
 async def _attempt(store: BaseStore, operation: Operation, requests: list[Request]) -> Sequence[Any]:
     try:
         called = _hook_call(store, operation, requests)
-        outcomes = await (called if store._timeout is None else store._in_time(called))
+        outcomes = await (called if store._timeout is None else store._with_timeout(called))
     except Exception as error:
         failure = translated(store, error, operation.value)
         if len(requests) == 1 or operation not in _SAFE_TO_RESEND or getattr(failure, "retryable", False):
@@ -105,7 +105,7 @@ def translated(store: BaseStore, error: Exception, operation: str) -> SatchelErr
     if isinstance(error, SatchelError):
         return error
     failure: SatchelError | None = shortage(error)  # whatever the driver makes of it
-    failure = failure or store._translate(error)
+    failure = failure or store._map_error(error)
     if failure is None:
         said = type(error).__name__  # what a driver says may hold a value or a secret
         if isinstance(error, TimeoutError):
@@ -133,10 +133,12 @@ class Engine:
 
     def __init__(self, store: BaseStore, codec: Codec | None) -> None:
         self._store = store
-        self.values = Values(codec, sealed=store._sealed, max_bytes=store._max_value_bytes, packs=store._packs)
+        self.values = RecordSerializer(
+            codec, sealed=store._sealed, max_bytes=store._max_value_bytes, packs=store._packs
+        )
         lifecycle = SharedLifecycle if store._any_loop else Lifecycle
         self.lifecycle = lifecycle(
-            store.__repr__, open=self._open, close=self._close, abandon=self._abandon, disown=self._disown
+            store.__repr__, open=self._open, close=self._close, abandon=self._discard, disown=self._disown
         )
         self._expiring = 0
         self._culling = False
@@ -179,7 +181,7 @@ class Engine:
             size=len(record.payload),
         )
 
-    async def find_many(
+    async def read_many(
         self,
         operation: str,
         collection: str,
@@ -189,7 +191,7 @@ class Engine:
         """Read many entries of one collection, converted by `value` or `entry`; absent ones are left out."""
         failed: dict[str, SatchelError] = {}
         found: dict[str, T] = {}
-        turns = Turns()
+        turns = Yielder()
         loop = self.lifecycle.begin(operation)
         try:
             for part in slices(len(keys), _AT_ONCE):
@@ -240,7 +242,7 @@ class Engine:
     async def put_many(self, operation: str, collection: str, items: Mapping[str, object], ttl: TTL | None) -> None:
         """Put many values in one collection."""
         failed: dict[str, SatchelError] = {}
-        turns = Turns()
+        turns = Yielder()
         loop = self.lifecycle.begin(operation)
         try:
             requests = []
@@ -260,7 +262,7 @@ class Engine:
     async def delete_many(self, operation: str, collection: str, keys: list[str]) -> int:
         """Remove many entries of one collection, and return how many were there."""
         done, failed = 0, dict[str, SatchelError]()
-        turns = Turns()
+        turns = Yielder()
         loop = self.lifecycle.begin(operation)
         try:
             for part in slices(len(keys), _AT_ONCE):
@@ -271,7 +273,7 @@ class Engine:
         self._refuse(operation, collection, failed, len(keys))
         return done
 
-    async def administer(self, operation: str, work: Callable[[], Awaitable[T]], *, settle: bool = False) -> T:
+    async def run_admin(self, operation: str, work: Callable[[], Awaitable[T]], *, settle: bool = False) -> T:
         """Carry out something that is not about single entries; with settle, after what was written by now."""
         loop = await self.lifecycle.enter(operation)
         try:
@@ -296,7 +298,7 @@ class Engine:
                 try:
                     self._store._need(operation)
                     pages = pages or start()
-                    page = await self._store._in_time(anext(pages, None))
+                    page = await self._store._with_timeout(anext(pages, None))
                 except Exception as error:
                     raise self.failure(translated(self._store, error, operation), operation) from error
                 finally:
@@ -324,10 +326,10 @@ class Engine:
     async def _record(self, operation: str, ref: Ref, value: object, ttl: TTL | None) -> Record:
         now = self._store.clock()
         deadline = NEVER if ttl is None else deadline_after(ttl, now)
-        names = self._store._hidden_names(ref)
+        names = self._store._embedded_ref(ref)
         try:
             record = self.values.small_record(value, now, deadline, names)
-            return await in_worker(self.values.any_record, value, now, deadline, names) if record is None else record
+            return await offload(self.values.any_record, value, now, deadline, names) if record is None else record
         except SatchelError as error:
             raise self.failure(error, operation, *ref) from error.__cause__
         except (RuntimeError, MemoryError) as error:
@@ -361,7 +363,7 @@ class Engine:
         return record.deadline == NEVER or record.deadline > self._store.clock()
 
     async def _change_part(
-        self, operation: str, requests: list[Request], failed: dict[str, SatchelError], turns: Turns
+        self, operation: str, requests: list[Request], failed: dict[str, SatchelError], turns: Yielder
     ) -> int:
         """Send a part of a batch, note what failed, and return how many changes were done."""
         outcomes = await self._send(operation, requests)
@@ -407,7 +409,7 @@ class Engine:
         """Count the deadlines that were set; now and then they pay for a `cull` in the background."""
         store = self._store
         self._expiring += deadlines
-        if store._culls_itself or self._culling or not self._expiring:
+        if store._native_expiry or self._culling or not self._expiring:
             return
         due = self._expiring >= _CULL_AFTER_WRITES or store.clock() - self._culled_at >= _CULL_AFTER_SECONDS
         if due and Capability.CULL in store.capabilities:
@@ -416,7 +418,7 @@ class Engine:
 
     async def _cull(self) -> None:
         try:
-            await self.administer("cull", lambda: self._store._cull(self._store.clock()))
+            await self.run_admin("cull", lambda: self._store._cull(self._store.clock()))
         except StoreClosedError:
             pass  # the next one to open it culls
         except SatchelError as error:
@@ -428,7 +430,7 @@ class Engine:
     async def _open(self) -> None:
         try:
             opening = self._store._open()
-            await (opening if self._store._opens_in_steps else self._store._in_time(opening))
+            await (opening if self._store._open_sets_own_timeouts else self._store._with_timeout(opening))
         except Exception as error:
             raise self.failure(translated(self._store, error, "open"), "open") from error
 
@@ -440,9 +442,9 @@ class Engine:
         except Exception as error:
             raise self.failure(translated(self._store, error, "aclose"), "aclose") from error
 
-    def _abandon(self) -> None:
+    def _discard(self) -> None:
         self._make_queues()
-        self._store._abandon()
+        self._store._discard()
 
     def _disown(self, used: bool) -> str | None:
         if used:

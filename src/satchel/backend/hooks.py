@@ -25,13 +25,13 @@ class Unprocessed(enum.Enum):
 UNPROCESSED: Final = Unprocessed.UNPROCESSED
 """A hook gives this for an item that the engine handed back; the base sends it again a little later."""
 
-Outcome = Record | None | SatchelError | Literal[Unprocessed.UNPROCESSED]
+ReadResult = Record | None | SatchelError | Literal[Unprocessed.UNPROCESSED]
 """What `_read` gives for each item: a record, None for nothing there, or the error of this item alone."""
 
-Done = bool | SatchelError | Literal[Unprocessed.UNPROCESSED]
+ChangeResult = bool | SatchelError | Literal[Unprocessed.UNPROCESSED]
 """What a changing hook gives for each item: whether it was done, or the error of this item alone."""
 
-Wrote = None | SatchelError | Literal[Unprocessed.UNPROCESSED]
+WriteResult = None | SatchelError | Literal[Unprocessed.UNPROCESSED]
 """What `_write` gives for each item: None for written, or the error of this item alone."""
 
 ABSENT = None
@@ -65,9 +65,9 @@ class Hooks(ABC):
     """Give records a checksum, and check it when they are read."""
     _packs: ClassVar[bool] = False
     """Records go out by `envelope.pack` alone, which makes the checksum of small ones in passing."""
-    _opens_in_steps: ClassVar[bool] = False
-    """`_open` may take longer than one request: it bounds each of its steps with `_in_time` itself."""
-    _culls_itself: ClassVar[bool] = False
+    _open_sets_own_timeouts: ClassVar[bool] = False
+    """`_open` may take longer than one request: it bounds each of its steps with `_with_timeout` itself."""
+    _native_expiry: ClassVar[bool] = False
     """The engine reclaims expired entries without `cull`."""
     _any_loop: ClassVar[bool] = False
     """The store has nothing that belongs to an event loop: several may use it, also in several threads at once."""
@@ -86,7 +86,7 @@ class Hooks(ABC):
         Capability.CONDITIONAL: ("_put_if", "_delete_if", "_touch"),
     }
     _class_capabilities: ClassVar[Capability] = Capability.NONE
-    _lacking = Capability.NONE
+    _missing = Capability.NONE
     """Capabilities that this instance turned out not to have; a hook may add to them in `_open`."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -98,10 +98,10 @@ class Hooks(ABC):
                 cls._class_capabilities |= capability
 
     @abstractmethod
-    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
         """Return the records, expired ones as they are."""
 
-    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
         """Return the records as `_read` does, but with any payload: nobody looks at it.
 
         It is for engines that can leave the values where they are. The values are not checked.
@@ -109,25 +109,25 @@ class Hooks(ABC):
         return await self._read(refs)
 
     @abstractmethod
-    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[WriteResult]:
         """Store records, replacing what is there, deadline included."""
 
     @abstractmethod
-    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
+    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[ChangeResult]:
         """Remove entries; say of each whether it was there and alive."""
 
     @optional
-    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[ChangeResult]:
         """Store each record where the condition holds; say whether it did. Each is one atomic step."""
         raise self._unsupported("put_if_absent")
 
     @optional
-    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
+    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[ChangeResult]:
         """Remove each entry that has the version; say whether it had. Each is one atomic step."""
         raise self._unsupported("compare_and_delete")
 
     @optional
-    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
+    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[ChangeResult]:
         """Give each living entry a new deadline, and nothing else; say whether there was one."""
         raise self._unsupported("touch")
 
@@ -157,12 +157,12 @@ class Hooks(ABC):
         raise self._unsupported("cull")
 
     async def _open(self) -> None:
-        """Acquire connections and the like. Is called before the first hook, again after `_close` or `_abandon`."""
+        """Acquire connections and the like. Is called before the first hook, again after `_close` or `_discard`."""
 
     async def _close(self) -> None:
         """Release what `_open` acquired."""
 
-    def _abandon(self) -> None:
+    def _discard(self) -> None:
         """Let go of what `_open` acquired on an event loop that has been closed, without awaiting anything."""
 
     def _disown(self) -> None:
@@ -176,21 +176,21 @@ class Hooks(ABC):
     async def _ping(self) -> None:
         """Ask the backend for a sign of life."""
 
-    def _translate(self, error: Exception) -> SatchelError | None:
+    def _map_error(self, error: Exception) -> SatchelError | None:
         """Return the satchel error for a driver's own; None for the default, by `OSError` and `TimeoutError`.
 
         The message must hold no value and no secret.
         """
         return None
 
-    def _hidden_names(self, ref: Ref) -> Ref | None:
+    def _embedded_ref(self, ref: Ref) -> Ref | None:
         """Return the names where the backend cannot give them back, because it hashes them: the record keeps them."""
         return None
 
     @property
     def capabilities(self) -> Capability:
         """What this store can do beyond the core."""
-        return self._class_capabilities & ~self._lacking
+        return self._class_capabilities & ~self._missing
 
     def _need(self, operation: str) -> None:
         if NEEDED.get(operation, Capability.NONE) not in self.capabilities:

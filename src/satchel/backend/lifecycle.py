@@ -66,7 +66,7 @@ class Lifecycle:
         self._name = name
         self._open = open
         self._close = close
-        self._abandon = abandon
+        self._discard = abandon
         self._disown = disown
         self._inherited: asyncio.AbstractEventLoop | None = None
         self._barred_by: str | None = None
@@ -129,7 +129,7 @@ class Lifecycle:
                     operation=operation,
                 )
             self._calls, self.opened, self._opening, self.ready_on = 0, False, None, None
-            self._abandon()
+            self._discard()
         self._loop = loop
         return loop
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from .._url_parts import UNREADABLE, check_characters, check_query, read_port
-from ..errors import ConfigurationError, shown
+from ..errors import ConfigurationError, safe_repr
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ def check_texts(**options: object) -> None:
     """
     for name, value in options.items():
         if value is not None and (not isinstance(value, str) or not value):
-            raise ConfigurationError(f"{name} must be a str that is not empty, got {shown(value)}")
+            raise ConfigurationError(f"{name} must be a str that is not empty, got {safe_repr(value)}")
 
 
 def check_port(port: object) -> None:
@@ -51,7 +51,7 @@ def check_port(port: object) -> None:
         ConfigurationError: It is none.
     """
     if port is not None and (type(port) is not int or not 0 < port < 2**16):
-        raise ConfigurationError(f"port must be an int of 1 to 65535, got {shown(port)}")
+        raise ConfigurationError(f"port must be an int of 1 to 65535, got {safe_repr(port)}")
 
 
 def split_url(url: object) -> tuple[SplitResult, list[tuple[str, int | None]]]:
@@ -89,6 +89,6 @@ def _port_in(place: str) -> str:
     return place.rpartition("]")[2].partition(":")[2]
 
 
-async def apart(request: Coroutine[Any, Any, T]) -> T:
+async def in_empty_context(request: Coroutine[Any, Any, T]) -> T:
     """Await a request in an empty context: the connections that it opens would keep the caller's variables alive."""
     return await asyncio.get_running_loop().create_task(request, context=Context())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._threads import in_worker
+from .._threads import offload
 from ..codec import LARGE, RAW_BYTES, Codec, JsonCodec, MessagePackCodec, SignedPickleCodec
 from ..errors import ConfigurationError, IntegrityError, SatchelError, SerializationError, ValueTooLargeError
 from ..names import Ref
@@ -15,7 +15,7 @@ _WITH_NUMBERS = (JsonCodec, MessagePackCodec, SignedPickleCodec)
 _NUMBERS_TO_CHOOSE = range(128, 256)
 
 
-class Values:
+class RecordSerializer:
     """Makes records of values and values of records, in a worker thread where they are large.
 
     Args:
@@ -57,7 +57,7 @@ class Values:
             IntegrityError: The record is damaged.
             SerializationError: It was written with a codec that this store was not given.
         """
-        return self.decode(record) if self.is_small(record) else await in_worker(self.decode, record)
+        return self.decode(record) if self.is_small(record) else await offload(self.decode, record)
 
     def is_small(self, record: Record) -> bool:
         """Say whether a record's value is quickly decoded, so that no worker thread is needed."""

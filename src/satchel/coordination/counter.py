@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from .._copies import copy_of_error
 from .._forks import at_fork, hold
-from .._update import check_plain, plain_result, remaining, write_changed
+from .._update import check_plain, optimistic_update, plain_result, remaining
 from ..capability import Capability
 from ..clock import TTL, seconds
 from ..entry import Entry
@@ -173,7 +173,7 @@ async def update(
         value = plain_result(function(copy.deepcopy(initial) if entry is None else entry.value))
         return value, remaining(entry) if given is UNSET else given, value
 
-    return await write_changed(writable, collection, key, change)
+    return await optimistic_update(writable, collection, key, change)
 
 
 class Counter:
@@ -257,7 +257,7 @@ class Counter:
                 raise self._overflow()
             return count, self._ttl if entry is None else remaining(entry), outcomes
 
-        return await write_changed(self._store, self._collection, self._name, change)
+        return await optimistic_update(self._store, self._collection, self._name, change)
 
     def _overflow(self) -> SerializationError:
         return SerializationError(f"the count of {self._place} would leave the 64-bit integers; reset it")

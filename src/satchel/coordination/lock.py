@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from .._shielding import shielded
-from .._update import has_turn, one_at_a_time, random_pause
+from .._update import holds_key_lock, key_lock, random_pause
 from ..clock import TTL, Clock, system_clock
 from ..entry import Entry
 from ..errors import IntegrityError, LockLostError, StoreError
@@ -153,13 +153,13 @@ class Lock:
         if timeout is not None and (type(timeout) not in (int, float) or not 0 <= timeout < math.inf):
             raise ValueError(f"timeout must be a number of seconds, 0 or above, or None, got {timeout!r}")
         claims = self._claims
-        if has_turn(claims.store, claims.collection, self._name):
+        if holds_key_lock(claims.store, claims.collection, self._name):
             raise RuntimeError(f"this task holds {self!r}: it would wait for itself, for a lock is not reentrant")
         end = math.inf if timeout is None else asyncio.get_running_loop().time() + timeout
         async with AsyncExitStack() as turn:
             try:
                 async with asyncio.timeout_at(None if timeout is None else end):
-                    await turn.enter_async_context(one_at_a_time(claims.store, claims.collection, self._name))
+                    await turn.enter_async_context(key_lock(claims.store, claims.collection, self._name))
             except TimeoutError:
                 return False
             lease = await self._wait_for_lease(end)

@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from .._annotations import result_model
 from .._shielding import shielded
-from .._update import has_turn, one_at_a_time, random_pause
+from .._update import holds_key_lock, key_lock, random_pause
 from ..clock import TTL, Clock, seconds, system_clock
 from ..collection import Collection
 from ..entry import Entry
@@ -134,7 +134,7 @@ class Once:
         claims, key = self._claims, check_name(key, "key", self._claims.store.max_key_bytes)
         if not callable(function):
             raise TypeError(f"run takes an async function, got {type(function).__name__}")
-        if has_turn(claims.store, claims.collection, key):
+        if holds_key_lock(claims.store, claims.collection, key):
             raise RuntimeError(f"this task runs the function of {claims.place(key)}: it would wait for itself")
         results = self._results_of(function, model)
         entry = await claims.store.get_entry(claims.collection, key)
@@ -142,7 +142,7 @@ class Once:
         if result is not UNSET:
             return await results._loaded(key, result)
         owner = new_owner()
-        async with one_at_a_time(claims.store, claims.collection, key):
+        async with key_lock(claims.store, claims.collection, key):
             attempt = 0
             while (lease := await self._claim(key, entry, owner)) is None:
                 if attempt:

@@ -17,7 +17,7 @@ class NullStore(BaseStore):
     """
 
     _sealed = False
-    _culls_itself = True
+    _native_expiry = True
     _shield_writes = False
     _any_loop = True
 

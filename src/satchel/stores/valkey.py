@@ -16,7 +16,7 @@ except ModuleNotFoundError as error:
     raise missing_extra("ValkeyStore", "valkey", error) from error
 
 from .._checks import check_int
-from .._threads import in_worker
+from .._threads import offload
 from .._url_parts import check_options
 from ..backend.network import DEFAULT_TIMEOUT, check_one_way, check_port, check_texts, split_url
 from ..clock import Clock, system_clock
@@ -208,7 +208,7 @@ class ValkeyStore(RedisLikeStore):
             client, self._client = self._client, None
             await client.close()
 
-    def _abandon(self) -> None:
+    def _discard(self) -> None:
         if self._given_client is not None or self._client is None:
             return
         closing, self._client = self._client.close(), None
@@ -221,7 +221,7 @@ class ValkeyStore(RedisLikeStore):
 
     async def _trusting(self, ca_certs: str) -> glide.TlsAdvancedConfiguration:
         try:
-            return glide.TlsAdvancedConfiguration(root_pem_cacerts=await in_worker(Path(ca_certs).read_bytes))
+            return glide.TlsAdvancedConfiguration(root_pem_cacerts=await offload(Path(ca_certs).read_bytes))
         except OSError as error:
             raise ConfigurationError(
                 f"ca_certs cannot be read ({type(error).__name__}); give a file in PEM form"
@@ -255,7 +255,7 @@ class ValkeyStore(RedisLikeStore):
             advanced_config=glide.AdvancedGlideClientConfiguration(connection_timeout=connecting),
         )
 
-    def _translate(self, error: Exception) -> SatchelError | None:
+    def _map_error(self, error: Exception) -> SatchelError | None:
         if isinstance(error, glide.TimeoutError):
             return StoreTimeoutError(f"{self!r} did not answer in time; try again, or give a longer timeout")
         if isinstance(error, glide.ClosingError):
@@ -263,13 +263,13 @@ class ValkeyStore(RedisLikeStore):
         if isinstance(error, glide.ConnectionError):
             return StoreUnavailableError(f"{self!r} lost its connection; try again")
         if isinstance(error, glide.RequestError):
-            return super()._translate(_server_error(error))
-        return super()._translate(error)
+            return super()._map_error(_server_error(error))
+        return super()._map_error(error)
 
     def _not_connected(self, error: glide.GlideError) -> SatchelError:
         refused = re.search(r"NOAUTH|WRONGPASS|NOPERM|PermissionDenied", str(error))
         if refused:
-            return super()._translate(ServerError(_CODES.get(refused[0], refused[0]))) or StoreError(str(refused[0]))
+            return super()._map_error(ServerError(_CODES.get(refused[0], refused[0]))) or StoreError(str(refused[0]))
         if "ResponseError" in str(error) and self._clustered:
             return ConfigurationError(f"{self!r} is no cluster; leave +cluster out of the URL")
         return StoreUnavailableError(

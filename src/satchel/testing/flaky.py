@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
 from .._forks import random_numbers
-from ..backend.base import BaseStore, Condition, Done, Outcome, Wrote
+from ..backend.base import BaseStore, ChangeResult, Condition, ReadResult, WriteResult
 from ..backend.record import Record
 from ..clock import Clock, system_clock
 from ..codec import Codec
@@ -60,7 +60,7 @@ class FlakyStore(BaseStore):
     """
 
     _sealed = False
-    _culls_itself = True
+    _native_expiry = True
     _shield_writes = False
     _any_loop = True
 
@@ -125,27 +125,27 @@ class FlakyStore(BaseStore):
 
     # An error is an outcome here, not raised: the base would send the items of a failed batch again, one by one.
 
-    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
         error = await self._trouble("read")
         return [error] * len(refs) if error else await self._inner._read(refs)
 
-    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[WriteResult]:
         error = await self._trouble("write")
         return [error] * len(records) if error else await self._inner._write(records)
 
-    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
+    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[ChangeResult]:
         error = await self._trouble("delete")
         return [error] * len(refs) if error else await self._inner._delete(refs, now)
 
-    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[ChangeResult]:
         error = await self._trouble("put_if")
         return [error] * len(items) if error else await self._inner._put_if(items, now)
 
-    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
+    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[ChangeResult]:
         error = await self._trouble("delete_if")
         return [error] * len(items) if error else await self._inner._delete_if(items, now)
 
-    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
+    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[ChangeResult]:
         error = await self._trouble("touch")
         return [error] * len(items) if error else await self._inner._touch(items, now)
 

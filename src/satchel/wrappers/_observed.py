@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from .._threads import in_worker
+from .._threads import offload
 from ..codec import LARGE, rough_size
 from ..entry import Entry
 from ..errors import BatchError, InvalidKeyError
@@ -40,7 +40,7 @@ async def size_of(value: Any) -> int:
         return value.size
     try:
         if rough_size(value) >= LARGE:
-            return len(await in_worker(_encode, value))
+            return len(await offload(_encode, value))
         return len(_encode(value))
     except (TypeError, ValueError, OverflowError, RecursionError):
         return 0  # a codec of the user's own keeps what JSON has no form for

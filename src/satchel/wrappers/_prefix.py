@@ -14,7 +14,7 @@ def name_option(option: str, name: object) -> str:
         raise ConfigurationError(str(error)) from None
 
 
-def own_prefix(prefix: object, longest: int = MAX_NAME_BYTES) -> str:
+def escaped_prefix(prefix: object, longest: int = MAX_NAME_BYTES) -> str:
     """Return what stands before names: the prefix and a `:`, which it has nowhere else.
 
     So that of two different prefixes none begins with the other, whatever is in them, and no names behind them meet.

@@ -13,9 +13,9 @@ from contextvars import Context
 from typing import Any
 
 from .._forks import hold, watch
-from .._threads import in_worker
+from .._threads import offload
 from ..backend.record import Record
-from ..backend.serializer import Values
+from ..backend.serializer import RecordSerializer
 from ..clock import NEVER, TTL, Clock, deadline_after
 from ..codec import Codec
 from ..errors import QueueFullError, SatchelError, StoreError
@@ -42,7 +42,7 @@ class QueuedWrites:
         self.waiting: dict[Ref, Record | None] = {}
         """What waits; None is a delete."""
         self._inner, self._name, self._most, self._clock = inner, name, most, clock
-        self._values = Values(codec, sealed=False, max_bytes=None)
+        self._values = RecordSerializer(codec, sealed=False, max_bytes=None)
         self._round: asyncio.Task[StoreError | None] | None = None
         self._refusal: SatchelError | None = None
         self._lock = threading.Lock()
@@ -59,7 +59,7 @@ class QueuedWrites:
         """Return a value in the form in which it waits; one that no store takes is refused."""
         deadline = deadline_after(ttl, now)
         small = self._values.small_record(value, now, deadline)
-        return await in_worker(self._values.any_record, value, now, deadline) if small is None else small
+        return await offload(self._values.any_record, value, now, deadline) if small is None else small
 
     def add(self, ref: Ref, record: Record | None) -> None:
         """Let a write wait, after all that do; it replaces one of the same key.

@@ -57,7 +57,7 @@ class Rotates(BaseWrapper):
         """Return a frame under the current key with the same value."""
 
     @abstractmethod
-    def _resealed_if_due(self, ref: Ref, frame: Any) -> Any:
+    def _reencrypt_if_stale(self, ref: Ref, frame: Any) -> Any:
         """Do what `_resealed` does, or return `IN_WORKER` for a large one; None when it is under the current key."""
 
     async def rotate(self, *, progress: Callable[[Rotation], object] | None = None) -> Rotation:
@@ -134,7 +134,7 @@ class Rotates(BaseWrapper):
 
     async def _renew(self, ref: Ref, entry: Entry) -> bool | None:
         """Say whether an entry was replaced; None for one that is under the current key."""
-        frame = await self._transformed(self._resealed_if_due, self._resealed, "rotate", ref, entry.value)
+        frame = await self._transformed(self._reencrypt_if_stale, self._resealed, "rotate", ref, entry.value)
         if frame is None:
             return None
         ttl = None if entry.ttl is None or entry.expires_at is None else Until(entry.ttl, entry.expires_at.timestamp())

@@ -119,7 +119,7 @@ class SealingWrapper(Rotates, ABC):
     def _decode(self, ref: Ref, value: Any) -> Any:
         return value_of(*self._unsealed(ref, value))
 
-    def _resealed_if_due(self, ref: Ref, frame: Any) -> Any:
+    def _reencrypt_if_stale(self, ref: Ref, frame: Any) -> Any:
         if self._read_header(frame)[1] == self._current_key:
             return None
         return IN_WORKER if len(frame) >= LARGE else self._resealed(ref, frame)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar, cast, overload
 
 from .._batches import checked_items, checked_names, slices
-from .._threads import Turns, in_worker
+from .._threads import Yielder, offload
 from ..backend.lifecycle import finish_and_close, leave
 from ..capability import METHODS, NEEDED, Capability
 from ..clock import TTL
@@ -24,7 +24,7 @@ from ..url.description import Described, Description
 from .call import BATCHES, IN_WORKER, LISTINGS, MISSING, NOT_GIVEN, Call, stepped, surrounded
 
 
-def renamed(error: SatchelError, names: Mapping[Ref, Ref], collection: str) -> SatchelError:
+def with_outer_names(error: SatchelError, names: Mapping[Ref, Ref], collection: str) -> SatchelError:
     """Return an error of the inner store's with the caller's own name, which is given for the inner one."""
     own = error.again()
     for inner, ref in names.items():
@@ -40,7 +40,7 @@ async def renamed_batch(error: SatchelError, inner: str, keys: Mapping[str, str]
 
     An empty batch has no names, and is still about a collection of the caller's.
     """
-    own, turns = error.again(), Turns()
+    own, turns = error.again(), Yielder()
     for name, key in keys.items():
         if _say(own, (inner, name), (collection, key)):
             break
@@ -52,7 +52,7 @@ async def renamed_batch(error: SatchelError, inner: str, keys: Mapping[str, str]
         failed: dict[str, SatchelError] = {}
         for name, key in keys.items():
             if name in own.failed:
-                failed[key] = renamed(own.failed[name], {(inner, name): (collection, key)}, collection)
+                failed[key] = with_outer_names(own.failed[name], {(inner, name): (collection, key)}, collection)
             await turns.after_item()
         own.failed = failed
     return own
@@ -78,7 +78,7 @@ E = TypeVar("E", bound=StoreError)
 class Seams:
     """Is the inner face of `BaseWrapper`."""
 
-    _shares_collections: ClassVar[bool] = False
+    _inner_collection_is_shared: ClassVar[bool] = False
     """An inner collection also holds keys that are not this wrapper's: it is listed and destroyed key by key."""
     _shares_store: ClassVar[bool] = False
     """The inner store also holds collections that are not this wrapper's: it is destroyed collection by collection."""
@@ -89,7 +89,7 @@ class Seams:
         """Return the inner store's names for an entry. The first must be `_collection(collection)`."""
         return self._collection(collection), key
 
-    def _unref(self, collection: str, key: str) -> str | None:
+    def _key_from_inner(self, collection: str, key: str) -> str | None:
         """Return the key that `_ref` made an inner key of; None when it made it of none in this collection.
 
         The collection is the caller's, the key is from the inner collection.
@@ -100,7 +100,7 @@ class Seams:
         """Return the inner store's collection for a collection."""
         return collection
 
-    def _uncollection(self, collection: str) -> str | None:
+    def _collection_from_inner(self, collection: str) -> str | None:
         """Return the collection of which `_collection` made an inner one; None when of none."""
         return collection
 
@@ -195,7 +195,7 @@ class Passage(Seams):
         try:
             return await function(*inner, *arguments, **named)
         except SatchelError as error:
-            raise renamed(error, {inner: ref}, ref[0]) from error.__cause__ or error
+            raise with_outer_names(error, {inner: ref}, ref[0]) from error.__cause__ or error
 
     async def _call_many(
         self,
@@ -226,7 +226,7 @@ class Passage(Seams):
     ) -> dict[str, T]:
         decoded: dict[str, T] = {}
         failed: dict[str, SatchelError] = {}
-        turns = Turns()
+        turns = Yielder()
         for key, value in found.items():
             await turns.after_item()
             try:
@@ -255,7 +255,7 @@ class Passage(Seams):
     ) -> Any:
         try:
             transformed = transform_if_small(ref, value)
-            return await in_worker(transform, ref, value) if transformed is IN_WORKER else transformed
+            return await offload(transform, ref, value) if transformed is IN_WORKER else transformed
         except StoreError:
             raise
         except SatchelError as error:
@@ -280,12 +280,12 @@ class Passage(Seams):
                 return
 
 
-SHARED = ("_shares_collections", "_shares_store")
+SHARED = ("_inner_collection_is_shared", "_shares_store")
 
 _NAMES = ("_ref", "_collection")
 _READ = (*_NAMES, "_decode")
 _WRITTEN = (*_NAMES, "_encode", "_ttl")
-_LISTED = (*_NAMES, "_unref", "_uncollection", "_shares_collections")
+_LISTED = (*_NAMES, "_key_from_inner", "_collection_from_inner", "_inner_collection_is_shared")
 SEAMS: dict[str, tuple[str, ...]] = {
     "get": _READ,
     "get_entry": _READ,
@@ -323,7 +323,7 @@ class Bound(Passage):
     def capabilities(self) -> Capability:
         """What this store can do beyond the core: what the inner one can, but for what the wrapper breaks."""
         have = self.inner.capabilities & ~self._dropped
-        if self._shares_collections and Capability.ENUMERATE_KEYS not in have:
+        if self._inner_collection_is_shared and Capability.ENUMERATE_KEYS not in have:
             have &= ~(Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLECTION)
         if self._overrides(*SHARED) and (_NEEDED_TO_DESTROY & ~have):
             have &= ~Capability.DESTROY_STORE
@@ -341,9 +341,9 @@ class Bound(Passage):
             drops: What this wrapper lacks for a reason of its own.
         """
         self._dropped = drops | ~_KNOWN
-        if self._overrides("_ref") and not self._overrides("_unref"):
+        if self._overrides("_ref") and not self._overrides("_key_from_inner"):
             self._dropped |= Capability.ENUMERATE_KEYS
-        lists = self._overrides("_uncollection") or not self._inherits("collections", plain)
+        lists = self._overrides("_collection_from_inner") or not self._inherits("collections", plain)
         if self._overrides("_collection") and not lists:
             self._dropped |= Capability.ENUMERATE_COLLECTIONS
         for operation, seams in SEAMS.items():
@@ -453,7 +453,7 @@ class BaseWrapper(HasCollections, Bound, Described):
             value = await self._inner.get(inner_collection, inner_key, MISSING if self._decodes else default)
         except SatchelError as error:
             names = {(inner_collection, inner_key): (collection, key)}
-            raise renamed(error, names, collection) from error.__cause__ or error
+            raise with_outer_names(error, names, collection) from error.__cause__ or error
         if not self._decodes:
             return value
         if value is MISSING:
@@ -480,7 +480,7 @@ class BaseWrapper(HasCollections, Bound, Described):
             await self._inner.put(inner_collection, inner_key, value, ttl=self._ttl(ttl))
         except SatchelError as error:
             names = {(inner_collection, inner_key): (collection, key)}
-            raise renamed(error, names, collection) from error.__cause__ or error
+            raise with_outer_names(error, names, collection) from error.__cause__ or error
 
     async def delete(self, collection: str, key: str) -> bool:
         """Remove the entry under a key, and say whether it was there."""
@@ -499,7 +499,7 @@ class BaseWrapper(HasCollections, Bound, Described):
         collection, ttl = check_name(collection, "collection"), self._ttl(ttl)
         keys: dict[str, str] = {}
         encoded: dict[str, object] = {}
-        turns = Turns()
+        turns = Yielder()
         for key, value in (await checked_items(items, self._limit)).items():
             await turns.after_item()
             ref = (collection, key)
@@ -551,19 +551,19 @@ class BaseWrapper(HasCollections, Bound, Described):
         if utf8_size(mapped, "prefix") > MAX_NAME_BYTES:
             mapped = ""
         found = self._inner.keys(self._collection(name), prefix=mapped)
-        return self._listing(found, lambda key: self._unref(name, key), start, most)
+        return self._listing(found, lambda key: self._key_from_inner(name, key), start, most)
 
     def collections(self) -> AsyncIterator[str]:
         """Iterate over the collections that hold at least one entry, in no particular order."""
         self._need("collections")
-        found = self._listing(self._inner.collections(), self._uncollection, "", None)
-        return self._with_own_keys(found) if self._shares_collections else found
+        found = self._listing(self._inner.collections(), self._collection_from_inner, "", None)
+        return self._with_own_keys(found) if self._inner_collection_is_shared else found
 
     async def destroy_collection(self, collection: str) -> bool:
         """Remove every entry of a collection, and say whether there was any."""
         self._need("destroy_collection")
         name = check_name(collection, "collection")
-        if not self._shares_collections:
+        if not self._inner_collection_is_shared:
             return await self._inner.destroy_collection(self._collection(name))
         return await self._deleted(BaseWrapper.keys(self, name), functools.partial(BaseWrapper.delete_many, self, name))
 
@@ -618,7 +618,7 @@ class BaseWrapper(HasCollections, Bound, Described):
         names = await self._inner_keys(collection, keys)
         found = await self._call_many(getattr(self._inner, operation), collection, names, names)
         own: dict[str, Any] = {}
-        inner_keys, turns = list(found), Turns()
+        inner_keys, turns = list(found), Yielder()
         for part in slices(len(inner_keys)):
             own |= {names[key]: found[key] for key in inner_keys[part]}
             await turns.after_item()
@@ -627,7 +627,7 @@ class BaseWrapper(HasCollections, Bound, Described):
     async def _inner_keys(self, collection: str, keys: Iterable[str]) -> dict[str, str]:
         checked = await checked_names(keys, self._limit)
         inner: dict[str, str] = {}
-        turns = Turns()
+        turns = Yielder()
         for part in slices(len(checked)):
             inner |= {self._ref(collection, key)[1]: key for key in checked[part]}
             await turns.after_item()

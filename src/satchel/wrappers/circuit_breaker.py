@@ -12,7 +12,14 @@ from typing import Any, ClassVar, Literal
 from .._checks import check_clock, check_int, check_seconds
 from .._forks import watch
 from ..clock import Clock
-from ..errors import BatchError, CircuitOpenError, ConfigurationError, StoreTimeoutError, StoreUnavailableError, shown
+from ..errors import (
+    BatchError,
+    CircuitOpenError,
+    ConfigurationError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+    safe_repr,
+)
 from ..protocol import AsyncKeyValue
 from .base import BaseWrapper
 from .call import Call
@@ -65,7 +72,7 @@ class CircuitBreakerWrapper(BaseWrapper):
         check_seconds("window", window)
         check_seconds("reset_after", reset_after)
         if type(share) not in (int, float) or not 0 < share <= 1:
-            raise ConfigurationError(f"share must be a number from above 0 to 1, got {shown(share)}")
+            raise ConfigurationError(f"share must be a number from above 0 to 1, got {safe_repr(share)}")
         check_clock(clock)
         self._failed: deque[tuple[float, int]] = deque(maxlen=failures)
         self._share, self._window, self._reset_after = share, window, reset_after

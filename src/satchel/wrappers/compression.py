@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from .._checks import check_choice, check_int
 from ..codec import LARGE, RAW_BYTES
-from ..errors import ConfigurationError, IntegrityError, SerializationError, missing_extra, shown
+from ..errors import ConfigurationError, IntegrityError, SerializationError, missing_extra, safe_repr
 from ..names import Ref
 from ..protocol import AsyncKeyValue
 from ._frames import body_if_small, body_of, value_of
@@ -173,7 +173,7 @@ class CompressionWrapper(BaseWrapper):
         kind = ALGORITHMS[algorithm]
         if level is not None and (type(level) is not int or level not in kind.levels):
             span = f"{kind.levels[0]} to {kind.levels[-1]}"
-            raise ConfigurationError(f"level must be an int from {span} for {algorithm}, got {shown(level)}")
+            raise ConfigurationError(f"level must be an int from {span} for {algorithm}, got {safe_repr(level)}")
         check_int("threshold", threshold, 1)
         check_int("max_size", max_size, 1)
         self._number, self._level = kind.number, kind.level if level is None else level

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar, overload
 
 from .._batches import checked_names, slices
-from .._threads import Turns
+from .._threads import Yielder
 from ..codec import JsonCodec
 from ..errors import ConfigurationError, SerializationError
 from ..protocol import AsyncKeyValue
@@ -60,7 +60,7 @@ class DefaultValueWrapper(BaseWrapper):
         names = await checked_names(keys, self._limit)
         found = await self._inner.get_many(collection, names)
         filled: dict[str, Any] = {}
-        turns = Turns()
+        turns = Yielder()
         for part in slices(len(names)):
             filled |= {key: found[key] if key in found else self._copy() for key in names[part]}
             await turns.after_item()

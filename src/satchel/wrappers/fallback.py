@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
 from .._checks import check_bool
-from .._update import one_at_a_time
+from .._update import key_lock
 from ..errors import BatchError, ConfigurationError, SatchelError, StoreTimeoutError, StoreUnavailableError
 from ..names import check_name
 from ..protocol import AsyncKeyValue
@@ -95,7 +95,7 @@ class FallbackWrapper(CompositeStore):
         async with AsyncExitStack() as turns:
             for key in sorted([check_name(key, "key", self._limit) for key in call.all_keys]):
                 collection = check_name(call.collection, "collection")
-                await turns.enter_async_context(one_at_a_time(self, collection, key))
+                await turns.enter_async_context(key_lock(self, collection, key))
             try:
                 answer = await call()
             except BatchError as error:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from .._batches import checked_items
 from .._checks import check_choice, check_int
-from .._threads import Turns
+from .._threads import Yielder
 from ..clock import TTL, seconds
 from ..codec import Codec, JsonCodec
 from ..errors import ConfigurationError, SatchelError, ValueTooLargeError
@@ -59,7 +59,7 @@ class LimitSizeWrapper(BaseWrapper):
         """Store many values. Everything is checked first; the writes are not one atomic step."""
         collection, checked = check_name(collection, "collection"), await checked_items(items, self._limit)
         fitting: dict[str, object] = {}
-        turns = Turns()
+        turns = Yielder()
         skipped: list[str] = []
         for key, value in checked.items():
             await turns.after_item()

@@ -9,8 +9,8 @@ from time import perf_counter
 from typing import Any
 
 from .._checks import check_bool
-from .._threads import Turns
-from ..errors import ConfigurationError, StoreError, shown
+from .._threads import Yielder
+from ..errors import ConfigurationError, StoreError, safe_repr
 from ..protocol import AsyncKeyValue
 from ._observed import WRITES, kind_of, legal, size_of
 from .base import BaseWrapper
@@ -51,7 +51,7 @@ class LoggingWrapper(BaseWrapper):
         number = logging.getLevelNamesMapping().get(level) if isinstance(level, str) else level
         if type(number) is not int or not 0 <= number <= _HIGHEST_LEVEL:
             raise ConfigurationError(
-                f"level must be the name of a logging level or a number from 0 to {_HIGHEST_LEVEL}, got {shown(level)}"
+                f"level must be the name of a logging level or a number from 0 to {_HIGHEST_LEVEL}, got {safe_repr(level)}"
             )
         check_bool("keys", keys)
         self._logger = logging.getLogger(logger) if isinstance(logger, str) else logger
@@ -116,7 +116,7 @@ async def _size(operation: str, call: Call, outcome: Any) -> int | None:
         values = (outcome,)
     else:
         return None
-    size, turns = 0, Turns()
+    size, turns = 0, Yielder()
     for value in values:
         part = await size_of(value)
         size += part

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..names import MAX_NAME_BYTES, check_name
 from ..protocol import AsyncKeyValue
-from ._prefix import own_prefix
+from ._prefix import escaped_prefix
 from .base import BaseWrapper
 
 
@@ -25,7 +25,7 @@ class PrefixCollectionsWrapper(BaseWrapper):
     _shares_store = True
 
     def __init__(self, inner: AsyncKeyValue, *, prefix: str) -> None:
-        self._start = own_prefix(prefix)
+        self._start = escaped_prefix(prefix)
         self._room = MAX_NAME_BYTES - len(self._start.encode())
         self._sure = self._room // 4  # so many characters fit, whichever they are
         super().__init__(inner)
@@ -35,5 +35,5 @@ class PrefixCollectionsWrapper(BaseWrapper):
             check_name(collection, "collection", self._room)
         return self._start + collection
 
-    def _uncollection(self, collection: str) -> str | None:
+    def _collection_from_inner(self, collection: str) -> str | None:
         return collection[len(self._start) :] or None if collection.startswith(self._start) else None

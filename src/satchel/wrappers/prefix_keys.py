@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..names import Ref
 from ..protocol import AsyncKeyValue
-from ._prefix import own_prefix
+from ._prefix import escaped_prefix
 from .base import BaseWrapper
 
 
@@ -22,11 +22,11 @@ class PrefixKeysWrapper(BaseWrapper):
         ConfigurationError: The prefix is no legal name, or leaves no room for a key.
     """
 
-    _shares_collections = True
+    _inner_collection_is_shared = True
 
     def __init__(self, inner: AsyncKeyValue, *, prefix: str) -> None:
         self._need_store(inner)
-        self._start = own_prefix(prefix, inner.max_key_bytes)
+        self._start = escaped_prefix(prefix, inner.max_key_bytes)
         self._longest = inner.max_key_bytes - len(self._start.encode())
         super().__init__(inner)
 
@@ -38,7 +38,7 @@ class PrefixKeysWrapper(BaseWrapper):
     def _ref(self, collection: str, key: str) -> Ref:
         return collection, self._start + key
 
-    def _unref(self, collection: str, key: str) -> str | None:
+    def _key_from_inner(self, collection: str, key: str) -> str | None:
         return key[len(self._start) :] or None if key.startswith(self._start) else None
 
     def _prefix(self, collection: str, prefix: str) -> str | None:

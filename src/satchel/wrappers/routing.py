@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from typing import Any, TypeVar, cast, overload
 
 from .._batches import checked_items, checked_names, chosen, slices
-from .._threads import Turns
+from .._threads import Yielder
 from ..capability import METHODS, Capability
 from ..clock import TTL
 from ..entry import Entry
@@ -169,7 +169,7 @@ class RoutingStore(CompositeStore):
     ) -> list[Any]:
         name = check_name(collection, "collection")
         stores: dict[int, tuple[SupportsEverything, list[str]]] = {}
-        turns = Turns()
+        turns = Yielder()
         for part in slices(len(keys)):
             for key in keys[part]:
                 inner = self._leads_to(name, key)
@@ -198,20 +198,20 @@ class _SomeCollections(BaseWrapper):
         self._leads_to = leads_to
         super().__init__(inner)
 
-    def _uncollection(self, collection: str) -> str | None:
+    def _collection_from_inner(self, collection: str) -> str | None:
         return collection if self._leads_to(collection, "") is self.inner else None
 
 
 class _SomeKeys(BaseWrapper):
     """Is what one of the stores has of the keys that lead to it."""
 
-    _shares_collections = True
+    _inner_collection_is_shared = True
 
     def __init__(self, inner: AsyncKeyValue, leads_to: Callable[[str, str], AsyncKeyValue]) -> None:
         self._leads_to = leads_to
         super().__init__(inner)
 
-    def _unref(self, collection: str, key: str) -> str | None:
+    def _key_from_inner(self, collection: str, key: str) -> str | None:
         return key if self._leads_to(collection, key) is self.inner else None
 
 

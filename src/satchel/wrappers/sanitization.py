@@ -210,13 +210,13 @@ class SanitizationWrapper(BaseWrapper):
     def _ref(self, collection: str, key: str) -> Ref:
         return self._collection(collection), self._key_rule.apply(key, "key")
 
-    def _unref(self, collection: str, key: str) -> str | None:
+    def _key_from_inner(self, collection: str, key: str) -> str | None:
         return self._key_rule.undo(key)
 
     def _collection(self, collection: str) -> str:
         return self._collection_rule.apply(collection, "collection")
 
-    def _uncollection(self, collection: str) -> str | None:
+    def _collection_from_inner(self, collection: str) -> str | None:
         return self._collection_rule.undo(collection)
 
     def _prefix(self, collection: str, prefix: str) -> str | None:

@@ -30,7 +30,7 @@ class SingleCollectionWrapper(BaseWrapper):
         ConfigurationError: The collection is no legal name, or the inner store's keys are too short.
     """
 
-    _shares_collections = True
+    _inner_collection_is_shared = True
 
     def __init__(self, inner: AsyncKeyValue, *, collection: str) -> None:
         self._need_store(inner)
@@ -60,7 +60,7 @@ class SingleCollectionWrapper(BaseWrapper):
     def _ref(self, collection: str, key: str) -> Ref:
         return self._whole, self._frame(collection) + key
 
-    def _unref(self, collection: str, key: str) -> str | None:
+    def _key_from_inner(self, collection: str, key: str) -> str | None:
         frame = self._frame(collection)
         return key[len(frame) :] or None if key.startswith(frame) else None
 
@@ -96,4 +96,4 @@ class SingleCollectionWrapper(BaseWrapper):
             return ""
         collection = key[frame.end() : frame.end() + int(frame[1])]
         legal = collection and len(collection.encode()) <= self._room
-        return collection if legal and self._unref(collection, key) else ""
+        return collection if legal and self._key_from_inner(collection, key) else ""

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from .._batches import checked_names
 from .._checks import check_seed
-from .._single_flight import Flights
+from .._single_flight import SingleFlight
 from ..clock import TTL
 from ..protocol import AsyncKeyValue
 from .base import BaseWrapper
@@ -35,7 +35,7 @@ class SingleFlightWrapper(BaseWrapper):
     def __init__(self, inner: AsyncKeyValue, *, seed: int | None = None) -> None:
         check_seed(seed)
         super().__init__(inner)
-        self._flights = Flights(inner, seed=seed)
+        self._flights = SingleFlight(inner, seed=seed)
 
     def get_or_put(
         self,

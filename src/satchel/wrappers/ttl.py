@@ -12,7 +12,7 @@ from .._forks import random_numbers
 from ..capability import Capability
 from ..clock import TTL, Until, seconds
 from ..entry import Entry
-from ..errors import ConfigurationError, InvalidTTLError, StoreError, shown
+from ..errors import ConfigurationError, InvalidTTLError, StoreError, safe_repr
 from ..protocol import AsyncKeyValue
 from .base import BaseWrapper
 
@@ -60,7 +60,7 @@ class TTLWrapper(BaseWrapper):
         self._default = _seconds("default", default)
         self._minimum, self._maximum = _seconds("minimum", minimum), _seconds("maximum", maximum)
         if isinstance(jitter, bool) or not isinstance(jitter, (int, float)) or not 0 <= jitter < 1:
-            raise ConfigurationError(f"jitter must be a number from 0 to below 1, got {shown(jitter)}")
+            raise ConfigurationError(f"jitter must be a number from 0 to below 1, got {safe_repr(jitter)}")
         check_seed(seed)
         check_bool("sliding", sliding)
         ordered = [length for length in (self._minimum, self._default, self._maximum) if length is not None]

@@ -150,7 +150,7 @@ async def test_an_answer_that_aws_documents_is_translated(code: str) -> None:
         Endpoint(lambda operation, _: (200, ready) if operation == "DescribeTable" else denied) as endpoint,
         local_store("some-table", endpoint_url=endpoint.url) as store,
     ):
-        failed = store._translate(await _raised(store))
+        failed = store._map_error(await _raised(store))
     assert failed is not None
     assert expected in str(failed)
     assert SECRET not in str(failed)
@@ -159,7 +159,7 @@ async def test_an_answer_that_aws_documents_is_translated(code: str) -> None:
 
 async def _raised(store: DynamoDBStore) -> Exception:
     """Return what the driver raises for a read."""
-    await store._machinery.lifecycle.open()
+    await store._engine.lifecycle.open()
     with pytest.raises(Exception) as raised:  # of any type: the code in it is what is tested
         await store._client.get_item(TableName="some-table", Key={"collection": {"S": "c"}, "key": {"S": "k"}})
     return raised.value

@@ -39,7 +39,7 @@ def make(mode, chance, *, trouble):
 
     hot, cold = tier(chance.choice([BatchStore, SingleStore])), tier(chance.choice([BatchStore, SingleStore]))
     if chance.random() < 0.5:
-        hot._lacking = Capability.CONDITIONAL
+        hot._missing = Capability.CONDITIONAL
     return TieredStore(hot, cold, write=mode)
 
 

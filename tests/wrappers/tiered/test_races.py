@@ -67,7 +67,7 @@ def expected(kind):
 async def test_a_read_of_the_old_value_in_cold_is_not_promoted_after_a_change(kind, write, conditional):
     hot, cold = MemoryStore(), AnswersLate()
     if not conditional:
-        hot._lacking = Capability.CONDITIONAL
+        hot._missing = Capability.CONDITIONAL
     store = TieredStore(hot, cold, write=write)
     reads = [lambda: store.get("c", "k"), lambda: store.warm("c", ["k"]), lambda: store.get_many("c", ["k", "l"])]
     for read in reads:

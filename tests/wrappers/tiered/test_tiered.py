@@ -136,7 +136,7 @@ async def test_where_says_which_tiers_have_an_entry():
 async def test_warming_promotes_what_cold_has(conditional):
     hot, cold = MemoryStore(), MemoryStore()
     if not conditional:
-        hot._lacking = Capability.CONDITIONAL
+        hot._missing = Capability.CONDITIONAL
     store = TieredStore(hot, cold)
     await cold.put_many("c", {str(number): number for number in range(1200)})
     assert await store.warm("c", [str(number) for number in range(1100, 1300)]) == 100
@@ -150,7 +150,7 @@ async def test_warming_promotes_what_cold_has(conditional):
 async def test_demoting_keeps_what_was_used_last(lists):
     hot, cold = MemoryStore(), MemoryStore()
     if not lists:
-        hot._lacking = Capability.ENUMERATE_KEYS
+        hot._missing = Capability.ENUMERATE_KEYS
     store = TieredStore(hot, cold)
     await cold.put_many("c", {key: key for key in "abcdef"})
     await store.warm("c", list("abcde"))
@@ -158,7 +158,7 @@ async def test_demoting_keeps_what_was_used_last(lists):
     await store.get_many("c", ["a", "f"])
     await hot.put("unknown", "k", 1)
     assert await store.demote(keep=3) == (4 if lists else 3)
-    hot._lacking = Capability.NONE
+    hot._missing = Capability.NONE
     assert [ref for ref in await held(hot) if ref[0] == "c"] == [("c", "a"), ("c", "b"), ("c", "f")]
     assert await store.get("c", "d") == "d"
     assert await store.demote(keep=5) == 0
@@ -171,7 +171,7 @@ async def test_demoting_keeps_what_was_used_last(lists):
 async def test_only_the_latest_uses_are_remembered(monkeypatch):
     monkeypatch.setattr("satchel.wrappers.tiered.hot._REMEMBERED", 10)
     hot = MemoryStore()
-    hot._lacking = Capability.ENUMERATE_KEYS
+    hot._missing = Capability.ENUMERATE_KEYS
     store = TieredStore(hot, MemoryStore())
     await store.put_many("c", {str(number): number for number in range(25)})
     assert len(store._hot.uses._last) <= 10
@@ -249,15 +249,15 @@ async def test_what_hot_does_not_take_is_read_from_cold(caplog):
 def test_capabilities_are_those_of_cold_but_what_hot_must_destroy_too():
     full = MemoryStore().capabilities
     hot, cold = MemoryStore(), MemoryStore()
-    hot._lacking = full
+    hot._missing = full
     assert TieredStore(hot, cold).capabilities == full & ~(Capability.DESTROY_COLLECTION | Capability.DESTROY_STORE)
-    cold._lacking = Capability.CONDITIONAL | Capability.CULL
-    assert TieredStore(MemoryStore(), cold).capabilities == full & ~cold._lacking
+    cold._missing = Capability.CONDITIONAL | Capability.CULL
+    assert TieredStore(MemoryStore(), cold).capabilities == full & ~cold._missing
 
 
 async def test_what_is_lacking_is_refused_by_name():
     hot = MemoryStore()
-    hot._lacking = hot.capabilities
+    hot._missing = hot.capabilities
     with pytest.raises(UnsupportedOperationError, match=r"TieredStore\(.* destroy;"):
         await TieredStore(hot, MemoryStore()).destroy()
 

@@ -11,7 +11,7 @@ from typing import Any, SupportsFloat
 from key_value.aio.errors import DeserializationError, InvalidTTLError, SerializationError
 from key_value.aio.protocols import AsyncKeyValue as TheirKeyValue
 
-from ..._threads import in_worker
+from ..._threads import offload
 from ...capability import Capability
 from ...clock import seconds
 from ...codec import LARGE, MAX_DEPTH, REFUSED, room_left, rough_size
@@ -193,8 +193,8 @@ async def _as_json(value: object) -> dict[str, Any]:
         if room >= 0:
             return value
         if room != REFUSED:  # it is large
-            return await in_worker(_converted, value)
-    return await in_worker(_converted, value) if rough_size(value) >= LARGE else _converted(value)
+            return await offload(_converted, value)
+    return await offload(_converted, value) if rough_size(value) >= LARGE else _converted(value)
 
 
 def _converted(value: object) -> dict[str, Any]:

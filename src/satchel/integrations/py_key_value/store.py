@@ -17,7 +17,7 @@ from key_value.aio.protocols.key_value import (
 )
 
 from ..._threads import Worker
-from ...backend.base import BaseStore, Done, Outcome, Wrote
+from ...backend.base import BaseStore, ChangeResult, ReadResult, WriteResult
 from ...backend.network import DEFAULT_TIMEOUT
 from ...backend.record import Record
 from ...capability import Capability
@@ -75,7 +75,7 @@ class PyKeyValueStore(BaseStore):
     """Keeps entries in a store of py-key-value; `from_py_key_value` says how."""
 
     _max_inflight: ClassVar[int] = 4
-    _culls_itself: ClassVar[bool] = True
+    _native_expiry: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -92,23 +92,23 @@ class PyKeyValueStore(BaseStore):
         self._blocks = _is_blocking(store)
         self._worker: Worker | None = None
         if not isinstance(store, AsyncEnumerateKeysProtocol):
-            self._lacking = Capability.ENUMERATE_KEYS | Capability.DESTROY_COLLECTION | _ALL_OF_IT
+            self._missing = Capability.ENUMERATE_KEYS | Capability.DESTROY_COLLECTION | _ALL_OF_IT
         elif not isinstance(store, AsyncEnumerateCollectionsProtocol):
-            self._lacking = _ALL_OF_IT
+            self._missing = _ALL_OF_IT
         super().__init__(codec=codec, clock=clock, timeout=timeout)
 
     def __repr__(self) -> str:
         return f"PyKeyValueStore({type(self._theirs).__name__})"
 
-    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
-        outcomes: dict[Ref, Outcome] = {}
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
+        outcomes: dict[Ref, ReadResult] = {}
         for collection, members in _by_collection(refs):
             keys = [_NAMES.escape(key) for _, key in members]
             found = await self._call(self._theirs.get_many, keys, collection=collection)
             outcomes |= {ref: _outcome(ref, stored) for ref, stored in zip(members, found, strict=True)}
         return [outcomes[ref] for ref in refs]
 
-    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[WriteResult]:
         now = self.clock()
         batches: dict[tuple[str, int | None], dict[str, dict[str, Any]]] = {}
         for (collection, key), record in records:
@@ -118,8 +118,8 @@ class PyKeyValueStore(BaseStore):
             await self._call(self._theirs.put_many, list(items), list(items.values()), collection=collection, ttl=ttl)
         return [None] * len(records)
 
-    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
-        done: list[Done] = []
+    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[ChangeResult]:
+        done: list[ChangeResult] = []
         for ref, outcome in zip(refs, await self._read(refs), strict=True):
             # An expired entry is absent already, and another writer may be putting a fresh one.
             if isinstance(outcome, IntegrityError) or (isinstance(outcome, Record) and outcome.deadline > now):
@@ -162,31 +162,34 @@ class PyKeyValueStore(BaseStore):
         async for page in self._pages(collection):
             lived |= any(record.deadline > now for record in page.values())
             if page:
-                await self._in_time(self._call(self._theirs.delete_many, list(page), collection=collection))
+                await self._with_timeout(self._call(self._theirs.delete_many, list(page), collection=collection))
         return lived
 
     async def _ping(self) -> None:
         await self._call(self._theirs.get, "ping", collection="ping")
 
-    def _hidden_names(self, ref: Ref) -> Ref | None:
+    def _embedded_ref(self, ref: Ref) -> Ref | None:
         return None if all(_NAMES.unescape(_NAMES.escape(name)) == name for name in ref) else ref
 
-    def _translate(self, error: Exception) -> SatchelError | None:
+    def _map_error(self, error: Exception) -> SatchelError | None:
         return as_ours(error, repr(self))
 
     async def _pages(self, collection: str) -> AsyncGenerator[dict[str, Record], None]:
         """Give the entries of satchel's in a collection, by py-key-value's own keys; expired ones too."""
         keys = _complete(
-            await self._in_time(self._call(self._theirs.keys, collection, limit=_MOST_NAMES)), "keys of a collection"
+            await self._with_timeout(self._call(self._theirs.keys, collection, limit=_MOST_NAMES)),
+            "keys of a collection",
         )
         for start in range(0, len(keys), _PAGE):
             page = keys[start : start + _PAGE]
-            found = await self._in_time(self._call(self._theirs.get_many, page, collection=collection))
+            found = await self._with_timeout(self._call(self._theirs.get_many, page, collection=collection))
             records = {key: _record(stored) for key, stored in zip(page, found, strict=True)}
             yield {key: record for key, record in records.items() if record is not None}
 
     async def _collection_names(self) -> list[str]:
-        return _complete(await self._in_time(self._call(self._theirs.collections, limit=_MOST_NAMES)), "collections")
+        return _complete(
+            await self._with_timeout(self._call(self._theirs.collections, limit=_MOST_NAMES)), "collections"
+        )
 
     async def _call(self, method: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any) -> T:
         if self._worker is None:
@@ -203,9 +206,9 @@ class PyKeyValueStore(BaseStore):
     async def _close(self) -> None:
         if self._worker is not None:
             await self._worker.run(_close_connections, self._theirs)
-        self._abandon()
+        self._discard()
 
-    def _abandon(self) -> None:
+    def _discard(self) -> None:
         if self._worker is not None:
             self._end_worker()
             self._worker = None
@@ -260,7 +263,7 @@ def _by_collection(refs: Iterable[Ref]) -> Iterator[tuple[str, list[Ref]]]:
         yield _NAMES.escape(collection), members
 
 
-def _outcome(ref: Ref, stored: object) -> Outcome:
+def _outcome(ref: Ref, stored: object) -> ReadResult:
     if stored is None:
         return None
     try:

@@ -1,7 +1,7 @@
 """`RedisLikeStore`: the hooks of stores over servers that speak Redis's commands, whatever client library asks them.
 
 A subclass writes `_execute` (send commands, give a reply each), `_execute_as_one` (the same in one atomic step),
-`_scan` (the server's keys in pages), `_open`, `_close`, `_abandon` and `_ping`, and sets `_clustered` when its server
+`_scan` (the server's keys in pages), `_open`, `_close`, `_discard` and `_ping`, and sets `_clustered` when its server
 is a cluster. The rest is here and in
 
 * `_redis_layout`: names to Redis keys and back, cluster slots,
@@ -20,8 +20,8 @@ from contextlib import aclosing
 from typing import Any, ClassVar
 
 from ..._checks import check_seconds
-from ..._threads import in_worker
-from ...backend.base import BaseStore, Condition, Done, Outcome, Wrote
+from ..._threads import offload
+from ...backend.base import BaseStore, ChangeResult, Condition, ReadResult, WriteResult
 from ...backend.record import HEADER_SIZE, Record, pack, pack_deadline, pack_in_two, unpack_outcome, unpack_pieces
 from ...clock import NEVER, Clock
 from ...codec import LARGE, Codec
@@ -59,7 +59,7 @@ class RedisLikeStore(BaseStore):
     """
 
     _packs: ClassVar[bool] = True
-    _culls_itself: ClassVar[bool] = True
+    _native_expiry: ClassVar[bool] = True
     _max_value_bytes = 512 * 1024 * 1024 - HEADER_SIZE  # a Redis string has at most 512 MiB
     _pipelines: ClassVar[bool] = False
     """Many commands sent together cost the client library little more than one. Then many entries are written by a SET
@@ -104,16 +104,16 @@ class RedisLikeStore(BaseStore):
 
     # Items.
 
-    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
         keys = [self._layout.key(ref) for ref in refs]
         found = None if self._clustered or len(keys) == 1 else await self._find(keys)
         if found is None:
             found = await self._execute([("GET", key) for key in keys], changes=False)
         if Pieces in map(type, found):
-            return [await in_worker(_large, reply) if type(reply) is Pieces else _outcome(reply) for reply in found]
+            return [await offload(_large, reply) if type(reply) is Pieces else _outcome(reply) for reply in found]
         return [_outcome(reply) for reply in found]
 
-    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
         commands: list[Command] = [("GETRANGE", self._layout.key(ref), b"0", _LAST_OF_HEADER) for ref in refs]
         return [_head(reply) for reply in await self._execute(commands, changes=False)]
 
@@ -130,7 +130,7 @@ class RedisLikeStore(BaseStore):
         found, count = answers
         return found if isinstance(found, list) and count == len(keys) - found.count(None) else None
 
-    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[WriteResult]:
         if len(records) > 1 and not self._pipelines:
             keys = [self._layout.key(ref) for ref, _ in records]
             each = [
@@ -161,28 +161,28 @@ class RedisLikeStore(BaseStore):
         left = max(deadline - now, 0)
         return b"%d" % ((left + max(min(left, _LONGEST_GRACE), self._clock_skew)) * 1000)
 
-    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
+    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[ChangeResult]:
         return await self._change(DELETE, refs, now, [(_ANY,)] * len(refs))
 
-    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[ChangeResult]:
         each = [
             (_version(condition), self._wire(record), self._milliseconds(record.deadline, record.updated_at))
             for _, record, condition in items
         ]
         return await self._change(PUT_IF, [ref for ref, _, _ in items], now, each)
 
-    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
+    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[ChangeResult]:
         return await self._change(
             DELETE, [ref for ref, _ in items], now, [(_version(version),) for _, version in items]
         )
 
-    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
+    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[ChangeResult]:
         each = [(pack_deadline(deadline), self._milliseconds(deadline, now)) for _, deadline in items]
         return await self._change(TOUCH, [ref for ref, _ in items], now, each)
 
     async def _change(
         self, script: Script, refs: Sequence[Ref], now: float, each: Sequence[tuple[Argument, ...]]
-    ) -> list[Done]:
+    ) -> list[ChangeResult]:
         keys = [self._layout.key(ref) for ref in refs]
         answers = await self._run(script, keys, (_time(now),), each)
         return [bool(answer) if answer in (0, 1) else _error(answer) for answer in answers]
@@ -214,8 +214,8 @@ class RedisLikeStore(BaseStore):
     async def _clear(self, pattern: bytes, now: float) -> bool:
         lived = False
         async with aclosing(self._scan(pattern)) as pages:
-            while (page := await self._in_time(anext(pages, None))) is not None:
-                answers = await self._in_time(self._survey(CLEAR, list(self._ours(page)), now))
+            while (page := await self._with_timeout(anext(pages, None))) is not None:
+                answers = await self._with_timeout(self._survey(CLEAR, list(self._ours(page)), now))
                 lived = lived or 1 in answers
         return lived
 
@@ -285,7 +285,7 @@ class RedisLikeStore(BaseStore):
             slots.setdefault(slot_of(key), []).append(index)
         return list(slots.values())
 
-    def _translate(self, error: Exception) -> SatchelError | None:
+    def _map_error(self, error: Exception) -> SatchelError | None:
         return translate(error) if isinstance(error, ServerError) else None
 
 
@@ -309,11 +309,11 @@ class _Repeated:
         return False
 
 
-def _outcome(answer: Any) -> Outcome:
+def _outcome(answer: Any) -> ReadResult:
     return _error(answer) if isinstance(answer, Exception) else unpack_outcome(answer)
 
 
-def _large(pieces: Pieces) -> Outcome:
+def _large(pieces: Pieces) -> ReadResult:
     try:
         return unpack_pieces(pieces)
     except IntegrityError as error:
@@ -323,7 +323,7 @@ def _large(pieces: Pieces) -> Outcome:
             del pieces[-_FREED:]  # to free them all at once, and on the event loop, would take long
 
 
-def _head(answer: Any) -> Outcome:
+def _head(answer: Any) -> ReadResult:
     """Return what the beginning of a string says; nothing is there where that is empty, as the scripts have it too."""
     return _error(answer) if isinstance(answer, Exception) else unpack_outcome(answer or None, whole=False)
 

@@ -15,7 +15,7 @@ import binascii
 import functools
 import re
 
-from ...errors import ConfigurationError, shown
+from ...errors import ConfigurationError, safe_repr
 from ...names import Ref, utf8_size
 
 SLOTS = 16384
@@ -35,7 +35,7 @@ class Layout:
 
     def __init__(self, prefix: str) -> None:
         if not isinstance(prefix, str) or not prefix:
-            raise ConfigurationError(f"prefix must be a str that is not empty, got {shown(prefix)}")
+            raise ConfigurationError(f"prefix must be a str that is not empty, got {safe_repr(prefix)}")
         try:
             utf8_size(prefix, "prefix")
         except ValueError as error:

@@ -16,12 +16,12 @@ import aiosqlite
 
 from ..._checks import check_bound
 from ..._places import settled
-from ..._threads import in_worker
-from ...backend.base import BaseStore, Condition, Done, Outcome, Wrote
+from ..._threads import offload
+from ...backend.base import BaseStore, ChangeResult, Condition, ReadResult, WriteResult
 from ...backend.record import Record
 from ...clock import Clock, system_clock
 from ...codec import Codec
-from ...errors import ConfigurationError, SatchelError, StoreError, shown
+from ...errors import ConfigurationError, SatchelError, StoreError, safe_repr
 from ...names import Ref
 from .._disk_read_only import connect_to_read, why_read_only
 from .entries import Entries
@@ -75,7 +75,7 @@ class DiskStore(BaseStore):
         if connection is not None and (directory is not None or durability != "normal"):
             raise ConfigurationError("connection excludes directory and durability: both are its own matter")
         if durability not in ("normal", "full"):
-            raise ConfigurationError(f'durability must be "normal" or "full", got {shown(durability)}')
+            raise ConfigurationError(f'durability must be "normal" or "full", got {safe_repr(durability)}')
         check_bound("max_size", max_size)
         self._directory = None if directory is None else _path(directory)
         self._connection = connection
@@ -92,25 +92,25 @@ class DiskStore(BaseStore):
             return "DiskStore(connection=...)"
         return "DiskStore()" if self._directory is None else f"DiskStore({str(self._directory)!r})"
 
-    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
         return await self._thread.run(self._entries.read, refs)
 
-    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
         return await self._thread.run(self._entries.read_heads, refs)
 
-    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[WriteResult]:
         return await self._change(self._entries.put, records)
 
-    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
+    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[ChangeResult]:
         return await self._remove(self._entries.delete, refs, now)
 
-    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[ChangeResult]:
         return await self._change(self._entries.put_if, items, now)
 
-    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
+    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[ChangeResult]:
         return await self._remove(self._entries.delete_if, items, now)
 
-    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
+    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[ChangeResult]:
         return await self._change(self._entries.touch, items, now)
 
     async def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
@@ -168,9 +168,9 @@ class DiskStore(BaseStore):
                 await self._change(self._entries.note_reads)
         await self._thread.close()
         if self._remove_directory is not None:
-            await in_worker(self._remove_directory)
+            await offload(self._remove_directory)
 
-    def _abandon(self) -> None:
+    def _discard(self) -> None:
         thread: SQLiteThread | None = vars(self).pop("_thread", None)
         if thread is not None:
             thread.drop()
@@ -228,7 +228,7 @@ class DiskStore(BaseStore):
         room.limit(database)
         return room
 
-    def _translate(self, error: Exception) -> SatchelError | None:
+    def _map_error(self, error: Exception) -> SatchelError | None:
         where = "the connection's database" if self._connection is not None else f"{self._directory}"
         if isinstance(error, (sqlite3.Error, UnicodeDecodeError)):
             return translate(error, where)
@@ -253,7 +253,7 @@ def _path(directory: str | os.PathLike[str]) -> Path:
     except UnicodeEncodeError:
         named = False
     if not named:
-        raise ConfigurationError(f"directory must be one that a file system can name, got {shown(text)}")
+        raise ConfigurationError(f"directory must be one that a file system can name, got {safe_repr(text)}")
     return settled(text, "directory")
 
 

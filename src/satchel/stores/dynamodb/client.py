@@ -15,7 +15,7 @@ from aiobotocore.session import get_session  # type: ignore[import-untyped]  # i
 from ..._threads import in_thread
 from ...backend.lifecycle import close_at_end_of_loop
 from ...backend.network import check_texts
-from ...errors import ConfigurationError, shown
+from ...errors import ConfigurationError, safe_repr
 
 _TABLE_NAME = re.compile(r"[a-zA-Z0-9_.-]{3,255}|arn:[a-z0-9-]+:dynamodb:[a-z0-9-]+:[0-9]+:table/[a-zA-Z0-9_.-]{3,255}")
 _SETTINGS = AioConfig(
@@ -33,7 +33,7 @@ def check_table_options(table_name: object, create_table: object, consistent_rea
     if not isinstance(table_name, str) or not _TABLE_NAME.fullmatch(table_name):
         raise ConfigurationError(
             "table_name must be 3 to 255 of the characters a-z A-Z 0-9 _ . - or the ARN of a table; "
-            f"got {shown(table_name)}"
+            f"got {safe_repr(table_name)}"
         )
     if not isinstance(create_table, (bool, Mapping)):
         raise ConfigurationError(

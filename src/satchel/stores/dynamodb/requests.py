@@ -7,8 +7,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError, ConnectionClosedError  # type: ignore[import-untyped]  # it has no types
 
-from ...backend.hooks import UNPROCESSED, Condition, Outcome
-from ...backend.network import apart
+from ...backend.hooks import UNPROCESSED, Condition, ReadResult
+from ...backend.network import in_empty_context
 from ...backend.record import Record
 from ...errors import StoreUnavailableError
 from ...names import Ref
@@ -47,7 +47,7 @@ class Requests:
         self._store = store
         self._consistent = consistent
 
-    async def read(self, keys: list[Item], *, heads: bool = False) -> Sequence[Outcome]:
+    async def read(self, keys: list[Item], *, heads: bool = False) -> Sequence[ReadResult]:
         """Return what is under each key, with heads without the values, and which of them DynamoDB handed back."""
         part = projection(HEAD) if heads else {}
         outcome = head_of if heads else outcome_of
@@ -66,15 +66,15 @@ class Requests:
         """Return the item under a key, or that part of it that the expressions say."""
         certain = self._consistent if consistent is None else consistent
         request = self._client.get_item(TableName=self._table_name, Key=key, ConsistentRead=certain, **part)
-        item: Item | None = (await apart(request)).get("Item")
+        item: Item | None = (await in_empty_context(request)).get("Item")
         return item
 
     async def _read_batch(
-        self, keys: list[Item], part: dict[str, Any], outcome: Callable[[Item], Outcome]
-    ) -> Sequence[Outcome]:
+        self, keys: list[Item], part: dict[str, Any], outcome: Callable[[Item], ReadResult]
+    ) -> Sequence[ReadResult]:
         wanted = {self._table_name: {"Keys": keys, "ConsistentRead": self._consistent, **part}}
-        answer = await apart(self._client.batch_get_item(RequestItems=wanted))
-        outcomes: dict[tuple[str, str], Outcome] = {}
+        answer = await in_empty_context(self._client.batch_get_item(RequestItems=wanted))
+        outcomes: dict[tuple[str, str], ReadResult] = {}
         for found in answer["Responses"].values():
             outcomes.update((place_of(item), outcome(item)) for item in found)
         for left in answer.get("UnprocessedKeys", {}).values():

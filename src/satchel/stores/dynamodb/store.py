@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from functools import partial
 from typing import Any, ClassVar
 
-from ...backend.base import UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
+from ...backend.base import UNPROCESSED, BaseStore, ChangeResult, Condition, ReadResult, WriteResult
 from ...backend.engine import translated
-from ...backend.network import DEFAULT_TIMEOUT, apart, check_one_way
+from ...backend.network import DEFAULT_TIMEOUT, check_one_way, in_empty_context
 from ...backend.record import Record
 from ...clock import Clock, system_clock
 from ...codec import Codec
@@ -83,8 +83,8 @@ class DynamoDBStore(BaseStore):
     # The driver encodes and signs a request on the event loop, and warns of those past 1 MiB.
     _max_bytes: ClassVar[int] = 256 * 1024
     _max_value_bytes = MAX_ITEM_BYTES
-    _culls_itself: ClassVar[bool] = True
-    _opens_in_steps: ClassVar[bool] = True
+    _native_expiry: ClassVar[bool] = True
+    _open_sets_own_timeouts: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -123,14 +123,14 @@ class DynamoDBStore(BaseStore):
     def __repr__(self) -> str:
         return f"DynamoDBStore({self._table_name!r})"
 
-    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
         return await self._requests.read([key_of(ref) for ref in refs])
 
-    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
         return await self._requests.read([key_of(ref) for ref in refs], heads=True)
 
-    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
-        outcomes: list[Wrote] = [None] * len(records)
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[WriteResult]:
+        outcomes: list[WriteResult] = [None] * len(records)
         items: dict[int, Item] = {}
         for index, (ref, record) in enumerate(records):
             try:
@@ -140,22 +140,22 @@ class DynamoDBStore(BaseStore):
         again = await self._requests.write(list(items.values()))
         return [UNPROCESSED if i in items and place_of(items[i]) in again else outcomes[i] for i in range(len(records))]
 
-    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
+    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[ChangeResult]:
         return await self._each("delete", [partial(self._requests.delete, ref, now) for ref in refs])
 
-    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[ChangeResult]:
         return await self._each("put_if", [partial(self._requests.put_if, *item, now) for item in items])
 
-    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
+    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[ChangeResult]:
         return await self._each("delete_if", [partial(self._requests.delete_if, *item, now) for item in items])
 
-    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
+    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[ChangeResult]:
         return await self._each("touch", [partial(self._requests.touch, *item, now) for item in items])
 
-    async def _each(self, operation: str, changes: Sequence[Change]) -> Sequence[Done]:
+    async def _each(self, operation: str, changes: Sequence[Change]) -> Sequence[ChangeResult]:
         """Make requests for one item each; the failure of one is its own."""
 
-        async def outcome(change: Change) -> Done:
+        async def outcome(change: Change) -> ChangeResult:
             async with self._slots:
                 try:
                     return await change()
@@ -206,7 +206,7 @@ class DynamoDBStore(BaseStore):
 
     async def _open(self) -> None:
         if self._given_client is None:
-            self._own_client = await self._in_time(OwnClient.make(**self._making))
+            self._own_client = await self._with_timeout(OwnClient.make(**self._making))
             self._client = self._own_client.client
         else:
             self._client = self._given_client
@@ -228,13 +228,13 @@ class DynamoDBStore(BaseStore):
             await self._own_client.close()
             self._own_client = None
 
-    def _abandon(self) -> None:
+    def _discard(self) -> None:
         self._own_client = None  # the end of its event loop has closed it
 
     def _ask(self, request: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
-        return self._in_time(apart(request))
+        return self._with_timeout(in_empty_context(request))
 
-    def _translate(self, error: Exception) -> SatchelError | None:
+    def _map_error(self, error: Exception) -> SatchelError | None:
         return translate(error, self._table_name, self._where())
 
     def _where(self) -> str:
@@ -244,5 +244,5 @@ class DynamoDBStore(BaseStore):
         endpoint = f" at {client.meta.endpoint_url}" if self._making["endpoint_url"] else ""
         return f"region {client.meta.region_name}{endpoint}"
 
-    def _hidden_names(self, ref: Ref) -> Ref | None:
+    def _embedded_ref(self, ref: Ref) -> Ref | None:
         return hidden_names(ref)

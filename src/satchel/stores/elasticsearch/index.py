@@ -15,8 +15,8 @@ from urllib.parse import unquote
 from elastic_transport import ApiError, TransportError
 from elasticsearch import AsyncElasticsearch, BadRequestError, NotFoundError
 
-from ..._threads import in_worker
-from ...backend.network import apart, split_url
+from ..._threads import offload
+from ...backend.network import in_empty_context, split_url
 from ...codec import LARGE
 from ...errors import ConfigurationError
 from ...names import Ref
@@ -72,7 +72,7 @@ class Index:
             ConfigurationError: It is not, or it was made by a later release.
         """
         try:
-            found = (await apart(self._client.indices.get_mapping(index=self._name))).body
+            found = (await in_empty_context(self._client.indices.get_mapping(index=self._name))).body
         except NotFoundError as error:
             if type_of(error.body) == MISSING_INDEX:
                 return
@@ -89,7 +89,7 @@ class Index:
     async def find(self, refs: Sequence[Ref], fields: Sequence[str] | None = None) -> list[Any]:
         """Return for each entry its document as `_mget` gives it, None if there is none, or an error."""
         ids = [document_id(ref) for ref in refs]
-        answer = await apart(self._client.mget(index=self._name, ids=ids, source_includes=fields))
+        answer = await in_empty_context(self._client.mget(index=self._name, ids=ids, source_includes=fields))
         return [_found(item) for item in answer.body["docs"]]
 
     async def carry_out(self, actions: Sequence[Action]) -> list[Result]:
@@ -117,7 +117,7 @@ class Index:
     async def refresh(self) -> bool:
         """Make all that was written until now appear in searches; say whether there is an index at all."""
         try:
-            await apart(self._client.indices.refresh(index=self._name))
+            await in_empty_context(self._client.indices.refresh(index=self._name))
         except NotFoundError as error:
             if type_of(error.body) == MISSING_INDEX:
                 return False
@@ -126,7 +126,7 @@ class Index:
 
     async def has_any(self, query: dict[str, Any]) -> bool:
         """Say whether a document matches."""
-        answer = await apart(
+        answer = await in_empty_context(
             self._client.search(index=self._name, query=query, size=1, source=False, allow_partial_search_results=False)
         )
         return bool(answer.body["hits"]["hits"])
@@ -134,7 +134,7 @@ class Index:
     async def remove_some(self, query: dict[str, Any]) -> int:
         """Remove up to a page of the documents that match, none that has changed meanwhile; say how many."""
         try:
-            answer = await apart(
+            answer = await in_empty_context(
                 self._changing.delete_by_query(
                     index=self._name, query=query, conflicts="proceed", refresh=True, max_docs=PAGE
                 )
@@ -174,7 +174,7 @@ class Index:
         """Give the collections of the documents that match, each once, in pages."""
         names: dict[str, Any] = {"size": PAGE, "sources": [{"collection": {"terms": {"field": "collection"}}}]}
         while True:
-            answer = await apart(
+            answer = await in_empty_context(
                 self._client.search(
                     index=self._name,
                     query=query,
@@ -191,11 +191,11 @@ class Index:
             names["after"] = found["after_key"]
 
     async def _keys_of_one_time(self, query: dict[str, Any]) -> AsyncGenerator[list[str]]:
-        opened = await apart(self._client.open_point_in_time(index=self._name, keep_alive=_KEEP_ALIVE))
+        opened = await in_empty_context(self._client.open_point_in_time(index=self._name, keep_alive=_KEEP_ALIVE))
         pit, after = opened.body["id"], None
         try:
             while True:
-                answer = await apart(
+                answer = await in_empty_context(
                     self._client.search(
                         pit={"id": pit, "keep_alive": _KEEP_ALIVE},
                         query=query,
@@ -216,17 +216,19 @@ class Index:
             if not self.closed:
                 with suppress(ApiError, TransportError, TimeoutError):  # the server drops it by itself a little later
                     async with asyncio.timeout(_CLOSING):
-                        await apart(self._changing.close_point_in_time(id=pit))
+                        await in_empty_context(self._changing.close_point_in_time(id=pit))
 
     async def _create(self) -> None:
         """Make the index, unless another store has just made it."""
         try:
-            await apart(self._changing.indices.create(index=self._first, mappings=MAPPING, aliases={self._name: {}}))
+            await in_empty_context(
+                self._changing.indices.create(index=self._first, mappings=MAPPING, aliases={self._name: {}})
+            )
         except BadRequestError as error:
             if type_of(error.body) != ALREADY_THERE:
                 raise
             looking = self._client.options(ignore_status=404)  # this node may not have heard of it yet
-            found = (await apart(looking.indices.get_alias(index=self._first))).body
+            found = (await in_empty_context(looking.indices.get_alias(index=self._first))).body
             if self._first in found and self._name not in found[self._first]["aliases"]:
                 raise ConfigurationError(
                     f"the index {self._first!r} is there, but its alias {self._name!r} is not; add the alias if the "
@@ -243,9 +245,9 @@ class Index:
     async def _send(self, actions: Sequence[Action], *, searchable: bool) -> list[Answer]:
         """Make a bulk request, and return for each action its status and the type of its error."""
         size = sum([len(action.record.payload) for action in actions if action.record is not None])
-        lines = await in_worker(lines_of, actions, searchable) if size >= LARGE else lines_of(actions, searchable)
+        lines = await offload(lines_of, actions, searchable) if size >= LARGE else lines_of(actions, searchable)
         # Not the client's own bulk(): it makes a PUT of it, which aiohttp sends anew when its connection was lost.
-        answer = await apart(
+        answer = await in_empty_context(
             self._changing.perform_request(
                 "POST", f"/{self._name}/_bulk", params=self._writing, headers=_HEADERS, body=lines
             )

@@ -15,13 +15,13 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("ElasticsearchStore", "elasticsearch", error) from error
 
-from ..._threads import in_worker
-from ...backend.base import ABSENT, UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
+from ..._threads import offload
+from ...backend.base import ABSENT, UNPROCESSED, BaseStore, ChangeResult, Condition, ReadResult, WriteResult
 from ...backend.network import DEFAULT_TIMEOUT, check_one_way
 from ...backend.record import Record
 from ...clock import Clock, system_clock
 from ...codec import LARGE, Codec
-from ...errors import ConfigurationError, ConflictError, IntegrityError, SatchelError, shown
+from ...errors import ConfigurationError, ConflictError, IntegrityError, SatchelError, safe_repr
 from ...names import Ref
 from .document import CHANGED, HEAD, NOT_OURS, Action, State, head_of, record_of, state_of, unless_overtaken
 from .errors import translate
@@ -87,7 +87,7 @@ class ElasticsearchStore(BaseStore):
         if not isinstance(index_prefix, str) or not _PREFIX.fullmatch(index_prefix):
             raise ConfigurationError(
                 "index_prefix must be up to 200 lower-case letters, digits, '.', '_' and '-', and begin with a letter "
-                f"or a digit; got {shown(index_prefix)}"
+                f"or a digit; got {safe_repr(index_prefix)}"
             )
         super().__init__(codec=codec, clock=clock, timeout=timeout)
         self._client = client
@@ -101,19 +101,19 @@ class ElasticsearchStore(BaseStore):
 
     # Items.
 
-    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
         found = await self._index.find(refs)
         size = sum([len(item["_source"].get("payload", "")) for item in found if isinstance(item, dict)])
-        return await in_worker(_outcomes, refs, found) if size >= LARGE else _outcomes(refs, found)
+        return await offload(_outcomes, refs, found) if size >= LARGE else _outcomes(refs, found)
 
-    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
         found = await self._index.find(refs, HEAD)
         return [
             head_of(ref, item["_source"]) if isinstance(item, dict) else item
             for ref, item in zip(refs, found, strict=True)
         ]
 
-    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[WriteResult]:
         guard = unless_overtaken()
         results = await self._index.carry_out([Action("index", ref, guard, record) for ref, record in records])
         passed_over = [n for n, result in enumerate(results) if result is CHANGED]
@@ -123,7 +123,7 @@ class ElasticsearchStore(BaseStore):
             results[n] = result
         return [UNPROCESSED if result is CHANGED else result for result in results]
 
-    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
+    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[ChangeResult]:
         lived = [False] * len(refs)
 
         def decide(n: int, state: State | None) -> _Decision:
@@ -133,7 +133,7 @@ class ElasticsearchStore(BaseStore):
         done = await self._change(refs, decide)
         return [lived[n] if outcome is True else outcome for n, outcome in enumerate(done)]
 
-    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[ChangeResult]:
         def decide(n: int, state: State | None) -> _Decision:
             ref, record, condition = items[n]
             if state is None:
@@ -149,7 +149,7 @@ class ElasticsearchStore(BaseStore):
             first=[n for n, (_, _, condition) in enumerate(items) if condition is ABSENT],
         )
 
-    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
+    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[ChangeResult]:
         def decide(n: int, state: State | None) -> _Decision:
             ref, version = items[n]
             holds = state is not None and state.lives(now) and state.version == version
@@ -157,7 +157,7 @@ class ElasticsearchStore(BaseStore):
 
         return await self._change([ref for ref, _ in items], decide)
 
-    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
+    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[ChangeResult]:
         def decide(n: int, state: State | None) -> _Decision:
             ref, deadline = items[n]
             if state is None or state.version is None:
@@ -168,7 +168,7 @@ class ElasticsearchStore(BaseStore):
 
     async def _change(
         self, refs: Sequence[Ref], decide: Callable[[int, State | None], _Decision], first: Sequence[int] = ()
-    ) -> list[Done]:
+    ) -> list[ChangeResult]:
         """Carry out what `decide` says of each entry's state, over again where another writer came in between.
 
         Args:
@@ -176,7 +176,7 @@ class ElasticsearchStore(BaseStore):
             decide: Is given the number of an entry and its state.
             first: Entries to be tried without a look at them, as if there were none.
         """
-        outcomes: list[Done] = [False] * len(refs)
+        outcomes: list[ChangeResult] = [False] * len(refs)
         actions = {n: action for n in first if isinstance(action := decide(n, None), Action)}
         left = [n for n in range(len(refs)) if n not in actions]
         for _ in range(_ROUNDS):
@@ -198,7 +198,7 @@ class ElasticsearchStore(BaseStore):
         refs: Sequence[Ref],
         which: Sequence[int],
         decide: Callable[[int, State | None], _Decision],
-        outcomes: list[Done],
+        outcomes: list[ChangeResult],
     ) -> dict[int, Action]:
         """Look at some entries; return what is to be done, and note the outcomes of the others."""
         actions = {}
@@ -235,17 +235,17 @@ class ElasticsearchStore(BaseStore):
         return await self._remove(now, {"match_all": {}})
 
     async def _remove(self, now: float, query: dict[str, Any]) -> bool:
-        if not await self._in_time(self._index.refresh()):
+        if not await self._with_timeout(self._index.refresh()):
             return False
-        lived = await self._in_time(self._index.has_any(_living(now, query)))
-        while await self._in_time(self._index.remove_some(query)):
+        lived = await self._with_timeout(self._index.has_any(_living(now, query)))
+        while await self._with_timeout(self._index.remove_some(query)):
             pass
         return lived
 
     async def _cull(self, now: float) -> int:
         culled = 0
-        if await self._in_time(self._index.refresh()):
-            while removed := await self._in_time(self._index.remove_some({"range": {"deadline": {"lte": now}}})):
+        if await self._with_timeout(self._index.refresh()):
+            while removed := await self._with_timeout(self._index.remove_some({"range": {"deadline": {"lte": now}}})):
                 culled += removed
         return culled
 
@@ -254,7 +254,7 @@ class ElasticsearchStore(BaseStore):
     async def _open(self) -> None:
         client = self._client
         if client is None:
-            client = await in_worker(connected, self._options | {"request_timeout": self._timeout})
+            client = await offload(connected, self._options | {"request_timeout": self._timeout})
             self._guard = close_at_end_of_loop(client.close)
             await anext(self._guard)
         else:
@@ -274,11 +274,11 @@ class ElasticsearchStore(BaseStore):
     async def _ping(self) -> None:
         await self._index.check()
 
-    def _translate(self, error: Exception) -> SatchelError | None:
+    def _map_error(self, error: Exception) -> SatchelError | None:
         return translate(error)
 
 
-def _outcomes(refs: Sequence[Ref], found: Sequence[Any]) -> list[Outcome]:
+def _outcomes(refs: Sequence[Ref], found: Sequence[Any]) -> list[ReadResult]:
     return [
         record_of(ref, item["_source"]) if isinstance(item, dict) else item
         for ref, item in zip(refs, found, strict=True)

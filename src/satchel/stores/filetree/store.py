@@ -8,11 +8,11 @@ from typing import Literal
 
 from ..._places import settled
 from ..._threads import Worker
-from ...backend.base import BaseStore, Condition, Done, Outcome, Wrote
+from ...backend.base import BaseStore, ChangeResult, Condition, ReadResult, WriteResult
 from ...backend.record import Record
 from ...clock import Clock, system_clock
 from ...codec import Codec
-from ...errors import ConfigurationError, SatchelError, shown
+from ...errors import ConfigurationError, SatchelError, safe_repr
 from ...names import Ref
 from .system import SUPPORTED, problem
 from .tree import Scan, Tree
@@ -57,7 +57,7 @@ class FileTreeStore(BaseStore):
                 "FileTreeStore needs the file locks and directory descriptors of a POSIX system; use DiskStore"
             )
         if durability not in ("normal", "full"):
-            raise ConfigurationError(f'durability must be "normal" or "full", got {shown(durability)}')
+            raise ConfigurationError(f'durability must be "normal" or "full", got {safe_repr(durability)}')
         self._data_directory = _directory("data_directory", data_directory)
         metadata = data_directory if metadata_directory is None else metadata_directory
         self._tree = Tree(
@@ -86,25 +86,25 @@ class FileTreeStore(BaseStore):
     async def _ping(self) -> None:
         await self._reader.run(self._tree.ping)
 
-    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
         return await self._reader.run(self._tree.read, refs)
 
-    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
         return await self._reader.run(self._tree.read_heads, refs)
 
-    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[WriteResult]:
         return await self._writer.run(self._tree.write, records)
 
-    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
+    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[ChangeResult]:
         return await self._writer.run(self._tree.delete, refs, now)
 
-    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[ChangeResult]:
         return await self._writer.run(self._tree.put_if, items, now)
 
-    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
+    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[ChangeResult]:
         return await self._writer.run(self._tree.delete_if, items, now)
 
-    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
+    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[ChangeResult]:
         return await self._writer.run(self._tree.touch, items, now)
 
     async def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
@@ -153,22 +153,22 @@ class FileTreeStore(BaseStore):
         except RuntimeError:  # the store is closed, and this thread has ended
             scan.close()
 
-    def _translate(self, error: Exception) -> SatchelError | None:
+    def _map_error(self, error: Exception) -> SatchelError | None:
         return problem(error, self._data_directory) if isinstance(error, OSError) else None
 
-    def _hidden_names(self, ref: Ref) -> Ref | None:
+    def _embedded_ref(self, ref: Ref) -> Ref | None:
         return ref
 
 
 def _directory(name: str, given: object) -> str:
     if not isinstance(given, (str, os.PathLike)) or not isinstance(os.fspath(given), str) or not os.fspath(given):
-        raise ConfigurationError(f"{name} must be the path of a directory, got {shown(given)}")
+        raise ConfigurationError(f"{name} must be the path of a directory, got {safe_repr(given)}")
     try:
         encoded = os.fsencode(given)
     except UnicodeEncodeError:
         encoded = b"\0"
     if b"\0" in encoded:
-        raise ConfigurationError(f"{name} must be a path that the file system can take, got {shown(given)}")
+        raise ConfigurationError(f"{name} must be a path that the file system can take, got {safe_repr(given)}")
     return str(settled(os.fspath(given), name))
 
 

@@ -11,7 +11,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ...backend.lifecycle import close_at_end_of_loop
-from ...backend.network import apart
+from ...backend.network import in_empty_context
 from ...errors import SatchelError, StoreError, StoreUnavailableError, ValueTooLargeError
 from .protocol import Connection, Greeting, Lines, RefusedError, Reply, Settings, Values
 
@@ -161,7 +161,7 @@ class OwnServer(Server):
         async with self._free:
             while (connection := self._unused()) is None:
                 # In an empty context: what reads from it would keep alive what this caller's variables hold.
-                await apart(self._connect())
+                await in_empty_context(self._connect())
             await self._ask_over(connection, request, reply, changing=changing)
             self._idle.append(connection)
 

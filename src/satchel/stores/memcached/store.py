@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from ...backend.base import ABSENT, BaseStore, Condition, Done, Outcome, Wrote
+from ...backend.base import ABSENT, BaseStore, ChangeResult, Condition, ReadResult, WriteResult
 from ...backend.network import DEFAULT_TIMEOUT, check_one_way, check_port
 from ...backend.record import Record, pack, unpack
 from ...clock import NEVER, Clock, system_clock
 from ...codec import Codec
-from ...errors import ConfigurationError, ConflictError, IntegrityError, SatchelError, StoreError, shown
+from ...errors import ConfigurationError, ConflictError, IntegrityError, SatchelError, StoreError, safe_repr
 from ...names import Escaping, Ref
 from .servers import DELETED, MISSED, Command, Servers
 
@@ -52,7 +52,7 @@ class Layout:
     def __init__(self, prefix: str) -> None:
         if not isinstance(prefix, str) or not 0 < len(prefix) <= _LONGEST_PREFIX or not _is_visible(prefix):
             raise ConfigurationError(
-                f"prefix must be 1 to {_LONGEST_PREFIX} visible ASCII characters without spaces, got {shown(prefix)}"
+                f"prefix must be 1 to {_LONGEST_PREFIX} visible ASCII characters without spaces, got {safe_repr(prefix)}"
             )
         self._prefix = prefix + _SEPARATOR
         self._room = MAX_KEY - _COLLECTION - len(self._prefix) - len(_SEPARATOR)
@@ -116,7 +116,7 @@ class MemcachedStore(BaseStore):
 
     url_parts = {"host": "host", "port": "port"}  # noqa: RUF012  # the base says ClassVar
     _packs: ClassVar[bool] = True
-    _culls_itself: ClassVar[bool] = True
+    _native_expiry: ClassVar[bool] = True
     _shield_writes: ClassVar[bool] = False  # the next change waits until what was cut off has been carried out, or not
 
     def __init__(
@@ -143,16 +143,16 @@ class MemcachedStore(BaseStore):
         where = "client=..." if self._client is not None else f"host={self._host!r}, port={self._port}"
         return f"MemcachedStore({where})"
 
-    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
         return [item[0] if isinstance(item, tuple) else item for item in await self._find(refs)]
 
-    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[WriteResult]:
         now = self.clock()
         lines = await self._open_servers.carry_out([self._storing(b"set", ref, record, now) for ref, record in records])
         return [line if isinstance(line, SatchelError) else None for line in lines]
 
-    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
-        outcomes: list[Done] = [False] * len(refs)
+    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[ChangeResult]:
+        outcomes: list[ChangeResult] = [False] * len(refs)
         commands: dict[int, Command] = {}
         for index, item in enumerate(await self._find(refs)):
             # An expired entry is absent already, and another writer may be putting a fresh one.
@@ -165,7 +165,7 @@ class MemcachedStore(BaseStore):
             outcomes[index] = line if isinstance(line, SatchelError) else line == DELETED
         return outcomes
 
-    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[ChangeResult]:
         def choose(index: int, found: tuple[Record, int] | None) -> Command | None:
             ref, record, condition = items[index]
             if (found[0].version if found is not None and found[0].deadline > now else None) != condition:
@@ -178,7 +178,7 @@ class MemcachedStore(BaseStore):
         hope = [None] * len(items) if all(condition is ABSENT for _, _, condition in items) else None
         return await self._swap([ref for ref, _, _ in items], choose, hope)
 
-    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
+    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[ChangeResult]:
         def choose(index: int, found: tuple[Record, int] | None) -> Command | None:
             ref, version = items[index]
             if found is None or found[0].deadline <= now or found[0].version != version:
@@ -187,7 +187,7 @@ class MemcachedStore(BaseStore):
 
         return await self._swap([ref for ref, _ in items], choose)
 
-    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
+    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[ChangeResult]:
         def choose(index: int, found: tuple[Record, int] | None) -> Command | None:
             ref, deadline = items[index]
             if found is None or found[0].deadline <= now:
@@ -199,7 +199,7 @@ class MemcachedStore(BaseStore):
     async def _ping(self) -> None:
         await self._open_servers.check()
 
-    def _hidden_names(self, ref: Ref) -> Ref | None:
+    def _embedded_ref(self, ref: Ref) -> Ref | None:
         return self._layout.hidden_names(ref)
 
     async def _find(self, refs: Sequence[Ref]) -> list[Found]:
@@ -225,7 +225,7 @@ class MemcachedStore(BaseStore):
         refs: Sequence[Ref],
         choose: Callable[[int, tuple[Record, int] | None], Command | None],
         found: Sequence[Found] | None = None,
-    ) -> list[Done]:
+    ) -> list[ChangeResult]:
         """Read entries and change those that the condition holds for, again where another writer was faster.
 
         Args:
@@ -233,7 +233,7 @@ class MemcachedStore(BaseStore):
             choose: Is given an index and what is there, and returns what to do; None where the condition does not hold.
             found: What is there, if there is no need to read it the first time.
         """
-        outcomes: list[Done] = [False] * len(refs)
+        outcomes: list[ChangeResult] = [False] * len(refs)
         left = list(range(len(refs)))
         for _ in range(_MOST_ROUNDS):
             commands: dict[int, Command] = {}
@@ -271,10 +271,10 @@ class MemcachedStore(BaseStore):
     async def _close(self) -> None:
         await self._open_servers.close()
 
-    def _abandon(self) -> None:
+    def _discard(self) -> None:
         self._servers = None
 
-    def _translate(self, error: Exception) -> SatchelError | None:
+    def _map_error(self, error: Exception) -> SatchelError | None:
         kind = type(error)
         if kind.__module__.partition(".")[0] == "emcache":
             return StoreError(f"emcache cannot connect ({kind.__name__}); check what its client was made with")
@@ -291,5 +291,5 @@ def _client(client: Any) -> Any:
 
 def _host(host: object) -> str:
     if host is not None and (not isinstance(host, str) or not host):
-        raise ConfigurationError(f"host must be a name or an address, got {shown(host)}")
+        raise ConfigurationError(f"host must be a name or an address, got {safe_repr(host)}")
     return host or _DEFAULT_HOST

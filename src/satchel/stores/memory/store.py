@@ -45,7 +45,7 @@ class MemoryStore(BaseStore):
     """
 
     _sealed = False
-    _culls_itself = True
+    _native_expiry = True
     _shield_writes = False
     _any_loop = True
 
@@ -63,8 +63,8 @@ class MemoryStore(BaseStore):
         self._max_entries = max_entries_per_collection
         self._max_total = self._max_value_bytes = max_bytes
         super().__init__(codec=codec, clock=clock)
-        self._lifecycle = self._machinery.lifecycle
-        self._values = self._machinery.values
+        self._lifecycle = self._engine.lifecycle
+        self._values = self._engine.values
         kept = self._values.codec
         self._encode, self._decode, self._number = kept.encode_if_small, kept.decode, kept.number
         self._quick = kept.number if type(kept) in (JsonCodec, MessagePackCodec) else None
@@ -112,7 +112,7 @@ class MemoryStore(BaseStore):
         try:
             return await self._values.value(record)
         except SatchelError as error:
-            raise self._machinery.failure(error, "get", collection, key) from error.__cause__
+            raise self._engine.failure(error, "get", collection, key) from error.__cause__
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
         """Store a value under a key, replacing what was there, its deadline included."""
@@ -125,7 +125,7 @@ class MemoryStore(BaseStore):
         try:
             codec, payload = (RAW_BYTES, value) if type(value) is bytes else (self._number, self._encode(value))
         except SatchelError as error:
-            raise self._machinery.failure(error, "put", collection, key) from error.__cause__
+            raise self._engine.failure(error, "put", collection, key) from error.__cause__
         if payload is None or (self._max_total is not None and len(payload) > self._max_total):
             await super().put(collection, key, value, ttl=ttl)
         else:

@@ -14,11 +14,11 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
 
-from ..._threads import in_worker
+from ..._threads import offload
 from ..._url_parts import check_options
 from ...backend.lifecycle import close_at_end_of_loop
 from ...backend.network import split_url
-from ...errors import ConfigurationError, shown
+from ...errors import ConfigurationError, safe_repr
 
 Client = AsyncMongoClient[dict[str, Any]]
 
@@ -111,18 +111,18 @@ def check_names(db_name: object, coll_name: object) -> None:
     """Refuse names of a database or a MongoDB collection that MongoDB does not take."""
     if not isinstance(db_name, str) or not _DB_NAME.fullmatch(db_name) or _size(db_name) > _LONGEST_DB_NAME:
         raise ConfigurationError(
-            f'db_name must be 1 to 63 bytes without / \\ . space " $ * < > : | ? and NUL, got {shown(db_name)}'
+            f'db_name must be 1 to 63 bytes without / \\ . space " $ * < > : | ? and NUL, got {safe_repr(db_name)}'
         )
     if not isinstance(coll_name, str) or not _COLL_NAME.fullmatch(coll_name) or _size(db_name, coll_name) > _LONGEST:
         raise ConfigurationError(
             "coll_name must be a name without $, NUL, and dots at its ends, not of the system's, and with db_name at "
-            f"most {_LONGEST} bytes long; got {shown(coll_name)}"
+            f"most {_LONGEST} bytes long; got {safe_repr(coll_name)}"
         )
 
 
 async def connect(url: str) -> tuple[Client, AsyncGenerator[None]]:
     """Make a client, and what closes it: its `aclose`, or the orderly end of the event loop."""
-    client = await in_worker(_make, url)  # it reads certificates from files
+    client = await offload(_make, url)  # it reads certificates from files
     guard = close_at_end_of_loop(client.close)
     await anext(guard)
     return client, guard

@@ -12,7 +12,7 @@ import pymongo
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import BulkWriteError, WriteError
 
-from ...backend.network import apart
+from ...backend.network import in_empty_context
 from ...clock import Clock
 from .document import OURS, Query, names_in, range_behind, range_of
 from .errors import Failure, Put, outcomes_in
@@ -44,7 +44,7 @@ class Requests:
             with self.limit():
                 return await call()
 
-        return await apart(ask())
+        return await in_empty_context(ask())
 
     async def upsert(self, collection: Any, writes: Sequence[tuple[Query, RawBSONDocument]]) -> Sequence[Put | Failure]:
         """Replace what matches each query, or else insert; give for each what was done, or why it was not."""
@@ -99,7 +99,7 @@ class Scanner:
         self._collection = collection
         self._clock = clock
         self._ask = ask
-        self._in_time = in_time
+        self._with_timeout = in_time
 
     async def keys(self, collection: str, prefix: str) -> AsyncIterator[Sequence[str]]:
         """Give the keys of living entries in pages."""
@@ -131,9 +131,9 @@ class Scanner:
     async def remove(self, query: Query) -> int:
         """Remove what matches, and return how much it was."""
         removed = 0
-        while names := await self._in_time(self._names(query)):
+        while names := await self._with_timeout(self._names(query)):
             matching = {"$and": [{"_id": {"$in": names}}, query]}
-            done = await self._in_time(self._ask(partial(self._collection.delete_many, matching)))
+            done = await self._with_timeout(self._ask(partial(self._collection.delete_many, matching)))
             removed += done.deleted_count
         return removed
 

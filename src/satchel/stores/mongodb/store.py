@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..._threads import Turns, in_worker
-from ...backend.base import BaseStore, Condition, Done, Outcome, Wrote
+from ..._threads import Yielder, offload
+from ...backend.base import BaseStore, ChangeResult, Condition, ReadResult, WriteResult
 from ...backend.engine import translated
 from ...backend.network import DEFAULT_TIMEOUT, check_one_way
 from ...backend.record import Record, new_version
@@ -77,7 +77,7 @@ class MongoDBStore(BaseStore):
 
     url_parts = {"url": "url"}  # noqa: RUF012  # the base says ClassVar
     url_query = DRIVER_OPTIONS
-    _culls_itself = True
+    _native_expiry = True
     _max_value_bytes = LARGEST_VALUE
 
     def __init__(
@@ -120,7 +120,7 @@ class MongoDBStore(BaseStore):
             self._collection = database.get_collection(
                 self._coll_name, codec_options=_RAW, read_preference=ReadPreference.PRIMARY
             )
-            self._scanner = Scanner(self._collection, self.clock, self._requests.ask, self._in_time)
+            self._scanner = Scanner(self._collection, self.clock, self._requests.ask, self._with_timeout)
             with self._requests.limit():
                 if await has_index(database, self._coll_name):
                     self._index_seen = time.monotonic()
@@ -135,18 +135,18 @@ class MongoDBStore(BaseStore):
     async def _ping(self) -> None:
         await self._requests.ask(lambda: self._client.admin.command("ping"))
 
-    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
         names = [document_id(ref) for ref in refs]
-        outcomes: dict[Any, Outcome] = {}
-        turns = Turns()
+        outcomes: dict[Any, ReadResult] = {}
+        turns = Yielder()
         for document in await self._find(names, None):
             raw = document.raw
-            name, outcome = read_document(raw) if len(raw) < LARGE else await in_worker(read_document, raw)
+            name, outcome = read_document(raw) if len(raw) < LARGE else await offload(read_document, raw)
             outcomes[name] = outcome
             await turns.after_item()
         return [outcomes.get(name) for name in names]
 
-    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
         names = [document_id(ref) for ref in refs]
         heads = dict(read_head(document.raw) for document in await self._find(names, NO_VALUE))
         return [heads.get(name) for name in names]
@@ -161,10 +161,10 @@ class MongoDBStore(BaseStore):
         )
         return documents
 
-    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[WriteResult]:
         # What is no entry is no match: then inserting fails, instead of replacing what another program put there.
         writes = [({"_id": name, **OURS}, document) for name, document in await self._documents(records)]
-        outcomes: list[Wrote] = [None] * len(writes)
+        outcomes: list[WriteResult] = [None] * len(writes)
         left = list(range(len(writes)))
         for _ in range(_TRIES):  # inserting also fails when another process has just put the same new entry
             done = await self._requests.upsert(self._collection, [writes[index] for index in left])
@@ -175,7 +175,7 @@ class MongoDBStore(BaseStore):
                 break
         return outcomes
 
-    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
+    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[ChangeResult]:
         names = [document_id(ref) for ref in refs]
         # An expired entry is left to the TTL index; one whose deadline was damaged is there, and goes.
         living = {**OURS, "deadline": {"$not": {"$lte": now}}}
@@ -196,10 +196,10 @@ class MongoDBStore(BaseStore):
             for outcome in outcomes
         ]
 
-    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[ChangeResult]:
         documents = await self._documents([(ref, record) for ref, record, _ in items])
         new = [at for at, (_, _, condition) in enumerate(items) if condition is None]
-        outcomes: list[Done] = [False] * len(items)
+        outcomes: list[ChangeResult] = [False] * len(items)
         if new:
             # What lives is no match: then inserting fails.
             expired = {**OURS, "deadline": {"$lte": now}}
@@ -219,7 +219,7 @@ class MongoDBStore(BaseStore):
             outcomes[at] = done_or_not
         return outcomes
 
-    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
+    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[ChangeResult]:
         async def delete(item: tuple[Ref, str]) -> bool:
             ref, version = item
             if not is_version(version):
@@ -229,7 +229,7 @@ class MongoDBStore(BaseStore):
 
         return await self._each(delete, items)
 
-    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
+    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[ChangeResult]:
         async def touch(item: tuple[Ref, float]) -> bool:
             ref, deadline = item
             change: Query = {"$set": deadline_fields(deadline)}
@@ -255,7 +255,7 @@ class MongoDBStore(BaseStore):
     async def _cull(self, now: float) -> int:
         return await self._scanner.remove({"expire_at": {"$lte": date_of(now)}, "deadline": {"$lte": now}, **OURS})
 
-    def _translate(self, error: Exception) -> SatchelError | None:
+    def _map_error(self, error: Exception) -> SatchelError | None:
         return translate(error, self._where)
 
     async def _make_index(self) -> None:
@@ -271,12 +271,12 @@ class MongoDBStore(BaseStore):
 
     async def _documents(self, records: Sequence[tuple[Ref, Record]]) -> list[tuple[str, RawBSONDocument]]:
         documents = []
-        turns = Turns()
+        turns = Yielder()
         for ref, record in records:
             name, size = document_id(ref), len(record.payload)
             small = size < LARGE
             documents.append(
-                (name, write_document(name, record) if small else await in_worker(write_document, name, record))
+                (name, write_document(name, record) if small else await offload(write_document, name, record))
             )
             await turns.after_item()
         await self._make_index()
@@ -288,10 +288,10 @@ class MongoDBStore(BaseStore):
     def _with_version(self, name: str, version: Condition, now: float) -> Query:
         return {"_id": name, **OURS, "version": version, "deadline": {"$gt": now}}
 
-    async def _each(self, change: Callable[[T], Awaitable[bool]], items: Sequence[T]) -> list[Done]:
+    async def _each(self, change: Callable[[T], Awaitable[bool]], items: Sequence[T]) -> list[ChangeResult]:
         return [self._done(outcome) for outcome in await self._requests.each(change, items)]
 
-    def _done(self, outcome: bool | BaseException) -> Done:
+    def _done(self, outcome: bool | BaseException) -> ChangeResult:
         if isinstance(outcome, Exception):
             return translated(self, outcome, "write")
         if isinstance(outcome, BaseException):

@@ -27,7 +27,7 @@ Kind = Literal["create", "update"]
 Tag = dict[Literal["e_tag", "version"], str]
 
 
-def apart(request: Callable[..., Any], *arguments: Any, **options: Any) -> Awaitable[Any]:
+def in_empty_context(request: Callable[..., Any], *arguments: Any, **options: Any) -> Awaitable[Any]:
     """Start a request of obstore's in a context of its own.
 
     obstore keeps the context of who starts a request until its thread is done with it, which is after the answer.
@@ -81,7 +81,7 @@ class Bucket:
     async def content(self, path: str) -> bytes | None:
         """Return an object's content alone, which is quicker; None where there is none."""
         result = await self._get(path, None)
-        return None if result is None else bytes(await apart(result.bytes_async))
+        return None if result is None else bytes(await in_empty_context(result.bytes_async))
 
     async def read(self, path: str) -> Found | None:
         """Return an object; None where there is none."""
@@ -93,7 +93,7 @@ class Bucket:
 
     async def write(self, path: str, wire: bytes) -> str:
         """Write an object whatever is there, in one request however large it is; return its ETag."""
-        return str((await apart(obstore.put_async, self._strict, path, wire, use_multipart=False))["e_tag"])
+        return str((await in_empty_context(obstore.put_async, self._strict, path, wire, use_multipart=False))["e_tag"])
 
     async def swap(self, path: str, wire: bytes, tag: Tag | None) -> bool:
         """Write an object if what is there has the tag, or nothing is there for None; say whether it did.
@@ -116,13 +116,13 @@ class Bucket:
         stream = obstore.list(self.client, folder, offset=after, chunk_size=_PAGE)
         while True:
             try:
-                yield await apart(stream.__anext__)
+                yield await in_empty_context(stream.__anext__)
             except StopAsyncIteration:
                 return
 
     async def folders(self, folder: str) -> Sequence[str]:
         """Return the folders directly below a folder."""
-        return list((await apart(obstore.list_with_delimiter_async, self.client, folder))["common_prefixes"])
+        return list((await in_empty_context(obstore.list_with_delimiter_async, self.client, folder))["common_prefixes"])
 
     async def heads(self, paths: Sequence[str]) -> list[Head]:
         """Return what the headers of objects say, but for those that have gone."""
@@ -132,7 +132,7 @@ class Bucket:
     async def remove(self, paths: Sequence[str]) -> None:
         """Remove objects, whatever they hold now."""
         if paths:
-            await apart(obstore.delete_async, self.client, paths)
+            await in_empty_context(obstore.delete_async, self.client, paths)
 
     async def _head(self, path: str) -> Head | None:
         async with self._turns:
@@ -145,11 +145,11 @@ class Bucket:
             return None
         meta = result.meta
         tag = {part: token for part in _TAG if (token := meta[part]) is not None}
-        return Found(bytes(await apart(result.bytes_async)), tag)
+        return Found(bytes(await in_empty_context(result.bytes_async)), tag)
 
     async def _get(self, path: str, options: Any) -> Any:
         try:
-            return await apart(obstore.get_async, self.client, path, options=options)
+            return await in_empty_context(obstore.get_async, self.client, path, options=options)
         except FileNotFoundError as error:
             if is_missing_bucket(error):
                 raise
@@ -162,7 +162,7 @@ class Bucket:
     async def _put_if(self, path: str, wire: bytes, tag: Tag | None) -> bool:
         mode: Any = "create" if tag is None else tag
         try:
-            await apart(obstore.put_async, self._strict, path, wire, mode=mode)
+            await in_empty_context(obstore.put_async, self._strict, path, wire, mode=mode)
         except _REFUSED:
             return False
         except FileNotFoundError as error:  # S3's answer to a condition on what is not there

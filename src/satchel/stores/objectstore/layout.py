@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from ...errors import ConfigurationError, shown
+from ...errors import ConfigurationError, safe_repr
 from ...names import SAFE, Escaping, Ref
 
 DEFAULT_PREFIX = "satchel"
@@ -38,7 +38,7 @@ class Layout:
         if not isinstance(prefix, str) or not all(map(_PREFIX.fullmatch, prefix.split("/"))):
             raise ConfigurationError(
                 "prefix must be one or more parts joined by /, each of letters, digits and -_.=@:+, and none beginning "
-                f"with a dot; got {shown(prefix)}"
+                f"with a dot; got {safe_repr(prefix)}"
             )
         if len(prefix) > _LONGEST_PREFIX:
             raise ConfigurationError(f"prefix has {len(prefix)} characters, the limit is {_LONGEST_PREFIX}")

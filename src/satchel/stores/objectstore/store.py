@@ -9,8 +9,8 @@ from typing import ClassVar
 
 import msgspec
 
-from ..._threads import in_worker
-from ...backend.base import UNPROCESSED, Condition, Done, Outcome, Wrote
+from ..._threads import offload
+from ...backend.base import UNPROCESSED, ChangeResult, Condition, ReadResult, WriteResult
 from ...backend.keyed import KeyedStore
 from ...backend.network import DEFAULT_TIMEOUT, check_one_way
 from ...backend.record import Record, pack, unpack, unpack_outcome
@@ -110,14 +110,14 @@ class ObjectStore(KeyedStore):
     def __repr__(self) -> str:
         return f"ObjectStore({self._place!r}, prefix={self._layout.root!r})"
 
-    async def _read_one(self, ref: Ref) -> Outcome:
+    async def _read_one(self, ref: Ref) -> ReadResult:
         return unpack_outcome(await self._bucket.content(self._layout.path(ref)))
 
-    async def _read_head_one(self, ref: Ref) -> Outcome:
+    async def _read_head_one(self, ref: Ref) -> ReadResult:
         found = await self._bucket.read_header(self._layout.path(ref))
         return None if found is None else unpack_outcome(found.wire, whole=False)
 
-    async def _write_one(self, ref: Ref, record: Record) -> Wrote:
+    async def _write_one(self, ref: Ref, record: Record) -> WriteResult:
         try:
             await self._bucket.write(self._layout.path(ref), pack(record))
         except BaseError as error:
@@ -127,19 +127,19 @@ class ObjectStore(KeyedStore):
         self._owed += record.deadline != NEVER
         return None
 
-    async def _delete_one(self, ref: Ref, now: float) -> Done:
+    async def _delete_one(self, ref: Ref, now: float) -> ChangeResult:
         return await self._bury(ref, now, lambda record: record is not None)
 
-    async def _delete_if_one(self, ref: Ref, version: str, now: float) -> Done:
+    async def _delete_if_one(self, ref: Ref, version: str, now: float) -> ChangeResult:
         return await self._bury(ref, now, lambda record: record is not None and record.version == version)
 
-    async def _put_if_one(self, ref: Ref, record: Record, condition: Condition, now: float) -> Done:
+    async def _put_if_one(self, ref: Ref, record: Record, condition: Condition, now: float) -> ChangeResult:
         self._owed += record.deadline != NEVER
         return await self._exchange(
             ref, now, lambda there: record if condition == (None if there is None else there.version) else False
         )
 
-    async def _touch_one(self, ref: Ref, deadline: float, now: float) -> Done:
+    async def _touch_one(self, ref: Ref, deadline: float, now: float) -> ChangeResult:
         def decide(record: Record | None) -> Record | bool:
             if record is None or record.deadline == deadline:
                 return record is not None
@@ -170,31 +170,31 @@ class ObjectStore(KeyedStore):
         This looks at every object. What the store does by itself now and then is bounded by what was written: it looks
         at two objects for each entry that was deleted or has a deadline.
         """
-        return await self._machinery.administer("cull", lambda: self._sweep.all(self.clock()))
+        return await self._engine.run_admin("cull", lambda: self._sweep.all(self.clock()))
 
     async def _ping(self) -> None:
         await self._bucket.read_header(f"{self._layout.root}/ping")
 
-    def _hidden_names(self, ref: Ref) -> Ref | None:
+    def _embedded_ref(self, ref: Ref) -> Ref | None:
         return self._layout.hidden(ref)
 
-    def _translate(self, error: Exception) -> SatchelError | None:
+    def _map_error(self, error: Exception) -> SatchelError | None:
         return translate(error, self._place)
 
     async def _open(self) -> None:
         check_driver()
         client = strict = self._given_client
         if self._target is not None:  # it reads files: certificates, for some also credentials
-            client, strict = await in_worker(connect, self._target, self._options, self._timeout)
+            client, strict = await offload(connect, self._target, self._options, self._timeout)
         proven: set[Kind] = set() if isinstance(client, S3Store) else {"create", "update"}
         self._bucket = Bucket(client, strict, proven)
         removal = Removal(self._bucket, self._layout.root, self._timeout)
         self._sweep = Sweep(self._bucket, self._layout, removal, self._timeout)
 
     async def _close(self) -> None:
-        self._abandon()
+        self._discard()
 
-    def _abandon(self) -> None:
+    def _discard(self) -> None:
         vars(self).pop("_bucket", None)
         vars(self).pop("_sweep", None)
 
@@ -208,7 +208,7 @@ class ObjectStore(KeyedStore):
         done = await self._exchange(ref, now, lambda record: stone if wanted(record) else False)
         if done:
             self._owed += 1
-            self._machinery._cull_if_due(1)
+            self._engine._cull_if_due(1)
         return done
 
     async def _exchange(self, ref: Ref, now: float, decide: Decide, *, whole: bool = False) -> bool:

@@ -21,7 +21,7 @@ from obstore.store import AzureStore, GCSStore, S3Store
 from ..._threads import in_thread
 from ...backend.record import HEADER_SIZE, Record, new_version, pack
 from ...clock import NEVER
-from .bucket import Bucket, Head, apart
+from .bucket import Bucket, Head, in_empty_context
 from .layout import Layout, beginning, collection_of, just_before, key_of
 
 _VALID_FOR = timedelta(minutes=5)
@@ -79,7 +79,7 @@ class Removal:
 
     async def _delete(self, path: str, e_tag: str) -> bool:
         async with self._turns:
-            url = await apart(obstore.sign_async, self._bucket.client, "DELETE", path, _VALID_FOR)
+            url = await in_empty_context(obstore.sign_async, self._bucket.client, "DELETE", path, _VALID_FOR)
             return await in_thread(_send, url, e_tag, self._timeout)
 
 
@@ -158,14 +158,14 @@ class Sweep:
         lived = False
         async for heads in self._heads(folder):
             lived = lived or any(lives(head.record, now) for head in heads)
-            await self._in_time(self._bucket.remove([head.path for head in heads if head.ours]))
+            await self._with_timeout(self._bucket.remove([head.path for head in heads if head.ours]))
         return lived
 
     async def all(self, now: float) -> int:
         """Reclaim all that can be; return how many entries had expired."""
         count = 0
         async for heads in self._heads(self._layout.root):
-            count += await self._in_time(self._reclaim(heads, now))
+            count += await self._with_timeout(self._reclaim(heads, now))
         return count
 
     async def some(self, most: int, now: float) -> int:
@@ -173,7 +173,7 @@ class Sweep:
         seen = count = 0
         async for page in self._pages(self._layout.root, self._after):
             paths = self._entries([meta for meta in page if not _may_be_fresh_tombstone(meta, now)])
-            count += await self._in_time(self._reclaim(await self._in_time(self._bucket.heads(paths)), now))
+            count += await self._with_timeout(self._reclaim(await self._with_timeout(self._bucket.heads(paths)), now))
             seen += len(page)
             if page:
                 self._after = str(page[-1]["path"])
@@ -182,7 +182,7 @@ class Sweep:
         self._after = None
         return count
 
-    async def _in_time(self, work: Awaitable[T]) -> T:
+    async def _with_timeout(self, work: Awaitable[T]) -> T:
         async with asyncio.timeout(self._timeout):
             return await work
 
@@ -199,11 +199,11 @@ class Sweep:
 
     async def _heads(self, folder: str) -> AsyncIterator[list[Head]]:
         async for page in self._pages(folder):
-            yield await self._in_time(self._bucket.heads(self._entries(page)))
+            yield await self._with_timeout(self._bucket.heads(self._entries(page)))
 
     async def _pages(self, folder: str, after: str | None = None) -> AsyncIterator[Sequence[Any]]:
         pages = self._bucket.pages(folder, after)
-        while (page := await self._in_time(anext(pages, None))) is not None:
+        while (page := await self._with_timeout(anext(pages, None))) is not None:
             yield page
 
     async def _any_living(self, paths: list[str], now: float) -> Head | None:

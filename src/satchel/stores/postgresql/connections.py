@@ -20,10 +20,10 @@ from urllib.parse import unquote
 import asyncpg  # type: ignore[import-untyped]  # it has no types
 from asyncpg.connect_utils import SSLMode, _parse_connect_dsn_and_args  # type: ignore[import-untyped]  # as above
 
-from ..._threads import in_worker
+from ..._threads import offload
 from ..._url_parts import check_options, read_port
 from ...backend.lifecycle import close_at_end_of_loop
-from ...backend.network import apart, split_url
+from ...backend.network import in_empty_context, split_url
 from ...errors import ConfigurationError, StoreUnavailableError
 from .layout import Table
 from .statements import PROBE, TERMINATE
@@ -147,7 +147,7 @@ class Pool:
             made.append(await asyncpg.connect(**self._options, max_cached_statement_lifetime=0))
 
         try:
-            await apart(connect())
+            await in_empty_context(connect())
         except BaseException:
             for connection in made:  # it was made at the moment in which the caller was cancelled
                 connection.terminate()
@@ -191,7 +191,7 @@ class Connections:
     @classmethod
     async def open(cls, url: str, table: Table, size: int) -> Connections:
         """Connect to what a URL names, with at most so many connections, which `close` ends."""
-        connection, way = await connect(await in_worker(read, url))
+        connection, way = await connect(await offload(read, url))
         try:
             is_pooled, _ = await _probe(connection, table)
             await connection.close(timeout=GRACE)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from ...backend.record import Record
-from ...errors import ConfigurationError, IntegrityError, shown
+from ...errors import ConfigurationError, IntegrityError, safe_repr
 from ...names import Ref
 
 MAX_STORED_NAME = 1000
@@ -45,7 +45,7 @@ class Table:
         if not 1 <= len(parts) <= 2 or not all(_IDENTIFIER.fullmatch(part) for part in parts):
             raise ConfigurationError(
                 "table_name must be table or schema.table, each of at most 54 ASCII letters, digits and _, "
-                f"and not a digit first; got {shown(name)}"
+                f"and not a digit first; got {safe_repr(name)}"
             )
         self.quoted = ".".join(f'"{part}"' for part in parts)
         self.index = f'"{parts[-1]}_deadline"'

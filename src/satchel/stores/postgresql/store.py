@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from msgspec.structs import replace
 
-from ..._threads import in_worker
-from ...backend.base import UNPROCESSED, BaseStore, Condition, Done, Outcome, Wrote
+from ..._threads import offload
+from ...backend.base import UNPROCESSED, BaseStore, ChangeResult, Condition, ReadResult, WriteResult
 from ...backend.network import DEFAULT_TIMEOUT, check_one_way
 from ...backend.record import Record, new_version
 from ...clock import Clock, system_clock
@@ -99,13 +99,13 @@ class PostgreSQLStore(BaseStore):
     def __repr__(self) -> str:
         return f"PostgreSQLStore({str(self.describe())!r})"
 
-    async def _read(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
         return await self._look_up(self._statements.read_one, self._statements.read, refs)
 
-    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[Outcome]:
+    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
         return await self._look_up(self._statements.read_head_of_one, self._statements.read_heads, refs)
 
-    async def _look_up(self, of_one: str, of_many: str, refs: Sequence[Ref]) -> Sequence[Outcome]:
+    async def _look_up(self, of_one: str, of_many: str, refs: Sequence[Ref]) -> Sequence[ReadResult]:
         try:
             if len(refs) == 1:
                 rows = await self._connections.fetch(of_one, *stored_ref(refs[0]))
@@ -118,13 +118,13 @@ class PostgreSQLStore(BaseStore):
         found = {row[-1]: row for row in rows}
         return [record_of(found[at][:-1]) if at in found else None for at in range(1, len(refs) + 1)]
 
-    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[Wrote]:
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[WriteResult]:
         left = records
         try:
             left = await self._upsert(records)
             if left:
                 # Their callers wait, so they are not the late ones that the statement is on its guard against.
-                left = await self._upsert(await in_worker(_renewed, left))
+                left = await self._upsert(await offload(_renewed, left))
         except _UNDONE:
             pass  # what was left before is so still
         if not left:
@@ -143,19 +143,19 @@ class PostgreSQLStore(BaseStore):
         written = {row[0].hex() for row in rows}
         return [(ref, record) for ref, record in records if record.version not in written]
 
-    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[Done]:
+    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[ChangeResult]:
         return await self._change(self._statements.delete, refs, map(stored_ref, refs), now)
 
-    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[Done]:
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[ChangeResult]:
         rows = [(*row_of(ref, record), _version(condition)) for ref, record, condition in items]
         change = self._put if any(condition is None for _, _, condition in items) else self._remove
         return await self._change(self._statements.put_if, [ref for ref, _, _ in items], rows, now, change)
 
-    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[Done]:
+    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[ChangeResult]:
         rows = [(*stored_ref(ref), _version(version)) for ref, version in items]
         return await self._change(self._statements.delete_if, [ref for ref, _ in items], rows, now)
 
-    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[Done]:
+    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[ChangeResult]:
         rows = [(*stored_ref(ref), deadline) for ref, deadline in items]
         return await self._change(self._statements.touch, [ref for ref, _ in items], rows, now)
 
@@ -174,20 +174,20 @@ class PostgreSQLStore(BaseStore):
 
     async def _destroy_collection(self, collection: str, now: float) -> bool:
         name = stored(collection)
-        lived = bool(await self._in_time(self._find(self._statements.any_in, name, now)))
-        while await self._in_time(self._remove(self._statements.empty_collection, name)):
+        lived = bool(await self._with_timeout(self._find(self._statements.any_in, name, now)))
+        while await self._with_timeout(self._remove(self._statements.empty_collection, name)):
             pass
         return lived
 
     async def _destroy(self, now: float) -> bool:
-        lived = bool(await self._in_time(self._find(self._statements.any, now)))
-        while await self._in_time(self._remove(self._statements.empty)):
+        lived = bool(await self._with_timeout(self._find(self._statements.any, now)))
+        while await self._with_timeout(self._remove(self._statements.empty)):
             pass
         return lived
 
     async def _cull(self, now: float) -> int:
         count = 0
-        while culled := len(await self._in_time(self._find(self._statements.cull, now))):
+        while culled := len(await self._with_timeout(self._find(self._statements.cull, now))):
             count += culled
         return count
 
@@ -227,7 +227,7 @@ class PostgreSQLStore(BaseStore):
         rows: Iterable[tuple[Any, ...]],
         now: float,
         run: Callable[..., Awaitable[list[Any]]] | None = None,
-    ) -> Sequence[Done]:
+    ) -> Sequence[ChangeResult]:
         """Run a statement that returns the names of what it changed, and in a third column whether that lived."""
         try:
             # In order of names, so that two processes do not wait for each other's rows.
@@ -250,10 +250,10 @@ class PostgreSQLStore(BaseStore):
     async def _close(self) -> None:
         await self._connections.close()
 
-    def _translate(self, error: Exception) -> SatchelError | None:
+    def _map_error(self, error: Exception) -> SatchelError | None:
         return translate(error, repr(self), self._table.quoted, self._pool)
 
-    def _hidden_names(self, ref: Ref) -> Ref | None:
+    def _embedded_ref(self, ref: Ref) -> Ref | None:
         return ref if is_hashed(ref) else None
 
 

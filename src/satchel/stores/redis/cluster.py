@@ -15,7 +15,7 @@ from typing import Any
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.exceptions import AskError, MovedError, RedisClusterException, TryAgainError
 
-from ...backend.network import apart
+from ...backend.network import in_empty_context
 from ...errors import StoreUnavailableError
 from .._redislike.base import Command
 from .._redislike.errors import ServerError
@@ -111,7 +111,7 @@ class ClusterConnections:
         """Ask the cluster which node has which slot, unless that is known."""
         async with self._learning:
             if self._outdated:
-                await apart(self._client.nodes_manager.initialize())
+                await in_empty_context(self._client.nodes_manager.initialize())
                 self._outdated = False
 
     async def _send(

@@ -22,8 +22,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import RedisError, ResponseError
 
-from ..._threads import in_worker
-from ...backend.network import apart
+from ..._threads import offload
+from ...backend.network import in_empty_context
 from ...errors import StoreUnavailableError
 from .._redislike.base import PAGE, Command
 from .._redislike.errors import ServerError
@@ -115,7 +115,7 @@ async def ready(connection: AbstractConnection) -> None:
         except (OSError, RedisError):
             pass  # it is as good as closed
         await connection.disconnect(nowait=True)
-    await apart(connection.connect())  # type: ignore[no-untyped-call]  # redis-py has no annotation there
+    await in_empty_context(connection.connect())  # type: ignore[no-untyped-call]  # redis-py has no annotation there
 
 
 def _task(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -328,7 +328,7 @@ class TLSConnection(SSLConnection):
     """Reads certificates in a worker thread, as redis-py's own does not."""
 
     async def _connect(self) -> None:
-        await in_worker(self.ssl_context.get)
+        await offload(self.ssl_context.get)
         await super()._connect()  # type: ignore[no-untyped-call]  # as above
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from ..._threads import in_worker
+from ..._threads import offload
 from ...backend.lifecycle import close_at_end_of_loop
 from ...backend.network import DEFAULT_TIMEOUT, check_one_way
 from ...clock import Clock, system_clock
@@ -120,11 +120,11 @@ class RedisStore(RedisLikeStore):
         if self._held is not None:
             await self._held.aclose()
 
-    def _abandon(self) -> None:
+    def _discard(self) -> None:
         self._held = None
 
     async def _clear(self, pattern: bytes, now: float) -> bool:
-        await self._in_time(self._connections.settled())
+        await self._with_timeout(self._connections.settled())
         return await super()._clear(pattern, now)
 
     async def _connect(self) -> Connections | ClusterConnections:
@@ -136,9 +136,9 @@ class RedisStore(RedisLikeStore):
         if self._given_client is not None:
             return BorrowedConnections(self._given_client.connection_pool, patience)
         if self._clustered:
-            client = await in_worker(cluster_client, self._address, self._timeout)
+            client = await offload(cluster_client, self._address, self._timeout)
             return ClusterConnections(client, self._errors, own=True)
-        return OwnConnections(await in_worker(connection_pool, self._address, self._timeout), patience)
+        return OwnConnections(await offload(connection_pool, self._address, self._timeout), patience)
 
-    def _translate(self, error: Exception) -> SatchelError | None:
+    def _map_error(self, error: Exception) -> SatchelError | None:
         return self._errors.translate(error)

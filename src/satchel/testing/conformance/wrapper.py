@@ -68,7 +68,7 @@ class WrapperConformance(StoreConformance):
 
     async def test_capabilities_that_the_inner_store_lacks_are_lacking(self, clock: FakeClock) -> None:
         inner = MemoryStore(clock=clock)
-        inner._lacking = inner.capabilities
+        inner._missing = inner.capabilities
         wrapper = self.wrap(inner, clock)
         assert not wrapper.capabilities
         await close_if_open(wrapper)

@@ -12,14 +12,14 @@ from ...entry import Entry
 from ...errors import SatchelError, StoreClosedError, StoreError
 from ...names import Ref
 from ...protocol import AsyncKeyValue, SupportsEverything
-from .pending import ALL, Flight, Flights, Member
+from .pending import ALL, Flight, Inflight, Member
 from .statistics import Counts
 
 _REMEMBERED = 100_000
 _PAGE = 500
 
 
-class Uses:
+class Recency:
     """Remembers the order in which entries were used, of the latest ones."""
 
     def __init__(self) -> None:
@@ -88,10 +88,10 @@ class HotTier:
         self.store = cast("SupportsEverything", store)
         self.counts = Counts()
         self.promotions = 0
-        self.flights = Flights(clock)
+        self.flights = Inflight(clock)
         self._ttl = NEVER if ttl is None else ttl
         self._clock = clock
-        self.uses = Uses()
+        self.uses = Recency()
         self.get, self.note = store.get, self.uses.note
 
     async def trusts(self, ref: Ref) -> bool:

@@ -1,4 +1,4 @@
-"""`Flights`: what is under way for the entries of a `TieredStore`, and which of them hot can be asked for.
+"""`Inflight`: what is under way for the entries of a `TieredStore`, and which of them hot can be asked for.
 
 While something is under way for an entry there is a `Flight` for it. A change marks it as written before cold is asked:
 from then on reads of the entry go to cold, and a promotion that read cold before is given up. The last one to leave the
@@ -57,7 +57,7 @@ class Member:
         return self.turn == self.flight.turn
 
 
-class Flights(dict[Ref, Flight]):
+class Inflight(dict[Ref, Flight]):
     """Holds the flight of each entry, and of each collection, for which there is one.
 
     Args:

@@ -13,7 +13,7 @@ from ...backend.lifecycle import Lifecycle
 from ...capability import Capability
 from ...clock import TTL, Clock, seconds, system_clock
 from ...entry import Entry
-from ...errors import ConfigurationError, InvalidTTLError, SatchelError, shown
+from ...errors import ConfigurationError, InvalidTTLError, SatchelError, safe_repr
 from ...names import MAX_NAME_BYTES, check_name
 from ...protocol import AsyncKeyValue
 from ..call import BATCHES, CONDITIONAL_WRITES, LISTINGS, MISSING, Call, Steps
@@ -40,7 +40,7 @@ class Calls:
     def __init__(self, name: Callable[[], str], abandon: Callable[[], None], disown: Callable[[], None]) -> None:
         self.quick = 0
         self.closing: list[asyncio.Future[None]] = []
-        self._lifecycle = Lifecycle(name, open=_nothing, close=_nothing, abandon=self._abandon, disown=self._disown)
+        self._lifecycle = Lifecycle(name, open=_nothing, close=_nothing, abandon=self._discard, disown=self._disown)
         self._abandon_more, self._disown_more = abandon, disown
 
     def begin(self, operation: str) -> UnderWay:
@@ -66,7 +66,7 @@ class Calls:
                 # The read may have been one on another event loop, in another thread.
                 end.get_loop().call_soon_threadsafe(_tell, end)
 
-    def _abandon(self) -> None:
+    def _discard(self) -> None:
         self.quick = 0
         self._abandon_more()
 
@@ -163,7 +163,7 @@ class TieredStore(CompositeStore):
         if hot is cold:
             raise ConfigurationError("TieredStore takes two stores, got one store as hot and as cold")
         if write not in ("through", "around", "back"):
-            raise ConfigurationError(f"write must be through, around or back, got {shown(write)}")
+            raise ConfigurationError(f"write must be through, around or back, got {safe_repr(write)}")
         check_int("queue_size", queue_size, 1)
         check_clock(clock)
         try:
@@ -173,7 +173,7 @@ class TieredStore(CompositeStore):
         self._hot = HotTier(hot, ttl=longest, clock=clock)
         self._tiers = Tiers(self.__repr__, self._hot, cold, write=write, queue_size=queue_size, clock=clock)
         self._cold, self._waiting, self._queue = self._tiers.cold, self._tiers.waiting, self._tiers.queue
-        self._calls = Calls(self.__repr__, self._abandon, self._disown)
+        self._calls = Calls(self.__repr__, self._discard, self._disown)
         del self.get  # what a hit costs is the point of it all
         if self._queue is None:
             for operation in LISTINGS:  # nothing that waits is lacking in them
@@ -320,7 +320,7 @@ class TieredStore(CompositeStore):
         if self._queue is not None:
             await self._queue.close()
 
-    def _abandon(self) -> None:
+    def _discard(self) -> None:
         if self._queue is not None:
             self._queue.abandon()
 

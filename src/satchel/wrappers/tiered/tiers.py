@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Literal, TypeVar, cast
 
-from ..._threads import Turns, in_worker
+from ..._threads import Yielder, offload
 from ...backend.record import Record
-from ...backend.serializer import Values
+from ...backend.serializer import RecordSerializer
 from ...clock import NEVER, Clock, deadline_after
 from ...entry import Entry
 from ...errors import SatchelError, StoreError
@@ -54,7 +54,7 @@ class Tiers:
         self._name = name
         self._refreshes = write != "around"
         self._clock = clock
-        self._values = Values(None, sealed=False, max_bytes=None)
+        self._values = RecordSerializer(None, sealed=False, max_bytes=None)
 
     # Reading: first what waits, then hot, where it may be asked, then cold.
 
@@ -179,7 +179,7 @@ class Tiers:
         queue = self.queue
         refs = [(collection, key) for key in values]
         records: dict[Ref, Record] = {}
-        turns = Turns()
+        turns = Yielder()
         for ref in refs:
             records[ref] = await self._record(operation, ref, values[ref[1]], now, deadline)
             await turns.after_item()
@@ -220,7 +220,7 @@ class Tiers:
     async def _record(self, operation: str, ref: Ref, value: object, now: float, deadline: float) -> Record:
         try:
             record = self._values.small_record(value, now, deadline)
-            return await in_worker(self._values.any_record, value, now, deadline) if record is None else record
+            return await offload(self._values.any_record, value, now, deadline) if record is None else record
         except SatchelError as error:
             own = error.again()
             own.args = (f"{operation} of key {ref[1]!r} in collection {ref[0]!r} of {self._name()}: {error}",)
