@@ -19,7 +19,7 @@ _AT_ONCE = LARGE // 8
 
 
 class _TakesLongerError(Exception):
-    """Says that something is large, or no plain JSON value."""
+    """Signal that a value is large, or no plain JSON value."""
 
 
 async def copied(value: T) -> T:

@@ -19,14 +19,14 @@ import msgspec
 
 
 class Inherits(Protocol):
-    """Has something in a process that a child of `fork` must let go of."""
+    """Object that holds something that a child of `fork` must let go of."""
 
     def after_fork(self) -> None:
         """In the child: let go of what the parent had, without touching it."""
 
 
 class _Forever(msgspec.Struct, gc=False):
-    """Holds objects until the process is gone: it refers to itself, where the garbage collector does not look."""
+    """Objects kept until the process is gone. It refers to itself, where the garbage collector does not look."""
 
     held: list[object]
     itself: Any = None

@@ -37,7 +37,7 @@ _SAFE_MESSAGE = re.compile(
 
 
 class Model(Protocol):
-    """Validates the values of one type."""
+    """Validator of the values of one type."""
 
     @property
     def load(self) -> Callable[[Any], Any]:
@@ -176,7 +176,7 @@ def is_large_object(value: object) -> bool:
 
 
 class _Bytes:
-    """Takes `bytes` as they are, which stores keep without encoding."""
+    """Model of `bytes`, which stores keep without encoding."""
 
     def load(self, value: Any) -> Any:
         if type(value) is not bytes:
@@ -192,7 +192,7 @@ class _Bytes:
 
 
 class _Msgspec:
-    """Validates with msgspec."""
+    """Model validated with msgspec."""
 
     def __init__(self, kind: Any, parts: list[Any]) -> None:
         convert = msgspec.convert
@@ -217,7 +217,7 @@ class _Msgspec:
 
 
 class _Pydantic:
-    """Validates with pydantic."""
+    """Model validated with pydantic."""
 
     def __init__(self, kind: Any, parts: list[Any]) -> None:
         try:

@@ -39,7 +39,7 @@ _MOST_EARLY = 1e18
 
 @dataclass(frozen=True, slots=True)
 class RefreshPolicy:
-    """Says how long an entry is kept, and when it is refreshed.
+    """How long an entry is kept, and when it is refreshed.
 
     Attributes:
         lifetime: The seconds from the put until it expires, `stale` among them; None for never.
@@ -96,7 +96,7 @@ logger = logging.getLogger("satchel")
 
 @dataclass(eq=False, slots=True)
 class _Flight:
-    """Is one call of a factory and what becomes of it.
+    """One call of a factory, and its result.
 
     Attributes:
         version: What the entry had that is to be replaced; None where nothing was there.
@@ -143,7 +143,7 @@ _inside: ContextVar[_Flight | None] = ContextVar("_inside", default=None)
 
 
 class SingleFlight:
-    """Gets values or puts what a factory gives, over one store.
+    """Reads through one store that call a factory once for each missing key.
 
     Args:
         store: The store.

@@ -46,7 +46,9 @@ tally = Tally()
 
 
 class Pool:
-    """Runs functions in daemon threads, which are made when all others are busy.
+    """Connections that are made when they are needed, and kept.
+
+    They end with `close` or at the orderly end of the event loop.
 
     No function waits for another, so that none can hinder those it waits for itself. There are few threads, for what
     hands functions over has few under way at once. All of this can be interrupted at any point by a signal handler or
@@ -177,7 +179,7 @@ _LAST_SECONDS = 5.0
 
 
 class Worker:
-    """Runs functions in order in one thread, which ends with `end`, or when nothing refers to this any more.
+    """Thread that runs functions in order, until `end` or until nothing refers to it any more.
 
     Args:
         name: The thread's name.

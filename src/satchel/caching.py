@@ -29,7 +29,7 @@ _HASH_LENGTH = len(_HASH_MARK) + 64
 
 
 class CallKeys:
-    """Gives the key of each call of one function.
+    """Keys for the calls of one function.
 
     A key reads `module.qualname(argument=value, ...)`, with the arguments by the function's signature and the defaults
     filled in. One that is too long becomes its own beginning, `#` and the SHA-256 of the whole, and so does not end
@@ -233,7 +233,7 @@ def _collection_for(function: Any, store: AsyncKeyValue, name: str, model: Any) 
 
 
 class Cached(Generic[P, R]):
-    """Is an async function whose results are kept: what `cached` makes of one.
+    """Async function whose results are kept, as made by `cached`.
 
     `inspect` and type checkers see the function's own name, docstring and signature; `__wrapped__` is the function.
     """

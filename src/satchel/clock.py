@@ -26,7 +26,7 @@ system_clock: Clock = time.time
 
 
 class Until(float):
-    """Is a time to live that ends at an exact moment, for an entry that is put again and keeps its deadline.
+    """Time to live that ends at an exact moment, for an entry that is put again and keeps its deadline.
 
     Args:
         ttl: The seconds that are left, for stores that know no more.

@@ -32,7 +32,7 @@ REFUSED = -math.inf
 
 
 class Codec(ABC):
-    """Turns values into bytes and back. Numbers 128 to 255 are free for codecs of your own.
+    """Encoder of values as bytes. Numbers 128 to 255 are free for codecs of your own.
 
     Attributes:
         number: Is written into every entry, so that a store knows what it reads.
@@ -60,7 +60,7 @@ class Codec(ABC):
 
 
 class StrictCodec(Codec):
-    """Is the base of codecs that keep the accepted values exactly, whatever bytes they make of them."""
+    """Base class for codecs that keep the accepted values exactly, in whatever bytes."""
 
     _encode: Callable[[Any], bytes]
 
@@ -87,7 +87,7 @@ class StrictCodec(Codec):
 
 
 class JsonCodec(StrictCodec):
-    """Writes JSON, readable with any tool. This is the default.
+    """Codec that writes JSON, readable with any tool. This is the default.
 
     Args:
         strict: Refuse what would come back different. With False, what JSON has no form for is converted as msgspec
@@ -116,7 +116,7 @@ class JsonCodec(StrictCodec):
 
 
 class MessagePackCodec(StrictCodec):
-    """Writes MessagePack: smaller than JSON, and faster to read."""
+    """Codec that writes MessagePack: smaller than JSON, and faster to read."""
 
     number = 2
     name = "msgpack"
@@ -128,7 +128,7 @@ class MessagePackCodec(StrictCodec):
 
 
 class SignedPickleCodec(Codec):
-    """Writes any picklable object, signed with HMAC-SHA256, so that nothing is unpickled that the key did not sign.
+    """Codec that pickles any object and signs it with HMAC-SHA256: nothing is unpickled that the key did not sign.
 
     Whoever has the key can run code in every process that reads the store. Prefer the JSON codec with models.
 

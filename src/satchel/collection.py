@@ -25,7 +25,7 @@ D = TypeVar("D")
 
 
 class Collection(Generic[T]):
-    """Holds the values of one type in one collection of a store: the store's verbs, with the collection bound.
+    """Collection of values of one type in a store: the store's verbs, with the collection bound.
 
     Values are validated when they are put, before any I/O, and when they are read. A value comes back equal to what
     was put, or `put` refuses it. Without a model, the collection takes what the store takes.
@@ -338,7 +338,7 @@ class Collection(Generic[T]):
 
 
 class HasCollections(Protocol):
-    """Gives a store its `collection` method."""
+    """Mixin that adds the method `collection`."""
 
     @overload
     def collection(self: AsyncKeyValue, name: str, *, ttl: TTL | None = None) -> Collection[Any]: ...

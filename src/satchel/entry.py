@@ -19,7 +19,7 @@ else:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry(Generic[T_co]):
-    """Holds a value together with its version, times and size.
+    """Value together with its version, times and size.
 
     A store gives an `Entry` of anything, a `Collection[User]` an `Entry[User]`.
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class SatchelError(Exception):
-    """Is the base of every error that satchel raises on purpose."""
+    """Base class of every error that satchel raises on purpose."""
 
     def again(self) -> Self:
         """Copy this error, with the original as the cause.
@@ -60,57 +60,57 @@ def _rebuild(kind: type[SatchelError], args: tuple[object, ...]) -> SatchelError
 
 
 class ConfigurationError(SatchelError):
-    """Says that a store, a wrapper, a URL or an option was set up wrongly."""
+    """A store, a wrapper, a URL or an option was set up wrongly."""
 
 
 class MissingExtraError(ConfigurationError, ImportError):
-    """Says that an optional driver is not installed, and the command that installs it."""
+    """An optional driver is not installed; the message has the command that installs it."""
 
     def __str__(self) -> str:
         return Exception.__str__(self)  # ImportError would show a message of its own, without what was added
 
 
 class InvalidKeyError(SatchelError, ValueError):
-    """Says that a key or a collection name is not one that any store accepts."""
+    """A key or a collection name is not one that any store accepts."""
 
 
 class InvalidTTLError(SatchelError, ValueError):
-    """Says that a time to live is not a finite, positive number of seconds or `timedelta` within 100 years."""
+    """A time to live is not a finite, positive number of seconds or `timedelta` within 100 years."""
 
 
 class SerializationError(SatchelError):
-    """Says that a value would not come back as it was put, naming the place in it (`$.tags[2]`)."""
+    """A value would not come back as it was put; the message names the place in it (`$.tags[2]`)."""
 
 
 class ValueTooLargeError(SatchelError):
-    """Says that an encoded value is larger than the store can hold, naming the limit in bytes."""
+    """An encoded value is larger than the store can hold; the message names the limit in bytes."""
 
 
 class ModelMismatchError(SatchelError):
-    """Says that a value does not fit the model of its collection, naming collection, key and field."""
+    """A value does not fit the model of its collection; the message names collection, key and field."""
 
 
 class KeyMissingError(SatchelError, KeyError):
-    """Says that `require` found no entry."""
+    """`require` found no entry."""
 
     def __str__(self) -> str:
         return Exception.__str__(self)  # KeyError would show the message in quotes
 
 
 class IntegrityError(SatchelError):
-    """Says that a stored entry is damaged, or is not one that satchel wrote."""
+    """A stored entry is damaged, or was not written by satchel."""
 
 
 class DecryptionError(IntegrityError):
-    """Says that an entry cannot be decrypted with the keys given."""
+    """An entry cannot be decrypted with the keys given."""
 
 
 class UnsupportedOperationError(SatchelError):
-    """Says that a store does not have an operation, naming both."""
+    """A store does not support an operation; the message names both."""
 
 
 class ReadOnlyError(SatchelError):
-    """Says that a write was refused by a read-only wrapper."""
+    """A read-only wrapper refused a write."""
 
 
 class ResultUnknownError(SatchelError):
@@ -118,15 +118,15 @@ class ResultUnknownError(SatchelError):
 
 
 class LockLostError(SatchelError):
-    """Says that a lock's lease ran out while it was thought to be held."""
+    """A lock's lease ran out while it was thought to be held."""
 
 
 class QueueFullError(SatchelError):
-    """Says that a bounded queue of writes has no room left."""
+    """A bounded queue of writes has no room left."""
 
 
 class StoreError(SatchelError):
-    """Says that a backend failed an operation; what the driver raised is the cause.
+    """A backend failed an operation; what the driver raised is the cause.
 
     Attributes:
         store: What the store calls itself, without secrets.
@@ -158,13 +158,13 @@ class StoreError(SatchelError):
 
 
 class StoreUnavailableError(StoreError):
-    """Says that the backend could not be reached, or could not serve now."""
+    """The backend could not be reached, or could not serve now."""
 
     retryable = True
 
 
 class CircuitOpenError(StoreUnavailableError):
-    """Says that a circuit breaker refused the call without asking the backend.
+    """A circuit breaker refused the call without asking the backend.
 
     Attributes:
         retry_after: Seconds until the breaker tries the backend again; 0 while such a try is under way.
@@ -176,23 +176,23 @@ class CircuitOpenError(StoreUnavailableError):
 
 
 class StoreTimeoutError(StoreError, TimeoutError):
-    """Says that the backend did not answer in time; a write may or may not have happened."""
+    """The backend did not answer in time; a write may or may not have happened."""
 
     retryable = True
 
 
 class StoreClosedError(StoreError):
-    """Says that the store has been closed."""
+    """The store has been closed."""
 
 
 class ConflictError(StoreError):
-    """Says that an update was given up, because other writers were faster every time."""
+    """An update was given up, because other writers were faster every time."""
 
     retryable = True
 
 
 class BatchError(StoreError):
-    """Says that part of a batch failed; the rest of it was carried out.
+    """Part of a batch failed; the rest of it was carried out.
 
     Attributes:
         failed: The error of each key that failed.

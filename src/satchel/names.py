@@ -96,7 +96,7 @@ def check_items(items: object, limit: int = MAX_NAME_BYTES) -> list[tuple[str, o
 
 @dataclass(frozen=True)
 class Escaping:
-    """Writes legal names in the form that one backend takes.
+    """Reversible form of legal names for one backend.
 
     Args:
         safe: The ASCII characters that stay as they are. `%` never does; `-` must be among them.

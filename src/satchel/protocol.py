@@ -23,7 +23,7 @@ D = TypeVar("D")
 
 
 class AsyncKeyValue(Protocol):
-    """Keeps values under keys in collections.
+    """Store that keeps values under keys in collections.
 
     * A value is a JSON value (`None`, `bool`, a 64-bit `int`, finite `float`, `str`, `list`, `dict` with `str` keys)
       or, at the top level, `bytes`. What would come back different is refused by `put`.
@@ -123,7 +123,7 @@ class AsyncKeyValue(Protocol):
 
 
 class SupportsEnumerateKeys(AsyncKeyValue, Protocol):
-    """Has `Capability.ENUMERATE_KEYS`."""
+    """Store with `Capability.ENUMERATE_KEYS`."""
 
     def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
         """Iterate over the keys of a collection, in no particular order, in constant memory.
@@ -140,7 +140,7 @@ class SupportsEnumerateKeys(AsyncKeyValue, Protocol):
 
 
 class SupportsEnumerateCollections(AsyncKeyValue, Protocol):
-    """Has `Capability.ENUMERATE_COLLECTIONS`."""
+    """Store with `Capability.ENUMERATE_COLLECTIONS`."""
 
     def collections(self) -> AsyncIterator[str]:
         """Iterate over the collections that hold at least one entry, in no particular order."""
@@ -148,7 +148,7 @@ class SupportsEnumerateCollections(AsyncKeyValue, Protocol):
 
 
 class SupportsDestroyCollection(AsyncKeyValue, Protocol):
-    """Has `Capability.DESTROY_COLLECTION`."""
+    """Store with `Capability.DESTROY_COLLECTION`."""
 
     async def destroy_collection(self, collection: str) -> bool:
         """Remove every entry of a collection, and say whether there was any."""
@@ -156,7 +156,7 @@ class SupportsDestroyCollection(AsyncKeyValue, Protocol):
 
 
 class SupportsDestroyStore(AsyncKeyValue, Protocol):
-    """Has `Capability.DESTROY_STORE`."""
+    """Store with `Capability.DESTROY_STORE`."""
 
     async def destroy(self) -> bool:
         """Remove everything that this store wrote and nothing else, and say whether there was any entry.
@@ -167,7 +167,7 @@ class SupportsDestroyStore(AsyncKeyValue, Protocol):
 
 
 class SupportsCull(AsyncKeyValue, Protocol):
-    """Has `Capability.CULL`."""
+    """Store with `Capability.CULL`."""
 
     async def cull(self) -> int:
         """Reclaim the space of expired entries now, and return how many there were."""
@@ -175,7 +175,7 @@ class SupportsCull(AsyncKeyValue, Protocol):
 
 
 class SupportsConditional(AsyncKeyValue, Protocol):
-    """Has `Capability.CONDITIONAL`: writes that the engine makes only if a condition holds, in one atomic step."""
+    """Store with `Capability.CONDITIONAL`: writes made only if a condition holds, in one atomic step."""
 
     async def put_if_absent(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> str | None:
         """Store a value if the key is absent, and return its version; None when something was there."""
@@ -208,7 +208,7 @@ class SupportsEverything(
     SupportsConditional,
     Protocol,
 ):
-    """Has every capability."""
+    """Store with every capability."""
 
 
 S = TypeVar("S", bound="SupportsEverything")

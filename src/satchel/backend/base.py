@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class BaseStore(Hooks, HasCollections, Described):
-    """Is the base of stores whose engine takes many items in one request.
+    """Base class for backends with bulk operations.
 
     A subclass writes `_read`, `_write` and `_delete`, and those optional hooks that its engine can honour; each adds
     its capability. A hook set to None is not there. The items of one hook call have distinct names. A hook returns one

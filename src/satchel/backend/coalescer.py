@@ -49,7 +49,7 @@ _MERGING = frozenset({Operation.READ, Operation.READ_HEAD, Operation.PUT, Operat
 
 
 class Request(msgspec.Struct, eq=False):
-    """Is one thing to do for one name.
+    """One operation on one name.
 
     Attributes:
         operation: What is to be done.
@@ -85,7 +85,7 @@ class Request(msgspec.Struct, eq=False):
 
 
 class Call:
-    """Collects the outcomes of the requests of one waiting caller.
+    """Outcomes of all requests of one waiting caller.
 
     Args:
         requests: What the caller asks for.
@@ -138,7 +138,7 @@ _FIRST_PAUSE = 0.05
 
 
 class _Batch:
-    """Is what one slot has under way: for each name the requests that one sent request answers."""
+    """Requests that one slot has under way: for each name, those that one sent request answers."""
 
     __slots__ = ("ended", "runs")
 
@@ -165,7 +165,7 @@ class _Batch:
 
 
 class Coalescer:
-    """Sends requests in batches.
+    """Queue that sends waiting requests in batches.
 
     Args:
         send: Carries out requests with distinct names, and returns an outcome for each. It raises nothing.

@@ -129,7 +129,7 @@ logger = logging.getLogger("satchel")
 
 
 class Engine:
-    """Carries out the verbs of one store over its hooks."""
+    """Implementation of a store's verbs over its hooks."""
 
     def __init__(self, store: BaseStore, codec: Codec | None) -> None:
         self._store = store

@@ -17,7 +17,7 @@ Hook = TypeVar("Hook", bound=Callable[..., Any])
 
 
 class Unprocessed(enum.Enum):
-    """Is the type of `UNPROCESSED`."""
+    """Type of `UNPROCESSED`."""
 
     UNPROCESSED = "unprocessed"
 
@@ -48,7 +48,7 @@ def optional(hook: Hook) -> Hook:
 
 
 class Hooks(ABC):
-    """Has the hooks of a store, the limits within which the base calls them, and the capabilities that they give."""
+    """Hooks that a backend implements, the limits within which they are called, and the capabilities that follow."""
 
     _max_inflight: ClassVar[int] = 1
     """So many requests of each kind, reading and writing, are under way at once."""

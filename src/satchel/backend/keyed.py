@@ -13,7 +13,7 @@ from .record import Record
 
 
 class KeyedStore(BaseStore):
-    """Is the base of stores whose engine takes one item a request; up to `_max_inflight` requests run at once.
+    """Base class for backends that take one item a request; up to `_max_inflight` requests run at once.
 
     A subclass writes `_read_one`, `_write_one`, `_delete_one`, and all three of `_put_if_one`, `_delete_if_one` and
     `_touch_one` if its engine can honour them. What a hook raises fails its own item. The other hooks are those of

@@ -42,7 +42,9 @@ def _tell(error: Exception) -> None:
 
 
 class Lifecycle:
-    """Opens at the first call, counts the calls under way, and closes after the last of them.
+    """State of an open store.
+
+    It opens at the first call, counts the calls under way, and closes after the last of them.
 
     Args:
         name: How messages call the store.

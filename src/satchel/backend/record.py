@@ -53,7 +53,7 @@ _LENGTH = struct.Struct(">H")
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """Holds an encoded value and its header as plain numbers. Backends see this; callers see `Entry`.
+    """Encoded value with its header as plain numbers. Backends see this; callers see `Entry`.
 
     Attributes:
         payload: The encoded value.
@@ -210,7 +210,7 @@ def _damaged(what: str) -> NoReturn:
 
 
 class _Versions:
-    """Makes versions that no other process makes: 8 random bytes for each process, then a counter."""
+    """Source of versions that no other process makes: 8 random bytes for each process, then a counter."""
 
     def __init__(self) -> None:
         self.renew()

@@ -16,7 +16,7 @@ _NUMBERS_TO_CHOOSE = range(128, 256)
 
 
 class RecordSerializer:
-    """Makes records of values and values of records, in a worker thread where they are large.
+    """Converter between values and records, in a worker thread where they are large.
 
     Args:
         codec: Encodes what is put. What other built-in codecs wrote is read all the same.

@@ -26,7 +26,7 @@ _Waiting = list[tuple[int, asyncio.Future[int]]]
 
 
 class _Tally:
-    """Is what waits for one counter while a write of it is under way."""
+    """Amounts that wait for one counter while a write of it is under way."""
 
     def __init__(self, place: _Place, write: Write) -> None:
         self._place = place

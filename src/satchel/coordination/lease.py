@@ -41,7 +41,7 @@ logger = logging.getLogger("satchel")
 
 
 class Claim(NamedTuple):
-    """Is what the entry of a lease says; `until` is in seconds since the Unix epoch."""
+    """Content of the entry of a lease; `until` is in seconds since the Unix epoch."""
 
     token: int
     owner: str
@@ -62,7 +62,7 @@ def claim_of(value: object) -> Claim | None:
 
 @dataclass
 class Claims:
-    """Is where claims are made: entries of one collection.
+    """Entries of one collection in which claims are made.
 
     Args:
         store: A store with `Capability.CONDITIONAL`.
@@ -141,7 +141,7 @@ class Claims:
 
 
 class Lease:
-    """Is a claim that was taken.
+    """Claim that was taken.
 
     Attributes:
         key: The key of its entry.

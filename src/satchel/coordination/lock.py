@@ -23,7 +23,7 @@ logger = logging.getLogger("satchel")
 
 
 class Lock:
-    """Lets one holder at a time in, among tasks, processes and hosts, and gives each a higher fencing token.
+    """Mutual exclusion among tasks, processes and hosts, with a higher fencing token for each holder.
 
     A lock is a lease: it holds for `ttl` seconds and is renewed every third of that while it is held, so that the lock
     of a process that dies lapses. A holder that was stopped for longer, as by a pause of its host or its network, has

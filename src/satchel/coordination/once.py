@@ -39,7 +39,7 @@ logger = logging.getLogger("satchel")
 
 
 class Once:
-    """Carries out a function once for each idempotency key, and gives its result to every caller.
+    """Function that runs once for each idempotency key, and gives its result to every caller.
 
     The first caller claims the key, runs the function, and records what it returns. Others, also in other processes,
     wait for the result, or get the one that was recorded.

@@ -185,7 +185,7 @@ def readiness_router(path: str = "/ready", *, timeout: float = 2.0) -> APIRouter
 
 
 class _ReadyRoute(APIRoute):
-    """Answers as for a store that is not ready when the application has none, which shows before the endpoint runs."""
+    """Route that answers "not ready" when the application has no store, before the endpoint runs."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()

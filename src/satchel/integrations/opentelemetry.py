@@ -33,7 +33,7 @@ _SYSTEMS = {"disk": "sqlite", "dynamodb": "aws.dynamodb"}
 
 
 class OpenTelemetryWrapper(BaseWrapper):
-    """Makes a client span and a measurement of `db.client.operation.duration` for each call, listings apart.
+    """Wrapper that records a client span and `db.client.operation.duration` for each call except listings.
 
     The span is called `{operation} {collection}`. It has `db.system.name`, `db.operation.name`, `db.collection.name`,
     for a batch of two or more keys `db.operation.batch.size`, and where the call raised, the class of the error as

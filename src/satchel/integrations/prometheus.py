@@ -35,7 +35,7 @@ _BOUNDS = [2**exponent / 1e6 for exponent in range(6, 26, 2)]
 
 
 class StatisticsCollector(Collector):
-    """Gives what stores have counted as metrics, whenever a registry asks for them.
+    """Prometheus collector of what `StatisticsWrapper` counted.
 
     * `satchel_operations_total`: calls that have ended, by `outcome`: `ok` or `error`.
     * `satchel_operation_duration_seconds`: a histogram of what they took.

@@ -52,7 +52,9 @@ _CODES = {
 
 
 class ValkeyStore(RedisLikeStore):
-    """Keeps entries in Valkey, one server with its replicas or a cluster; `RedisStore` reads and writes the same ones.
+    """Store that keeps entries in Valkey, one server with its replicas or a cluster.
+
+    `RedisStore` reads and writes the same entries.
 
     Each entry is one string under `prefix:collection:key`. The client keeps one connection to each node.
 

@@ -41,7 +41,7 @@ _PAGE = 100
 
 
 class CollectionMapping(MutableMapping[str, T]):
-    """Shows a collection as a `MutableMapping`, which reads and writes the store at every use.
+    """View of a collection as a `MutableMapping`, which reads and writes the store at every use.
 
     * `m[key]`, `m.get(key)`, `key in m`, `m[key] = value` and `del m[key]` take one call of the store; `m.update(...)`
       takes one for all items.
@@ -174,7 +174,7 @@ class _Values(ValuesView[T]):
 
 
 class SyncCollection(Generic[T]):
-    """Offers a `Collection` to code without an event loop: the same verbs, which block until they are done.
+    """`Collection` for code without an event loop: the same verbs, which block until they are done.
 
     `SyncStore(...).collection("users", model=User)` makes one. `as_mapping` shows it as a `MutableMapping`.
 
@@ -301,7 +301,7 @@ _LISTED = 500
 
 
 class Listing:
-    """Gives the names of an async listing in pages, on the event loop that the listing belongs to."""
+    """Names of an async listing in pages, fetched on the event loop that the listing belongs to."""
 
     def __init__(self, names: AsyncIterator[str]) -> None:
         self._names = names

@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class SyncStore:
-    """Offers any store to code without an event loop: the same verbs, which block until they are done.
+    """Any store for code without an event loop: the same verbs, which block until they are done.
 
     The store runs on one event loop in a thread of its own, which starts with the first call and ends with `close`. Any
     number of threads may call at once; what they have in flight together travels together, as calls of tasks do. Each

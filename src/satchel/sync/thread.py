@@ -30,7 +30,7 @@ _DESCRIPTORS = 4  # of an event loop, with its selector and the two ends by whic
 
 
 class LoopThread:
-    """Runs coroutines of many threads on one event loop, which starts with the first call.
+    """Thread with an event loop that runs coroutines for other threads; it starts with the first call.
 
     Args:
         name: How messages call the store that it is for.
@@ -226,7 +226,7 @@ class _OwnThreads(ThreadPoolExecutor):
 
 
 class _Call(Generic[R]):
-    """Carries a coroutine function from the thread that calls it to the loop's, and the outcome back."""
+    """Coroutine function on its way to the loop's thread, and its outcome on the way back."""
 
     def __init__(self, function: Callable[[], Coroutine[Any, Any, R]], under_way: set[asyncio.Task[None]]) -> None:
         self._function = function

@@ -8,7 +8,7 @@ START = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
 
 
 class FakeClock:
-    """Gives a time that stands still until it is advanced; pass it to a store as `clock=`.
+    """Clock that stands still until it is advanced; pass it to a store as `clock=`.
 
     Args:
         start: The first time, in seconds since the Unix epoch; noon UTC of 1 January 2026 by default.

@@ -34,7 +34,7 @@ OPERATIONS: Final = (
 
 
 class FlakyStore(BaseStore):
-    """Keeps entries in memory, and is slow or fails when told: for testing how a service bears trouble.
+    """Store in memory that is slow or fails when told, for testing how a service bears trouble.
 
     A failed request has changed nothing. Calls that wait for one another share a request, as with a real backend, and
     so its failure. An operation is what is asked of the backend:

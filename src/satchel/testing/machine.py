@@ -50,7 +50,7 @@ _steps = st.sampled_from([0.137, 1.311, 31.713, 1999.317])
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Runs random operations on a new store, on an event loop of its own.
+    """State machine of random operations on a new store, on an event loop of its own.
 
     Args:
         make_store: Makes a store of a clock and a place, as `StoreConformance.make_store` does.

@@ -13,7 +13,7 @@ from ..clock import Clock
 
 @dataclass
 class Held:
-    """Is what the model knows of an entry; the version is None until the store has told it."""
+    """Entry as the model knows it; the version is None until the store has told it."""
 
     value: Any
     deadline: float
@@ -22,7 +22,7 @@ class Held:
 
 
 class DictModel:
-    """Says what a store must answer: the semantics of every method, over a dict.
+    """Model of a store over a dict, with the semantics of every method.
 
     Versions are opaque to it: it learns each from the store, and then holds the store to it.
 

@@ -32,7 +32,7 @@ def is_secret(option: str) -> bool:
 
 @dataclass(frozen=True, repr=False)
 class Layer:
-    """Is a store without wrappers, or one wrapper, as data.
+    """Store without wrappers, or one wrapper, as data.
 
     Attributes:
         name: How URLs call it; the name of its class when they cannot.
@@ -50,7 +50,7 @@ class Layer:
 
 @dataclass(frozen=True, repr=False)
 class Description:
-    """Is a store with its wrappers as data; `str()` gives it as one line, a URL with secrets hidden.
+    """Store with its wrappers as data; `str()` gives it as one line, a URL with secrets hidden.
 
     `open_store(description)` builds the same stack again. So does `open_store(str(description))`, as long as nothing
     in it is hidden and no option is an object, such as a client.
@@ -76,7 +76,7 @@ class Description:
 
 
 class Described:
-    """Is the base of what knows how it was made, and so can describe itself."""
+    """Base class for stores and wrappers that remember how they were made, so that they can describe themselves."""
 
     url_parts: ClassVar[Mapping[str, str]] = {}
     """Which option each part of a URL before the `?` gives.

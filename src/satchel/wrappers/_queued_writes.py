@@ -26,7 +26,7 @@ logger = logging.getLogger("satchel")
 
 
 class QueuedWrites:
-    """Keeps the last write of each key that waits, and sends them one by one, in the order of these last writes.
+    """Last write of each key that waits, sent one by one in the order of these last writes.
 
     Args:
         inner: Takes the writes.

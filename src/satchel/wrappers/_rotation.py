@@ -34,7 +34,7 @@ _MOST_ERRORS = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Rotation:
-    """Says how far a rotation has come, and at its end, how it went.
+    """Progress of a rotation and, at its end, its result.
 
     Attributes:
         renewed: Entries that were put again, under the current key.
@@ -50,7 +50,7 @@ class Rotation:
 
 
 class Rotates(BaseWrapper):
-    """Is the base of wrappers that keep entries under keys, of which one is current."""
+    """Base class for wrappers that keep entries under keys, of which one is current."""
 
     @abstractmethod
     def _resealed(self, ref: Ref, frame: bytes) -> bytes:

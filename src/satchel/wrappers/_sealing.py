@@ -75,7 +75,7 @@ _HEADER = struct.Struct(f">2sBB{ID_SIZE}s")
 
 
 class SealingWrapper(Rotates, ABC):
-    """Is the base of wrappers that keep every value in a frame made with a key.
+    """Base class for wrappers that keep every value in a frame made with a key.
 
     Args:
         inner: The store around which this is.

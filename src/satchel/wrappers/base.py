@@ -76,7 +76,7 @@ E = TypeVar("E", bound=StoreError)
 
 
 class Seams:
-    """Is the inner face of `BaseWrapper`."""
+    """Methods of `BaseWrapper` that a wrapper overrides."""
 
     _inner_collection_is_shared: ClassVar[bool] = False
     """An inner collection also holds keys that are not this wrapper's: it is listed and destroyed key by key."""
@@ -171,7 +171,7 @@ T = TypeVar("T")
 
 
 class Passage(Seams):
-    """Takes names, values and errors through the seams, for the verbs."""
+    """Passage of names, values and errors through the seams."""
 
     _limit: int
     """The longest key, in UTF-8 bytes."""
@@ -314,7 +314,7 @@ _NEEDED_TO_DESTROY = Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLE
 
 
 class Bound(Passage):
-    """Binds the verbs of a wrapper: to the inner store's own, to those that go through its seams, or to a refusal."""
+    """Binding of a wrapper's verbs: to the inner store's own, to those that go through its seams, or to a refusal."""
 
     inner: AsyncKeyValue
     _dropped: Capability
@@ -399,7 +399,7 @@ _PAGE = 500
 
 
 class BaseWrapper(HasCollections, Bound, Described):
-    """Is a store around an inner store, and the base of all wrappers.
+    """Store around an inner store: the base class of all wrappers.
 
     A subclass overrides the seams that it is about (`Seams` says what each does); every verb goes through them. They
     are overridden in the class. A verb that none of its overridden seams is about is the inner store's own method, and

@@ -13,7 +13,7 @@ from ..clock import TTL
 
 
 class Missing(enum.Enum):
-    """Is the type of `MISSING`."""
+    """Type of `MISSING`."""
 
     MISSING = "missing"
 
@@ -38,7 +38,7 @@ Around = Callable[[str, "Call"], Awaitable[Any]]
 
 
 class Call(msgspec.Struct):
-    """Is one call on its way through a wrapper. `await call()` carries it out, and each further one does so again.
+    """One call on its way through a wrapper. `await call()` carries it out, and each further one does so again.
 
     Attributes:
         function: The method that carries it out.
@@ -126,7 +126,7 @@ def surrounded(operation: str, method: Callable[..., Awaitable[Any]], around: Ar
 
 
 class Steps:
-    """Is a listing on its way through `_around`, name by name; `MISSING` is its end.
+    """Listing on its way through `_around`, name by name; `MISSING` is its end.
 
     A step that failed before the first name begins anew when it is made again. A later one fails again: what failed
     half-way is at its end, which would look like that of the listing.

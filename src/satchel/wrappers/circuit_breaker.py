@@ -31,7 +31,7 @@ _FAILURES = (StoreUnavailableError, StoreTimeoutError)
 
 
 class CircuitBreakerWrapper(BaseWrapper):
-    """Refuses calls at once while the inner store fails, with a `CircuitOpenError` that says when it tries again.
+    """Wrapper that refuses calls while the inner store fails, with a `CircuitOpenError` that says when it tries again.
 
     * Closed: every call goes through. When too many fail it opens.
     * Open: every call is refused.

@@ -19,7 +19,7 @@ from .call import Call
 
 
 class CompositeStore(BaseWrapper):
-    """Is the base of stores over several inner stores.
+    """Base class for stores over several inner stores.
 
     A subclass overrides `_around`, through which every verb then goes, with the first inner store's own as its call; or
     it writes the verbs. What it does not write refuses by name. It has a capability when it has all its methods and

@@ -23,7 +23,7 @@ _GZIP_HEADER = 16 + zlib.MAX_WBITS
 
 @dataclass(frozen=True)
 class Algorithm:
-    """Compresses bytes, and unpacks them to no more than they should be.
+    """Compression algorithm; what it unpacks is limited in size.
 
     Attributes:
         pack: Takes bytes and a level.
@@ -53,7 +53,7 @@ class Algorithm:
 
 @dataclass(frozen=True)
 class Kind:
-    """Says what is known of an algorithm before it is loaded.
+    """What is known of an algorithm before it is loaded.
 
     Attributes:
         number: Stands for it in frames.
@@ -141,7 +141,7 @@ _BY_NUMBER = {kind.number: kind for kind in ALGORITHMS.values()}
 
 
 class CompressionWrapper(BaseWrapper):
-    """Compresses values from a size on.
+    """Wrapper that compresses values above a size.
 
     Every `bytes` value is kept in a frame, compressed or not; other values only when they are compressed, as JSON. A
     value that compressing does not make smaller is kept as it is. What any algorithm and level wrote is read.

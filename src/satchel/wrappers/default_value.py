@@ -19,7 +19,7 @@ _codec = JsonCodec()
 
 
 class DefaultValueWrapper(BaseWrapper):
-    """Gives a value for what is absent, to `get` and `get_many` alone; nothing is stored.
+    """Wrapper that gives `get` and `get_many` a value for absent keys; nothing is stored.
 
     A default that the caller gives to `get` wins, also None. A stored None is there. `get_many` gives every key asked.
 

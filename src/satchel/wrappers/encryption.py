@@ -14,7 +14,7 @@ _MAX_SIZE = 2**31 - 1 - _TAG_SIZE
 
 
 class EncryptionWrapper(SealingWrapper):
-    """Encrypts every value with AES-256-GCM, and lets none be changed or moved to another key or collection.
+    """Wrapper that encrypts every value with AES-256-GCM, bound to its key and collection.
 
     Collections, keys, times and the sizes of values stay visible. One key must not encrypt more than 2**32 values, as
     the nonces are random: use a new one before that.

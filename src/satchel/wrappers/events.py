@@ -22,12 +22,12 @@ from .call import BATCHES, MISSING, Call
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Is something that happened; subscribe to it for all events."""
+    """Base class of events; subscribe to it for all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored(Event):
-    """Says that a value was put under a key.
+    """A value was put under a key.
 
     Attributes:
         collection: The collection.
@@ -42,7 +42,7 @@ class Stored(Event):
 
 @dataclass(frozen=True, slots=True)
 class Retrieved(Event):
-    """Says that a value or an entry was read and there."""
+    """A value or an entry was read and found."""
 
     collection: str
     key: str
@@ -50,7 +50,7 @@ class Retrieved(Event):
 
 @dataclass(frozen=True, slots=True)
 class Deleted(Event):
-    """Says that an entry was removed.
+    """An entry was removed.
 
     Attributes:
         collection: The collection.
@@ -65,7 +65,7 @@ class Deleted(Event):
 
 @dataclass(frozen=True, slots=True)
 class Expired(Event):
-    """Says that a call found an entry absent whose time to live, as far as the wrapper knew it, had ended."""
+    """A call found an entry absent whose time to live, as far as the wrapper knew it, had ended."""
 
     collection: str
     key: str
@@ -73,7 +73,7 @@ class Expired(Event):
 
 @dataclass(frozen=True, slots=True)
 class Cleared(Event):
-    """Says that a collection that held something was destroyed, or with None, the store."""
+    """A collection that held something was destroyed or, with None, the store."""
 
     collection: str | None
 
@@ -90,7 +90,7 @@ MAY_EMIT: dict[str, frozenset[type[Event]]] = {
 
 
 class Deadlines:
-    """Remembers the deadlines of so many entries; of more, those that were seen last."""
+    """Deadlines of a limited number of entries, those that were seen last."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -218,7 +218,7 @@ logger = logging.getLogger("satchel")
 
 
 class EventsWrapper(BaseWrapper):
-    """Tells handlers what happens through it, after it has happened and before the call returns.
+    """Wrapper that reports each change and read to handlers, after it has happened and before the call returns.
 
     * A batch makes one event for each key; one that failed for some keys makes them for the others.
     * Handlers are called one after the other, in the order in which they subscribed, and an async one is awaited: a

@@ -18,7 +18,7 @@ from .composite import gather_batch
 
 
 class LimitSizeWrapper(BaseWrapper):
-    """Keeps out values that are larger than so many encoded bytes.
+    """Wrapper that refuses values larger than a number of encoded bytes.
 
     Args:
         inner: The store around which this is.

@@ -22,7 +22,7 @@ _CONDITIONAL = frozenset({"put_if_absent", "compare_and_put", "compare_and_delet
 
 
 class LoggingWrapper(BaseWrapper):
-    """Logs every call when it has ended: operation, collection, outcome and duration, never a value.
+    """Wrapper that logs every call when it has ended: operation, collection, outcome and duration, never a value.
 
     A call that raised is logged as an error, by the class of what it raised and not its message, which may have a key
     in it: as a warning where the same call may succeed a little later. Listings are not logged.

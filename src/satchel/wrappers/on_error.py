@@ -38,7 +38,7 @@ _WRITES = frozenset({"put", "put_many", "delete", "delete_many"})
 
 
 class OnErrorWrapper(BaseWrapper):
-    """Decides what becomes of a call that the inner store fails with a retryable `StoreError`.
+    """Wrapper that decides what becomes of a call that fails with a retryable `StoreError`.
 
     * `strict`: it raises.
     * `lenient`: it is logged and counted. Reads miss, `put` and `put_many` do nothing, `delete` says False and

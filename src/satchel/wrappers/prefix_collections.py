@@ -9,7 +9,7 @@ from .base import BaseWrapper
 
 
 class PrefixCollectionsWrapper(BaseWrapper):
-    """Puts a prefix and a `:` before every collection, so that several share a store without meeting.
+    """Wrapper that puts a prefix and a `:` before every collection, so that several programs share a store.
 
     Other collections inside are neither listed nor destroyed: `destroy` removes collection by collection.
 

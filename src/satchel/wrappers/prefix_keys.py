@@ -9,7 +9,7 @@ from .base import BaseWrapper
 
 
 class PrefixKeysWrapper(BaseWrapper):
-    """Puts a prefix and a `:` before every key, so that several share the collections of a store without meeting.
+    """Wrapper that puts a prefix and a `:` before every key, so that several programs share the collections of a store.
 
     Other keys inside are neither listed nor destroyed: `destroy_collection` and `destroy` remove key by key.
 

@@ -14,7 +14,7 @@ _WRITES = ("put", "put_many", "delete", "delete_many")
 
 
 class ReadOnlyWrapper(BaseWrapper):
-    """Refuses every change: `put`, `put_many`, `delete` and `delete_many` raise `ReadOnlyError`.
+    """Wrapper that refuses every change: `put`, `put_many`, `delete` and `delete_many` raise `ReadOnlyError`.
 
     What else changes something is not there: of the capabilities, listing alone is passed on.
 

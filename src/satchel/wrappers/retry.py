@@ -24,7 +24,7 @@ _BATCHES_OF_READS = frozenset({"get_many", "get_entries"})
 
 
 class RetryWrapper(BaseWrapper):
-    """Makes calls again that failed with an error whose `.retryable` is True.
+    """Wrapper that repeats calls that failed with an error whose `.retryable` is True.
 
     The pause before each is drawn from 0 to a bound that doubles, up to a maximum ("full jitter": Marc Brooker,
     "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). A `CircuitOpenError` is waited out where the breaker

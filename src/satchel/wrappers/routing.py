@@ -25,7 +25,7 @@ Route = Callable[[str, str], AsyncKeyValue | None]
 
 
 class RoutingStore(CompositeStore):
-    """Keeps each entry in one of several stores, by its collection or by a function.
+    """Store that keeps each entry in one of several stores, chosen by its collection or by a function.
 
     An entry is in the store where its names lead, and nowhere else: what another store holds under the same names is
     neither found, listed nor destroyed. So a route that changes leaves behind what was put before.
@@ -190,7 +190,7 @@ class RoutingStore(CompositeStore):
 
 
 class _SomeCollections(BaseWrapper):
-    """Is what one of the stores has of the collections that lead to it."""
+    """The collections of one store that are routed to it."""
 
     _shares_store = True
 
@@ -203,7 +203,7 @@ class _SomeCollections(BaseWrapper):
 
 
 class _SomeKeys(BaseWrapper):
-    """Is what one of the stores has of the keys that lead to it."""
+    """The keys of one store that are routed to it."""
 
     _inner_collection_is_shared = True
 

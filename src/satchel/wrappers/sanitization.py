@@ -26,7 +26,7 @@ _DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("c
 
 @dataclass(frozen=True)
 class Rule:
-    """Says what becomes of keys, or of collections.
+    """How keys, or collections, are changed.
 
     Attributes:
         strategy: What is done; `SanitizationWrapper` explains each.
@@ -143,7 +143,9 @@ __all__ = ["PRESETS", "SanitizationWrapper"]
 
 
 class SanitizationWrapper(BaseWrapper):
-    """Changes keys and collections to what a backend or a reader wants, or refuses them. Two names never become one.
+    """Wrapper that changes keys and collections to what a backend or a reader accepts, or refuses them.
+
+    Two names never become one.
 
     The strategies:
 

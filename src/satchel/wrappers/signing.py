@@ -12,7 +12,7 @@ _SIZE = 32
 
 
 class SigningWrapper(SealingWrapper):
-    """Signs every value with HMAC-SHA256, and lets none be changed or moved to another key or collection.
+    """Wrapper that signs every value with HMAC-SHA256, bound to its key and collection.
 
     Values stay readable. An older value of the same entry, put back by whoever can write to the store, is accepted.
 

@@ -17,7 +17,7 @@ _SHORTEST = 8
 
 
 class SingleCollectionWrapper(BaseWrapper):
-    """Keeps all collections in one collection of the inner store, for backends where a collection costs something.
+    """Wrapper that keeps all collections in one of the inner store, for backends where a collection costs something.
 
     An inner key is the length of the collection in characters, the collection and the key: `5:users:ada`. So no two
     names meet, whatever is in them. Listing collections reads all keys, and keeps the collections in memory.

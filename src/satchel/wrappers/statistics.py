@@ -20,7 +20,7 @@ BUCKETS = 28
 
 @dataclass(frozen=True, kw_only=True)
 class OperationStatistics:
-    """Holds what was counted for one operation in one collection.
+    """Statistics of one operation in one collection.
 
     Attributes:
         calls: All calls that have ended.

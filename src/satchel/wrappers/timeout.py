@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class OutOfTimeError(Exception):
-    """Says that `in_time` cut something off."""
+    """`in_time` cut something off."""
 
 
 @coroutine
@@ -70,7 +70,7 @@ def _going_on(steps: Generator[Any, Any, T], waits_for: Any) -> Generator[Any, A
 
 
 class TimeoutWrapper(BaseWrapper):
-    """Cuts off every call that takes too long, with a `StoreTimeoutError`.
+    """Wrapper that cuts off every call that takes too long, with a `StoreTimeoutError`.
 
     Of a listing each step has the time, not the whole. A write that was cut off may or may not have happened; the inner
     store sees to it that it does not land over a later one.

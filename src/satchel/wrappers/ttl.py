@@ -24,7 +24,7 @@ logger = logging.getLogger("satchel")
 
 
 class TTLWrapper(BaseWrapper):
-    """Decides how long entries live that are put or touched through it.
+    """Wrapper that decides how long entries live that are put or touched through it.
 
     A time to live is the caller's or else the default, shortened at random by the jitter, then brought within the
     bounds. Where there is a default or a maximum, a `touch` with None gives that too: nothing lives for ever.

@@ -26,7 +26,7 @@ _MOST_NAMES = 10_000
 
 
 class PyKeyValueAdapter(TheirKeyValue):
-    """Gives a satchel store the interface of py-key-value; `as_py_key_value` makes one.
+    """Satchel store with the interface of py-key-value, as made by `as_py_key_value`.
 
     It has `keys`, `collections`, `destroy`, `destroy_collection` and `cull` only if the store can do them: that is how
     py-key-value tells.

@@ -34,7 +34,7 @@ FORMAT = 1
 
 
 class Envelope(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Is a record as the fields of a JSON object."""
+    """Record as the fields of a JSON object."""
 
     satchel: int
     codec: int

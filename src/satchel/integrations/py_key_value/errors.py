@@ -11,14 +11,20 @@ from ... import errors as ours
 
 
 class TooLargeError(theirs.ValueTooLargeError):
-    """Says what satchel said; the class of py-key-value takes two sizes, which not every backend tells."""
+    """py-key-value's error for large values, with satchel's message.
+
+    Its class takes two sizes, which not every backend knows.
+    """
 
     def __init__(self, message: str) -> None:
         theirs.KeyValueOperationError.__init__(self, message)
 
 
 class NoTTLError(theirs.InvalidTTLError, TypeError):
-    """Says that a ttl is no number: `put` of py-key-value raises one of the two, `put_many` the other."""
+    """py-key-value's error for a ttl that is not a number.
+
+    Its `put` raises one of the two base classes, `put_many` the other.
+    """
 
 
 _AS_THEIRS: tuple[tuple[type[ours.SatchelError], type[theirs.BaseKeyValueError]], ...] = (

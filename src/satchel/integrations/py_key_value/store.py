@@ -72,7 +72,7 @@ def from_py_key_value(
 
 
 class PyKeyValueStore(BaseStore):
-    """Keeps entries in a store of py-key-value; `from_py_key_value` says how."""
+    """Store that keeps entries in a store of py-key-value, as made by `from_py_key_value`."""
 
     _max_inflight: ClassVar[int] = 4
     _native_expiry: ClassVar[bool] = True

@@ -51,7 +51,7 @@ _LAST_OF_HEADER = b"%d" % (HEADER_SIZE - 1)
 
 
 class RedisLikeStore(BaseStore):
-    """Is the base of stores over a server that speaks Redis's commands.
+    """Base class for stores over a server that speaks Redis's commands.
 
     Args:
         prefix: What the keys of the store begin with on the server.
@@ -290,7 +290,7 @@ class RedisLikeStore(BaseStore):
 
 
 class _Repeated:
-    """Says of a name whether it was among the last few thousand.
+    """Memory of the last few thousand names.
 
     SCAN repeats keys only when the server shrinks its table, and then those of the bucket where the cursor is: names
     that it gave a moment ago. So that remembering some thousand, however long the listing, gives each once.

@@ -38,7 +38,7 @@ _SETTINGS = frozenset({"NOAUTH", "WRONGPASS", "CROSSSLOT"})
 
 
 class ServerError(Exception):
-    """Is an error that the server answered a command with.
+    """Error that the server answered a command with.
 
     Args:
         text: What it said. The first word is the code, such as `WRONGTYPE`.

@@ -20,7 +20,7 @@ _SLICE = 256 * 1024
 
 
 class Pieces(list[bytes]):
-    """Is a large string as it came, in pieces; the first one has at least the header of an entry."""
+    """Large string in the pieces in which it came; the first one has at least the header of an entry."""
 
     def keep(self, piece: bytes) -> None:
         """Append a piece."""
@@ -31,7 +31,7 @@ class Pieces(list[bytes]):
 
 
 class LargeReplies:
-    """Stands between a connection and the parser of its replies, and takes the large strings out of them.
+    """Filter between a connection and the parser of its replies, which takes out large strings.
 
     The parser sees a short string in the place of each, which `restored` puts right.
 

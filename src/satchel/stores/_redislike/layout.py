@@ -24,7 +24,7 @@ _ESCAPED = re.compile(r"%(25|3a)")
 
 
 class Layout:
-    """Turns names into Redis keys and back.
+    """Mapping of names to Redis keys and back.
 
     Args:
         prefix: What all keys of the store begin with, before the first colon.

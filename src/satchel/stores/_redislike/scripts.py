@@ -47,7 +47,7 @@ local answers = {}
 
 
 class Script:
-    """Is a Lua script, which a server knows by the SHA-1 of its text once it has seen it.
+    """Lua script, which a server knows by the SHA-1 of its text once it has seen it.
 
     Args:
         body: What it does for the keys, between the functions that all scripts share and their `return`.

@@ -30,7 +30,7 @@ def may_be_full(error: sqlite3.Error) -> bool:
 
 
 class Room:
-    """Keeps a file in reserve in a directory, and gives it up for what removes entries.
+    """File in reserve in a directory, which is given up for what removes entries.
 
     Args:
         directory: The directory of the database.

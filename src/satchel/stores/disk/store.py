@@ -36,7 +36,7 @@ _LARGEST_VALUE = 999_990_000  # SQLite's own limit is 1,000,000,000 bytes for a 
 
 
 class DiskStore(BaseStore):
-    """Keeps entries in a SQLite database, for any number of processes on one machine at once.
+    """Store that keeps entries in a SQLite database, for any number of processes on one machine at once.
 
     Concurrent writes share a transaction. With a `max_size`, expired entries go first when it is passed, then the least
     recently used: the one longest not got and not put. Reads are remembered and written down with a later write.

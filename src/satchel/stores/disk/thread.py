@@ -34,7 +34,7 @@ _Queue = SimpleQueue[tuple[asyncio.Future[Any] | None, Callable[[], Any]]]
 
 
 class SQLiteThread:
-    """Runs functions over a SQLite connection, in order, in one thread.
+    """Thread that runs functions over a SQLite connection, in order.
 
     A function that was handed over runs, also when the caller is cancelled meanwhile.
 
@@ -165,7 +165,7 @@ def _answer(future: asyncio.Future[Any], result: Any, error: BaseException | Non
 
 
 class _Gate:
-    """Is shut while SQLite works for one connection, so that no process is forked in the middle of that."""
+    """Gate that is shut while SQLite works for one connection, so that no process is forked in the middle of that."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

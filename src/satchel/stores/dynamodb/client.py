@@ -68,7 +68,7 @@ def check_client_options(client: object, making: Mapping[str, str | None]) -> No
 
 
 class OwnClient:
-    """Is a client that was made here.
+    """Client that the store made.
 
     It is closed by `close`, and at the orderly end of its event loop.
     """

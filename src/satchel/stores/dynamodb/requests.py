@@ -32,7 +32,7 @@ from .table import Method
 
 
 class Requests:
-    """Makes requests for items of one table.
+    """Requests for items of one table.
 
     Args:
         client: The driver's.

@@ -49,7 +49,9 @@ Change = Callable[[], Coroutine[Any, Any, bool]]
 
 
 class DynamoDBStore(BaseStore):
-    """Keeps entries in a DynamoDB table with the partition key `collection` and the sort key `key`, both strings.
+    """Store that keeps entries in a DynamoDB table.
+
+    The partition key is `collection`, the sort key is `key`, both strings.
 
     Calls that wait at the same time share BatchGetItem and BatchWriteItem requests. `keys` is a Query over the
     collection. `collections`, `destroy` and `cull` are a Scan over the whole table, which costs as much as reading

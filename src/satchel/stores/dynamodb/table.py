@@ -25,7 +25,7 @@ Ask = Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]]
 
 
 class Table:
-    """Is one table.
+    """One DynamoDB table.
 
     Args:
         client: The driver's.
@@ -135,7 +135,7 @@ _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
 
 class Scanner:
-    """Makes requests in a row, each bounded in time, with pauses where DynamoDB throttles.
+    """Requests in a row, each bounded in time, with pauses where DynamoDB throttles.
 
     Args:
         client: The driver's.

@@ -60,7 +60,7 @@ Guard = dict[str, int | str]
 
 
 class Document(msgspec.Struct):
-    """Is an entry as Elasticsearch holds it."""
+    """Entry as Elasticsearch holds it."""
 
     collection: str
     key: str
@@ -74,7 +74,7 @@ class Document(msgspec.Struct):
 
 
 class State(msgspec.Struct):
-    """Is what a change has to know of a document.
+    """What a change needs to know of a document.
 
     Attributes:
         guard: Makes a change conditional on the document being the one that was looked at.
@@ -163,7 +163,7 @@ _REJECTED = "es_rejected_execution_exception"
 
 
 class Changed(enum.Enum):
-    """Is the type of `CHANGED`."""
+    """Type of `CHANGED`."""
 
     CHANGED = "changed"
 
@@ -179,7 +179,7 @@ Answer = tuple[int, str]
 
 
 class Action(msgspec.Struct):
-    """Is one item of a bulk request.
+    """One item of a bulk request.
 
     Attributes:
         kind: `index`, `create`, `update` or `delete`.
@@ -205,7 +205,7 @@ class Action(msgspec.Struct):
 
 
 class _Overtaking:
-    """Makes guards that only the later one of two puts gets past, whenever they arrive."""
+    """Guards that let only the later of two puts through, whenever they arrive."""
 
     def __init__(self) -> None:
         self._last = 0

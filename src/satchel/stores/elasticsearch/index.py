@@ -43,7 +43,7 @@ _HEADERS = {"accept": "application/json", "content-type": "application/x-ndjson"
 
 
 class Index:
-    """Makes requests of the index of a store.
+    """Requests to the index of a store.
 
     Attributes:
         closed: The client may not be used any more.

@@ -35,7 +35,7 @@ _Decision = Action | SatchelError | None
 
 
 class ElasticsearchStore(BaseStore):
-    """Keeps entries as documents of one Elasticsearch index, which the first write makes.
+    """Store that keeps entries as documents of one Elasticsearch index, which the first write makes.
 
     Every write is seen by every read that begins after it. Listing, `destroy` and `cull` refresh the index first; no
     other call does. `docs/stores/elasticsearch.md` has the layout and the privileges that a user needs.

@@ -40,7 +40,7 @@ _WRITING = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NO_LINK | NOT_INHERITED
 
 
 class Directory:
-    """Is an open directory of a collection; a missing one raises `FileNotFoundError`."""
+    """Open directory of a collection; a missing one raises `FileNotFoundError`."""
 
     _descriptor = _CLOSED
 

@@ -81,7 +81,7 @@ _decode = msgspec.json.Decoder(_Document).decode
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
-    """Holds what the beginning of an entry's file tells.
+    """Beginning of an entry's file: names, version and times.
 
     Attributes:
         deadline: Seconds since the Unix epoch, `NEVER` without one.

@@ -27,7 +27,7 @@ _ALIKE = (("\u00e9", "\u00c9"), ("\u00e9", "e\u0301"), ("\u00df", "ss"), ("\u013
 
 
 class Layout(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True):
-    """Says what the file names of a tree are made of.
+    """Rules for the file names of a tree.
 
     Attributes:
         satchel: The format of this record.

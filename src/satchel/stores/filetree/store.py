@@ -21,7 +21,7 @@ _PAGE = 50  # directories looked into for one page of collections
 
 
 class FileTreeStore(BaseStore):
-    """Keeps each entry in a file of its own, made to be opened, compared and edited by a person.
+    """Store that keeps each entry in a file of its own, made to be opened, compared and edited by a person.
 
     `{collection}/{key}.json` holds an entry as indented JSON; `bytes`, and what codecs other than JSON make, are in
     `{key}.bin`. Several processes may use one tree at once. An edit by hand counts as a write: it makes a new version.

@@ -121,7 +121,7 @@ def _is_at(path: str, descriptor: int) -> bool:
 
 
 class Locks:
-    """Holds the locks of collections, a file each, named after the collection's directory."""
+    """Locks of collections, a file each, named after the collection's directory."""
 
     def __init__(self, directory: str) -> None:
         self.directory = directory

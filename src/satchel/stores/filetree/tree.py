@@ -26,7 +26,7 @@ _PAGE = 500  # files looked at for one page of keys
 
 
 class Page(msgspec.Struct):
-    """Holds what was found in some files of a collection: living keys, and the names of expired files."""
+    """Entries found in some files of a collection: living keys, and the names of expired files."""
 
     collection: str | None
     keys: list[str]
@@ -34,7 +34,7 @@ class Page(msgspec.Struct):
 
 
 class Scan:
-    """Lists a collection a page at a time. Between pages it keeps the directory open, and nothing else."""
+    """Listing of a collection, a page at a time. Between pages it keeps the directory open, and nothing else."""
 
     def __init__(self, directory: Directory, folder: str, escaping: Escaping) -> None:
         self._directory = directory

@@ -17,7 +17,7 @@ _STAT = re.compile(rb"STAT ([^ \r\n]+) ([^\r\n]*)\r\n")
 
 
 class RefusedError(Exception):
-    """Says that the server gave another answer than the one to the question.
+    """Answer of the server that does not belong to the question.
 
     Attributes:
         line: What it said, which may hold part of a value.
@@ -29,7 +29,7 @@ class RefusedError(Exception):
 
 
 class Reply(ABC):
-    """Puts one reply together from what comes in."""
+    """One reply, put together from what comes in."""
 
     def __init__(self) -> None:
         self._chunks: list[bytes] = []
@@ -59,7 +59,7 @@ class Reply(ABC):
 
 
 class Lines(Reply):
-    """Is one line for each of so many commands."""
+    """One line of reply for each of several commands."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Lines(Reply):
 
 
 class Greeting(Lines):
-    """Is the one line by which memcached says its version."""
+    """Line in which memcached names its version."""
 
     def __init__(self) -> None:
         super().__init__(1)
@@ -88,7 +88,7 @@ class Greeting(Lines):
 
 
 class Values(Reply):
-    """Is what `gets` finds: under each key the value and its CAS token."""
+    """Reply of `gets`: under each key the value and its CAS token."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class Values(Reply):
 
 
 class Settings(Reply):
-    """Is what `stats settings` lists."""
+    """Reply of `stats settings`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -137,7 +137,7 @@ def _check_beginning(text: bytes, position: int) -> None:
 
 
 class Connection(asyncio.Protocol):
-    """Asks one question at a time over a transport.
+    """Connection over which one question at a time is asked.
 
     Args:
         transport: One that is connected; None when `connection_made` will bring it.

@@ -28,7 +28,7 @@ _ITEM_OVERHEAD = 64
 
 
 class Server(ABC):
-    """Answers questions, one a connection at a time.
+    """Server that answers questions, one a connection at a time.
 
     Args:
         where: How messages call the server.
@@ -149,7 +149,7 @@ class Server(ABC):
 
 
 class OwnServer(Server):
-    """Is a server to which this store connects by itself."""
+    """Server to which the store connects by itself."""
 
     def __init__(self, host: str, port: int) -> None:
         super().__init__(f"memcached at {host}:{port}")
@@ -192,7 +192,7 @@ class OwnServer(Server):
 
 
 class LentServer(Server):
-    """Is a server of an emcache client's, over whose connections questions are asked.
+    """Server of an emcache client, over whose connections questions are asked.
 
     Args:
         node: emcache's own object for it.
@@ -242,7 +242,7 @@ _ANSWERS = MISSED | {STORED, DELETED}
 
 
 class Command(NamedTuple):
-    """Is one change of one key.
+    """One change of one key.
 
     Attributes:
         verb: `set`, `add`, `cas` or `delete`.
@@ -267,7 +267,7 @@ class Command(NamedTuple):
 
 
 class Servers:
-    """Carries out reads and commands; one outcome for each, an error where its server failed.
+    """All servers of a store: one outcome for each read or command, an error where its server failed.
 
     Args:
         client: An emcache client, whose servers these are.

@@ -40,7 +40,7 @@ _PLAIN = re.compile(f"[{re.escape(''.join(sorted(_SAFE - {'.'})))}]+").fullmatch
 
 
 class Layout:
-    """Writes the names of one store.
+    """Form of one store's names in memcached.
 
     Args:
         prefix: What all its keys begin with.
@@ -96,7 +96,9 @@ Found = tuple[Record, int] | SatchelError | None
 
 
 class MemcachedStore(BaseStore):
-    """Keeps entries in memcached, which forgets them when it restarts, and may forget any when its memory is full.
+    """Store that keeps entries in memcached.
+
+    It forgets them when it restarts, and may forget any when its memory is full.
 
     Without a client, it opens connections of its own: one for reads and one for writes, four at most.
 

@@ -22,7 +22,7 @@ _COMPACT_FROM = 2000
 
 
 class Deadlines:
-    """Gives the names of expired entries, earliest first. A name may come though its entry has a later deadline now.
+    """Names of expired entries, earliest first. A name may come though its entry has a later deadline now.
 
     Args:
         current: Gives the deadline that the entry of a name has now, `NEVER` where there is none.
@@ -59,7 +59,7 @@ _PAGE = 1000
 
 
 class Listings:
-    """Keeps the listings under way, so that a change of a dict can let them go on undisturbed.
+    """Listings under way, so that a change of a dict can let them go on undisturbed.
 
     A listing takes constant memory as long as no name comes or goes; the first that does makes it take along the rest.
     """
@@ -95,7 +95,7 @@ class Listings:
 
 
 class _Listing:
-    """Holds where one listing is."""
+    """Position of one listing."""
 
     def __init__(self, names: dict[str, Any]) -> None:
         self.names: dict[str, Any] | None = names
@@ -114,7 +114,7 @@ at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.r
 
 
 class Entries:
-    """Holds records by collection and key, forgets expired ones, and evicts others where a bound is passed.
+    """Records by collection and key; expired entries are evicted first, then the least recently used.
 
     Args:
         max_entries: Keep at most so many in each collection; None for no bound.

@@ -27,7 +27,9 @@ _SHORTEST_WAIT, _LONGEST_WAIT = 1.0, 60.0
 
 
 class MemoryStore(BaseStore):
-    """Keeps entries in this process's memory, encoded, so that what is put and what is got share nothing.
+    """Store that keeps entries in this process's memory.
+
+    They are encoded: what was put shares nothing with what is read.
 
     Expired entries are freed by later writes and by a timer of the event loop, a few at a time. When a bound is
     passed, expired entries go first, then the least recently used: the one longest not got and not put.

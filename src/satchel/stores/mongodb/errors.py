@@ -93,7 +93,7 @@ def translate(error: Exception, where: str) -> SatchelError | None:
 
 
 class Put(enum.Enum):
-    """Says how a document came to be where it is."""
+    """How a document came to be where it is."""
 
     INSERTED = "inserted"
     REPLACED = "replaced"

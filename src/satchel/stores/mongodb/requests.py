@@ -23,7 +23,7 @@ _AT_ONCE = 16
 
 
 class Requests:
-    """Makes requests that the driver and the server give up a little before the base does: then they can say why.
+    """Requests that the driver and the server give up a little before the base does, so that they can say why.
 
     Args:
         timeout: Seconds that the base gives a request; None for no end.
@@ -80,7 +80,7 @@ Call = Callable[[], Awaitable[Any]]
 
 
 class Scanner:
-    """Makes requests in a row, each of which takes a bounded time.
+    """Requests in a row, each bounded in time.
 
     Args:
         collection: The driver's.

@@ -57,7 +57,9 @@ _INDEX_STANDS = 60.0
 
 
 class MongoDBStore(BaseStore):
-    """Keeps entries as documents in one MongoDB collection, JSON values as BSON that MongoDB's own tools can search.
+    """Store that keeps entries as documents in one MongoDB collection.
+
+    JSON values are BSON, which MongoDB's tools can search.
 
     The first write makes a TTL index, by which the server reclaims expired entries. `docs/stores/mongodb.md` has the
     layout, and the privileges that are needed.

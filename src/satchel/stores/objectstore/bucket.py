@@ -36,14 +36,14 @@ def in_empty_context(request: Callable[..., Any], *arguments: Any, **options: An
 
 
 class Found(NamedTuple):
-    """Is what was read of an object, and what identifies this content of it: ETag, and for gs:// its generation."""
+    """Content of an object with what identifies it: its ETag, and for gs:// its generation."""
 
     wire: bytes
     tag: Tag
 
 
 class Head:
-    """Is what a listing learns of one object.
+    """Attributes of one object in a listing.
 
     Attributes:
         path: Its path.

@@ -53,7 +53,7 @@ def check_driver() -> None:
 
 
 class Target:
-    """Is which bucket a URL names.
+    """Bucket that a URL names.
 
     Raises:
         ConfigurationError: It has another form.

@@ -25,7 +25,7 @@ _COMMON = _SEGMENT_BYTES - 66 - 2
 
 
 class Layout:
-    """Turns names into the paths of objects, and back.
+    """Mapping of names to the paths of objects, and back.
 
     Args:
         prefix: What all paths begin with, without the last slash.

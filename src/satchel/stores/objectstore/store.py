@@ -40,7 +40,9 @@ _LOOKS_FOR_EACH = 2
 
 
 class ObjectStore(KeyedStore):
-    """Keeps entries in a bucket, one object each: for values that are large, or read far more often than listed.
+    """Store that keeps entries in a bucket, one object each.
+
+    It suits values that are large, or read far more often than listed.
 
     Conditional writes are those of the object store, by ETag. A deleted entry becomes an object of 46 bytes, which
     `cull` removes five minutes later; so do expired ones. Listing keys reads the header of each: one request an entry.

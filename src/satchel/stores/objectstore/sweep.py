@@ -30,7 +30,7 @@ _WRONG = '"satchel-no-such-etag"'
 
 
 class Removal:
-    """Deletes objects as long as they have not changed.
+    """Deletion of objects that have not changed meanwhile.
 
     Args:
         bucket: Where they are.
@@ -115,7 +115,7 @@ def lives(record: Record | None, now: float) -> bool:
 
 
 class Sweep:
-    """Lists and reclaims.
+    """Listing of a store's objects that also reclaims expired ones.
 
     Args:
         bucket: Where the objects are.

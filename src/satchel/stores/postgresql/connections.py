@@ -96,7 +96,9 @@ _LONGEST_IDLE = 300.0  # seconds, after which a firewall may have forgotten a co
 
 
 class Pool:
-    """Makes connections when they are needed, and keeps them. They end with `close` or at the event loop's orderly end.
+    """Connections that are made when they are needed, and kept.
+
+    They end with `close` or at the orderly end of the event loop.
 
     Args:
         way: The options for `asyncpg.connect`.
@@ -175,7 +177,7 @@ _CODECS = (
 
 
 class Connections:
-    """Runs statements, each on a connection of a pool and as a transaction of its own.
+    """Statements over a pool, each on a connection and in a transaction of its own.
 
     Args:
         pool: The pool.

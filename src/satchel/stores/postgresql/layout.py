@@ -31,7 +31,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,53}")  # with `_deadline` wit
 
 
 class Table:
-    """Is the name of a table, checked, and quoted so that it stands in a statement as exactly this.
+    """Name of a table, checked, and quoted so that it stands in a statement as exactly this.
 
     Args:
         name: `table`, or `schema.table`.

@@ -67,7 +67,7 @@ def _items(columns: dict[str, str]) -> str:
 
 
 class Statements:
-    """Holds the statements for one table.
+    """Statements for one table.
 
     Args:
         table: Its name, quoted.

@@ -32,7 +32,7 @@ _UNDONE = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
 
 class PostgreSQLStore(BaseStore):
-    """Keeps entries in one table of a PostgreSQL database, for any number of processes on any number of hosts.
+    """Store that keeps entries in one table of a PostgreSQL database. Any number of processes and hosts may share it.
 
     The first write creates the table, if it is not there. Transaction poolers such as PgBouncer are found out and
     worked with.

@@ -29,7 +29,7 @@ _ASKING: Command = ("ASKING",)
 
 
 class ClusterConnections:
-    """Carries out commands on the nodes of a cluster, on each on at most `MAX_CONNECTIONS` connections at once.
+    """Connections to the nodes of a cluster, at most `MAX_CONNECTIONS` to each.
 
     Args:
         client: Knows the nodes and slots, and makes the connections.

@@ -159,7 +159,7 @@ async def pages(ask: Callable[[Command], Awaitable[Any]], pattern: bytes) -> Asy
 
 
 class Connections(ABC):
-    """Carries out commands on one server, on at most `MAX_CONNECTIONS` connections at once.
+    """Connections to one server, at most `MAX_CONNECTIONS`.
 
     A change that is cut off, because its caller was cancelled or its time is over, is waited for all the same before a
     later one is sent: so that none lands over a later one, and a lone write needs no task of its own to be safe.
@@ -275,7 +275,7 @@ class Connections(ABC):
 
 
 class OwnConnections(Connections):
-    """Keeps connections of the store's own.
+    """Connections that the store made.
 
     Args:
         pool: Makes the connections; it is asked for nothing else.
@@ -310,7 +310,7 @@ class OwnConnections(Connections):
 
 
 class BorrowedConnections(Connections):
-    """Takes connections from the pool of a client that was passed in, for one exchange each, and closes none."""
+    """Connections from the pool of a client that was passed in, borrowed for one exchange each and never closed."""
 
     def __init__(self, pool: ConnectionPool, patience: float) -> None:
         super().__init__(patience)
@@ -333,7 +333,7 @@ class TLSConnection(SSLConnection):
 
 
 class SentinelTLSConnection(SentinelManagedConnection, TLSConnection):
-    """Is the same behind Sentinel."""
+    """Connection behind Sentinel that reads certificates in a worker thread."""
 
 
 def _was_demoted(reply: Any) -> bool:

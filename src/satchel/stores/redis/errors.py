@@ -23,7 +23,7 @@ from .connections import server_error
 
 
 class DriverErrors:
-    """Translates errors of one store's connections.
+    """Mapping of a driver's errors to satchel's, for one store.
 
     Args:
         where: Names the server, without secrets.

@@ -26,7 +26,7 @@ except ModuleNotFoundError as error:  # of redis, or of hiredis, which comes wit
 
 
 class RedisStore(RedisLikeStore):
-    """Keeps entries in Redis: one server, servers behind Sentinel, or a cluster.
+    """Store that keeps entries in Redis: one server, servers behind Sentinel, or a cluster.
 
     Args:
         url: `redis://user:password@host:port/db`, `rediss://` for TLS, `unix:///path`, `redis+cluster://host:port` or

@@ -30,7 +30,7 @@ OPTIONS = frozenset({"ssl", "ssl_cert_reqs", "ssl_check_hostname", *_FILES})
 
 @dataclass(frozen=True)
 class Address:
-    """Says where a server is and how to enter.
+    """Where a server is, and the credentials for it.
 
     Attributes:
         kind: One server, a cluster, or servers behind Sentinel.

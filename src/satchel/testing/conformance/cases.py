@@ -14,37 +14,37 @@ from typing import Any
 
 
 class Colour(enum.StrEnum):
-    """Is text, but no plain `str`."""
+    """Text that is no plain `str`."""
 
     RED = "red"
 
 
 class Level(enum.IntEnum):
-    """Is a number, but no plain `int`."""
+    """Number that is no plain `int`."""
 
     HIGH = 3
 
 
 class Text(str):
-    """Is a subclass of `str`, as names may be and values may not."""
+    """Subclass of `str`, which names may be and values may not."""
 
     __slots__ = ()
 
 
 class Number(int):
-    """Is a subclass of `int`."""
+    """Subclass of `int`."""
 
 
 class Items(list[object]):
-    """Is a subclass of `list`."""
+    """Subclass of `list`."""
 
 
 class Fields(dict[str, object]):
-    """Is a subclass of `dict`."""
+    """Subclass of `dict`."""
 
 
 class Blob(bytes):
-    """Is a subclass of `bytes`."""
+    """Subclass of `bytes`."""
 
 
 def nested(depth: int, kind: type[Any] = list) -> Any:

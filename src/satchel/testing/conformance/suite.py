@@ -38,7 +38,7 @@ _CALLS: dict[str, Callable[[Any], Any]] = {
 
 
 class Suite(ABC):
-    """Gives a fresh store to each test. A subclass says how to make one.
+    """Base class of the suites, with a fresh store for each test. A subclass says how to make one.
 
     Attributes:
         persistent: A second store over the same place sees what the first one wrote.

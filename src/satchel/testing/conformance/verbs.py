@@ -16,7 +16,7 @@ FALSY: list[Any] = [None, False, 0, 0.0, "", b"", [], {}]
 
 
 class _View(Mapping[str, object]):
-    """Is a mapping that is no dict."""
+    """Mapping that is no dict."""
 
     def __getitem__(self, key: str) -> object:
         return {"a": 1, "b": 2}[key]

@@ -18,7 +18,7 @@ from .suite import close_if_open
 
 
 class _StoreWithMore(MemoryStore):
-    """Has a method that no protocol knows."""
+    """Store with a method that no protocol knows."""
 
     async def move(self, collection: str, key: str) -> None:
         """Stand for what a wrapper has not heard of."""

@@ -20,7 +20,7 @@ _PAGE = 500
 
 
 class Recency:
-    """Remembers the order in which entries were used, of the latest ones."""
+    """Order in which the latest entries were used."""
 
     def __init__(self) -> None:
         self.demotions = 0
@@ -76,7 +76,7 @@ logger = logging.getLogger("satchel")
 
 
 class HotTier:
-    """Asks and changes the hot store; no failure of that one is raised, but logged and counted.
+    """The hot store of a `TieredStore`; its failures are logged and counted, never raised.
 
     Args:
         store: The hot store.

@@ -23,7 +23,7 @@ _SETTLED = 60.0
 
 
 class Flight:
-    """Is what is under way for one entry. Its identity tells those who hold it that no other began meanwhile."""
+    """What is under way for one entry. Its identity tells those who hold it that no other began meanwhile."""
 
     __slots__ = ("failures", "readers", "spoiled", "turn", "until", "users", "written")
 
@@ -44,7 +44,7 @@ class Flight:
 
 @dataclass(slots=True)
 class Member:
-    """Is the part of one change in a flight: its own turn, 0 when it is not the only one, and the failures before."""
+    """One change in a flight: its own turn, 0 when it is not the only one, and the failures before."""
 
     ref: Ref
     flight: Flight
@@ -58,7 +58,7 @@ class Member:
 
 
 class Inflight(dict[Ref, Flight]):
-    """Holds the flight of each entry, and of each collection, for which there is one.
+    """Flights by entry and by collection.
 
     Args:
         clock: Gives the present as seconds since the Unix epoch.

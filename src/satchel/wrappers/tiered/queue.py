@@ -22,7 +22,7 @@ logger = logging.getLogger("satchel")
 
 
 class Write:
-    """Is one write that waits, and the error that its last try ended in."""
+    """One write that waits, and the error that its last try ended in."""
 
     __slots__ = ("error", "record")
 
@@ -32,7 +32,7 @@ class Write:
 
 
 class WriteQueue:
-    """Sends writes to cold in the background, per key in their order; a later write replaces one that still waits.
+    """Queue of writes to cold, sent in the background, per key in order; a later write replaces one that still waits.
 
     A failed write stays, and is sent again a second later, or by `flush`. One that cold refuses for what it is can
     never succeed: it is given up, and `flush` says so.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class TierStatistics:
-    """Holds what was counted for one tier.
+    """Statistics of one tier.
 
     Attributes:
         hits: Entries that it was asked for and had. A stored None is there.
@@ -24,7 +24,7 @@ class TierStatistics:
 
 @dataclass(frozen=True, kw_only=True)
 class TieredStatistics:
-    """Holds what was counted for a `TieredStore`.
+    """Statistics of a `TieredStore`.
 
     Attributes:
         hot: Of the hot store.

@@ -78,7 +78,7 @@ class Calls:
 
 
 class UnderWay:
-    """Is one call, from its beginning to its end."""
+    """One call, from its beginning to its end."""
 
     __slots__ = ("_lifecycle", "_loop")
 
@@ -112,7 +112,7 @@ _WIPES = Capability.DESTROY_COLLECTION | Capability.DESTROY_STORE
 
 
 class TieredStore(CompositeStore):
-    """Keeps everything in a cold store, and what is used in a hot one in front of it.
+    """Store that keeps everything in a cold store, and what is used in a hot one in front of it.
 
     A miss in hot is read from cold and promoted: put into hot with what is left of
     its time to live. Entries, with version, times and size, listings and conditional writes are cold's own. After a put
