@@ -434,7 +434,7 @@ async def test_stores_that_cull_themselves_or_cannot_are_left_alone(how):
     class Cannot(BatchStore):
         _cull = None
 
-    store = BatchStore(culls_itself=True, clock=Clock()) if how == "itself" else Cannot(clock=Clock())
+    store = BatchStore(native_expiry=True, clock=Clock()) if how == "itself" else Cannot(clock=Clock())
     store.clock.now += 61
     await store.put_many("c", {f"{number}": 1 for number in range(1500)}, ttl=5)
     await turns(20)
