@@ -33,16 +33,18 @@ _A_TURN = 0.002
 
 
 class Tally:
-    """Counts the calls of `offload`.
+    """Count of the calls of `offload` in this process.
 
-    A store decodes a large value in a worker thread. So when the count has not changed while a value was read, the
-    value is small: which nobody can tell as quickly by looking at it.
+    A store decodes a large value in a worker thread. So when `tally.calls` has not changed while a value was read, the
+    value is small, which nobody can tell as quickly by looking at it. When it has changed, the value may be large. A
+    plain attribute, since a call to read it would take longer than the rest of the test.
     """
 
     calls = 0
 
 
 tally = Tally()
+"""The one count, which `offload` alone changes."""
 
 
 class Pool:

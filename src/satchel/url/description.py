@@ -108,6 +108,17 @@ class Described:
         return Layer(name_of(type(self)), options, type(self))
 
 
+def describe_as(made: Described, /, *arguments: Any, **named: Any) -> None:
+    """Have a store or wrapper describe itself by other arguments than those it was made of.
+
+    Args:
+        made: The store or wrapper.
+        *arguments: What its description gives as its positional arguments.
+        **named: The same for the named ones, such as the variable that holds a secret in place of the secret.
+    """
+    made._given = arguments, named
+
+
 def _shown(options: Mapping[str, Any]) -> list[str]:
     return [f"{name}={_text(name, value)}" for name, value in options.items() if value is not None]
 

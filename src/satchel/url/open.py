@@ -14,7 +14,7 @@ from ..backend.network import split_url
 from ..collection import HasCollections
 from ..errors import ConfigurationError, unknown
 from ..protocol import SupportsEverything
-from .description import HIDDEN, Described, Description, Layer, is_secret
+from .description import HIDDEN, Described, Description, Layer, describe_as, is_secret
 from .options import convert, known_options, shown_by, takes, without_given
 from .registry import find_store, find_wrapper, is_wrapper
 
@@ -144,7 +144,7 @@ def _made(kind: type[Described], layer: Layer, *inner: Any) -> Any:
             raise
     else:
         # A secret from a variable is described by the variable's name.
-        made._given = inner, {name: arguments.get(name, variable) for name, variable in layer.options.items()}
+        describe_as(made, *inner, **{name: arguments.get(name, variable) for name, variable in layer.options.items()})
         return made
     raise refusal  # here, so that the error which shows something is not its context
 
