@@ -7,9 +7,7 @@ batches, and turns what drivers raise into satchel's errors. `KeyedStore` is the
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
-from contextvars import Context
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -19,6 +17,7 @@ from ..clock import TTL, Clock, deadline_after, system_clock
 from ..codec import Codec
 from ..collection import HasCollections
 from ..entry import Entry
+from ..errors import SatchelError
 from ..names import MAX_NAME_BYTES, Ref, check_limit, check_name, check_prefix
 from ..url.description import Described
 from .coalescer import Operation, Request
@@ -56,6 +55,10 @@ class BaseStore(Hooks, HasCollections, Described):
         self.clock = clock
         self._timeout = timeout
         self._engine = Engine(self, codec)
+        self._lifecycle = self._engine.lifecycle
+        """Whether the store is open, and the calls under way."""
+        self._serializer = self._engine.serializer
+        """Converts between values and records."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -72,18 +75,18 @@ class BaseStore(Hooks, HasCollections, Described):
     async def get(self, collection: str, key: str, default: Any = None) -> Any:
         """Return the value under a key, or the default when it is absent."""
         ref = self._ref(collection, key)
-        record = await self._engine.find("get", ref)
+        record = await self._engine.read("get", ref)
         return default if record is None else await self._engine.value("get", ref, record)
 
     async def get_entry(self, collection: str, key: str) -> Entry | None:
         """Return the entry under a key: the value with version, times and size."""
         ref = self._ref(collection, key)
-        record = await self._engine.find("get_entry", ref)
+        record = await self._engine.read("get_entry", ref)
         return None if record is None else await self._engine.entry("get_entry", ref, record)
 
     async def exists(self, collection: str, key: str) -> bool:
         """Say whether there is an entry under a key."""
-        head = await self._engine.find("exists", self._ref(collection, key), Operation.READ_HEAD)
+        head = await self._engine.read("exists", self._ref(collection, key), Operation.READ_HEAD)
         return head is not None
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
@@ -180,16 +183,16 @@ class BaseStore(Hooks, HasCollections, Described):
         Raises:
             StoreClosedError: The store has been closed before. Leaving `async with` after that raises nothing.
         """
-        await self._engine.lifecycle.aclose()
+        await self._lifecycle.aclose()
 
     async def __aenter__(self) -> Self:
-        self._engine.lifecycle.check("__aenter__")
+        self._lifecycle.check("__aenter__")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._engine.lifecycle.ended:
+        if not self._lifecycle.ended:
             await self.aclose()
 
     def _ref(self, collection: object, key: object) -> Ref:
@@ -202,13 +205,19 @@ class BaseStore(Hooks, HasCollections, Described):
     async def _names(self, collection: object, keys: object) -> tuple[str, list[str]]:
         return check_name(collection, "collection"), await checked_names(keys, self.max_key_bytes)
 
-    async def _with_timeout(self, work: Awaitable[T]) -> T:
-        """Await one request; after the store's timeout it is cut off, and `TimeoutError` is raised."""
-        async with asyncio.timeout(None) as limit:
-            if self._timeout is not None:
-                # An empty context: the loop keeps a timer for a while after it was cancelled, with what it holds.
-                Context().run(limit.reschedule, asyncio.get_running_loop().time() + self._timeout)
-            return await work
+    # What a backend may use that answers some calls itself, past the engine's queues.
+
+    def _call_failed(self, error: SatchelError, operation: str, collection: str, key: str) -> SatchelError:
+        """Return the error of a failed call, to be raised: it names the store, the operation and the key."""
+        return self._engine.failure(error, operation, collection, key)
+
+    def _count_deadlines(self, count: int) -> None:
+        """Count entries that `_cull` will have to reclaim; when they are many, it runs in the background."""
+        self._engine.count_deadlines(count)
+
+    async def _run_admin(self, operation: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Carry out something that is not about single entries, on the open store, with errors mapped."""
+        return await self._engine.run_admin(operation, work)
 
 
 def _check_version(version: object) -> str:

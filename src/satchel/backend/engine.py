@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from .._batches import slices
 from .._forks import hold
@@ -30,22 +30,16 @@ from ..errors import (
 )
 from ..names import Ref
 from .coalescer import Coalescer, CoalescerPerLoop, Operation, Request
+from .hooks import Hooks
 from .lifecycle import Lifecycle, SharedLifecycle
 from .record import Record
 from .serializer import RecordSerializer
-
-if TYPE_CHECKING:
-    from .base import BaseStore
-
-if TYPE_CHECKING:
-    from .base import BaseStore
-
 
 # Of the others, a second one could be told that the first was not done.
 _SAFE_TO_RESEND = frozenset({Operation.READ, Operation.READ_HEAD, Operation.PUT, Operation.TOUCH})
 
 
-async def send(store: BaseStore, requests: list[Request]) -> Sequence[Any]:
+async def send(store: Hooks, requests: list[Request]) -> Sequence[Any]:
     """Carry out requests with distinct names, those of each operation together."""
     operation = requests[0].operation
     if len(requests) > 1 and [True for request in requests if request.operation is not operation]:
@@ -53,7 +47,7 @@ async def send(store: BaseStore, requests: list[Request]) -> Sequence[Any]:
     return await _attempt(store, operation, requests)
 
 
-async def _send_by_operation(store: BaseStore, requests: list[Request]) -> Sequence[Any]:
+async def _send_by_operation(store: Hooks, requests: list[Request]) -> Sequence[Any]:
     outcomes: list[Any] = [None] * len(requests)
     groups: dict[Operation, list[int]] = {}
     for index, request in enumerate(requests):
@@ -64,7 +58,7 @@ async def _send_by_operation(store: BaseStore, requests: list[Request]) -> Seque
     return outcomes
 
 
-async def _attempt(store: BaseStore, operation: Operation, requests: list[Request]) -> Sequence[Any]:
+async def _attempt(store: Hooks, operation: Operation, requests: list[Request]) -> Sequence[Any]:
     try:
         called = _hook_call(store, operation, requests)
         outcomes = await (called if store._timeout is None else store._with_timeout(called))
@@ -83,7 +77,7 @@ async def _attempt(store: BaseStore, operation: Operation, requests: list[Reques
     return outcomes
 
 
-def _hook_call(store: BaseStore, operation: Operation, requests: list[Request]) -> Awaitable[Sequence[Any]]:
+def _hook_call(store: Hooks, operation: Operation, requests: list[Request]) -> Awaitable[Sequence[Any]]:
     if operation is Operation.READ:
         return store._read([request.ref for request in requests])
     if operation is Operation.READ_HEAD:
@@ -100,7 +94,7 @@ def _hook_call(store: BaseStore, operation: Operation, requests: list[Request]) 
     return store._touch([(request.ref, request.argument) for request in requests], now)
 
 
-def translated(store: BaseStore, error: Exception, operation: str) -> SatchelError:
+def translated(store: Hooks, error: Exception, operation: str) -> SatchelError:
     """Return the satchel error for what a hook raised, with that as its cause."""
     if isinstance(error, SatchelError):
         return error
@@ -131,9 +125,9 @@ logger = logging.getLogger("satchel")
 class Engine:
     """Implementation of a store's verbs over its hooks."""
 
-    def __init__(self, store: BaseStore, codec: Codec | None) -> None:
+    def __init__(self, store: Hooks, codec: Codec | None) -> None:
         self._store = store
-        self.values = RecordSerializer(
+        self.serializer = RecordSerializer(
             codec, sealed=store._sealed, max_bytes=store._max_value_bytes, packs=store._packs
         )
         lifecycle = SharedLifecycle if store._any_loop else Lifecycle
@@ -145,8 +139,8 @@ class Engine:
         self._culled_at = store.clock()
         self._make_queues()
 
-    async def find(self, operation: str, ref: Ref, reading: Operation = Operation.READ) -> Record | None:
-        """Read one living entry, or its head alone; None when it is absent."""
+    async def read(self, operation: str, ref: Ref, reading: Operation = Operation.READ) -> Record | None:
+        """Return the record of one live entry, or its head alone; None when it is absent."""
         loop = self.lifecycle.begin(operation)
         try:
             if not self.lifecycle.opened:
@@ -158,12 +152,14 @@ class Engine:
             return outcome if outcome.deadline == NEVER or outcome.deadline > self._store.clock() else None
         if isinstance(outcome, SatchelError):
             raise self.failure(outcome, operation, *ref)
-        return outcome if outcome is not None and self._lives(outcome) else None
+        return outcome if outcome is not None and self._is_live(outcome) else None
 
     async def value(self, operation: str, ref: Ref, record: Record) -> Any:
         """Return the value of a record that was found."""
         try:
-            return self.values.decode(record) if len(record.payload) < LARGE else await self.values.value(record)
+            return (
+                self.serializer.decode(record) if len(record.payload) < LARGE else await self.serializer.value(record)
+            )
         except SatchelError as error:
             raise self.failure(error, operation, *ref) from (error.__cause__ or error)
         except (RuntimeError, MemoryError) as error:
@@ -199,7 +195,7 @@ class Engine:
                 for request, outcome in zip(requests, await self._send(operation, requests), strict=True):
                     if isinstance(outcome, SatchelError):
                         failed[request.ref[1]] = self.failure(outcome, operation, *request.ref)
-                    elif isinstance(outcome, Record) and self._lives(outcome):
+                    elif isinstance(outcome, Record) and self._is_live(outcome):
                         try:
                             found[request.ref[1]] = await convert(operation, request.ref, outcome)
                         except SatchelError as error:
@@ -216,7 +212,7 @@ class Engine:
         (outcome,) = await self._submit(operation, [request])
         if isinstance(outcome, SatchelError):
             raise self.failure(outcome, operation, *request.ref)
-        self._cull_if_due(int(request.operation is Operation.TOUCH and request.argument != NEVER))
+        self.count_deadlines(int(request.operation is Operation.TOUCH and request.argument != NEVER))
         return outcome
 
     async def put(self, operation: str, ref: Ref, value: object, ttl: TTL | None, *condition: str | None) -> str | None:
@@ -232,7 +228,7 @@ class Engine:
                 await self._open_for(operation)
             outcome = await self._writes.submit_one(request)
             if ttl is not None or self._expiring:
-                self._cull_if_due(int(ttl is not None))
+                self.count_deadlines(int(ttl is not None))
         finally:
             self.lifecycle.leave(loop)
         if isinstance(outcome, SatchelError):
@@ -254,7 +250,7 @@ class Engine:
                 part = requests[:_AT_ONCE]
                 del requests[:_AT_ONCE]  # a part at a time: to free all at once takes long, too
                 await self._change_part(operation, part, failed, turns)
-            self._cull_if_due(0 if ttl is None else len(items))
+            self.count_deadlines(0 if ttl is None else len(items))
         finally:
             self.lifecycle.leave(loop)
         self._refuse(operation, collection, failed, len(items))
@@ -312,6 +308,17 @@ class Engine:
             if isinstance(pages, AsyncGenerator):
                 await pages.aclose()
 
+    def count_deadlines(self, deadlines: int) -> None:
+        """Count deadlines that were set; now and then they pay for a `cull` in the background."""
+        store = self._store
+        self._expiring += deadlines
+        if store._native_expiry or self._culling or not self._expiring:
+            return
+        due = self._expiring >= _CULL_AFTER_WRITES or store.clock() - self._culled_at >= _CULL_AFTER_SECONDS
+        if due and Capability.CULL in store.capabilities:
+            self._culling = True
+            self._writes.spawn(self._cull()).add_done_callback(self._culled)
+
     def failure(
         self, error: SatchelError, operation: str, collection: str | None = None, key: str | None = None
     ) -> SatchelError:
@@ -328,8 +335,8 @@ class Engine:
         deadline = NEVER if ttl is None else deadline_after(ttl, now)
         names = self._store._embedded_ref(ref)
         try:
-            record = self.values.small_record(value, now, deadline, names)
-            return await offload(self.values.any_record, value, now, deadline, names) if record is None else record
+            record = self.serializer.small_record(value, now, deadline, names)
+            return await offload(self.serializer.any_record, value, now, deadline, names) if record is None else record
         except SatchelError as error:
             raise self.failure(error, operation, *ref) from error.__cause__
         except (RuntimeError, MemoryError) as error:
@@ -359,7 +366,7 @@ class Engine:
         await self.lifecycle.open()
         self._store._need(operation)  # opening may have shown that the backend lacks it
 
-    def _lives(self, record: Record) -> bool:
+    def _is_live(self, record: Record) -> bool:
         return record.deadline == NEVER or record.deadline > self._store.clock()
 
     async def _change_part(
@@ -404,17 +411,6 @@ class Engine:
         self._reads: Coalescer | CoalescerPerLoop
         self._writes: Coalescer | CoalescerPerLoop
         self._reads, self._writes = (CoalescerPerLoop(make) if store._any_loop else make() for make in makers)
-
-    def _cull_if_due(self, deadlines: int) -> None:
-        """Count the deadlines that were set; now and then they pay for a `cull` in the background."""
-        store = self._store
-        self._expiring += deadlines
-        if store._native_expiry or self._culling or not self._expiring:
-            return
-        due = self._expiring >= _CULL_AFTER_WRITES or store.clock() - self._culled_at >= _CULL_AFTER_SECONDS
-        if due and Capability.CULL in store.capabilities:
-            self._culling = True
-            self._writes.spawn(self._cull()).add_done_callback(self._culled)
 
     async def _cull(self) -> None:
         try:

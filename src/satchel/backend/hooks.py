@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Any, ClassVar, Final, Literal, TypeVar
 
 from .._forks import hold
 from ..capability import NEEDED, Capability
+from ..clock import Clock
 from ..errors import SatchelError, UnsupportedOperationError
 from ..names import Ref
 from .record import Record
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class Unprocessed(enum.Enum):
@@ -48,7 +52,15 @@ def optional(hook: Hook) -> Hook:
 
 
 class Hooks(ABC):
-    """Hooks that a backend implements, the limits within which they are called, and the capabilities that follow."""
+    """Hooks that a backend implements, the limits within which they are called, and the capabilities that follow.
+
+    The engine of a store is written against this class alone.
+    """
+
+    clock: Clock
+    """Gives the present as seconds since the Unix epoch."""
+    _timeout: float | None
+    """Seconds that one request may take; None for no limit."""
 
     _max_inflight: ClassVar[int] = 1
     """So many requests of each kind, reading and writing, are under way at once."""
@@ -186,6 +198,14 @@ class Hooks(ABC):
     def _embedded_ref(self, ref: Ref) -> Ref | None:
         """Return the names where the backend cannot give them back, because it hashes them: the record keeps them."""
         return None
+
+    async def _with_timeout(self, work: Awaitable[T]) -> T:
+        """Await one request; after the store's timeout it is cut off, and `TimeoutError` is raised."""
+        async with asyncio.timeout(None) as limit:
+            if self._timeout is not None:
+                # An empty context: the loop keeps a timer for a while after it was cancelled, with what it holds.
+                Context().run(limit.reschedule, asyncio.get_running_loop().time() + self._timeout)
+            return await work
 
     @property
     def capabilities(self) -> Capability:

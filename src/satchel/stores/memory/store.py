@@ -65,9 +65,7 @@ class MemoryStore(BaseStore):
         self._max_entries = max_entries_per_collection
         self._max_total = self._max_value_bytes = max_bytes
         super().__init__(codec=codec, clock=clock)
-        self._lifecycle = self._engine.lifecycle
-        self._values = self._engine.values
-        kept = self._values.codec
+        kept = self._serializer.codec
         self._encode, self._decode, self._number = kept.encode_if_small, kept.decode, kept.number
         self._quick = kept.number if type(kept) in (JsonCodec, MessagePackCodec) else None
         self._entries = Entries(self._max_entries, self._max_total)
@@ -77,7 +75,7 @@ class MemoryStore(BaseStore):
         self._timer_loop: asyncio.AbstractEventLoop | None = None
         for collection, items in check_items({} if seed is None else seed):
             for key, value in check_items(items):
-                self._entries.set(collection, key, self._values.any_record(value, clock(), NEVER))
+                self._entries.set(collection, key, self._serializer.any_record(value, clock(), NEVER))
 
     def __repr__(self) -> str:
         bounds = {"max_entries_per_collection": self._max_entries, "max_bytes": self._max_total}
@@ -112,9 +110,9 @@ class MemoryStore(BaseStore):
         if record.codec == self._quick and len(record.payload) < LARGE:
             return self._decode(record.payload)
         try:
-            return await self._values.value(record)
+            return await self._serializer.value(record)
         except SatchelError as error:
-            raise self._engine.failure(error, "get", collection, key) from error.__cause__
+            raise self._call_failed(error, "get", collection, key) from error.__cause__
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
         """Store a value under a key, replacing what was there, its deadline included."""
@@ -127,7 +125,7 @@ class MemoryStore(BaseStore):
         try:
             codec, payload = (RAW_BYTES, value) if type(value) is bytes else (self._number, self._encode(value))
         except SatchelError as error:
-            raise self._engine.failure(error, "put", collection, key) from error.__cause__
+            raise self._call_failed(error, "put", collection, key) from error.__cause__
         if payload is None or (self._max_total is not None and len(payload) > self._max_total):
             await super().put(collection, key, value, ttl=ttl)
         else:

@@ -172,7 +172,7 @@ class ObjectStore(KeyedStore):
         This looks at every object. What the store does by itself now and then is bounded by what was written: it looks
         at two objects for each entry that was deleted or has a deadline.
         """
-        return await self._engine.run_admin("cull", lambda: self._sweep.all(self.clock()))
+        return await self._run_admin("cull", lambda: self._sweep.all(self.clock()))
 
     async def _ping(self) -> None:
         await self._bucket.read_header(f"{self._layout.root}/ping")
@@ -210,7 +210,7 @@ class ObjectStore(KeyedStore):
         done = await self._exchange(ref, now, lambda record: stone if wanted(record) else False)
         if done:
             self._owed += 1
-            self._engine._cull_if_due(1)
+            self._count_deadlines(1)
         return done
 
     async def _exchange(self, ref: Ref, now: float, decide: Decide, *, whole: bool = False) -> bool:
