@@ -13,9 +13,9 @@ await store.get("users", "ada")
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from ._lazy import lazy_exports
 from .capability import Capability
 from .clock import TTL, Clock
 from .entry import Entry
@@ -136,40 +136,32 @@ __all__ = [
 
 # What is imported when it is first asked for, with its driver: a program pays for the stores that it uses. Stores with
 # drivers of their own are not in __all__: a star import must not need them all.
-_LATER = {
-    "BaseStore": "backend.base",
-    "Cached": "caching",
-    "cached": "caching",
-    "Codec": "codec",
-    "Collection": "collection",
-    "DiskStore": "stores.disk",
-    "DynamoDBStore": "stores.dynamodb",
-    "ElasticsearchStore": "stores.elasticsearch",
-    "FileTreeStore": "stores.filetree",
-    "JsonCodec": "codec",
-    "KeyedStore": "backend.keyed",
-    "MemcachedStore": "stores.memcached",
-    "MemoryStore": "stores.memory",
-    "MessagePackCodec": "codec",
-    "MongoDBStore": "stores.mongodb",
-    "NullStore": "stores.null",
-    "ObjectStore": "stores.objectstore",
-    "open_store": "url",
-    "PostgreSQLStore": "stores.postgresql",
-    "RedisStore": "stores.redis",
-    "SignedPickleCodec": "codec",
-    "SyncCollection": "sync",
-    "SyncStore": "sync",
-    "ValkeyStore": "stores.valkey",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f".{_LATER[name]}", __name__), name)
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "BaseStore": "backend.base",
+        "Cached": "caching",
+        "cached": "caching",
+        "Codec": "codec",
+        "Collection": "collection",
+        "DiskStore": "stores.disk",
+        "DynamoDBStore": "stores.dynamodb",
+        "ElasticsearchStore": "stores.elasticsearch",
+        "FileTreeStore": "stores.filetree",
+        "JsonCodec": "codec",
+        "KeyedStore": "backend.keyed",
+        "MemcachedStore": "stores.memcached",
+        "MemoryStore": "stores.memory",
+        "MessagePackCodec": "codec",
+        "MongoDBStore": "stores.mongodb",
+        "NullStore": "stores.null",
+        "ObjectStore": "stores.objectstore",
+        "open_store": "url",
+        "PostgreSQLStore": "stores.postgresql",
+        "RedisStore": "stores.redis",
+        "SignedPickleCodec": "codec",
+        "SyncCollection": "sync",
+        "SyncStore": "sync",
+        "ValkeyStore": "stores.valkey",
+    },
+)

@@ -11,6 +11,7 @@ import pytest
 from satchel import MemoryStore
 from satchel.errors import ConfigurationError, SatchelError
 from satchel.url.registry import WRAPPERS, find_wrapper
+from satchel.wrappers.base import BaseWrapper
 from tests.wrappers.doubles import Yielding
 
 HUGE = 10**5000
@@ -91,7 +92,7 @@ ACCEPTED = {
 def test_every_wrapper_and_every_option_has_a_row():
     assert ACCEPTED.keys() == WRAPPERS.keys()
     for name, options in ACCEPTED.items():
-        assert options.keys() == inspect.signature(find_wrapper(name)).parameters.keys() - {"inner"}
+        assert options.keys() == inspect.signature(find_wrapper(name, BaseWrapper)).parameters.keys() - {"inner"}
 
 
 @pytest.mark.parametrize(("name", "option"), [(name, option) for name, row in ACCEPTED.items() for option in row])
@@ -99,7 +100,7 @@ async def test_an_option_is_accepted_and_works_or_is_refused(name, option):
     accepted = set()
     for label, value in VALUES.items():
         try:
-            store = find_wrapper(name)(Yielding(MemoryStore()), **{**NEEDED.get(name, {}), option: value})
+            store = find_wrapper(name, BaseWrapper)(Yielding(MemoryStore()), **{**NEEDED.get(name, {}), option: value})
         except ConfigurationError:
             continue
         accepted.add(label)

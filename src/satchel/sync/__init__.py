@@ -1,6 +1,24 @@
-"""TODO-DOC satchel.sync."""
+"""Any store for scripts and threads, without `await`.
 
-from .collection import SyncCollection
-from .store import SyncStore
+```python
+from satchel.sync import SyncStore
 
-__all__ = ["SyncCollection", "SyncStore"]
+with SyncStore("memory://") as store:
+    store.put("users", "ada", {"name": "Ada Lovelace"}, ttl=3600)
+    store.get("users", "ada")
+```
+"""
+
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .collection import CollectionMapping, SyncCollection
+    from .store import SyncStore
+
+__all__ = ["CollectionMapping", "SyncCollection", "SyncStore"]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__, {"CollectionMapping": "collection", "SyncCollection": "collection", "SyncStore": "store"}
+)

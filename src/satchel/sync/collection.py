@@ -7,6 +7,7 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
     Callable,
+    Coroutine,
     ItemsView,
     Iterable,
     Iterator,
@@ -16,7 +17,7 @@ from collections.abc import (
 )
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from msgspec import UNSET, UnsetType
 
@@ -26,18 +27,33 @@ from ..entry import Entry
 from ..errors import KeyMissingError
 from ..names import check_items, check_names
 
-if TYPE_CHECKING:
-    from . import SyncStore
-
-
-if TYPE_CHECKING:
-    pass
-
 T = TypeVar("T")
 D = TypeVar("D")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _PAGE = 100
 """So many values are read together by iterating over them."""
+
+
+class BlockingStore(Protocol):
+    """What a `SyncCollection` needs of the `SyncStore` that made it."""
+
+    def _call(self, function: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Carry out a method of the async store or collection, and return what it returns."""
+        ...
+
+    def _able(self, operation: str, /) -> object:
+        """Raise `UnsupportedOperationError` if the store lacks an operation."""
+        ...
+
+    def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> Iterator[str]:
+        """Iterate over the keys of a collection."""
+        ...
+
+    def destroy_collection(self, collection: str) -> bool:
+        """Remove every entry of a collection, and say whether there was any."""
+        ...
 
 
 class CollectionMapping(MutableMapping[str, T]):
@@ -183,7 +199,7 @@ class SyncCollection(Generic[T]):
         inner: The collection, in the store that the `SyncStore` was made of.
     """
 
-    def __init__(self, store: SyncStore, inner: Collection[T]) -> None:
+    def __init__(self, store: BlockingStore, inner: Collection[T]) -> None:
         self._store = store
         self._inner = inner
         self._call = store._call

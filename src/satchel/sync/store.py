@@ -1,13 +1,4 @@
-"""`SyncStore` and `SyncCollection`: any store for scripts and threads, without `await`.
-
-```python
-from satchel.sync import SyncStore
-
-with SyncStore("memory://") as store:
-    store.put("users", "ada", {"name": "Ada Lovelace"}, ttl=3600)
-    store.get("users", "ada")
-```
-"""
+"""`SyncStore`: any store behind blocking calls."""
 
 from __future__ import annotations
 
@@ -24,10 +15,8 @@ from ..errors import UnsupportedOperationError
 from ..names import check_items, check_names
 from ..protocol import AsyncKeyValue, SupportsEverything, check_store
 from ..url import open_store
-from .collection import CollectionMapping, Listing, SyncCollection
+from .collection import Listing, SyncCollection
 from .thread import LoopThread
-
-__all__ = ["CollectionMapping", "SyncCollection", "SyncStore"]
 
 D = TypeVar("D")
 T = TypeVar("T")

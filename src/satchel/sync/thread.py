@@ -56,7 +56,7 @@ class LoopThread:
         """Whether there is, or was, a thread."""
         return self._loop is not None
 
-    def call(self, function: Callable[P, Coroutine[Any, Any, R]], *args: P.args, **kwargs: P.kwargs) -> R:
+    def call(self, function: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Carry out a method of the store, and return what it returns."""
         return self.carry_out(getattr(function, "__name__", "call"), partial(function, *args, **kwargs))
 

@@ -6,18 +6,18 @@ and is imported at its first use.
 
 from __future__ import annotations
 
-import importlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .._lazy import lazy_exports
 from ..errors import MissingExtraError
-from .clock import FakeClock
-from .flaky import FlakyStore
 
 if TYPE_CHECKING:
+    from .clock import FakeClock
     from .conformance import ContractConformance, StoreConformance
     from .conformance.suite import needs
     from .conformance.wrapper import WrapperConformance
+    from .flaky import FlakyStore
     from .machine import StoreMachine
     from .model import DictModel
 
@@ -32,25 +32,34 @@ __all__ = [
     "needs",
 ]
 
-_MODULES = {
-    "ContractConformance": "conformance.store",
-    "DictModel": "model",
-    "StoreConformance": "conformance.store",
-    "StoreMachine": "machine",
-    "WrapperConformance": "conformance.wrapper",
-    "needs": "conformance.suite",
-}
+_DOUBLES = ("FakeClock", "FlakyStore")
 _WITH_ASSERTIONS = ("conformance", "machine")
 
+_load, __dir__ = lazy_exports(
+    __name__,
+    {
+        "ContractConformance": "conformance.store",
+        "DictModel": "model",
+        "FakeClock": "clock",
+        "FlakyStore": "flaky",
+        "StoreConformance": "conformance.store",
+        "StoreMachine": "machine",
+        "WrapperConformance": "conformance.wrapper",
+        "needs": "conformance.suite",
+    },
+)
 
-def __getattr__(name: str) -> Any:
-    module = _MODULES.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> object:
+    if name in __all__ and name not in _DOUBLES:
+        _prepare_pytest(name)
+    return _load(name)
+
+
+def _prepare_pytest(name: str) -> None:
     try:
         import pytest  # noqa: PLC0415  # the doubles are usable without it
     except ImportError as error:
         raise MissingExtraError(f'{name} needs pytest and more: pip install "satchel[testing]"') from error
     unseen = [full for part in _WITH_ASSERTIONS if (full := f"{__name__}.{part}") not in sys.modules]
     pytest.register_assert_rewrite(*unseen)
-    return getattr(importlib.import_module(f".{module}", __name__), name)

@@ -76,9 +76,9 @@ def _opened(url: object, table: dict[str, Any], options: dict[str, Any]) -> Open
         if twice:
             raise ConfigurationError(f"{store.name}: option {min(twice)!r} is given twice")
         together |= given
-    built: Any = _made(store.kind or find_store(store.name), Layer(store.name, together))
+    built: Any = _made(store.kind or find_store(store.name, Described), Layer(store.name, together))
     for layer in wrappers:
-        built = _made(layer.kind or find_wrapper(layer.name), layer, built)
+        built = _made(layer.kind or find_wrapper(layer.name, Described), layer, built)
     return built  # type: ignore[no-any-return]  # it is made by class, and every registered class is described
 
 
@@ -167,7 +167,7 @@ def _parsed(url: str) -> Description:
         raise ConfigurationError(f"a secret was hidden when this URL was written down; put it where {HIDDEN} is")
     scheme, rest = match[1].lower(), match[2]
     front, _, query = rest.partition("?")
-    kind = find_store(scheme, shown=rest.startswith("//"))
+    kind = find_store(scheme, Described, shown=rest.startswith("//"))
     check_query(query)
     # First what stands before the ?: where it is wrong, what stands behind it may be a part of a password.
     parts = {} if "url" in kind.url_parts else _parts(front, scheme)
@@ -232,7 +232,7 @@ def _wrapper(text: str, *, after_secret: bool = False) -> Layer:
             "a wrapper is not known; its name is not shown, as it may be a part of the secret before it: "
             "percent-encode & in that"
         )
-    kind = find_wrapper(match[1])
+    kind = find_wrapper(match[1], Described)
     options: dict[str, Any] = {}
     for place, (name, value) in enumerate(pairs(match[2] or "", ",", match[1]), 1):
         _check_option(kind, match[1], place, name, after_secret=after_secret or any(map(_names_secret, options)))

@@ -6,14 +6,14 @@ Others add theirs by the entry-point groups `satchel.stores` and `satchel.wrappe
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ConfigurationError, missing_extra, unknown
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-    from .description import Described
+K = TypeVar("K")
 
 STORES = {
     "memory": "satchel.stores.memory:MemoryStore",
@@ -89,25 +89,24 @@ found_names: dict[type, str] = {}
 """The names by which entry points gave classes."""
 
 
-def find_store(scheme: str, *, shown: bool = True) -> type[Described]:
+def find_store(scheme: str, base: type[K], *, shown: bool = True) -> type[K]:
     """Return the class of stores with a scheme.
 
     Args:
         scheme: The scheme.
-        shown: Whether messages may show it; a text that is no URL may be a secret.
+        base: What the class must be derived from, if an entry point gives it.
+        shown: Whether messages may show the scheme; a text that is no URL may be a secret.
 
     Raises:
-        ConfigurationError: There is none.
+        ConfigurationError: There is none, or it is not derived from the base.
         MissingExtraError: Its driver is not installed.
     """
-    found: type[Described] = _find("scheme", scheme, STORES, "satchel.stores", shown=shown)
-    return found
+    return _find("scheme", scheme, base, STORES, "satchel.stores", shown=shown)
 
 
-def find_wrapper(name: str) -> type[Described]:
-    """Return the class of wrappers with a name; raises what `find_store` does."""
-    found: type[Described] = _find("wrapper", name, WRAPPERS, "satchel.wrappers")
-    return found
+def find_wrapper(name: str, base: type[K]) -> type[K]:
+    """Return the class of wrappers with a name; takes and raises what `find_store` does."""
+    return _find("wrapper", name, base, WRAPPERS, "satchel.wrappers")
 
 
 def is_wrapper(name: str) -> bool:
@@ -119,19 +118,19 @@ def is_wrapper(name: str) -> bool:
     return any(point.name == name for point in entry_points(group="satchel.wrappers"))
 
 
-def _find(what: str, name: str, table: dict[str, str], group: str, *, shown: bool = True) -> Any:
+def _find(what: str, name: str, base: type[K], table: dict[str, str], group: str, *, shown: bool = True) -> type[K]:
     if name in table:
-        kind = _import(table[name], name)
-    else:
-        from importlib.metadata import entry_points  # noqa: PLC0415  # it takes long to import, and few need it
+        built_in: type[K] = _import(table[name], name)
+        return built_in
+    from importlib.metadata import entry_points  # noqa: PLC0415  # it takes long to import, and few need it
 
-        others = {point.name: point for point in entry_points(group=group)}
-        if name not in others:
-            if what == "scheme":
-                raise _unknown_scheme(name, [*table, *others], shown=shown)
-            raise unknown(what, name, [*table, *others])
-        kind = _load(others[name])
-        found_names[kind] = name
+    others = {point.name: point for point in entry_points(group=group)}
+    if name not in others:
+        if what == "scheme":
+            raise _unknown_scheme(name, [*table, *others], shown=shown)
+        raise unknown(what, name, [*table, *others])
+    kind = _load(others[name], base)
+    found_names[kind] = name
     return kind
 
 
@@ -153,13 +152,11 @@ def _import(target: str, name: str) -> Any:
         raise missing_extra(name, module.rpartition(".")[2], error) from error
 
 
-def _load(point: EntryPoint) -> Any:
-    from .description import Described  # noqa: PLC0415  # which imports this module
-
+def _load(point: EntryPoint, base: type[K]) -> type[K]:
     try:
         kind = point.load()
     except (ImportError, AttributeError) as error:
         raise ConfigurationError(f"{point.name} stands for {point.value}, which cannot be imported: {error}") from error
-    if not (isinstance(kind, type) and issubclass(kind, Described)):
+    if not (isinstance(kind, type) and issubclass(kind, base)):
         raise ConfigurationError(f"{point.name} stands for {point.value}, which is no BaseStore or BaseWrapper")
     return kind

@@ -13,7 +13,7 @@ from ...errors import ConfigurationError, StoreClosedError
 from ...protocol import AsyncKeyValue
 from ...stores.memory import MemoryStore
 from ..clock import FakeClock
-from . import StoreConformance
+from .store import StoreConformance
 from .suite import close_if_open
 
 
