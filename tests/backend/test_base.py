@@ -147,7 +147,7 @@ async def test_many_small_values_leave_turns_to_others(monkeypatch):
 
 
 @BOTH
-async def test_what_the_engine_hands_back_is_sent_again(kind, monkeypatch):
+async def test_what_the_engine_leaves_unprocessed_is_sent_again(kind, monkeypatch):
     monkeypatch.setattr(coalesce, "_FIRST_PAUSE", 0.0)
     store = kind()
     store.server.unprocessed.update(a=3, b=1)
@@ -159,7 +159,7 @@ async def test_what_the_engine_hands_back_is_sent_again(kind, monkeypatch):
 
 
 @BOTH
-async def test_what_is_handed_back_delays_no_other_caller_of_its_batch(kind, monkeypatch):
+async def test_what_is_left_unprocessed_delays_no_other_caller_of_its_batch(kind, monkeypatch):
     monkeypatch.setattr(coalesce, "_FIRST_PAUSE", 0.2)
     store = kind()
     await store.ping()
@@ -179,13 +179,13 @@ async def test_what_is_handed_back_delays_no_other_caller_of_its_batch(kind, mon
     assert not slow.done(), "those who come later need not wait for it either"
     closing = asyncio.create_task(store.aclose())
     await turns(5)
-    assert not closing.done(), "closing waits for what was handed back"
+    assert not closing.done(), "closing waits for what was left unprocessed"
     assert await asyncio.gather(slow, later, deletion, closing) == [None, None, True, None]
     sent = [kind for kind, refs in store.server.calls if ("c", "slow") in refs]
     assert sent == ["write", "write", "write", "delete"], "the order of one key's writes is kept"
 
 
-async def test_what_is_handed_back_for_ever_ends_in_unavailable_after_growing_pauses(monkeypatch):
+async def test_what_is_left_unprocessed_for_ever_ends_in_unavailable_after_growing_pauses(monkeypatch):
     pauses = []
 
     async def sleep(pause):

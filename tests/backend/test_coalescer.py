@@ -277,7 +277,7 @@ async def test_settled_waits_for_what_was_sent_and_no_longer():
 
 
 @pytest.mark.parametrize("shield", [False, True])
-async def test_what_was_handed_back_is_not_sent_again_when_its_caller_has_gone(shield, monkeypatch):
+async def test_what_was_left_unprocessed_is_not_sent_again_when_its_caller_has_gone(shield, monkeypatch):
     monkeypatch.setattr(coalesce, "_FIRST_PAUSE", 0.01)
     sender = Sender(wait=0)
     calls = queue(sender, shield=shield)
@@ -289,7 +289,7 @@ async def test_what_was_handed_back_is_not_sent_again_when_its_caller_has_gone(s
     await calls.settled()
 
 
-async def test_what_was_handed_back_joins_no_put_that_came_later(monkeypatch):
+async def test_what_was_left_unprocessed_joins_no_put_that_came_later(monkeypatch):
     """Or whoever put first would wait as long as others go on putting."""
     monkeypatch.setattr(coalesce, "_FIRST_PAUSE", 0.01)
     sender = Sender(wait=0)

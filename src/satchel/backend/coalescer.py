@@ -1,8 +1,8 @@
 """Coalescing: calls that arrive while a batch is under way form the next batch.
 
-Requests wait in a lane for each name. A lane whose name has a request under way is not ready, so that nothing for a key
-is sent before what was sent earlier for it has ended: each key's requests take effect one after the other. Of a
-lane's waiting requests those that are alike and adjacent become one:
+Requests wait in one queue for each key. The queue of a key that has a request under way is not ready, so that nothing
+for a key is sent before what was sent earlier for it has ended: each key's requests take effect one after the other.
+Adjacent requests of the same kind in a key's queue are merged:
 
 * of several puts the last is sent; the earlier ones were overwritten at once,
 * of several deletes one is sent, and the first caller is told what was there,
@@ -10,8 +10,8 @@ lane's waiting requests those that are alike and adjacent become one:
 
 There is no timer: a call that finds a free slot is sent at once, in the caller's own task unless it has to be shielded.
 
-What the engine hands back goes to the front of its lane again after a pause, while the others of its batch have their
-answers. Until then its name counts as under way.
+A request that the backend left unprocessed goes to the front of its key's queue again after a pause, while the others
+of its batch have their answers. Until then its key counts as under way.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ class Request(msgspec.Struct, eq=False):
         argument: What the hook gets for it.
         size: How many bytes of payload it has.
         future: What its caller waits for; None for a caller whose own task sends it.
-        call: The same caller's other requests with it; None for a caller with this one alone.
-        index: Which of that caller's requests it is.
-        resends: How often the engine has handed it back.
+        pending: The batch that the same caller waits for; None for a caller with this one request.
+        index: Its place in that batch.
+        resends: How often the backend has left it unprocessed.
     """
 
     operation: Operation
@@ -67,7 +67,7 @@ class Request(msgspec.Struct, eq=False):
     argument: Any = None
     size: int = 0
     future: asyncio.Future[Any] | None = None
-    call: Call | None = None
+    pending: PendingBatch | None = None
     index: int = 0
     resends: int = 0
 
@@ -78,13 +78,13 @@ class Request(msgspec.Struct, eq=False):
 
     def answer(self, outcome: Any) -> None:
         """Give the caller the outcome."""
-        if self.call is not None:
-            self.call.set(self.index, outcome)
+        if self.pending is not None:
+            self.pending.set(self.index, outcome)
         elif self.future is not None and not self.future.done():
             self.future.set_result(outcome)
 
 
-class Call:
+class PendingBatch:
     """Outcomes of all requests of one waiting caller.
 
     Args:
@@ -98,7 +98,7 @@ class Call:
         self.missing = len(requests)
         self.outcomes: list[Any] = [None] * self.missing
         for index, request in enumerate(requests):
-            request.future, request.call, request.index = self.future, self, index
+            request.future, request.pending, request.index = self.future, self, index
 
     def set(self, index: int, outcome: Any) -> None:
         """Take the outcome of one request."""
@@ -108,29 +108,29 @@ class Call:
             self.future.set_result(self.outcomes)
 
 
-def next_run(lane: list[Request]) -> list[Request]:
-    """Take the requests off a lane that one sent request answers; none when all their callers have gone."""
-    run: list[Request] = []
+def take_mergeable(queue: list[Request]) -> list[Request]:
+    """Take the requests off a key's queue that one sent request answers; none when all their callers have gone."""
+    merged: list[Request] = []
     taken = 0
-    for request in lane:
+    for request in queue:
         if not request.dropped:
-            if run and not _merges(run[0], request):
+            if merged and not _merges(merged[0], request):
                 break
-            run.append(request)
+            merged.append(request)
         taken += 1
-    del lane[:taken]
-    return run
+    del queue[:taken]
+    return merged
 
 
 def _merges(first: Request, request: Request) -> bool:
-    # What was handed back has come to its own number of attempts.
+    # A request that was left unprocessed has its own number of attempts.
     alike = request.operation is first.operation and request.resends == first.resends
     return alike and request.operation in _MERGING
 
 
-def representative(run: list[Request]) -> Request:
+def representative(merged: list[Request]) -> Request:
     """Return the request that is sent for all of them."""
-    return run[-1] if run[0].operation is Operation.PUT else run[0]
+    return merged[-1] if merged[0].operation is Operation.PUT else merged[0]
 
 
 _RESENDS: Final = 6
@@ -138,28 +138,28 @@ _FIRST_PAUSE = 0.05
 
 
 class _Batch:
-    """Requests that one slot has under way: for each name, those that one sent request answers."""
+    """Requests that one slot has under way: for each key, the merged ones that one sent request answers."""
 
-    __slots__ = ("ended", "runs")
+    __slots__ = ("ended", "groups")
 
-    def __init__(self, runs: list[list[Request]]) -> None:
-        self.runs = runs
+    def __init__(self, groups: list[list[Request]]) -> None:
+        self.groups = groups
         self.ended = False
 
     def refs(self) -> list[Ref]:
-        return [run[0].ref for run in self.runs]
+        return [merged[0].ref for merged in self.groups]
 
     def deliver(self, outcomes: Sequence[Any]) -> None:
-        for run, outcome in zip(self.runs, outcomes, strict=True):
-            run[0].answer(outcome)
-            for request in run[1:] if len(run) > 1 else ():
+        for merged, outcome in zip(self.groups, outcomes, strict=True):
+            merged[0].answer(outcome)
+            for request in merged[1:] if len(merged) > 1 else ():
                 deleted_before = outcome is True and request.operation is Operation.DELETE
                 request.answer(False if deleted_before else outcome)
-        self.runs = []
+        self.groups = []
 
     def cancel(self) -> None:
-        for run in self.runs:
-            for request in run:
+        for merged in self.groups:
+            for request in merged:
                 if request.future is not None:
                     request.future.cancel()
 
@@ -170,7 +170,7 @@ class Coalescer:
     Args:
         send: Carries out requests with distinct names, and returns an outcome for each. It raises nothing.
         max_inflight: Maximum number of batches under way at once.
-        max_items: The most requests of a batch.
+        max_items: Maximum number of requests of a batch.
         max_bytes: A batch ends before it would pass this size, but holds at least one request.
         shield: Send in a task of its own, so that a cancelled caller does not cut off what it sent. Needed for writes
             whose engine could still carry out a cut-off write after a later one.
@@ -190,7 +190,7 @@ class Coalescer:
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._shield = shield
-        self._lanes: dict[Ref, list[Request]] = {}
+        self._queues: dict[Ref, list[Request]] = {}
         self._ready: deque[Ref] = deque()
         self._busy: set[Ref] = set()
         self._inflight = 0
@@ -201,11 +201,11 @@ class Coalescer:
         """Carry out requests with distinct names, and return their outcomes in order."""
         if not self._shield and self._may_go_at_once(requests):
             return await self._send_at_once(requests)
-        call = Call(requests)
+        pending = PendingBatch(requests)
         for request in requests:
             self._enqueue(request)
         self._start_batches()
-        return await call.future
+        return await pending.future
 
     def submit_one(self, request: Request) -> Awaitable[Any]:
         """Carry out one request; what this returns is to be awaited at once, and gives its outcome."""
@@ -257,30 +257,30 @@ class Coalescer:
         self._busy.update(refs)
         try:
             outcomes = await self._send(requests)
-            again = _handed_back(outcomes)
+            again = _unprocessed(outcomes)
             if again:
-                call = Call([requests[at] for at in again])
+                pending = PendingBatch([requests[at] for at in again])
                 self._send_later([[requests[at]] for at in again])
                 refs = [ref for ref, outcome in zip(refs, outcomes, strict=True) if outcome is not UNPROCESSED]
         finally:
             self._inflight -= 1
             self._free(refs)
             self._start_batches()
-        return _filled(outcomes, again, await call.future) if again else outcomes
+        return _filled(outcomes, again, await pending.future) if again else outcomes
 
     def _enqueue(self, request: Request) -> None:
-        lane = self._lanes.get(request.ref)
-        if lane is not None:
-            lane.append(request)
+        queue = self._queues.get(request.ref)
+        if queue is not None:
+            queue.append(request)
             return
-        self._lanes[request.ref] = [request]
+        self._queues[request.ref] = [request]
         if request.ref not in self._busy:
             self._ready.append(request.ref)
 
     def _free(self, refs: list[Ref]) -> None:
         self._busy.difference_update(refs)
-        if self._lanes:
-            self._ready.extend([ref for ref in refs if ref in self._lanes])
+        if self._queues:
+            self._ready.extend([ref for ref in refs if ref in self._queues])
         if self._settling:
             self._settle(refs)
 
@@ -294,61 +294,61 @@ class Coalescer:
     def _start_batches(self) -> None:
         while self._ready and self._inflight < self._max_inflight:
             batch = _Batch(self._take())
-            if batch.runs:
+            if batch.groups:
                 self._inflight += 1
                 # A task that is cancelled before its first step runs no `finally`.
-                self.spawn(self._run(batch)).add_done_callback(partial(self._end, batch))
+                self.spawn(self._send_batches(batch)).add_done_callback(partial(self._end, batch))
 
-    async def _run(self, batch: _Batch) -> None:
+    async def _send_batches(self, batch: _Batch) -> None:
         try:
-            while batch.runs:
-                alone = len(batch.runs) == 1
+            while batch.groups:
+                alone = len(batch.groups) == 1
                 await self._send_batch(batch)
                 if alone and not self._ready:
                     return  # so that a caller who is alone again finds the slot free
                 # The callers just woken put their next requests into the next batch, before it is formed.
                 await asyncio.sleep(0)
-                batch.runs = self._take()
+                batch.groups = self._take()
         finally:
             self._end(batch)
 
     async def _send_batch(self, batch: _Batch) -> None:
         try:
-            outcomes = await self._send([representative(run) for run in batch.runs])
+            outcomes = await self._send([representative(merged) for merged in batch.groups])
         except Exception as error:
             failure = StoreError(f"a batch ended in an error that no hook is to raise: {type(error).__name__}")
             failure.__cause__ = error
-            outcomes = [failure] * len(batch.runs)
-        again = _handed_back(outcomes)
+            outcomes = [failure] * len(batch.groups)
+        again = _unprocessed(outcomes)
         if again:
-            self._send_later([batch.runs[at] for at in again])
+            self._send_later([batch.groups[at] for at in again])
             answered = [at for at, outcome in enumerate(outcomes) if outcome is not UNPROCESSED]
-            batch.runs, outcomes = [batch.runs[at] for at in answered], [outcomes[at] for at in answered]
+            batch.groups, outcomes = [batch.groups[at] for at in answered], [outcomes[at] for at in answered]
         self._free(batch.refs())
         batch.deliver(outcomes)
 
-    def _send_later(self, runs: list[list[Request]]) -> None:
-        """Send requests again that were handed back, after a pause; until then their names stay busy."""
-        groups: dict[int, list[list[Request]]] = {}
-        for run in runs:
-            groups.setdefault(run[0].resends, []).append(run)
-        for resends, group in groups.items():
-            held = _Batch(group)
+    def _send_later(self, groups: list[list[Request]]) -> None:
+        """Send unprocessed requests again, after a pause; until then their keys stay busy."""
+        by_resends: dict[int, list[list[Request]]] = {}
+        for merged in groups:
+            by_resends.setdefault(merged[0].resends, []).append(merged)
+        for resends, alike in by_resends.items():
+            held = _Batch(alike)
             self.spawn(self._put_back(held, resends)).add_done_callback(partial(self._let_go, held))
 
     async def _put_back(self, held: _Batch, resends: int) -> None:
         if resends == _RESENDS:
-            busy = "the backend kept handing this item back; it is overloaded, try again later"
+            busy = "the backend kept leaving this item unprocessed; it is overloaded, try again later"
             self._free(held.refs())
-            held.deliver([StoreUnavailableError(busy)] * len(held.runs))
+            held.deliver([StoreUnavailableError(busy)] * len(held.groups))
             return
         pause = _FIRST_PAUSE * 2**resends
         await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # spreads load, hides nothing
-        for run in held.runs:
-            for request in run:
+        for merged in held.groups:
+            for request in merged:
                 request.resends += 1
-            self._lanes.setdefault(run[0].ref, [])[:0] = run
-        refs, held.runs = held.refs(), []
+            self._queues.setdefault(merged[0].ref, [])[:0] = merged
+        refs, held.groups = held.refs(), []
         self._free(refs)
 
     def _let_go(self, held: _Batch, _task: object) -> None:
@@ -368,24 +368,24 @@ class Coalescer:
         self._start_batches()
 
     def _take(self) -> list[list[Request]]:
-        """Return the next batch: for each name the requests that one sent request answers."""
-        runs: list[list[Request]] = []
+        """Return the next batch: for each key the merged requests that one sent request answers."""
+        groups: list[list[Request]] = []
         size = 0
-        while self._ready and len(runs) < self._max_items:
+        while self._ready and len(groups) < self._max_items:
             ref = self._ready.popleft()
-            lane = self._lanes.pop(ref)
-            run = lane if len(lane) == 1 and not lane[0].dropped else next_run(lane)
-            if run:
-                size += representative(run).size
-                if runs and size > self._max_bytes:
-                    self._lanes[ref] = run if run is lane else run + lane
+            queue = self._queues.pop(ref)
+            merged = queue if len(queue) == 1 and not queue[0].dropped else take_mergeable(queue)
+            if merged:
+                size += representative(merged).size
+                if groups and size > self._max_bytes:
+                    self._queues[ref] = merged if merged is queue else merged + queue
                     self._ready.appendleft(ref)
                     break
                 self._busy.add(ref)
-                runs.append(run)
-            if lane and run is not lane:
-                self._lanes[ref] = lane  # until what goes now has ended
-        return runs
+                groups.append(merged)
+            if queue and merged is not queue:
+                self._queues[ref] = queue  # until what goes now has ended
+        return groups
 
 
 class CoalescerPerLoop:
@@ -427,7 +427,7 @@ class CoalescerPerLoop:
         return self._here().spawn(work)
 
 
-def _handed_back(outcomes: Sequence[Any]) -> list[int]:
+def _unprocessed(outcomes: Sequence[Any]) -> list[int]:
     return [at for at, outcome in enumerate(outcomes) if outcome is UNPROCESSED]
 
 

@@ -27,7 +27,7 @@ class Unprocessed(enum.Enum):
 
 
 UNPROCESSED: Final = Unprocessed.UNPROCESSED
-"""A hook gives this for an item that the engine handed back; the base sends it again a little later."""
+"""A hook gives this for an item that the engine left unprocessed; the base sends it again a little later."""
 
 ReadResult = Record | None | SatchelError | Literal[Unprocessed.UNPROCESSED]
 """What `_read` gives for each item: a record, None for nothing there, or the error of this item alone."""
@@ -126,7 +126,7 @@ class Hooks(ABC):
 
     @abstractmethod
     async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[ChangeResult]:
-        """Remove entries; say of each whether it was there and alive."""
+        """Remove entries; say of each whether it was there and live."""
 
     @optional
     async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[ChangeResult]:
@@ -140,27 +140,27 @@ class Hooks(ABC):
 
     @optional
     async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[ChangeResult]:
-        """Give each living entry a new deadline, and nothing else; say whether there was one."""
+        """Give each live entry a new deadline, and nothing else; say whether there was one."""
         raise self._unsupported("touch")
 
     @optional
     def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
-        """Give the keys of living entries in pages of bounded size."""
+        """Give the keys of live entries in pages of bounded size."""
         raise self._unsupported("keys")
 
     @optional
     def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
-        """Give the collections with living entries, each once, in pages of bounded size."""
+        """Give the collections with live entries, each once, in pages of bounded size."""
         raise self._unsupported("collections")
 
     @optional
     async def _destroy_collection(self, collection: str, now: float) -> bool:
-        """Remove a collection; say whether it had a living entry."""
+        """Remove a collection; say whether it had a live entry."""
         raise self._unsupported("destroy_collection")
 
     @optional
     async def _destroy(self, now: float) -> bool:
-        """Remove all that this store wrote and nothing else; say whether there was a living entry."""
+        """Remove all that this store wrote and nothing else; say whether there was a live entry."""
         raise self._unsupported("destroy")
 
     @optional

@@ -38,7 +38,7 @@ class KeyedStore(BaseStore):
 
     @abstractmethod
     async def _delete_one(self, ref: Ref, now: float) -> ChangeResult:
-        """Remove an entry; say whether it was there and alive."""
+        """Remove an entry; say whether it was there and live."""
 
     @optional
     async def _put_if_one(self, ref: Ref, record: Record, condition: Condition, now: float) -> ChangeResult:
@@ -52,7 +52,7 @@ class KeyedStore(BaseStore):
 
     @optional
     async def _touch_one(self, ref: Ref, deadline: float, now: float) -> ChangeResult:
-        """Give a living entry a new deadline, and nothing else; say whether there was one."""
+        """Give a live entry a new deadline, and nothing else; say whether there was one."""
         raise self._unsupported("touch")
 
     async def _read(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
