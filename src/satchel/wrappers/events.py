@@ -89,7 +89,7 @@ MAY_EMIT: dict[str, frozenset[type[Event]]] = {
 """The events that each operation may emit, or for which it has to be followed."""
 
 
-class Deadlines:
+class KnownDeadlines:
     """Deadlines of a limited number of entries, those that were seen last."""
 
     def __init__(self, most: int) -> None:
@@ -125,7 +125,7 @@ _DELETES = frozenset({"delete", "compare_and_delete"})
 
 
 def events_of(
-    operation: str, call: Call, outcome: Any, deadlines: Deadlines, started: float, ended: float
+    operation: str, call: Call, outcome: Any, deadlines: KnownDeadlines, started: float, ended: float
 ) -> Iterator[Event]:
     """Give the events of a call that succeeded, and bring the deadlines up to date."""
     if operation == "destroy":
@@ -152,7 +152,7 @@ def events_of(
 
 
 def events_of_rest(
-    operation: str, call: Call, error: BatchError, deadlines: Deadlines, started: float
+    operation: str, call: Call, error: BatchError, deadlines: KnownDeadlines, started: float
 ) -> Iterator[Event]:
     """Give the events of those keys of a batch of writes that did not fail."""
     collection = check_name(call.collection, "collection")
@@ -164,7 +164,7 @@ def events_of_rest(
 
 
 def _events_of_one(
-    operation: str, ref: Ref, call: Call, outcome: Any, deadlines: Deadlines, started: float, ended: float
+    operation: str, ref: Ref, call: Call, outcome: Any, deadlines: KnownDeadlines, started: float, ended: float
 ) -> Iterator[Event]:
     if operation in WRITES:
         if operation == "put_if_absent" and outcome is not None and deadlines.take_if_past(ref, ended):
@@ -182,7 +182,7 @@ def _events_of_one(
         yield Expired(*ref)
 
 
-def _stored(collection: str, keys: list[str], call: Call, deadlines: Deadlines, started: float) -> Iterator[Event]:
+def _stored(collection: str, keys: list[str], call: Call, deadlines: KnownDeadlines, started: float) -> Iterator[Event]:
     ttl: TTL | None = call.named.get("ttl")
     deadline, length = deadline_after(ttl, started), None if ttl is None else seconds(ttl)
     for key in keys:
@@ -191,7 +191,7 @@ def _stored(collection: str, keys: list[str], call: Call, deadlines: Deadlines, 
 
 
 def _deleted(
-    collection: str, keys: list[str], count: int | None, deadlines: Deadlines, ended: float
+    collection: str, keys: list[str], count: int | None, deadlines: KnownDeadlines, ended: float
 ) -> Iterator[Event]:
     for key in keys:
         if count == 0:
@@ -202,7 +202,7 @@ def _deleted(
             yield Deleted(collection, key, existed=True if count == len(keys) else None)
 
 
-def _read(ref: Ref, found: Any, deadlines: Deadlines, ended: float) -> Iterator[Event]:
+def _read(ref: Ref, found: Any, deadlines: KnownDeadlines, ended: float) -> Iterator[Event]:
     if found is not MISSING:
         if type(found) is Entry:
             deadlines.remember(ref, NEVER if found.expires_at is None else found.expires_at.timestamp())
@@ -254,7 +254,7 @@ class EventsWrapper(BaseWrapper):
         check_int("max_deadlines", max_deadlines, 0)
         check_clock(clock)
         self._strict, self._clock = strict, clock
-        self._max_deadlines, self._deadlines = max_deadlines, Deadlines(0)
+        self._max_deadlines, self._deadlines = max_deadlines, KnownDeadlines(0)
         self._subscriptions: list[tuple[type[Event], Handler]] = []
         self._follows_expiry = False
         self._arrange()
@@ -294,7 +294,7 @@ class EventsWrapper(BaseWrapper):
         if self._follows_expiry is not (Expired in wanted):
             # What is not followed by all operations goes unnoticed when it changes.
             self._follows_expiry = not self._follows_expiry
-            self._deadlines = Deadlines(self._max_deadlines if self._follows_expiry else 0)
+            self._deadlines = KnownDeadlines(self._max_deadlines if self._follows_expiry else 0)
 
     async def _around(self, operation: str, call: Call) -> Any:
         if operation not in self._followed:

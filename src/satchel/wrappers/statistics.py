@@ -44,7 +44,7 @@ class OperationStatistics:
     batch_sizes: dict[int, int]
 
 
-class Counter:
+class OperationCounter:
     """Counts what happens to one operation in one collection."""
 
     __slots__ = (
@@ -133,7 +133,7 @@ class StatisticsWrapper(BaseWrapper):
 
     def reset(self) -> None:
         """Count from zero again."""
-        self._counters: dict[str, dict[str, Counter]] = {}
+        self._counters: dict[str, dict[str, OperationCounter]] = {}
 
     def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
         """Iterate over the keys of a collection, in no particular order, in constant memory."""
@@ -188,7 +188,7 @@ class StatisticsWrapper(BaseWrapper):
                 await counter.measure((outcome,))
         return outcome
 
-    async def _count_batch(self, counter: Counter, operation: str, keys: Any, outcome: Any) -> None:
+    async def _count_batch(self, counter: OperationCounter, operation: str, keys: Any, outcome: Any) -> None:
         counter.batch_sizes[len(keys).bit_length()] += 1
         if operation == "delete_many":
             return
@@ -203,7 +203,7 @@ class StatisticsWrapper(BaseWrapper):
         step = 1 if operation == "get_entries" else _SAMPLE
         await counter.measure(itertools.islice(found.values(), -before % step, None, step))
 
-    def _counter(self, collection: object, operation: str) -> Counter:
+    def _counter(self, collection: object, operation: str) -> OperationCounter:
         name = collection if type(collection) is str else ""
         counters = self._counters.get(name)
         if counters is None:
@@ -212,7 +212,7 @@ class StatisticsWrapper(BaseWrapper):
             counters = self._counters.setdefault(name, {})
         counter = counters.get(operation)
         if counter is None:
-            counter = counters[operation] = Counter()
+            counter = counters[operation] = OperationCounter()
         return counter
 
 
