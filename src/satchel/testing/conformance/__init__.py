@@ -1,6 +1,15 @@
 """Conformance suites: what every store and every wrapper promises, as tests to subclass."""
 
-from .store import ContractConformance, StoreConformance
-from .wrapper import WrapperConformance
+from typing import TYPE_CHECKING
+
+from ..._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .store import ContractConformance, StoreConformance
+    from .wrapper import WrapperConformance
 
 __all__ = ["ContractConformance", "StoreConformance", "WrapperConformance"]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__, {"ContractConformance": "store", "StoreConformance": "store", "WrapperConformance": "wrapper"}
+)
