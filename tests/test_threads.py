@@ -116,7 +116,7 @@ async def test_where_no_thread_can_be_started_work_is_done_in_place(monkeypatch:
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threads, "_pool", threads.Pool())
+    monkeypatch.setattr(threads, "_pool", threads.ThreadPool())
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert await offload(threading.get_ident) == threading.get_ident()
     assert await in_thread(threading.get_ident) == threading.get_ident()
@@ -126,7 +126,7 @@ async def test_where_no_thread_can_be_started_work_is_done_in_place(monkeypatch:
 
 async def test_an_idle_thread_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_IDLE_SECONDS", 0.01)
-    monkeypatch.setattr(threads, "_pool", threads.Pool())
+    monkeypatch.setattr(threads, "_pool", threads.ThreadPool())
     thread = await offload(threading.current_thread)
     await asyncio.to_thread(thread.join)
     assert await offload(threading.current_thread) is not thread

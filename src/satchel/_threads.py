@@ -47,10 +47,8 @@ tally = Tally()
 """The one count, which `offload` alone changes."""
 
 
-class Pool:
-    """Connections that are made when they are needed, and kept.
-
-    They end with `close` or at the orderly end of the event loop.
+class ThreadPool:
+    """Daemon threads that run functions, each started when all others are busy.
 
     No function waits for another, so that none can hinder those it waits for itself. There are few threads, for what
     hands functions over has few under way at once. All of this can be interrupted at any point by a signal handler or
@@ -91,7 +89,7 @@ class Pool:
             self._idle.put(None)
 
 
-_pool = Pool()
+_pool = ThreadPool()
 _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
@@ -146,7 +144,7 @@ def _pass_on(loop: asyncio.AbstractEventLoop, turn: asyncio.Lock, _future: Futur
 def _after_fork() -> None:
     """Forget the threads, which a child process does not have, and what waits for them."""
     global _pool  # noqa: PLW0603  # there is one a process
-    _pool = Pool()
+    _pool = ThreadPool()
     _turns.clear()
 
 

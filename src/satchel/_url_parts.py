@@ -8,15 +8,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from urllib.parse import SplitResult, urlsplit
 
 from .errors import ConfigurationError, unknown
-from .url.description import is_secret
 
 UNREADABLE = "the host and port of the URL cannot be read; percent-encode : @ / ? # & in a password"
 NO_PORT = "the port of the URL must be a number from 1 to 65535; percent-encode : @ / ? # & in a password"
 
 _ODD = re.compile(r"\A\s|\s\Z|[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SECRET = re.compile(
+    r"password|passphrase|passwd|pwd|secret|token|credential|bearer|access_key|api_?key|connection_?string"
+    r"|^authMechanismProperties$"  # of MongoDB: it may hold a session token
+    r"|(^|_)(auth|dsn|keys?)$",
+    re.IGNORECASE,
+)
 _LAST_PORT = 65535
+
+
+def is_secret(option: str) -> bool:
+    """Say whether an option holds a secret, by its name."""
+    return _SECRET.search(option) is not None and not option.endswith("_env")
 
 
 def check_characters(url: str) -> None:
@@ -55,6 +66,41 @@ def check_query(query: str) -> None:
         raise ConfigurationError(
             "there is an @ behind the ? of the URL; percent-encode : @ / ? # & in a password, and @ behind the ?"
         )
+
+
+def split_url(url: object) -> tuple[SplitResult, list[tuple[str, int | None]]]:
+    """Return the parts of a server's URL, and its hosts with their ports, separated by commas in it.
+
+    Raises:
+        ConfigurationError: It cannot be read, or may have been split within a password that was not percent-encoded.
+            The message shows nothing of it.
+    """
+    if not isinstance(url, str):
+        raise ConfigurationError(f"url must be a str, got {type(url).__name__}")
+    check_characters(url)
+    split = _split(url)
+    if split is None:
+        raise ConfigurationError(UNREADABLE)
+    parts, places = split
+    hosts = [(place.hostname or "", read_port(_port_in(place.netloc))) for place in places]
+    # The socket of a unix URL may have an @ in its path, but not behind one that ends a password.
+    path = "" if parts.scheme == "unix" and not parts.netloc else parts.path
+    if "@" in path or parts.fragment:
+        raise ConfigurationError(UNREADABLE)
+    check_query(parts.query)
+    return parts, hosts
+
+
+def _split(url: str) -> tuple[SplitResult, list[SplitResult]] | None:
+    try:
+        parts = urlsplit(url)
+        return parts, [urlsplit(f"//{place}") for place in parts.netloc.rpartition("@")[2].split(",")]
+    except ValueError:
+        return None  # what it says shows the URL, and so must not be the context of another error
+
+
+def _port_in(place: str) -> str:
+    return place.rpartition("]")[2].partition(":")[2]
 
 
 def pairs(text: str, separator: str, what: str) -> list[tuple[str, str]]:

@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from satchel import ConfigurationError, MemoryStore, MessagePackCodec, MissingExtraError, NullStore, ReadOnlyError
+from satchel._url_parts import is_secret
 from satchel.testing import FakeClock
 from satchel.url import open_store
 from satchel.url import registry as registered
-from satchel.url.description import Description, Layer, is_secret
+from satchel.url.description import Description, Layer
 from satchel.wrappers import BaseWrapper, SanitizationWrapper, StatisticsWrapper, TTLWrapper
 from tests.servers import server_url
 

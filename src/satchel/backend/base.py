@@ -43,7 +43,8 @@ class BaseStore(Hooks, HasCollections, Described):
         codec: Encodes values; JSON by default.
         clock: Gives the present as seconds since the Unix epoch.
         timeout: Seconds that a request may take, from sending it to its answer, and opening; None for no end. A hook
-            that makes several requests one after the other, as `_destroy` and `_cull` do, bounds each with `_with_timeout`.
+            that makes several requests one after the other, as `_destroy` and `_cull` do, bounds each with
+            `_with_timeout`.
     """
 
     def __init__(

@@ -6,9 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from contextvars import Context
 from typing import Any, TypeVar
-from urllib.parse import SplitResult, urlsplit
 
-from .._url_parts import UNREADABLE, check_characters, check_query, read_port
 from ..errors import ConfigurationError, safe_repr
 
 T = TypeVar("T")
@@ -52,41 +50,6 @@ def check_port(port: object) -> None:
     """
     if port is not None and (type(port) is not int or not 0 < port < 2**16):
         raise ConfigurationError(f"port must be an int of 1 to 65535, got {safe_repr(port)}")
-
-
-def split_url(url: object) -> tuple[SplitResult, list[tuple[str, int | None]]]:
-    """Return the parts of a server's URL, and its hosts with their ports, separated by commas in it.
-
-    Raises:
-        ConfigurationError: It cannot be read, or may have been split within a password that was not percent-encoded.
-            The message shows nothing of it.
-    """
-    if not isinstance(url, str):
-        raise ConfigurationError(f"url must be a str, got {type(url).__name__}")
-    check_characters(url)
-    split = _split(url)
-    if split is None:
-        raise ConfigurationError(UNREADABLE)
-    parts, places = split
-    hosts = [(place.hostname or "", read_port(_port_in(place.netloc))) for place in places]
-    # The socket of a unix URL may have an @ in its path, but not behind one that ends a password.
-    path = "" if parts.scheme == "unix" and not parts.netloc else parts.path
-    if "@" in path or parts.fragment:
-        raise ConfigurationError(UNREADABLE)
-    check_query(parts.query)
-    return parts, hosts
-
-
-def _split(url: str) -> tuple[SplitResult, list[SplitResult]] | None:
-    try:
-        parts = urlsplit(url)
-        return parts, [urlsplit(f"//{place}") for place in parts.netloc.rpartition("@")[2].split(",")]
-    except ValueError:
-        return None  # what it says shows the URL, and so must not be the context of another error
-
-
-def _port_in(place: str) -> str:
-    return place.rpartition("]")[2].partition(":")[2]
 
 
 async def in_empty_context(request: Coroutine[Any, Any, T]) -> T:

@@ -17,8 +17,8 @@ except ModuleNotFoundError as error:
 
 from .._checks import check_int
 from .._threads import offload
-from .._url_parts import check_options
-from ..backend.network import DEFAULT_TIMEOUT, check_one_way, check_port, check_texts, split_url
+from .._url_parts import check_options, split_url
+from ..backend.network import DEFAULT_TIMEOUT, check_one_way, check_port, check_texts
 from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..errors import ConfigurationError, SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError

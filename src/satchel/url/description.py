@@ -10,24 +10,14 @@ from datetime import timedelta
 from os import PathLike, fspath
 from typing import Any, ClassVar, Self
 
+from .._url_parts import is_secret
 from . import registry
 
 HIDDEN = "***"
 """Stands for a secret in a line."""
 
-_SECRET = re.compile(
-    r"password|passphrase|passwd|pwd|secret|token|credential|bearer|access_key|api_?key|connection_?string"
-    r"|^authMechanismProperties$"  # of MongoDB: it may hold a session token
-    r"|(^|_)(auth|dsn|keys?)$",
-    re.IGNORECASE,
-)
 _USER = re.compile(r"(?<=://)([^/?@:]*):[^/?]*@")
 _QUERY = re.compile(r"(?<=[?&])([^?&=]*)=([^&]*)")
-
-
-def is_secret(option: str) -> bool:
-    """Say whether an option holds a secret, by its name."""
-    return _SECRET.search(option) is not None and not option.endswith("_env")
 
 
 @dataclass(frozen=True, repr=False)

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote
 
-from .._url_parts import check_characters, check_query, pairs, read_port, unnamed_option
-from ..backend.network import split_url
+from .._url_parts import check_characters, check_query, is_secret, pairs, read_port, split_url, unnamed_option
 from ..collection import HasCollections
 from ..errors import ConfigurationError, unknown
 from ..protocol import SupportsEverything
-from .description import HIDDEN, Described, Description, Layer, describe_as, is_secret
+from .description import HIDDEN, Described, Description, Layer, describe_as
 from .options import convert, known_options, shown_by, takes, without_given
 from .registry import find_store, find_wrapper, is_wrapper
 

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Union
 
+from .._url_parts import is_secret
 from ..errors import ConfigurationError, unknown
-from .description import HIDDEN, Described, is_secret
+from .description import HIDDEN, Described
 
 _BOOLS = {"true": True, "1": True, "false": False, "0": False}
 _BEGINNING = 8

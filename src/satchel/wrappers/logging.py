@@ -51,7 +51,8 @@ class LoggingWrapper(BaseWrapper):
         number = logging.getLevelNamesMapping().get(level) if isinstance(level, str) else level
         if type(number) is not int or not 0 <= number <= _HIGHEST_LEVEL:
             raise ConfigurationError(
-                f"level must be the name of a logging level or a number from 0 to {_HIGHEST_LEVEL}, got {safe_repr(level)}"
+                f"level must be the name of a logging level or a number from 0 to {_HIGHEST_LEVEL}, "
+                f"got {safe_repr(level)}"
             )
         check_bool("keys", keys)
         self._logger = logging.getLogger(logger) if isinstance(logger, str) else logger

@@ -23,9 +23,9 @@ from ...clock import Clock, system_clock
 from ...codec import Codec
 from ...errors import ConfigurationError, SatchelError, StoreError, safe_repr
 from ...names import Ref
-from .._disk_read_only import connect_to_read, why_read_only
 from .entries import Entries
 from .errors import check_of_connection, check_of_file, translate
+from .read_only import connect_to_read, why_read_only
 from .room import Room, may_be_full
 from .schema import FILE_NAME, connect, prepare
 from .thread import SQLiteThread

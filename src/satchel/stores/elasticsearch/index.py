@@ -16,7 +16,8 @@ from elastic_transport import ApiError, TransportError
 from elasticsearch import AsyncElasticsearch, BadRequestError, NotFoundError
 
 from ..._threads import offload
-from ...backend.network import in_empty_context, split_url
+from ..._url_parts import split_url
+from ...backend.network import in_empty_context
 from ...codec import LARGE
 from ...errors import ConfigurationError
 from ...names import Ref

@@ -52,7 +52,8 @@ class Layout:
     def __init__(self, prefix: str) -> None:
         if not isinstance(prefix, str) or not 0 < len(prefix) <= _LONGEST_PREFIX or not _is_visible(prefix):
             raise ConfigurationError(
-                f"prefix must be 1 to {_LONGEST_PREFIX} visible ASCII characters without spaces, got {safe_repr(prefix)}"
+                f"prefix must be 1 to {_LONGEST_PREFIX} visible ASCII characters without spaces, "
+                f"got {safe_repr(prefix)}"
             )
         self._prefix = prefix + _SEPARATOR
         self._room = MAX_KEY - _COLLECTION - len(self._prefix) - len(_SEPARATOR)

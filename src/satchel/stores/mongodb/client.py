@@ -15,9 +15,8 @@ from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from ..._threads import offload
-from ..._url_parts import check_options
+from ..._url_parts import check_options, split_url
 from ...backend.lifecycle import close_at_end_of_loop
-from ...backend.network import split_url
 from ...errors import ConfigurationError, safe_repr
 
 Client = AsyncMongoClient[dict[str, Any]]

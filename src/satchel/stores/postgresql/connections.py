@@ -21,9 +21,9 @@ import asyncpg  # type: ignore[import-untyped]  # it has no types
 from asyncpg.connect_utils import SSLMode, _parse_connect_dsn_and_args  # type: ignore[import-untyped]  # as above
 
 from ..._threads import offload
-from ..._url_parts import check_options, read_port
+from ..._url_parts import check_options, read_port, split_url
 from ...backend.lifecycle import close_at_end_of_loop
-from ...backend.network import in_empty_context, split_url
+from ...backend.network import in_empty_context
 from ...errors import ConfigurationError, StoreUnavailableError
 from .layout import Table
 from .statements import PROBE, TERMINATE

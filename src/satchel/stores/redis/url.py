@@ -8,8 +8,8 @@ from typing import Any, Literal
 from urllib.parse import unquote, unquote_plus
 
 from ..._checks import check_int
-from ..._url_parts import UNREADABLE, check_options
-from ...backend.network import check_port, check_texts, split_url
+from ..._url_parts import UNREADABLE, check_options, split_url
+from ...backend.network import check_port, check_texts
 from ...errors import ConfigurationError
 
 Kind = Literal["server", "cluster", "sentinel"]

@@ -7,10 +7,10 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from .._shortage import shortage_of_descriptors
-from ..errors import StoreError
-from .disk.errors import DESCRIPTORS, check_of_file
-from .disk.schema import open_file, refuse_foreign
+from ..._shortage import shortage_of_descriptors
+from ...errors import StoreError
+from .errors import DESCRIPTORS, check_of_file
+from .schema import open_file, refuse_foreign
 
 _NOT_READABLE = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 
