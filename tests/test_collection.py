@@ -196,8 +196,9 @@ async def test_without_a_model_it_takes_what_the_store_takes(store):
 async def test_many_misfits_are_a_batch_error_that_names_each(store, users):
     await store.put_many("users", {"good": {"name": "ada"}, "bad": {"name": 3}, "worse": 4})
     for read in (users.get_many, users.get_entries):
-        with pytest.raises(BatchError, match="2 of 3") as caught:
+        with pytest.raises(BatchError, match=f"^{read.__name__}: 2 of 3 keys failed, one with ModelMismatch") as caught:
             await read(["good", "bad", "worse"])
+        assert caught.value.operation == read.__name__
         assert set(caught.value.failed) == {"bad", "worse"}
         assert all(isinstance(error, ModelMismatchError) for error in caught.value.failed.values())
         assert caught.value.retryable is False
@@ -475,7 +476,7 @@ async def test_many_small_values_leave_the_loop_its_turns(users, monkeypatch):
 
     plain = {str(number): {"name": "x", "visits": number} for number in range(5000)}
     task = asyncio.create_task(others())
-    await users._all_loaded(plain)
+    await users._all_loaded("get_many", plain)
     task.cancel()
     assert turns >= 5000
 

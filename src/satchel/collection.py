@@ -16,7 +16,7 @@ from ._update import check_plain, optimistic_update, plain_result, remaining
 from .capability import Capability
 from .clock import TTL, seconds
 from .entry import Entry
-from .errors import BatchError, InvalidTTLError, KeyMissingError, ModelMismatchError, SatchelError
+from .errors import InvalidTTLError, KeyMissingError, ModelMismatchError, SatchelError, batch_error
 from .names import check_name
 from .protocol import AsyncKeyValue, check_store, require
 
@@ -143,7 +143,7 @@ class Collection(Generic[T]):
         Raises:
             BatchError: Some could not be read, or do not fit the model; `.failed` names them.
         """
-        return await self._all_loaded(await self._store.get_many(self._name, keys))
+        return await self._all_loaded("get_many", await self._store.get_many(self._name, keys))
 
     async def get_entries(self, keys: Iterable[str]) -> dict[str, Entry[T]]:
         """Return the entries of those keys that are there, in the order asked."""
@@ -153,7 +153,7 @@ class Collection(Generic[T]):
         for part in slices(len(keys)):
             plain |= {key: entries[key].value for key in keys[part]}
             await turns.after_item()
-        values = await self._all_loaded(plain)
+        values = await self._all_loaded("get_entries", plain)
         loaded: dict[str, Entry[T]] = {}
         for part in slices(len(keys)):
             loaded |= {key: replace(entries[key], value=values[key]) for key in keys[part]}
@@ -298,7 +298,7 @@ class Collection(Generic[T]):
             return await offload(self._load, key, value)
         return self._load(key, value)
 
-    async def _all_loaded(self, values: Mapping[str, Any]) -> dict[str, T]:
+    async def _all_loaded(self, operation: str, values: Mapping[str, Any]) -> dict[str, T]:
         loaded: dict[str, T] = {}
         failed: dict[str, SatchelError] = {}
         turns = Yielder()
@@ -309,14 +309,7 @@ class Collection(Generic[T]):
             except ModelMismatchError as error:
                 failed[key] = error
         if failed:
-            first = next(iter(failed.values()))
-            raise BatchError(
-                f"{len(failed)} of {len(values)} values do not fit, the first: {first}",
-                failed=failed,
-                store=repr(self._store),
-                operation="get_many",
-                collection=self._name,
-            )
+            raise batch_error(self._store, operation, self._name, failed, len(values))
         return loaded
 
     async def _dumped(self, key: str, value: T) -> Any:

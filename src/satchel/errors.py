@@ -212,6 +212,31 @@ class BatchError(StoreError):
         self.failed = dict(failed)
 
 
+def batch_error(
+    store: object, operation: str, collection: str, failed: Mapping[str, SatchelError], count: int | None = None
+) -> BatchError:
+    """Return the error of a batch of which some keys failed.
+
+    Args:
+        store: The store, as messages call it.
+        operation: The verb.
+        collection: The collection.
+        failed: The error of each key that failed; one of them becomes the cause.
+        count: How many keys the batch had; None where this is not known.
+    """
+    first = next(iter(failed.values()))
+    of_all = "" if count is None else f" of {count}"
+    error = BatchError(
+        f"{operation}: {len(failed)}{of_all} keys failed, one with {type(first).__name__}: {first}",
+        failed=failed,
+        store=repr(store),
+        operation=operation,
+        collection=collection,
+    )
+    error.__cause__ = first
+    return error
+
+
 _LONGEST = 10**20
 _VOWELS = frozenset("aeioAEIO")  # not u: a UUID, a User
 

@@ -20,12 +20,12 @@ from ..clock import NEVER, TTL, as_datetime, deadline_after
 from ..codec import LARGE, Codec
 from ..entry import Entry
 from ..errors import (
-    BatchError,
     SatchelError,
     StoreClosedError,
     StoreError,
     StoreTimeoutError,
     StoreUnavailableError,
+    batch_error,
     with_article,
 )
 from ..names import Ref
@@ -383,16 +383,8 @@ class Engine:
         return sum([outcome is True for outcome in outcomes])
 
     def _refuse(self, operation: str, collection: str, failed: dict[str, SatchelError], count: int) -> None:
-        if not failed:
-            return
-        first = next(iter(failed.values()))
-        raise BatchError(
-            f"{operation}: {len(failed)} of {count} keys failed, one with {type(first).__name__}: {first}",
-            failed=failed,
-            store=repr(self._store),
-            operation=operation,
-            collection=collection,
-        ) from first
+        if failed:
+            raise batch_error(self._store, operation, collection, failed, count)
 
     def _make_queues(self) -> None:
         store = self._store

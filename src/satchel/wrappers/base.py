@@ -17,7 +17,14 @@ from ..clock import TTL
 from ..codec import LARGE, rough_size
 from ..collection import HasCollections
 from ..entry import Entry
-from ..errors import BatchError, ConfigurationError, SatchelError, StoreError, UnsupportedOperationError
+from ..errors import (
+    BatchError,
+    ConfigurationError,
+    SatchelError,
+    StoreError,
+    UnsupportedOperationError,
+    batch_error,
+)
 from ..names import MAX_NAME_BYTES, Ref, check_limit, check_name, check_prefix, utf8_size
 from ..protocol import AsyncKeyValue, SupportsEverything, is_store
 from ..url.description import Described, Description
@@ -234,15 +241,7 @@ class Passage(Seams):
             except SatchelError as error:
                 failed[key] = error
         if failed:
-            first = next(iter(failed.values()))
-            kind = type(first).__name__
-            raise BatchError(
-                f"{operation}: {len(failed)} of {len(found)} keys failed, the first with {kind}: {first}",
-                failed=failed,
-                store=repr(self),
-                operation=operation,
-                collection=collection,
-            ) from first
+            raise batch_error(self, operation, collection, failed, len(found))
         return decoded
 
     async def _transformed(

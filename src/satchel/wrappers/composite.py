@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import operator
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Self
 
 from .._copies import copied, copied_at_once
 from ..backend.lifecycle import finish_and_close
 from ..capability import METHODS, NEEDED, Capability
-from ..errors import BatchError, ConfigurationError, SatchelError, StoreClosedError
+from ..errors import BatchError, ConfigurationError, SatchelError, StoreClosedError, batch_error
 from ..protocol import AsyncKeyValue, is_store
 from ..url.description import Described, Description
 from .base import SEAMS, BaseWrapper
@@ -146,17 +146,3 @@ async def _own(value: Any) -> Any:
         return await copied(value)
     except Exception:  # it is anybody's object: what cannot be copied, the stores refuse or take as it is
         return value
-
-
-def batch_error(store: object, operation: str, collection: str, failed: Mapping[str, SatchelError]) -> BatchError:
-    """Return the error of a batch of which some keys failed."""
-    first = next(iter(failed.values()))
-    error = BatchError(
-        f"{operation}: {len(failed)} keys failed, one with {type(first).__name__}: {first}",
-        failed=failed,
-        store=repr(store),
-        operation=operation,
-        collection=collection,
-    )
-    error.__cause__ = first
-    return error

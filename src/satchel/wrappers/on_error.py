@@ -11,13 +11,12 @@ from .._checks import check_choice, check_clock, check_int
 from ..backend.record import Record
 from ..clock import Clock, system_clock
 from ..codec import Codec
-from ..errors import BatchError, QueueFullError, SatchelError, StoreError
+from ..errors import BatchError, QueueFullError, SatchelError, StoreError, batch_error
 from ..names import check_name
 from ..protocol import AsyncKeyValue
 from ._queued_writes import QueuedWrites
 from .base import BaseWrapper
 from .call import MISSING, Call, Steps
-from .composite import batch_error
 
 logger = logging.getLogger("satchel")
 

@@ -11,11 +11,19 @@ from typing import Any, ClassVar
 
 from .._checks import check_int, check_seconds, check_seed
 from .._forks import random_numbers
-from ..errors import BatchError, CircuitOpenError, ConfigurationError, SatchelError, StoreError, StoreTimeoutError
+from ..errors import (
+    BatchError,
+    CircuitOpenError,
+    ConfigurationError,
+    SatchelError,
+    StoreError,
+    StoreTimeoutError,
+    batch_error,
+)
 from ..protocol import AsyncKeyValue
 from .base import BaseWrapper
 from .call import BATCHES, CONDITIONAL_WRITES, Call, Steps
-from .composite import batch_error, gather_batch
+from .composite import gather_batch
 from .timeout import OutOfTimeError, in_time
 
 logger = logging.getLogger("satchel")
