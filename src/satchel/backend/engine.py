@@ -127,9 +127,7 @@ class Engine:
 
     def __init__(self, store: Hooks, codec: Codec | None) -> None:
         self._store = store
-        self.serializer = RecordSerializer(
-            codec, sealed=store._sealed, max_bytes=store._max_value_bytes, packs=store._packs
-        )
+        self.serializer = RecordSerializer(codec, checksums=store._checksums, max_bytes=store._max_value_bytes)
         lifecycle = SharedLifecycle if store._any_loop else Lifecycle
         self.lifecycle = lifecycle(
             store.__repr__, open=self._open, close=self._close, abandon=self._discard, disown=self._disown

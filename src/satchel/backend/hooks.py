@@ -14,7 +14,7 @@ from ..capability import NEEDED, Capability
 from ..clock import Clock
 from ..errors import SatchelError, UnsupportedOperationError
 from ..names import Ref
-from .record import Record
+from .record import Checksums, Record
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -73,10 +73,9 @@ class Hooks(ABC):
     _shield_writes: ClassVar[bool] = True
     """Finish a write that was sent though its caller was cancelled. False only for an engine that carries out what it
     was sent in order, cut off or not: then a lone write needs no task."""
-    _sealed: ClassVar[bool] = True
-    """Give records a checksum, and check it when they are read."""
-    _packs: ClassVar[bool] = False
-    """Records go out by `envelope.pack` alone, which makes the checksum of small ones in passing."""
+    _checksums: ClassVar[Checksums] = "record"
+    """Where a record's checksum is made: in the record before a hook gets it; by `pack`, for a backend that stores
+    records packed alone ("wire"; large records have theirs before, from a worker thread); or nowhere ("none")."""
     _open_sets_own_timeouts: ClassVar[bool] = False
     """`_open` may take longer than one request: it bounds each of its steps with `_with_timeout` itself."""
     _native_expiry: ClassVar[bool] = False

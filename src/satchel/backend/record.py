@@ -28,7 +28,7 @@ import os
 import struct
 import zlib
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import msgspec
 
@@ -50,6 +50,9 @@ _CRC = struct.Struct(">I")
 _CRCS = struct.Struct(">II")
 _HEADER = struct.Struct(">2sBBBB16sddII")
 _LENGTH = struct.Struct(">H")
+
+Checksums = Literal["record", "wire", "none"]
+"""Where the checksum of a backend's records is made: in the record, by `pack`, or nowhere."""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):

@@ -8,7 +8,7 @@ from .._threads import offload
 from ..codec import LARGE, RAW_BYTES, Codec, JsonCodec, MessagePackCodec, SignedPickleCodec
 from ..errors import ConfigurationError, IntegrityError, SatchelError, SerializationError, ValueTooLargeError
 from ..names import Ref
-from .record import Record, new_version
+from .record import Checksums, Record, new_version
 
 _BUILT_IN: tuple[Codec, ...] = (JsonCodec(), MessagePackCodec())
 _WITH_NUMBERS = (JsonCodec, MessagePackCodec, SignedPickleCodec)
@@ -20,27 +20,26 @@ class RecordSerializer:
 
     Args:
         codec: Encodes what is put. What other built-in codecs wrote is read all the same.
-        sealed: Give records a checksum, for backends where data can be damaged.
-        packs: The backend packs records, which seals small ones in passing.
+        checksums: Where checksums are made; "record" and "wire" are for backends where data can be damaged.
         max_bytes: The largest encoded value that the backend takes.
     """
 
-    def __init__(self, codec: Codec | None, *, sealed: bool, max_bytes: int | None, packs: bool = False) -> None:
+    def __init__(self, codec: Codec | None, *, checksums: Checksums, max_bytes: int | None) -> None:
         if codec is not None:
             _check_codec(codec)
         self.codec = codec or _BUILT_IN[0]
         self._decoders = {known.number: known.decode for known in (*_BUILT_IN, self.codec)}
-        self._sealed = sealed
-        self._seals_small = sealed and not packs
+        self._seals_small = checksums == "record"
+        self._seals_large = checksums != "none"
         self._max_bytes = max_bytes
 
     def __repr__(self) -> str:
-        return f"Values({self.codec!r})"
+        return f"RecordSerializer({self.codec!r})"
 
     def small_record(self, value: object, now: float, deadline: float, names: Ref | None = None) -> Record | None:
         """Return the record of a value that is quickly encoded; None for one that belongs in a worker thread."""
         if type(value) is bytes:
-            return None if self._sealed and len(value) >= LARGE else self.any_record(value, now, deadline, names)
+            return None if self._seals_large and len(value) >= LARGE else self.any_record(value, now, deadline, names)
         payload = self.codec.encode_if_small(value)
         return None if payload is None else self._record(self.codec.number, payload, now, deadline, names)
 
@@ -61,7 +60,7 @@ class RecordSerializer:
 
     def is_small(self, record: Record) -> bool:
         """Say whether a record's value is quickly decoded, so that no worker thread is needed."""
-        return len(record.payload) < LARGE or (record.codec == RAW_BYTES and not self._sealed)
+        return len(record.payload) < LARGE or (record.codec == RAW_BYTES and not self._seals_large)
 
     def decode(self, record: Record) -> Any:
         """Return the value of a record, whatever its size."""
@@ -87,7 +86,7 @@ class RecordSerializer:
                 f"the encoded value has {len(payload)} bytes, this store takes at most {self._max_bytes}"
             )
         record = Record(payload, codec, new_version(), now, deadline, names)
-        seals = self._seals_small if len(payload) < LARGE else self._sealed
+        seals = self._seals_small if len(payload) < LARGE else self._seals_large
         return record.sealed(names) if seals else record
 
 

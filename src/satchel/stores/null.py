@@ -16,7 +16,7 @@ class NullStore(BaseStore):
     whose entries expire at once: `put_if_absent` succeeds, reads and `compare_and_put` find nothing.
     """
 
-    _sealed = False
+    _checksums = "none"
     _native_expiry = True
     _shield_writes = False
     _any_loop = True

@@ -59,7 +59,7 @@ class FlakyStore(BaseStore):
         ConfigurationError: The failure rate is not from 0 to 1, or the latency is below 0.
     """
 
-    _sealed = False
+    _checksums = "none"
     _native_expiry = True
     _shield_writes = False
     _any_loop = True

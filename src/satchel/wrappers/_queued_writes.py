@@ -42,7 +42,7 @@ class QueuedWrites:
         self.waiting: dict[Ref, Record | None] = {}
         """What waits; None is a delete."""
         self._inner, self._name, self._most, self._clock = inner, name, most, clock
-        self._values = RecordSerializer(codec, sealed=False, max_bytes=None)
+        self._values = RecordSerializer(codec, checksums="none", max_bytes=None)
         self._round: asyncio.Task[StoreError | None] | None = None
         self._refusal: SatchelError | None = None
         self._lock = threading.Lock()

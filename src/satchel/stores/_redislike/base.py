@@ -58,7 +58,7 @@ class RedisLikeStore(BaseStore):
         codec, clock, timeout: As for `BaseStore`.
     """
 
-    _packs: ClassVar[bool] = True
+    _checksums = "wire"
     _native_expiry: ClassVar[bool] = True
     _max_value_bytes = 512 * 1024 * 1024 - HEADER_SIZE  # a Redis string has at most 512 MiB
     _pipelines: ClassVar[bool] = False

@@ -60,7 +60,7 @@ class DiskStore(BaseStore):
 
     url_parts = {"path": "directory"}  # noqa: RUF012  # the base says ClassVar
     _shield_writes: ClassVar[bool] = False
-    _sealed: ClassVar[bool] = False  # `Entries` does it, in the connection's thread: the loop has less to do
+    _checksums = "none"  # `Entries` makes them, in the connection's thread: the loop has less to do
 
     def __init__(
         self,

@@ -118,7 +118,7 @@ class MemcachedStore(BaseStore):
     """
 
     url_parts = {"host": "host", "port": "port"}  # noqa: RUF012  # the base says ClassVar
-    _packs: ClassVar[bool] = True
+    _checksums = "wire"
     _native_expiry: ClassVar[bool] = True
     _shield_writes: ClassVar[bool] = False  # the next change waits until what was cut off has been carried out, or not
 

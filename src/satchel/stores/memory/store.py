@@ -46,7 +46,7 @@ class MemoryStore(BaseStore):
         InvalidKeyError, SerializationError: Something in the seed would be refused by `put`.
     """
 
-    _sealed = False
+    _checksums = "none"
     _native_expiry = True
     _shield_writes = False
     _any_loop = True

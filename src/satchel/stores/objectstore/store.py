@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import ClassVar
 
 import msgspec
 
@@ -66,7 +65,7 @@ class ObjectStore(KeyedStore):
             wrong. At the first conditional write: the server ignores its condition.
     """
 
-    _packs: ClassVar[bool] = True
+    _checksums = "wire"
     url_parts = {"url": "url"}  # noqa: RUF012  # the base says ClassVar
     _max_value_bytes = 5 * 1024**3 - 16 * 1024  # the largest object that one request writes, and room
 

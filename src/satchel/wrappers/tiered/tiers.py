@@ -54,7 +54,7 @@ class Tiers:
         self._name = name
         self._refreshes = write != "around"
         self._clock = clock
-        self._values = RecordSerializer(None, sealed=False, max_bytes=None)
+        self._values = RecordSerializer(None, checksums="none", max_bytes=None)
 
     # Reading: first what waits, then hot, where it may be asked, then cold.
 
