@@ -22,12 +22,12 @@ import random
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextvars import Context
 from functools import partial
 from typing import Any, Final
 
 import msgspec
 
+from .._contexts import task_in_empty_context
 from ..errors import StoreError, StoreUnavailableError
 from ..names import Ref
 from .hooks import UNPROCESSED
@@ -232,8 +232,7 @@ class Coalescer:
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Start work that `drained` waits for."""
-        # An empty context: a batch serves many callers, and must not carry the variables of one of them.
-        task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(work, context=Context())
+        task = task_in_empty_context(work)  # a batch serves many callers, and must not carry the variables of one
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

@@ -6,9 +6,9 @@ import asyncio
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextvars import Context
 from typing import Any, ClassVar, Final, Literal, TypeVar
 
+from .._contexts import run_in_empty_context
 from .._forks import hold
 from ..capability import NEEDED, Capability
 from ..clock import Clock
@@ -202,8 +202,8 @@ class Hooks(ABC):
         """Await one request; after the store's timeout it is cut off, and `TimeoutError` is raised."""
         async with asyncio.timeout(None) as limit:
             if self._timeout is not None:
-                # An empty context: the loop keeps a timer for a while after it was cancelled, with what it holds.
-                Context().run(limit.reschedule, asyncio.get_running_loop().time() + self._timeout)
+                # The loop keeps a timer for a while after it was cancelled, with what it holds.
+                run_in_empty_context(limit.reschedule, asyncio.get_running_loop().time() + self._timeout)
             return await work
 
     @property

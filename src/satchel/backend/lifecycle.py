@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextvars import Context
 
+from .._contexts import task_in_empty_context
 from .._forks import hold, hold_loop, watch
 from .._shielding import shielded
 from ..errors import SatchelError, StoreClosedError, StoreError
@@ -164,7 +164,7 @@ class Lifecycle:
     async def open(self) -> None:
         """Open the store, once however many call."""
         if self._opening is None or self._opening.done():
-            self._opening = asyncio.create_task(self._open_here(), context=Context())
+            self._opening = task_in_empty_context(self._open_here())
         failure = await asyncio.shield(self._opening)
         if failure is not None:
             raise failure.again() from failure
@@ -177,7 +177,7 @@ class Lifecycle:
         if not self._is_closing():
             self.check("aclose")
             self.closed, self.ready_on = True, None
-            self._closing = asyncio.create_task(self._drain_and_close(), context=Context())
+            self._closing = task_in_empty_context(self._drain_and_close())
         if self._closing is not None:
             await asyncio.shield(self._closing)
 

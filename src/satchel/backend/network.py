@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine
-from contextvars import Context
 from typing import Any, TypeVar
 
+from .._contexts import task_in_empty_context
 from ..errors import ConfigurationError, safe_repr
 
 T = TypeVar("T")
@@ -54,4 +53,4 @@ def check_port(port: object) -> None:
 
 async def in_empty_context(request: Coroutine[Any, Any, T]) -> T:
     """Await a request in an empty context: the connections that it opens would keep the caller's variables alive."""
-    return await asyncio.get_running_loop().create_task(request, context=Context())
+    return await task_in_empty_context(request)

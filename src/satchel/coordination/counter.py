@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Awaitable, Callable
-from contextvars import Context
 from typing import Any
 
 from msgspec import UNSET, UnsetType
 
+from .._contexts import task_in_empty_context
 from .._copies import copy_of_error
 from .._forks import at_fork, hold
 from .._update import check_plain, optimistic_update, plain_result, remaining
@@ -52,9 +52,8 @@ class _Tally:
         if not self._waiting:
             del _tallies[self._place]
             return
-        # A task of its own, for a caller who is cancelled must not cut off the others; and in an empty context, for it
-        # must not carry the variables of one of them.
-        self._task = self._place[0].create_task(self._write_all(), context=Context())
+        # A task of its own, for a caller who is cancelled must not cut off the others.
+        self._task = task_in_empty_context(self._write_all())
         self._task.add_done_callback(self._end)
 
     async def _write_all(self) -> None:

@@ -10,10 +10,10 @@ import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from contextvars import Context
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
+from .._contexts import run_in_empty_context
 from .._forks import at_fork
 from .._shortage import shortage, shortage_of_descriptors
 from .._threads import submit
@@ -176,7 +176,7 @@ class LoopThread:
         if used_up is not None:
             raise used_up
         self._stopped = asyncio.Event()
-        loop = Context().run(asyncio.new_event_loop)  # else it keeps the context of the first caller
+        loop = run_in_empty_context(asyncio.new_event_loop)  # else it keeps the context of the first caller
         loop.set_default_executor(_OwnThreads())  # the loop looks up host names there
         self._thread = threading.Thread(target=self._run, args=(loop,), name="satchel-sync", daemon=True)
         try:

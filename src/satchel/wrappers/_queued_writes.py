@@ -9,9 +9,9 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
-from contextvars import Context
 from typing import Any
 
+from .._contexts import task_in_empty_context
 from .._forks import hold, watch
 from .._threads import offload
 from ..backend.record import Record
@@ -86,9 +86,7 @@ class QueuedWrites:
         with self._lock:
             task = self._under_way()
             if task is None:
-                loop = asyncio.get_running_loop()
-                # An empty context: it goes on for longer than the caller, whose variables it must not keep.
-                task = self._round = loop.create_task(self._send_all(), context=Context())
+                task = self._round = task_in_empty_context(self._send_all())
         return task
 
     async def flush(self) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Generator
-from contextvars import Context
 from types import CoroutineType, coroutine
 from typing import Any, ClassVar, TypeVar
 
 from .._checks import check_seconds
+from .._contexts import run_in_empty_context
 from ..errors import StoreTimeoutError
 from ..protocol import AsyncKeyValue
 from .base import BaseWrapper
@@ -45,8 +45,8 @@ def in_time(seconds: float, work: Awaitable[T]) -> Generator[Any, Any, T]:
 async def _limited(seconds: float, work: Awaitable[T]) -> T:
     try:
         async with asyncio.timeout(None) as limit:
-            # An empty context: the loop keeps a timer for a while after it was cancelled, with what it holds.
-            Context().run(limit.reschedule, asyncio.get_running_loop().time() + seconds)
+            # The loop keeps a timer for a while after it was cancelled, with what it holds.
+            run_in_empty_context(limit.reschedule, asyncio.get_running_loop().time() + seconds)
             return await work
     except TimeoutError as error:
         if type(error) is TimeoutError and limit.expired():

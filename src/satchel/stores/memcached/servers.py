@@ -7,9 +7,9 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from contextvars import Context
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from ..._contexts import task_in_empty_context
 from ...backend.lifecycle import close_at_end_of_loop
 from ...backend.network import in_empty_context
 from ...errors import SatchelError, StoreError, StoreUnavailableError, ValueTooLargeError
@@ -136,7 +136,7 @@ class Server(ABC):
         except OSError:
             return  # the connection has ended
         connection.cut()  # what has not been sent yet never will be
-        task = asyncio.create_task(_until_closed(end), context=Context())
+        task = task_in_empty_context(_until_closed(end))
         self._unsettled.add(task)
         task.add_done_callback(self._unsettled.discard)
 

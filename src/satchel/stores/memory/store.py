@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextvars import Context
 from typing import Any, TypeVar, overload
 
 import msgspec
 
 from ..._checks import check_bound
+from ..._contexts import run_in_empty_context
 from ..._forks import hold
 from ...backend.base import BaseStore, Condition
 from ...backend.record import Record
@@ -243,7 +243,7 @@ class MemoryStore(BaseStore):
         # An empty context: the timer would keep alive what the caller's variables hold.
         loop = self._timer_loop = asyncio.get_running_loop()
         self._turn += 1
-        self._timer = loop.call_later(wait, _sweep_later, weakref.ref(self), self._turn, context=Context())
+        self._timer = run_in_empty_context(loop.call_later, wait, _sweep_later, weakref.ref(self), self._turn)
 
     def _sweep_on_timer(self, turn: int) -> None:
         if turn != self._turn:

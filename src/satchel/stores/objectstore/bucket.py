@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextvars import Context
 from typing import Any, Literal, NamedTuple
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, GenericError, NotModifiedError, PreconditionError
 
+from ..._contexts import run_in_empty_context
 from ...backend.record import HEADER_SIZE, Record, unpack
 from ...errors import ConfigurationError, IntegrityError
 from ...names import MAX_NAME_BYTES
@@ -32,7 +32,7 @@ def in_empty_context(request: Callable[..., Any], *arguments: Any, **options: An
 
     obstore keeps the context of who starts a request until its thread is done with it, which is after the answer.
     """
-    return Context().run(request, *arguments, **options)
+    return run_in_empty_context(request, *arguments, **options)
 
 
 class Found(NamedTuple):

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-from contextvars import Context
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import hiredis
@@ -22,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import RedisError, ResponseError
 
+from ..._contexts import task_in_empty_context
 from ..._threads import offload
 from ...backend.network import in_empty_context
 from ...errors import StoreUnavailableError
@@ -116,10 +116,6 @@ async def ready(connection: AbstractConnection) -> None:
             pass  # it is as good as closed
         await connection.disconnect(nowait=True)
     await in_empty_context(connection.connect())  # type: ignore[no-untyped-call]  # redis-py has no annotation there
-
-
-def _task(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    return asyncio.get_running_loop().create_task(work, context=Context())
 
 
 def is_broken(error: Exception) -> bool:
@@ -227,13 +223,13 @@ class Connections(ABC):
         rest: asyncio.Task[None] | None = None
         try:
             if sum(map(len, packed)) > _SENT_AT_ONCE:
-                rest = _task(_exchange(connection, packed, len(commands), replies))
+                rest = task_in_empty_context(_exchange(connection, packed, len(commands), replies))
                 await asyncio.shield(rest)
             else:
                 await _exchange(connection, packed, len(commands), replies)
         except asyncio.CancelledError:
-            rest = rest or _task(_receive(connection, len(commands) - len(replies), []))
-            task = _task(self._outlast(connection, rest))
+            rest = rest or task_in_empty_context(_receive(connection, len(commands) - len(replies), []))
+            task = task_in_empty_context(self._outlast(connection, rest))
             self._cut_off.add(task)
             task.add_done_callback(self._cut_off.discard)
             raise

@@ -6,9 +6,9 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from contextvars import Context
 from itertools import islice
 
+from ..._contexts import run_in_empty_context, task_in_empty_context
 from ..._forks import hold
 from ...backend.record import Record
 from ...errors import QueueFullError, SatchelError, StoreError
@@ -161,8 +161,7 @@ class WriteQueue:
     def _start(self) -> asyncio.Task[None]:
         self._stop_timer()
         if self._round is None or self._round.done():
-            # An empty context: it goes on for longer than the caller, whose variables it must not keep.
-            self._round = asyncio.get_running_loop().create_task(self._send_all(), context=Context())
+            self._round = task_in_empty_context(self._send_all())
         return self._round
 
     def _is_running(self) -> bool:
@@ -180,8 +179,8 @@ class WriteQueue:
             if errors:
                 logger.warning("%s could not send %d queued writes: %s", self._name(), len(errors), errors[0])
             if any(ref in self.waiting and self.waiting[ref].error is not None for ref in batch):
-                loop = asyncio.get_running_loop()
-                self._retry = loop.call_later(_TRY_AGAIN, self._start, context=Context())
+                set_timer = asyncio.get_running_loop().call_later
+                self._retry = run_in_empty_context(set_timer, _TRY_AGAIN, self._start)
                 return
 
     async def _send_one(self, ref: Ref) -> SatchelError | None:
