@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from .._batches import slices
 from .._forks import hold
 from .._shortage import shortage
-from .._threads import Yielder, offload
+from .._threads import Yielder
 from ..capability import Capability
 from ..clock import NEVER, TTL, as_datetime, deadline_after
 from ..codec import LARGE, Codec
@@ -331,10 +331,8 @@ class Engine:
     async def _record(self, operation: str, ref: Ref, value: object, ttl: TTL | None) -> Record:
         now = self._store.clock()
         deadline = NEVER if ttl is None else deadline_after(ttl, now)
-        names = self._store._embedded_ref(ref)
         try:
-            record = self.serializer.small_record(value, now, deadline, names)
-            return await offload(self.serializer.any_record, value, now, deadline, names) if record is None else record
+            return await self.serializer.record(value, now, deadline, self._store._embedded_ref(ref))
         except SatchelError as error:
             raise self.failure(error, operation, *ref) from error.__cause__
         except (RuntimeError, MemoryError) as error:

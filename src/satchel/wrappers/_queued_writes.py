@@ -13,7 +13,6 @@ from typing import Any
 
 from .._contexts import task_in_empty_context
 from .._forks import hold, watch
-from .._threads import offload
 from ..backend.record import Record
 from ..backend.serializer import RecordSerializer
 from ..clock import NEVER, TTL, Clock, deadline_after
@@ -57,9 +56,7 @@ class QueuedWrites:
 
     async def record(self, value: object, ttl: TTL | None, now: float) -> Record:
         """Return a value in the form in which it waits; one that no store takes is refused."""
-        deadline = deadline_after(ttl, now)
-        small = self._values.small_record(value, now, deadline)
-        return await offload(self._values.any_record, value, now, deadline) if small is None else small
+        return await self._values.record(value, now, deadline_after(ttl, now))
 
     def add(self, ref: Ref, record: Record | None) -> None:
         """Let a write wait, after all that do; it replaces one of the same key.

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Literal, TypeVar, cast
 
-from ..._threads import Yielder, offload
+from ..._threads import Yielder
 from ...backend.record import Record
 from ...backend.serializer import RecordSerializer
 from ...clock import NEVER, Clock, deadline_after
@@ -219,8 +219,7 @@ class Tiers:
 
     async def _record(self, operation: str, ref: Ref, value: object, now: float, deadline: float) -> Record:
         try:
-            record = self._values.small_record(value, now, deadline)
-            return await offload(self._values.any_record, value, now, deadline) if record is None else record
+            return await self._values.record(value, now, deadline)
         except SatchelError as error:
             own = error.again()
             own.args = (f"{operation} of key {ref[1]!r} in collection {ref[0]!r} of {self._name()}: {error}",)
