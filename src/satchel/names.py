@@ -58,6 +58,27 @@ def check_name(name: object, what: str = "key", limit: int = MAX_NAME_BYTES) -> 
     raise InvalidKeyError(f"{what} has {size} bytes in UTF-8, the limit here is {limit}: {name[:40]!r}...")
 
 
+def check_ref(collection: object, key: object, limit: int = MAX_NAME_BYTES) -> Ref:
+    """Return a collection and a key as exact `str`s, or refuse them as `check_name` does.
+
+    Args:
+        collection: What the caller gave as the collection.
+        key: What the caller gave as the key.
+        limit: The longest key allowed, in UTF-8 bytes.
+    """
+    # Most names are as simple as this, and need no further calls.
+    if (
+        type(key) is str
+        and type(collection) is str
+        and key.isascii()
+        and collection.isascii()
+        and 0 < len(key) <= limit
+        and 0 < len(collection) <= MAX_NAME_BYTES
+    ):
+        return collection, key
+    return check_name(collection, "collection"), check_name(key, "key", limit)
+
+
 def utf8_size(name: str, what: str) -> int:
     """Return the length of a name in UTF-8 bytes; a lone surrogate raises `InvalidKeyError`."""
     try:

@@ -18,7 +18,7 @@ from ..codec import Codec
 from ..collection import HasCollections
 from ..entry import Entry
 from ..errors import SatchelError
-from ..names import MAX_NAME_BYTES, Ref, check_limit, check_name, check_prefix
+from ..names import MAX_NAME_BYTES, Ref, check_limit, check_name, check_prefix, check_ref
 from ..url.description import Described
 from .coalescer import Operation, Request
 from .engine import Engine
@@ -197,11 +197,7 @@ class BaseStore(Hooks, HasCollections, Described):
             await self.aclose()
 
     def _ref(self, collection: object, key: object) -> Ref:
-        # Most names are as simple as this, and need no further calls.
-        if type(collection) is str and type(key) is str and collection.isascii() and key.isascii():  # noqa: SIM102  # one would be too long
-            if 0 < len(collection) <= MAX_NAME_BYTES and 0 < len(key) <= self.max_key_bytes:
-                return collection, key
-        return check_name(collection, "collection"), check_name(key, "key", self.max_key_bytes)
+        return check_ref(collection, key, self.max_key_bytes)
 
     async def _names(self, collection: object, keys: object) -> tuple[str, list[str]]:
         return check_name(collection, "collection"), await checked_names(keys, self.max_key_bytes)

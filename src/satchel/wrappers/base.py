@@ -25,7 +25,7 @@ from ..errors import (
     UnsupportedOperationError,
     batch_error,
 )
-from ..names import MAX_NAME_BYTES, Ref, check_limit, check_name, check_prefix, utf8_size
+from ..names import MAX_NAME_BYTES, Ref, check_limit, check_name, check_prefix, check_ref, utf8_size
 from ..protocol import AsyncKeyValue, SupportsEverything, is_store
 from ..url.description import Described, Description
 from .call import BATCHES, IN_WORKER, LISTINGS, MISSING, NOT_GIVEN, Call, stepped, surrounded
@@ -182,19 +182,6 @@ class Passage(Seams):
 
     _limit: int
     """The longest key, in UTF-8 bytes."""
-
-    def _checked(self, collection: str, key: str) -> Ref:
-        # Most names are plain, and further calls for them would cost more than their mapping.
-        if (
-            type(key) is str
-            and type(collection) is str
-            and key.isascii()
-            and collection.isascii()
-            and 0 < len(key) <= self._limit
-            and 0 < len(collection) <= MAX_NAME_BYTES
-        ):
-            return collection, key
-        return check_name(collection, "collection"), check_name(key, "key", self._limit)
 
     async def _call(self, function: Callable[..., Awaitable[T]], ref: Ref, *arguments: Any, **named: Any) -> T:
         """Call a method of the inner store about one entry of the caller's."""
@@ -444,7 +431,7 @@ class BaseWrapper(HasCollections, Bound, Described):
     async def get(self, collection: str, key: str, default: D) -> Any | D: ...
     async def get(self, collection: str, key: str, default: Any = NOT_GIVEN) -> Any:
         """Return the value under a key, or the default when it is absent."""
-        collection, key = self._checked(collection, key)
+        collection, key = check_ref(collection, key, self._limit)
         inner_collection, inner_key = self._ref(collection, key)
         try:
             if default is NOT_GIVEN and not self._decodes:
@@ -461,17 +448,17 @@ class BaseWrapper(HasCollections, Bound, Described):
 
     async def get_entry(self, collection: str, key: str) -> Entry | None:
         """Return the entry under a key: the value with version, times and size."""
-        ref = self._checked(collection, key)
+        ref = check_ref(collection, key, self._limit)
         entry = await self._call(self._inner.get_entry, ref)
         return await self._decoded_entry("get_entry", ref, entry) if self._decodes and entry is not None else entry
 
     async def exists(self, collection: str, key: str) -> bool:
         """Say whether there is an entry under a key."""
-        return await self._call(self._inner.exists, self._checked(collection, key))
+        return await self._call(self._inner.exists, check_ref(collection, key, self._limit))
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
         """Store a value under a key, replacing what was there, its deadline included."""
-        collection, key = self._checked(collection, key)
+        collection, key = check_ref(collection, key, self._limit)
         inner_collection, inner_key = self._ref(collection, key)
         if self._encodes:
             value = await self._encoded("put", (collection, key), value)
@@ -483,7 +470,7 @@ class BaseWrapper(HasCollections, Bound, Described):
 
     async def delete(self, collection: str, key: str) -> bool:
         """Remove the entry under a key, and say whether it was there."""
-        return await self._call(self._inner.delete, self._checked(collection, key))
+        return await self._call(self._inner.delete, check_ref(collection, key, self._limit))
 
     async def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
         """Return the values of those keys that are there, in the order asked."""
@@ -519,7 +506,7 @@ class BaseWrapper(HasCollections, Bound, Described):
 
     async def put_if_absent(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> str | None:
         """Store a value if the key is absent, and return its version; None when something was there."""
-        ref = self._checked(collection, key)
+        ref = check_ref(collection, key, self._limit)
         if self._encodes:
             value = await self._encoded("put_if_absent", ref, value)
         return await self._call(self._inner.put_if_absent, ref, value, ttl=self._ttl(ttl))
@@ -528,19 +515,19 @@ class BaseWrapper(HasCollections, Bound, Described):
         self, collection: str, key: str, value: object, *, version: str, ttl: TTL | None = None
     ) -> str | None:
         """Replace the entry if it still has the version, and return the new version; None when it has not."""
-        ref = self._checked(collection, key)
+        ref = check_ref(collection, key, self._limit)
         if self._encodes:
             value = await self._encoded("compare_and_put", ref, value)
         return await self._call(self._inner.compare_and_put, ref, value, version=version, ttl=self._ttl(ttl))
 
     async def compare_and_delete(self, collection: str, key: str, *, version: str) -> bool:
         """Remove the entry if it still has the version, and say whether it was removed."""
-        ref = self._checked(collection, key)
+        ref = check_ref(collection, key, self._limit)
         return await self._call(self._inner.compare_and_delete, ref, version=version)
 
     async def touch(self, collection: str, key: str, *, ttl: TTL | None) -> bool:
         """Give the entry a new deadline, None for no deadline, and say whether it was there."""
-        return await self._call(self._inner.touch, self._checked(collection, key), ttl=self._ttl(ttl))
+        return await self._call(self._inner.touch, check_ref(collection, key, self._limit), ttl=self._ttl(ttl))
 
     def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
         """Iterate over the keys of a collection, in no particular order, in constant memory."""

@@ -11,7 +11,7 @@ from .._threads import Yielder
 from ..clock import TTL, seconds
 from ..codec import Codec, JsonCodec
 from ..errors import ConfigurationError, SatchelError, ValueTooLargeError
-from ..names import Ref, check_name
+from ..names import Ref, check_name, check_ref
 from ..protocol import AsyncKeyValue
 from .base import BaseWrapper
 from .composite import gather_batch
@@ -49,7 +49,7 @@ class LimitSizeWrapper(BaseWrapper):
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
         """Store a value under a key, replacing what was there, its deadline included."""
-        collection, key = self._checked(collection, key)
+        collection, key = check_ref(collection, key, self._limit)
         if await self._fits("put", (collection, key), value, ttl):
             await self._inner.put(collection, key, value, ttl=ttl)
         else:

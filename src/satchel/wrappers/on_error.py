@@ -12,7 +12,7 @@ from ..backend.record import Record
 from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..errors import BatchError, QueueFullError, SatchelError, StoreError, batch_error
-from ..names import check_name
+from ..names import check_name, check_ref
 from ..protocol import AsyncKeyValue
 from ._queued_writes import QueuedWrites
 from .base import BaseWrapper
@@ -217,7 +217,7 @@ class OnErrorWrapper(BaseWrapper):
         refused = {key: failure for key, failure in failed.items() if key not in changes}
         for key, record in changes.items():
             try:
-                self._queue.add(self._checked(call.collection, key), record)
+                self._queue.add(check_ref(call.collection, key, self._limit), record)
             except QueueFullError as full:
                 full.__cause__ = failed.get(key)
                 refused[key] = full

@@ -13,7 +13,7 @@ from ..capability import METHODS, Capability
 from ..clock import TTL
 from ..entry import Entry
 from ..errors import ConfigurationError
-from ..names import check_name
+from ..names import check_name, check_ref
 from ..protocol import AsyncKeyValue, SupportsEverything
 from ._prefix import name_option
 from .base import BaseWrapper
@@ -134,7 +134,7 @@ class RoutingStore(CompositeStore):
         return sum([await view.cull() for view in self._views.values()])
 
     def _of(self, collection: str, key: str) -> SupportsEverything:
-        return self._leads_to(*self._checked(collection, key))
+        return self._leads_to(*check_ref(collection, key, self._limit))
 
     def _leads_to(self, collection: str, key: str) -> SupportsEverything:
         """Return the store of an entry; without a function any key will do."""

@@ -17,7 +17,7 @@ from ...backend.record import Record
 from ...clock import NEVER, TTL, Clock, deadline_after, system_clock
 from ...codec import LARGE, RAW_BYTES, Codec, JsonCodec, MessagePackCodec
 from ...errors import SatchelError
-from ...names import Ref, check_items
+from ...names import Ref, check_items, check_ref
 from .entries import NO_VERSION_YET, SWEEP, Entries, lock
 
 D = TypeVar("D")
@@ -94,7 +94,7 @@ class MemoryStore(BaseStore):
         try:
             record = self._data[collection][key]
         except (KeyError, TypeError):
-            collection, key = self._ref(collection, key)
+            collection, key = check_ref(collection, key, self.max_key_bytes)
             found = self._data.get(collection, {}).get(key)
             if found is None:
                 return default
@@ -119,7 +119,8 @@ class MemoryStore(BaseStore):
         if self._lifecycle.closed:
             self._lifecycle.check("put")
         if type(collection) is not str or type(key) is not str or key not in self._data.get(collection, ()):
-            collection, key = self._ref(collection, key)  # the names of what is there were checked when it was put
+            # The names of what is there were checked when it was put.
+            collection, key = check_ref(collection, key, self.max_key_bytes)
         now = self.clock()
         deadline = NEVER if ttl is None else deadline_after(ttl, now)
         try:

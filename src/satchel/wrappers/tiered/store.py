@@ -14,7 +14,7 @@ from ...capability import Capability
 from ...clock import TTL, Clock, seconds, system_clock
 from ...entry import Entry
 from ...errors import ConfigurationError, InvalidTTLError, SatchelError, safe_repr
-from ...names import MAX_NAME_BYTES, check_name
+from ...names import MAX_NAME_BYTES, check_name, check_ref
 from ...protocol import AsyncKeyValue
 from ..call import BATCHES, CONDITIONAL_WRITES, LISTINGS, MISSING, Call, Steps
 from ..composite import CompositeStore
@@ -192,7 +192,7 @@ class TieredStore(CompositeStore):
         """Return the value under a key, or the default when it is absent."""
         calls, hot = self._calls, self._hot
         if hot.flights or self._waiting or calls.closing:
-            collection, key = self._checked(collection, key)
+            collection, key = check_ref(collection, key, self._limit)
             if self._waiting and not calls.closing:
                 calls.check("get")  # on a new event loop, what waits goes on there
             if calls.closing or (collection, key) in self._waiting or hot.flights.is_changing((collection, key)):
@@ -211,7 +211,7 @@ class TieredStore(CompositeStore):
                 hot.counts.hits += 1
                 hot.note((collection, key))
                 return value
-            collection, key = self._checked(collection, key)
+            collection, key = check_ref(collection, key, self._limit)
             hot.counts.misses += answered
             found = await self._tiers.find(collection, [key], asks_hot=False, promotes=answered)
             return found.get(key, default)
@@ -235,7 +235,7 @@ class TieredStore(CompositeStore):
                 if self._limit < MAX_NAME_BYTES:  # else they have been checked
                     await checked_names(keys, self._limit)
             else:
-                collection, key = self._checked(call.collection, call.key)
+                collection, key = check_ref(call.collection, call.key, self._limit)
                 keys = [key]
             if operation in _READS:
                 return await self._tiers.read(operation, collection, keys)
@@ -300,7 +300,7 @@ class TieredStore(CompositeStore):
             StoreError: A tier failed.
         """
         with self._calls.begin("where"):
-            ref = self._checked(collection, key)
+            ref = check_ref(collection, key, self._limit)
             tiers = {"hot": self._hot.store, "cold": self._cold}
             found = {name: await tier.get_entry(*ref) for name, tier in tiers.items()}
             return {name: entry for name, entry in found.items() if entry is not None}
