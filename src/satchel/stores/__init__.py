@@ -1,1 +1,1 @@
-"""The stores, one file for each backend. `satchel` exports them all; a driver is imported when its store is."""
+"""The stores, a package or file for each backend. `satchel` exports them; a driver is imported with its store."""

@@ -1,1 +1,1 @@
-"""TODO-DOC satchel.stores._redislike."""
+"""What stores over Redis's commands share, whatever their driver."""

@@ -1,4 +1,4 @@
-"""TODO-DOC satchel.stores.disk."""
+"""Store over a SQLite database in a directory."""
 
 from .store import DiskStore
 

@@ -1,4 +1,4 @@
-"""TODO-DOC satchel.stores.dynamodb."""
+"""Store over a DynamoDB table."""
 
 from .store import DynamoDBStore
 

@@ -1,4 +1,4 @@
-"""TODO-DOC satchel.stores.elasticsearch."""
+"""Store over an Elasticsearch index."""
 
 from .store import ElasticsearchStore
 

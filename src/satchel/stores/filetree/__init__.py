@@ -1,4 +1,4 @@
-"""TODO-DOC satchel.stores.filetree."""
+"""Store over a tree of readable files."""
 
 from .store import FileTreeStore
 

@@ -1,4 +1,4 @@
-"""TODO-DOC satchel.stores.memcached."""
+"""Store over memcached."""
 
 from .store import MemcachedStore
 

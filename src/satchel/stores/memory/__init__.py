@@ -1,4 +1,4 @@
-"""TODO-DOC satchel.stores.memory."""
+"""Store in this process's memory."""
 
 from .store import MemoryStore
 

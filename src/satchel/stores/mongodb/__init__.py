@@ -1,4 +1,4 @@
-"""TODO-DOC satchel.stores.mongodb."""
+"""Store over a MongoDB collection."""
 
 from .store import MongoDBStore
 

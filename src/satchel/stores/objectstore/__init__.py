@@ -1,4 +1,4 @@
-"""TODO-DOC satchel.stores.objectstore."""
+"""Store over buckets of objects: S3, Google Cloud Storage, Azure."""
 
 from .store import ObjectStore
 

@@ -1,4 +1,4 @@
-"""TODO-DOC satchel.stores.postgresql."""
+"""Store over a PostgreSQL table."""
 
 from .store import PostgreSQLStore
 

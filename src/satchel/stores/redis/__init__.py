@@ -1,4 +1,4 @@
-"""TODO-DOC satchel.stores.redis."""
+"""Store over Redis: one server, servers behind Sentinel, or a cluster."""
 
 from .store import RedisStore
 

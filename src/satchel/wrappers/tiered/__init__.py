@@ -1,4 +1,4 @@
-"""TODO-DOC satchel.wrappers.tiered."""
+"""`TieredStore`: a fast store in front of a large one."""
 
 from .store import TieredStore
 

@@ -1,0 +1,82 @@
+"""The house style: what classes are called in their first line, and phrases that readers had to read twice."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.project.checkout import ROOT, committed_files, short
+
+SOURCES = [path for path in committed_files() if path.suffix == ".py" and ROOT / "src" in path.parents]
+PAGES = [path for path in committed_files() if path.suffix == ".md" and "golden" not in path.parts]
+# Plural nouns, which look like verbs.
+NOUNS = frozenset(
+    (
+        "Address",
+        "Amounts",
+        "Attributes",
+        "Calls",
+        "Capabilities",
+        "Claims",
+        "Connections",
+        "Counts",
+        "Deadlines",
+        "Entries",
+        "Fields",
+        "Flights",
+        "Guards",
+        "Hooks",
+        "Keys",
+        "Listings",
+        "Locks",
+        "Methods",
+        "Names",
+        "Objects",
+        "Outcomes",
+        "Pauses",
+        "Progress",
+        "Prometheus",
+        "Reads",
+        "Records",
+        "Requests",
+        "Rules",
+        "Statements",
+        "Statistics",
+        "Subclass",
+        "Tests",
+    )
+)
+VERB = re.compile(r"(?:Is|Has|[A-Z][a-z]+s)\b")
+TWICE = re.compile(
+    r"\bis the base of\b|\bwhere that has it not\b|\bwho comes later\b|\bsays what in the value\b"
+    r"|\bso many \w+ (?:are|is) under way\b|\bneither an? \w+ of at least \d+ nor None\b|\bhas its like too\b"
+    r"|\bA call of what is not there\b|\bhow many times satchel's time\b",
+    re.IGNORECASE,
+)
+
+
+def verbs(source: str) -> list[str]:
+    """Return the first lines of classes' docstrings that begin with a verb."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ClassDef) and (text := ast.get_docstring(node)) is not None:
+            first = re.split(r"[\s,.:`]", text, maxsplit=1)[0]
+            if VERB.fullmatch(first) and first not in NOUNS:
+                found.append(f"{node.name}: {text.splitlines()[0]}")
+    return found
+
+
+def test_a_verb_at_the_beginning_is_found() -> None:
+    assert verbs('class A:\n    """Keeps entries."""') == ["A: Keeps entries."]
+    assert verbs('class A:\n    """Store that keeps entries."""\n\n\nclass B:\n    """Reads of entries."""') == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=short)
+def test_classes_are_described_by_nouns(path: Path) -> None:
+    assert verbs(path.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *PAGES], ids=short)
+def test_nothing_has_to_be_read_twice(path: Path) -> None:
+    assert TWICE.findall(path.read_text("utf-8")) == []
