@@ -155,20 +155,26 @@ async def test_an_expired_entry_is_not_removed_once_it_is_fresh(tmp_path: Path):
         assert await store.cull() == 0
 
 
-async def test_a_reader_between_two_kinds_of_file_looks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("work", "expected"), [("get", "new"), ("exists", True)])
+async def test_a_reader_between_two_kinds_of_file_looks_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str, expected: object
+):
     async with FileTreeStore(tmp_path) as writer, FileTreeStore(tmp_path) as reader:
         await writer.put("c", "k", b"old")
-        content, loop = Directory._content, asyncio.get_running_loop()
+        pieces, loop = Directory._pieces, asyncio.get_running_loop()
+        changed: list[str] = []
 
         def look(directory: Directory, name: str, limit: int | None = None):
-            found = content(directory, name, limit)
+            found = pieces(directory, name, limit)
             if name == "k.json":
                 monkeypatch.undo()
                 asyncio.run_coroutine_threadsafe(writer.put("c", "k", "new"), loop).result(10)
+                changed.append(name)
             return found
 
-        monkeypatch.setattr(Directory, "_content", look)
-        assert await reader.get("c", "k") == "new"
+        monkeypatch.setattr(Directory, "_pieces", look)
+        assert await getattr(reader, work)("c", "k") == expected
+        assert changed == ["k.json"]
 
 
 def test_a_store_serves_one_event_loop_after_the_other(tmp_path: Path):
