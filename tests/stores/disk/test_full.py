@@ -14,6 +14,7 @@ from satchel import SatchelError
 from satchel.stores.disk import DiskStore
 
 directory, limited, way, reopens = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4] == "True"
+stuffing = os.path.join(os.path.dirname(directory), "stuffing")
 now = 1000.0
 
 async def fill(store):
@@ -30,7 +31,7 @@ async def fill(store):
 def stuff():
     # What somebody else leaves free is taken too.
     if not limited:
-        with open(directory + "/../stuffing", "wb", buffering=0) as file:
+        with open(stuffing, "wb", buffering=0) as file:
             try:
                 while file.write(b"x"):
                     pass
@@ -46,7 +47,7 @@ async def remove(store, count):
         assert await store.delete_many("c", [f"k{at}" for at in range(count)]) == count
     elif way == "destroy_collection":
         assert await store.destroy_collection("c")
-    elif way == "destroy":
+    elif way.startswith("destroy"):
         assert await store.destroy()
     else:
         now += 1000
@@ -56,7 +57,7 @@ async def main():
     warm = DiskStore()
     await warm.put("c", "k", 1)
     await warm.aclose()
-    store = DiskStore(directory, clock=lambda: now)
+    store = DiskStore(None if way == "destroy a temporary one" else directory, clock=lambda: now)
     if limited:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limited, limited))
@@ -100,7 +101,10 @@ WAYS = ["delete", "delete_many", "cull", "destroy_collection", "destroy"]
 
 def run(directory: Path, limit: int, way: str, reopens: bool) -> None:
     arguments = [str(directory), str(limit), way, str(reopens)]
-    ended = subprocess.run([sys.executable, "-c", SCRIPT, *arguments], capture_output=True, timeout=100, check=False)
+    command = [sys.executable, "-c", SCRIPT, *arguments]
+    # Temporary directories are on the same disk.
+    around = {**os.environ, "TMPDIR": str(directory.parent)}
+    ended = subprocess.run(command, capture_output=True, timeout=100, check=False, env=around)
     assert (ended.returncode, ended.stderr.decode()) == (0, "")
 
 
@@ -115,3 +119,8 @@ def test_a_full_disk_can_be_emptied(way: str, reopens: bool, small_disk: tuple[P
 @pytest.mark.parametrize("reopens", [False, True])
 def test_a_store_at_the_limit_of_file_sizes_can_be_emptied(way: str, reopens: bool, tmp_path: Path) -> None:
     run(tmp_path / "data", LIMIT, way, reopens)
+
+
+def test_a_temporary_store_on_a_full_disk_can_be_emptied(small_disk: tuple[Path, int]) -> None:
+    place, limit = small_disk
+    run(place / "data", limit, "destroy a temporary one", False)

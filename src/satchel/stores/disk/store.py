@@ -220,8 +220,8 @@ class DiskStore(BaseStore):
         )
 
     def _room(self, database: sqlite3.Connection) -> Room | None:
-        """Keep room for removals, unless nothing is removed, or all of it goes when the store is closed."""
-        if self._directory is None or self._read_only is not None or self._remove_directory is not None:
+        """Keep room for removals, also in a temporary directory: without it, nothing can be removed on a full disk."""
+        if self._directory is None or self._read_only is not None:
             return None
         room = Room(self._directory)
         room.keep()
