@@ -79,8 +79,8 @@ class Lifecycle:
         self._calls = 0
         self.opened = False
         self.closed = False
-        self.ready_on: asyncio.AbstractEventLoop | None = None
-        """The loop on which the store is open now: a call there may begin at once."""
+        self.ready = False
+        """Whether the store is open and not being closed."""
         watch(self)
 
     def begin(self, operation: str) -> asyncio.AbstractEventLoop:
@@ -130,7 +130,7 @@ class Lifecycle:
                     store=self._name(),
                     operation=operation,
                 )
-            self._calls, self.opened, self._opening, self.ready_on = 0, False, None, None
+            self._calls, self.opened, self._opening, self.ready = 0, False, None, False
             self._discard()
         self._loop = loop
         return loop
@@ -142,7 +142,7 @@ class Lifecycle:
             return
         hold_loop(self._loop)
         hold(self._opening, self._closing, self._idle)
-        self._inherited, self._loop, self.ready_on = self._loop, None, None
+        self._inherited, self._loop, self.ready = self._loop, None, False
         self._calls, self.opened, self._opening, self._closing, self._idle = 0, False, None, None, None
 
     def _check_fork(self, loop: asyncio.AbstractEventLoop | None, operation: str) -> None:
@@ -176,7 +176,7 @@ class Lifecycle:
         """
         if not self._is_closing():
             self.check("aclose")
-            self.closed, self.ready_on = True, None
+            self.closed, self.ready = True, False
             self._closing = task_in_empty_context(self._drain_and_close())
         if self._closing is not None:
             await asyncio.shield(self._closing)
@@ -204,8 +204,9 @@ class Lifecycle:
         except SatchelError as error:
             return error  # raised anew in each caller: one object raised in many would grow with every one
         self.opened = True
-        if not self.closed:
-            self.ready_on = self._loop
+        self.ready = True
+        if self.closed:  # looked at last, for another thread may close a shared store between any two lines
+            self.ready = False
         return None
 
 
@@ -267,10 +268,15 @@ class SharedLifecycle(Lifecycle):
 
     async def _drain_and_close(self) -> None:
         # Nothing tells this loop when a call on another one has ended.
-        while any(loop.is_running() for loop in list(self._under_way)):  # noqa: ASYNC110  # as just said
+        while self._is_opening() or any(loop.is_running() for loop in list(self._under_way)):  # noqa: ASYNC110  # as just said
             await asyncio.sleep(0.001)
         if self.opened:
             await self._close()
+
+    def _is_opening(self) -> bool:
+        # It goes on when all who asked for it were cancelled.
+        opening = self._opening
+        return opening is not None and not opening.done() and opening.get_loop().is_running()
 
 
 async def close_at_end_of_loop(close: Callable[[], Awaitable[object]]) -> AsyncGenerator[None]:

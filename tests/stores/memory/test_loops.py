@@ -84,3 +84,47 @@ def test_the_timer_of_an_ended_loop_is_replaced():
 
     asyncio.run(wait())
     assert store._entries.collections == {}
+
+
+@pytest.mark.parametrize("operation", ["get", "put"])
+async def test_a_store_used_by_one_quick_call_is_opened_and_closed(operation):
+    told = []
+
+    class Telling(MemoryStore):
+        async def _open(self):
+            told.append("opened")
+
+        async def _close(self):
+            told.append("closed")
+
+    store = Telling()
+    await (store.get("c", "k") if operation == "get" else store.put("c", "k", 1))
+    assert told == ["opened"]
+    await store.aclose()
+    assert told == ["opened", "closed"]
+
+
+async def test_a_store_is_closed_though_the_call_that_opened_it_was_cancelled():
+    told = []
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(MemoryStore):
+        async def _open(self):
+            begun.set()
+            await go_on.wait()
+            told.append("opened")
+
+        async def _close(self):
+            told.append("closed")
+
+    store = Slow()
+    call = asyncio.create_task(store.put("c", "k", 1))
+    await begun.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    closing = asyncio.create_task(store.aclose())
+    await asyncio.sleep(0)
+    go_on.set()
+    await closing
+    assert told == ["opened", "closed"]

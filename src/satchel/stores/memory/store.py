@@ -81,7 +81,7 @@ class MemoryStore(BaseStore):
         bounds = {"max_entries_per_collection": self._max_entries, "max_bytes": self._max_total}
         return f"MemoryStore({', '.join(f'{name}={bound}' for name, bound in bounds.items() if bound is not None)})"
 
-    # get and put go past the base's queues: nothing here ever waits.
+    # get and put go past the base's queues: nothing here ever waits, once the store is open.
 
     @overload
     async def get(self, collection: str, key: str, default: None = None) -> Any | None: ...
@@ -89,8 +89,8 @@ class MemoryStore(BaseStore):
     async def get(self, collection: str, key: str, default: D) -> Any | D: ...
     async def get(self, collection: str, key: str, default: Any = None) -> Any:
         """Return the value under a key, or the default when it is absent."""
-        if self._lifecycle.closed:
-            self._lifecycle.check("get")
+        if not self._lifecycle.ready:
+            return await super().get(collection, key, default)
         try:
             record = self._data[collection][key]
         except (KeyError, TypeError):
@@ -116,8 +116,9 @@ class MemoryStore(BaseStore):
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
         """Store a value under a key, replacing what was there, its deadline included."""
-        if self._lifecycle.closed:
-            self._lifecycle.check("put")
+        if not self._lifecycle.ready:
+            await super().put(collection, key, value, ttl=ttl)
+            return
         if type(collection) is not str or type(key) is not str or key not in self._data.get(collection, ()):
             # The names of what is there were checked when it was put.
             collection, key = check_ref(collection, key, self.max_key_bytes)
