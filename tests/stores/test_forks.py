@@ -153,9 +153,9 @@ asyncio.run(parent())
 def test_children_draw_random_numbers_and_versions_of_their_own():
     program = """
 from satchel.wrappers.ttl import TTLWrapper
-from satchel._single_flight import Flights
+from satchel._single_flight import SingleFlight
 store = TTLWrapper(MemoryStore(), default=1000, jitter=0.9)
-flights = Flights(store)
+flights = SingleFlight(store)
 def child():
     print(store._random.random(), flights._random.random())
 in_child(child)
