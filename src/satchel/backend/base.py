@@ -101,11 +101,13 @@ class BaseStore(Hooks, HasCollections, Described):
 
     async def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
         """Return the values of those keys that are there, in the order asked."""
-        return await self._engine.read_many("get_many", *await self._names(collection, keys), self._engine.value)
+        return await self._engine.read_many("get_many", *await self._checked_keys(collection, keys), self._engine.value)
 
     async def get_entries(self, collection: str, keys: Iterable[str]) -> dict[str, Entry]:
         """Return the entries of those keys that are there, in the order asked."""
-        return await self._engine.read_many("get_entries", *await self._names(collection, keys), self._engine.entry)
+        return await self._engine.read_many(
+            "get_entries", *await self._checked_keys(collection, keys), self._engine.entry
+        )
 
     async def put_many(self, collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> None:
         """Store many values. Everything is checked first; the writes are not one atomic step."""
@@ -116,7 +118,7 @@ class BaseStore(Hooks, HasCollections, Described):
 
     async def delete_many(self, collection: str, keys: Iterable[str]) -> int:
         """Remove many entries, and return how many of them were there."""
-        return await self._engine.delete_many("delete_many", *await self._names(collection, keys))
+        return await self._engine.delete_many("delete_many", *await self._checked_keys(collection, keys))
 
     async def ping(self) -> None:
         """Return when the backend answers."""
@@ -199,7 +201,7 @@ class BaseStore(Hooks, HasCollections, Described):
     def _ref(self, collection: object, key: object) -> Ref:
         return check_ref(collection, key, self.max_key_bytes)
 
-    async def _names(self, collection: object, keys: object) -> tuple[str, list[str]]:
+    async def _checked_keys(self, collection: object, keys: object) -> tuple[str, list[str]]:
         return check_name(collection, "collection"), await checked_names(keys, self.max_key_bytes)
 
     # What a backend may use that answers some calls itself, past the engine's queues.
