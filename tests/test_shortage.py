@@ -148,7 +148,7 @@ def test_a_large_value_is_encoded_in_place_where_no_thread_can_be_started(monkey
 
     async def put() -> None:
         async with MemoryStore() as store:
-            monkeypatch.setattr(threads, "_pool", threads.Pool())  # it has no idle thread
+            monkeypatch.setattr(threads, "_pool", threads.ThreadPool())  # it has no idle thread
             monkeypatch.setattr(threading.Thread, "start", no_thread)
             await store.put("c", "k", value)
             assert await store.get("c", "k") == value

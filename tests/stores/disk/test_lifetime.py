@@ -262,7 +262,7 @@ async def test_closing_waits_for_what_was_sent(tmp_path: Path) -> None:
 def test_an_event_loop_that_ends_while_the_database_is_being_opened_leaves_no_traceback(tmp_path: Path):
     program = f"""
 import asyncio, sqlite3, threading, time
-from satchel.stores import disk
+from satchel.stores.disk import store as disk
 from satchel.stores.disk import DiskStore
 go_on, connect = threading.Event(), disk.connect
 def connect_late(*given):
