@@ -49,11 +49,20 @@ def list_modules(app: Sphinx, page: str, content: list[str]) -> None:
         if not name.endswith(runnable) and hasattr(importlib.import_module(name), "__all__")
     ]
     sections = []
+    shown: set[tuple[str, str]] = set()
     for name in offering:
-        twice = set(importlib.import_module(name).__all__) & set(satchel.__all__) if name != "satchel" else set()
+        module = importlib.import_module(name)
+        offered = {offer: _identity(getattr(module, offer), name, offer) for offer in module.__all__}
+        twice = {offer for offer, identity in offered.items() if identity in shown}
+        shown |= set(offered.values())
         options = f":members:\n   :imported-members:\n   :exclude-members: {', '.join(sorted(twice))}"
         sections.append(f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   {options}\n```\n")
     content[0] = content[0].replace(REFERENCE_MARK, "\n".join(sections))
+
+
+def _identity(thing: object, module: str, name: str) -> tuple[str, str]:
+    """Return where a thing is from: a package may offer again what a module in it offers."""
+    return getattr(thing, "__module__", None) or module, getattr(thing, "__qualname__", name)
 
 
 def setup(app: Sphinx) -> None:
