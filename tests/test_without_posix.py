@@ -8,6 +8,8 @@ import errno, importlib, os, pkgutil, sys
 for name in ("fcntl", "pwd", "grp", "resource", "termios"):
     sys.modules[name] = None
 import asyncio, multiprocessing, subprocess, threading, tempfile, random, ssl, logging, concurrent.futures.thread
+import shutil
+shutil._use_fd_functions = False  # it decides by these functions when it is imported
 
 import satchel.errors
 import importlib.metadata

@@ -35,6 +35,10 @@ class RemembersReads(DiskStore):
         self._seen.clear()
         return super()._change(work, *arguments)
 
+    def _remove(self, work, *arguments):
+        self._seen.clear()
+        return super()._remove(work, *arguments)
+
 
 @pytest.fixture(scope="module")
 def second_process():
