@@ -253,12 +253,14 @@ class SingleFlight:
             raise StoreClosedError(f"{name} is being closed", store=name, operation="get_or_put", collection=ref[0])
         version = None if entry is None else entry.version
         flight = _Flight(loop, ref, factory, agreed, version, ended != self._ended, background=entry is not None)
-        flight.task = loop.create_task(self._fly(flight))
-        flight.task.add_done_callback(partial(self._land, flight))
         with self._lock:
             if loop not in self._under_way:
                 self._forget_closed_loops()
             self._under_way.setdefault(loop, {})[ref] = flight
+        # It is known by now: a task may begin at once, and its factory ask for this very key.
+        flight.task = loop.create_task(self._fly(flight))
+        flight.task.add_done_callback(partial(self._land, flight))
+        with self._lock:
             self._all.add(flight)
         return flight
 

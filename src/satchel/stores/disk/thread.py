@@ -7,6 +7,7 @@ open. Its own way to run any function in its thread is `Connection._execute`; th
 from __future__ import annotations
 
 import asyncio
+import atexit
 import sqlite3
 import threading
 import time
@@ -29,6 +30,9 @@ _NEEDED = ("_execute", "_conn", "_connection", "_thread", "_tx", "_running")
 _END_THREAD: Any = getattr(aiosqlite.core, "_STOP_RUNNING_SENTINEL", None)
 _LONGEST_WAIT = 5.0
 """How many seconds a fork waits for what is under way in these threads."""
+
+_LAST_SECONDS = 5.0
+"""How many seconds the end of the process waits for connections that nobody closed."""
 
 _Queue = SimpleQueue[tuple[asyncio.Future[Any] | None, Callable[[], Any]]]
 
@@ -113,6 +117,7 @@ class _DaemonConnection(aiosqlite.Connection):
         self.gate = _Gate()
         # aiosqlite's own thread dies with a traceback when it has an answer for an event loop that has ended.
         self._thread = threading.Thread(target=_work, args=(self._tx, self.gate), name="satchel-disk", daemon=True)
+        _living.add(self)
 
     def close_all(self) -> None:
         _close(self._made)
@@ -125,6 +130,21 @@ class _DaemonConnection(aiosqlite.Connection):
 
     def __del__(self) -> None:
         self.stop()
+
+
+_living: weakref.WeakSet[_DaemonConnection] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """Close what nobody closed in its own thread, which the end of the process would otherwise cut off."""
+    give_up = time.monotonic() + _LAST_SECONDS
+    threads = [connection._thread for connection in _living]
+    for connection in list(_living):
+        connection.stop()
+    for thread in threads:
+        if thread.is_alive():
+            thread.join(max(0.0, give_up - time.monotonic()))
 
 
 def _close(made: list[sqlite3.Connection]) -> None:
