@@ -17,10 +17,9 @@ from satchel import (
     StoreUnavailableError,
     UnsupportedOperationError,
 )
-from satchel.capability import METHODS
 from satchel.protocol import AsyncKeyValue
+from satchel.verbs import METHODS, SEAMS
 from satchel.wrappers import MISSING, BaseWrapper, StatisticsWrapper, TTLWrapper
-from satchel.wrappers.base import SEAMS
 from satchel.wrappers.call import IN_WORKER
 from tests.wrappers.doubles import Around, CarriesOut, Framed, Nothing, OneWay, PrefixCollections, PrefixKeys, Reversed
 

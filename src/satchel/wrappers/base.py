@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self, TypeVar, cast, overload
 from .._batches import checked_items, checked_names, slices
 from .._threads import Yielder, offload
 from ..backend.lifecycle import finish_and_close, leave
-from ..capability import METHODS, NEEDED, Capability
+from ..capability import Capability
 from ..clock import TTL
 from ..codec import LARGE, rough_size
 from ..collection import HasCollections
@@ -28,7 +28,8 @@ from ..errors import (
 from ..names import MAX_NAME_BYTES, Ref, check_limit, check_name, check_prefix, check_ref, utf8_size
 from ..protocol import AsyncKeyValue, SupportsEverything, is_store
 from ..url.description import Described, Description
-from .call import BATCHES, IN_WORKER, LISTINGS, MISSING, NOT_GIVEN, Call, stepped, surrounded
+from ..verbs import BATCHES, LISTINGS, METHODS, NEEDED, SEAMS, SHARED
+from .call import IN_WORKER, MISSING, NOT_GIVEN, Call, stepped, surrounded
 
 
 def with_outer_names(error: SatchelError, names: Mapping[Ref, Ref], collection: str) -> SatchelError:
@@ -265,35 +266,6 @@ class Passage(Seams):
             if left == 0:
                 return
 
-
-SHARED = ("_inner_collection_is_shared", "_shares_store")
-
-_NAMES = ("_ref", "_collection")
-_READ = (*_NAMES, "_decode")
-_WRITTEN = (*_NAMES, "_encode", "_ttl")
-_LISTED = (*_NAMES, "_key_from_inner", "_collection_from_inner", "_inner_collection_is_shared")
-SEAMS: dict[str, tuple[str, ...]] = {
-    "get": _READ,
-    "get_entry": _READ,
-    "exists": _NAMES,
-    "put": _WRITTEN,
-    "delete": _NAMES,
-    "get_many": _READ,
-    "get_entries": _READ,
-    "put_many": _WRITTEN,
-    "delete_many": _NAMES,
-    "ping": (),
-    "put_if_absent": _WRITTEN,
-    "compare_and_put": _WRITTEN,
-    "compare_and_delete": _NAMES,
-    "touch": (*_NAMES, "_ttl"),
-    "keys": _LISTED,
-    "collections": _LISTED,
-    "destroy_collection": _LISTED,
-    "destroy": SHARED,
-    "cull": (),
-}
-"""The verbs, and the seams that each goes through."""
 
 _KNOWN = functools.reduce(operator.or_, METHODS)
 _NEEDED_TO_DESTROY = Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLECTION

@@ -10,6 +10,7 @@ import msgspec
 
 from .._batches import checked_items, checked_names
 from ..clock import TTL
+from ..verbs import BATCHES
 
 
 class Missing(enum.Enum):
@@ -26,11 +27,6 @@ NOT_GIVEN: Final = object()
 
 IN_WORKER: Final = object()
 """Stands for what a transformation would give, where it belongs in a worker thread."""
-
-BATCHES: Final = frozenset({"get_many", "get_entries", "put_many", "delete_many"})
-LISTINGS: Final = frozenset({"keys", "collections"})
-CONDITIONAL_WRITES: Final = frozenset({"put_if_absent", "compare_and_put", "compare_and_delete"})
-"""Those whose answer says whether the condition held."""
 
 _NOTHING: dict[str, Any] = {}
 
@@ -119,10 +115,8 @@ def surrounded(operation: str, method: Callable[..., Awaitable[Any]], around: Ar
     async def put_many(collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> Any:
         return await around(operation, Call(method, (collection, await checked_items(items)), {"ttl": ttl}))
 
-    methods: dict[str, Callable[..., Awaitable[Any]]]
-    methods = {"get": get, "put": put, "put_many": put_many}
-    methods |= dict.fromkeys(("get_many", "get_entries", "delete_many"), batch)
-    return methods.get(operation, call)
+    methods: dict[str, Callable[..., Awaitable[Any]]] = {"get": get, "put": put, "put_many": put_many}
+    return methods.get(operation, batch if operation in BATCHES else call)
 
 
 class Steps:

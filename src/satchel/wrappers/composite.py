@@ -10,11 +10,12 @@ from typing import Any, Self
 
 from .._copies import copied, copied_at_once
 from ..backend.lifecycle import finish_and_close
-from ..capability import METHODS, NEEDED, Capability
+from ..capability import Capability
 from ..errors import BatchError, ConfigurationError, SatchelError, StoreClosedError, batch_error
 from ..protocol import AsyncKeyValue, is_store
 from ..url.description import Described, Description
-from .base import SEAMS, BaseWrapper
+from ..verbs import METHODS, NEEDED, SEAMS
+from .base import BaseWrapper
 from .call import Call
 
 

@@ -15,9 +15,19 @@ from ..entry import Entry
 from ..errors import BatchError, ConfigurationError
 from ..names import Ref, check_name
 from ..protocol import AsyncKeyValue
-from ._observed import WRITES
+from ..verbs import (
+    BATCHES,
+    BATCHES_OF_READS,
+    DELETES,
+    DESTROYS,
+    PUTS,
+    PUTS_OF_ONE,
+    READS,
+    READS_OF_VALUES,
+    TOUCHES,
+)
 from .base import BaseWrapper
-from .call import BATCHES, MISSING, Call
+from .call import MISSING, Call
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +90,11 @@ class Cleared(Event):
 
 KINDS: tuple[type[Event], ...] = (Stored, Retrieved, Deleted, Expired, Cleared)
 MAY_EMIT: dict[str, frozenset[type[Event]]] = {
-    **dict.fromkeys(("put", "put_many", "put_if_absent", "compare_and_put"), frozenset({Stored, Expired})),
-    **dict.fromkeys(("get", "get_many", "get_entry", "get_entries"), frozenset({Retrieved, Expired})),
-    **dict.fromkeys(("delete", "delete_many", "compare_and_delete"), frozenset({Deleted, Expired})),
-    **dict.fromkeys(("exists", "touch"), frozenset({Expired})),
-    **dict.fromkeys(("destroy", "destroy_collection"), frozenset({Cleared, Expired})),
+    **dict.fromkeys(PUTS, frozenset({Stored, Expired})),
+    **dict.fromkeys(READS | TOUCHES, frozenset({Expired})),
+    **dict.fromkeys(READS_OF_VALUES, frozenset({Retrieved, Expired})),
+    **dict.fromkeys(DELETES, frozenset({Deleted, Expired})),
+    **dict.fromkeys(DESTROYS, frozenset({Cleared, Expired})),
 }
 """The events that each operation may emit, or for which it has to be followed."""
 
@@ -121,9 +131,6 @@ class KnownDeadlines:
         return True
 
 
-_DELETES = frozenset({"delete", "compare_and_delete"})
-
-
 def events_of(
     operation: str, call: Call, outcome: Any, deadlines: KnownDeadlines, started: float, ended: float
 ) -> Iterator[Event]:
@@ -142,7 +149,7 @@ def events_of(
         yield from _stored(collection, list(call.items), call, deadlines, started)
     elif operation == "delete_many":
         yield from _deleted(collection, call.keys, outcome, deadlines, ended)
-    elif operation in ("get_many", "get_entries"):
+    elif operation in BATCHES_OF_READS:
         for key in call.keys:
             yield from _read((collection, key), outcome.get(key, MISSING), deadlines, ended)
     else:
@@ -166,17 +173,17 @@ def events_of_rest(
 def _events_of_one(
     operation: str, ref: Ref, call: Call, outcome: Any, deadlines: KnownDeadlines, started: float, ended: float
 ) -> Iterator[Event]:
-    if operation in WRITES:
+    if operation in PUTS_OF_ONE:
         if operation == "put_if_absent" and outcome is not None and deadlines.take_if_past(ref, ended):
             yield Expired(*ref)
         if operation == "put" or outcome is not None:
             yield from _stored(ref[0], [ref[1]], call, deadlines, started)
-    elif operation in ("get", "get_entry"):
+    elif operation in READS_OF_VALUES:
         yield from _read(ref, MISSING if operation == "get_entry" and outcome is None else outcome, deadlines, ended)
-    elif outcome and operation in _DELETES:
+    elif outcome and operation in DELETES:
         deadlines.forget(ref)
         yield Deleted(*ref)
-    elif outcome and operation == "touch":
+    elif outcome and operation in TOUCHES:
         deadlines.remember(ref, deadline_after(call.named.get("ttl"), started))
     elif not outcome and operation != "compare_and_delete" and deadlines.take_if_past(ref, ended):
         yield Expired(*ref)

@@ -12,16 +12,14 @@ from ..errors import BatchError, ConfigurationError, SatchelError, StoreTimeoutE
 from ..names import check_name
 from ..protocol import AsyncKeyValue
 from ..url.description import Description
+from ..verbs import BATCHES, CHANGES, CONDITIONAL_WRITES, DELETES, LISTINGS, PUTS, PUTS_OF_ONE
 from .base import BaseWrapper
-from .call import BATCHES, CONDITIONAL_WRITES, LISTINGS, Call, Steps
+from .call import Call, Steps
 from .composite import CompositeStore, with_own_values
 
 logger = logging.getLogger("satchel")
 
-_PUTS = frozenset({"put", "put_if_absent", "compare_and_put"})
-_DELETES = frozenset({"delete", "compare_and_delete"})
-_BATCHES = frozenset({"put_many", "delete_many"})
-_WRITES = _PUTS | _DELETES | _BATCHES | {"touch", "destroy_collection", "destroy", "cull"}
+_DELETES_OF_ONE = DELETES - BATCHES
 
 
 class FallbackWrapper(CompositeStore):
@@ -72,7 +70,7 @@ class FallbackWrapper(CompositeStore):
         if self._is_narrower:
             for key in call.all_keys:
                 check_name(key, "key", self._limit)
-        if operation in _WRITES:
+        if operation in CHANGES:
             return await (self._write(operation, call) if self._write_both else call())
         try:
             return await call()
@@ -90,7 +88,7 @@ class FallbackWrapper(CompositeStore):
 
     async def _write(self, operation: str, call: Call) -> Any:
         """Write to the first store, and to the second what that took; writes of one key one after the other."""
-        if operation in _PUTS or operation == "put_many":
+        if operation in PUTS:
             call = await with_own_values(call)
         async with AsyncExitStack() as turns:
             for key in sorted([check_name(key, "key", self._limit) for key in call.all_keys]):
@@ -109,9 +107,9 @@ class FallbackWrapper(CompositeStore):
 
     async def _copy(self, operation: str, call: Call) -> None:
         try:
-            if operation in _PUTS:
+            if operation in PUTS_OF_ONE:
                 await self.fallback.put(call.collection, call.key, call.value, ttl=call.named.get("ttl"))
-            elif operation in _DELETES:
+            elif operation in _DELETES_OF_ONE:
                 await self.fallback.delete(call.collection, call.key)
             else:
                 await getattr(self.fallback, operation)(*call.arguments, **call.named)

@@ -12,13 +12,22 @@ from .._checks import check_bool
 from .._threads import Yielder
 from ..errors import ConfigurationError, StoreError, safe_repr
 from ..protocol import AsyncKeyValue
-from ._observed import WRITES, kind_of, legal, size_of
+from ..verbs import (
+    BATCHES,
+    BATCHES_OF_READS,
+    CONDITIONAL_WRITES,
+    DELETES,
+    PUTS_OF_ONE,
+    READS,
+    READS_OF_VALUES,
+    TOUCHES,
+)
+from ._observed import kind_of, legal, size_of
 from .base import BaseWrapper
-from .call import BATCHES, MISSING, Call
+from .call import MISSING, Call
 
 _HIGHEST_LEVEL = 1000
-_LOOKUPS = frozenset({"get", "get_entry", "exists", "delete", "touch"})
-_CONDITIONAL = frozenset({"put_if_absent", "compare_and_put", "compare_and_delete"})
+_LOOKUPS = (READS | DELETES | TOUCHES) - BATCHES - CONDITIONAL_WRITES
 
 
 class LoggingWrapper(BaseWrapper):
@@ -95,7 +104,7 @@ def _said(operation: str, outcome: Any) -> str:
     absent = outcome is MISSING if operation == "get" else not outcome
     if operation in _LOOKUPS:
         return "miss" if absent else "hit"
-    return "conflict" if operation in _CONDITIONAL and absent else "ok"
+    return "conflict" if operation in CONDITIONAL_WRITES and absent else "ok"
 
 
 def _found(operation: str, outcome: Any) -> int | None:
@@ -107,13 +116,13 @@ def _found(operation: str, outcome: Any) -> int | None:
 async def _size(operation: str, call: Call, outcome: Any) -> int | None:
     """Return the bytes of the values that a call put or got; None when it is about none."""
     values: Iterable[Any] = ()
-    if operation in WRITES:
+    if operation in PUTS_OF_ONE:
         values = (call.value,)
     elif operation == "put_many":
         values = call.items.values()
-    elif operation in ("get_many", "get_entries"):
+    elif operation in BATCHES_OF_READS:
         values = outcome.values()
-    elif operation in ("get", "get_entry") and _said(operation, outcome) == "hit":
+    elif operation in READS_OF_VALUES and _said(operation, outcome) == "hit":
         values = (outcome,)
     else:
         return None

@@ -14,6 +14,7 @@ from ..codec import Codec
 from ..errors import BatchError, QueueFullError, SatchelError, StoreError, batch_error
 from ..names import check_name, check_ref
 from ..protocol import AsyncKeyValue
+from ..verbs import CHANGES, CORE
 from ._queued_writes import QueuedWrites
 from .base import BaseWrapper
 from .call import MISSING, Call, Steps
@@ -33,7 +34,7 @@ _ANSWERS: dict[str, Callable[[], Any]] = {
 }
 """What a lenient one answers for a store that fails. For other verbs every answer would be a lie."""
 
-_WRITES = frozenset({"put", "put_many", "delete", "delete_many"})
+_WRITES = CORE & CHANGES
 
 
 class OnErrorWrapper(BaseWrapper):

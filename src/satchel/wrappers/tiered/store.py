@@ -16,7 +16,8 @@ from ...entry import Entry
 from ...errors import ConfigurationError, InvalidTTLError, SatchelError, safe_repr
 from ...names import MAX_NAME_BYTES, check_name, check_ref
 from ...protocol import AsyncKeyValue
-from ..call import BATCHES, CONDITIONAL_WRITES, LISTINGS, MISSING, Call, Steps
+from ...verbs import BATCHES, CHANGES, CONDITIONAL_WRITES, DESTROYS, LISTINGS, OF_ENTRIES, PUTS, READS
+from ..call import MISSING, Call, Steps
 from ..composite import CompositeStore
 from .hot import HotTier
 from .pending import ALL
@@ -104,10 +105,10 @@ async def _nothing() -> None:
 
 D = TypeVar("D")
 
-_PUTS = frozenset({"put", "put_many"})
-_CHANGES = frozenset({"delete", "delete_many", "touch"}) | CONDITIONAL_WRITES
-_WITHOUT_KEYS = frozenset({"ping", "cull", "destroy_collection", "destroy"})
-_READS = frozenset({"exists", "get_many", "get_entry", "get_entries"})
+_PUTS = PUTS - CONDITIONAL_WRITES
+_CHANGES = (OF_ENTRIES & CHANGES) - _PUTS
+_WITHOUT_KEYS = DESTROYS | {"ping", "cull"}
+_READS = READS - {"get"}
 _WIPES = Capability.DESTROY_COLLECTION | Capability.DESTROY_STORE
 
 
