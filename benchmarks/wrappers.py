@@ -51,9 +51,8 @@ class GoesAround(BaseWrapper):
 
 
 class ReadsOnly(ReadOnlyWrapper):
-    def __init__(self, inner: Any) -> None:
-        super().__init__(inner)
-        self.__dict__["put"] = inner.put  # so that there is something to read
+    def _bindings(self) -> dict[str, Callable[..., Any]]:
+        return super()._bindings() | {"put": self.inner.put}  # so that there is something to read
 
 
 def followed(inner: Any) -> EventsWrapper:

@@ -4,6 +4,7 @@ import asyncio
 
 from satchel import JsonCodec
 from satchel.errors import CircuitOpenError, IntegrityError
+from satchel.verbs import CHANGES
 from satchel.wrappers import BaseWrapper, CompositeStore, DefaultValueWrapper, ReadOnlyWrapper, TTLWrapper
 from satchel.wrappers.call import Steps
 
@@ -173,18 +174,13 @@ class WritesBeneath(BaseWrapper):
     def __init__(self, inner):
         self._beneath = inner
         super().__init__(ReadOnlyWrapper(inner))
-        for operation in METHODS_THAT_WRITE:
-            self.__dict__[operation] = getattr(inner, operation)
+
+    def _bindings(self):
+        return super()._bindings() | {verb: getattr(self._beneath, verb) for verb in CHANGES}
 
     @property
     def capabilities(self):
         return self._beneath.capabilities
-
-
-METHODS_THAT_WRITE = (
-    "put", "put_many", "delete", "delete_many", "put_if_absent", "compare_and_put", "compare_and_delete", "touch",
-    "destroy_collection", "destroy", "cull",
-)  # fmt: skip
 
 
 class DefaultUndone(DefaultValueWrapper):

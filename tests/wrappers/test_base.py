@@ -20,6 +20,7 @@ from satchel import (
 from satchel.protocol import AsyncKeyValue
 from satchel.verbs import METHODS, SEAMS
 from satchel.wrappers import MISSING, BaseWrapper, StatisticsWrapper, TTLWrapper
+from satchel.wrappers.base import bind
 from satchel.wrappers.call import IN_WORKER
 from tests.wrappers.doubles import Around, CarriesOut, Framed, Nothing, OneWay, PrefixCollections, PrefixKeys, Reversed
 
@@ -58,6 +59,16 @@ def test_what_no_seam_is_about_is_the_inner_stores_own():
     assert Framed(inner).delete == inner.delete
     assert Framed(inner).get != inner.get
     assert PrefixKeys(inner).cull == inner.cull
+
+
+def test_binding_gives_what_is_not_the_method_of_the_class():
+    inner = MemoryStore()
+    assert bind(Nothing(inner)) == {verb: getattr(inner, verb) for verb in SEAMS}
+    assert bind(PrefixKeys(inner)).keys() == {"ping", "cull"}
+    assert bind(Around(inner)).keys() == SEAMS.keys()
+    assert bind(Around(inner))["keys"] == inner.keys
+    with pytest.raises(UnsupportedOperationError, match="does not have keys"):
+        bind(OneWay(inner))["keys"]("c")
 
 
 @pytest.mark.parametrize("inner", [None, "memory://", {}, MemoryStore])

@@ -271,92 +271,14 @@ _KNOWN = functools.reduce(operator.or_, METHODS)
 _NEEDED_TO_DESTROY = Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLECTION
 
 
-class Bound(Passage):
-    """Binding of a wrapper's verbs: to the inner store's own, to those that go through its seams, or to a refusal."""
-
-    inner: AsyncKeyValue
-    _dropped: Capability
-
-    @property
-    def capabilities(self) -> Capability:
-        """What this store can do beyond the core: what the inner one can, but for what the wrapper breaks."""
-        have = self.inner.capabilities & ~self._dropped
-        if self._inner_collection_is_shared and Capability.ENUMERATE_KEYS not in have:
-            have &= ~(Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLECTION)
-        if self._overrides(*SHARED) and (_NEEDED_TO_DESTROY & ~have):
-            have &= ~Capability.DESTROY_STORE
-        return have
-
-    def _need_store(self, inner: object) -> None:
-        if not is_store(inner):
-            raise ConfigurationError(f"{type(self).__name__} goes around a store, got {type(inner).__name__}")
-
-    def _bind(self, plain: type[Seams], drops: Capability) -> None:
-        """Let each verb go no further than it must.
-
-        Args:
-            plain: The class whose verbs do nothing but what the seams say.
-            drops: What this wrapper lacks for a reason of its own.
-        """
-        self._dropped = drops | ~_KNOWN
-        if self._overrides("_ref") and not self._overrides("_key_from_inner"):
-            self._dropped |= Capability.ENUMERATE_KEYS
-        lists = self._overrides("_collection_from_inner") or not self._inherits("collections", plain)
-        if self._overrides("_collection") and not lists:
-            self._dropped |= Capability.ENUMERATE_COLLECTIONS
-        for operation, seams in SEAMS.items():
-            if not hasattr(self.inner, operation):
-                self._become(operation, self._refusal(operation))
-            elif self._inherits(operation, plain) and not self._overrides(*seams):
-                self._become(operation, getattr(self.inner, operation))
-        if self._overrides("_around", "_carry_out"):
-            for operation in SEAMS.keys() - LISTINGS:
-                self._become(operation, self._surrounded(operation, getattr(self, operation)))
-            if self._around_steps:
-                for operation in LISTINGS:
-                    self._become(operation, stepped(operation, getattr(self, operation), self._around))
-        for capability, operations in METHODS.items():
-            if capability in self._dropped:
-                for operation in operations:
-                    self._become(operation, self._refusal(operation))
-
-    def _surrounded(self, operation: str, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        if self._overrides("_around") or operation in BATCHES:
-            return surrounded(operation, method, self._around)
-        return functools.partial(self._carry_out, operation, method)
-
-    def _inherits(self, operation: str, plain: type) -> bool:
-        return getattr(type(self), operation) is getattr(plain, operation)
-
-    def _pass_through(self, *operations: str) -> None:
-        """Let verbs that this instance has no use for be the inner store's own."""
-        for operation in operations:
-            self._become(operation, getattr(self.inner, operation))
-
-    def _become(self, operation: str, method: Callable[..., Any]) -> None:
-        """Let a verb of this instance be something else than its class says."""
-        setattr(self, operation, method)  # through `__dict__` every later look at any attribute would take longer
-
-    def _refusal(self, operation: str) -> Callable[..., Any]:
-        def refuse(*_: Any, **__: Any) -> Any:
-            raise self._unsupported(operation)
-
-        return refuse
-
-    def _need(self, operation: str) -> None:
-        if NEEDED[operation] not in self.capabilities:
-            raise self._unsupported(operation)
-
-    def _unsupported(self, operation: str) -> UnsupportedOperationError:
-        return UnsupportedOperationError(f"{self!r} does not have {operation}; see its .capabilities")
-
-
 D = TypeVar("D")
 
 _PAGE = 500
+_KNOWN = functools.reduce(operator.or_, METHODS)
+_NEEDED_TO_DESTROY = Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLECTION
 
 
-class BaseWrapper(HasCollections, Bound, Described):
+class BaseWrapper(HasCollections, Passage, Described):
     """Store around an inner store: the base class of all wrappers.
 
     A subclass overrides the seams that it is about (`Seams` says what each does); every verb goes through them. They
@@ -387,10 +309,22 @@ class BaseWrapper(HasCollections, Bound, Described):
         self._inner = cast("SupportsEverything", inner)
         self._limit = self.max_key_bytes
         self._encodes, self._decodes = self._overrides("_encode"), self._overrides("_decode")
-        self._bind(BaseWrapper, drops)
+        self._dropped = drops | self._lost()
+        for verb, method in self._bindings().items():
+            setattr(self, verb, method)  # through `__dict__` every later look at any attribute would take longer
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.inner!r})"
+
+    @property
+    def capabilities(self) -> Capability:
+        """What this store can do beyond the core: what the inner one can, but for what the wrapper breaks."""
+        have = self.inner.capabilities & ~self._dropped
+        if self._inner_collection_is_shared and Capability.ENUMERATE_KEYS not in have:
+            have &= ~(Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLECTION)
+        if self._overrides(*SHARED) and (_NEEDED_TO_DESTROY & ~have):
+            have &= ~Capability.DESTROY_STORE
+        return have
 
     @property
     def max_key_bytes(self) -> int:
@@ -559,6 +493,43 @@ class BaseWrapper(HasCollections, Bound, Described):
     ) -> None:
         await leave(self.aclose)
 
+    def _bindings(self) -> dict[str, Callable[..., Any]]:
+        """Return the verbs of this instance that are something else than the methods of its class.
+
+        Override it to add to what `bind` gives. The attributes that it needs are set before `super().__init__`.
+        """
+        return bind(self)
+
+    def _lost(self) -> Capability:
+        """Return the capabilities that are lost with the overridden seams."""
+        lost = ~_KNOWN
+        if self._overrides("_ref") and not self._overrides("_key_from_inner"):
+            lost |= Capability.ENUMERATE_KEYS
+        lists = self._overrides("_collection_from_inner") or not self._inherits("collections")
+        if self._overrides("_collection") and not lists:
+            lost |= Capability.ENUMERATE_COLLECTIONS
+        return lost
+
+    def _inherits(self, verb: str) -> bool:
+        return getattr(type(self), verb) is getattr(BaseWrapper, verb)
+
+    def _need_store(self, inner: object) -> None:
+        if not is_store(inner):
+            raise ConfigurationError(f"{type(self).__name__} goes around a store, got {type(inner).__name__}")
+
+    def _need(self, operation: str) -> None:
+        if NEEDED[operation] not in self.capabilities:
+            raise self._unsupported(operation)
+
+    def _refusal(self, operation: str) -> Callable[..., Any]:
+        def refuse(*_: Any, **__: Any) -> Any:
+            raise self._unsupported(operation)
+
+        return refuse
+
+    def _unsupported(self, operation: str) -> UnsupportedOperationError:
+        return UnsupportedOperationError(f"{self!r} does not have {operation}; see its .capabilities")
+
     async def _deleted(self, keys: AsyncIterator[str], delete_many: Callable[[list[str]], Awaitable[int]]) -> bool:
         """Delete keys in pages, and say whether any was there."""
         removed, page = 0, list[str]()
@@ -595,3 +566,34 @@ class BaseWrapper(HasCollections, Bound, Described):
         async for name in names:
             async for _ in BaseWrapper.keys(self, name, limit=1):
                 yield name
+
+
+def bind(wrapper: BaseWrapper) -> dict[str, Callable[..., Any]]:
+    """Return the verbs of a wrapper that are something else than the methods of its class.
+
+    * A verb that the wrapper dropped, or the inner store does not have, is refused by name.
+    * A verb that the class does not write, and whose seams it does not override, is the inner store's own method. It
+      costs nothing.
+    * Any other verb is the method of the class, which goes through the seams, and is not returned.
+    * Where the class overrides `_around` or `_carry_out`, that gets what was found so far as the function to call. Of
+      listings only with `_around_steps`: then it gets each step.
+    """
+    goes_around = wrapper._overrides("_around", "_carry_out")
+    bound: dict[str, Callable[..., Any]] = {}
+    for verb, seams in SEAMS.items():
+        if not hasattr(wrapper.inner, verb) or (verb in NEEDED and NEEDED[verb] in wrapper._dropped):
+            bound[verb] = wrapper._refusal(verb)
+            continue
+        if wrapper._inherits(verb) and not wrapper._overrides(*seams):
+            bound[verb] = getattr(wrapper.inner, verb)
+        if goes_around and (verb not in LISTINGS or wrapper._around_steps):
+            bound[verb] = _surrounded(wrapper, verb, bound.get(verb) or getattr(wrapper, verb))
+    return bound
+
+
+def _surrounded(wrapper: BaseWrapper, verb: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    if verb in LISTINGS:
+        return stepped(verb, method, wrapper._around)
+    if wrapper._overrides("_around") or verb in BATCHES:
+        return surrounded(verb, method, wrapper._around)
+    return functools.partial(wrapper._carry_out, verb, method)

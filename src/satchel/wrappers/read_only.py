@@ -26,7 +26,9 @@ class ReadOnlyWrapper(BaseWrapper):
 
     def __init__(self, inner: AsyncKeyValue) -> None:
         super().__init__(inner, drops=~(Capability.ENUMERATE_KEYS | Capability.ENUMERATE_COLLECTIONS))
-        self.__dict__.update({operation: self._read_only(operation) for operation in CORE & CHANGES})
+
+    def _bindings(self) -> dict[str, Callable[..., Any]]:
+        return super()._bindings() | {verb: self._read_only(verb) for verb in CORE & CHANGES}
 
     def _read_only(self, operation: str) -> Callable[..., Awaitable[Any]]:
         async def refuse(*_: Any, **__: Any) -> Any:

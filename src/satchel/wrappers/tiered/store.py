@@ -159,6 +159,7 @@ class TieredStore(CompositeStore):
         queue_size: int = 10_000,
         clock: Clock = system_clock,
     ) -> None:
+        self._writes_back = write == "back"
         super().__init__(cold, hot)
         self.inners = (hot, cold)
         if hot is cold:
@@ -175,10 +176,6 @@ class TieredStore(CompositeStore):
         self._tiers = Tiers(self.__repr__, self._hot, cold, write=write, queue_size=queue_size, clock=clock)
         self._cold, self._waiting, self._queue = self._tiers.cold, self._tiers.waiting, self._tiers.queue
         self._calls = Calls(self.__repr__, self._discard, self._disown)
-        del self.get  # what a hit costs is the point of it all
-        if self._queue is None:
-            for operation in LISTINGS:  # nothing that waits is lacking in them
-                self._become(operation, self._guarded(operation, getattr(cold, operation)))
 
     @property
     def capabilities(self) -> Capability:
@@ -220,6 +217,13 @@ class TieredStore(CompositeStore):
             calls.quick -= 1
             if calls.closing:
                 calls.wake()
+
+    def _bindings(self) -> dict[str, Callable[..., Any]]:
+        bound = super()._bindings()
+        del bound["get"]  # it does not go around: what a hit costs is the point of it all
+        if not self._writes_back:  # nothing that waits is missing from listings
+            bound |= {verb: self._guarded(verb, getattr(self.inner, verb)) for verb in LISTINGS}
+        return bound
 
     async def _around(self, operation: str, call: Call) -> Any:
         if operation in LISTINGS:
