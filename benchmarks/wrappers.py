@@ -12,7 +12,6 @@ from satchel import MemoryStore
 from satchel.integrations.opentelemetry import OpenTelemetryWrapper
 from satchel.wrappers import (
     BaseWrapper,
-    Call,
     CircuitBreakerWrapper,
     CompressionWrapper,
     DefaultValueWrapper,
@@ -46,8 +45,8 @@ class ChangesNothing(BaseWrapper):
 
 
 class GoesAround(BaseWrapper):
-    async def _around(self, operation: str, call: Call) -> Any:  # noqa: ARG002  # a seam's
-        return await call()
+    async def _around(self, operation: str, function: Any, /, *args: Any, **named: Any) -> Any:  # noqa: ARG002  # a seam's
+        return await function(*args, **named)
 
 
 class ReadsOnly(ReadOnlyWrapper):

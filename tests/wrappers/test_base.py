@@ -22,7 +22,7 @@ from satchel.verbs import METHODS, SEAMS
 from satchel.wrappers import MISSING, BaseWrapper, StatisticsWrapper, TTLWrapper
 from satchel.wrappers.base import bind
 from satchel.wrappers.call import IN_WORKER
-from tests.wrappers.doubles import Around, CarriesOut, Framed, Nothing, OneWay, PrefixCollections, PrefixKeys, Reversed
+from tests.wrappers.doubles import Around, Framed, Inspects, Nothing, OneWay, PrefixCollections, PrefixKeys, Reversed
 
 
 async def listed(names):
@@ -303,7 +303,7 @@ async def test_large_values_are_transformed_in_a_worker_thread():
     assert [thread is main for thread in threads] == [True, True, False, False, False, False]
 
 
-@pytest.mark.parametrize("kind", [Around, CarriesOut])
+@pytest.mark.parametrize("kind", [Around, Inspects])
 async def test_every_call_but_a_listing_goes_around(kind):
     wrapper = kind(MemoryStore())
     await wrapper.put("c", "k", None)
@@ -323,9 +323,9 @@ async def test_every_call_but_a_listing_goes_around(kind):
 
 async def test_a_call_can_be_made_again():
     class Twice(BaseWrapper):
-        async def _around(self, operation, call):
-            await call()
-            return await call()
+        async def _around(self, operation, function, /, *args, **named):
+            await function(*args, **named)
+            return await function(*args, **named)
 
     wrapper = Twice(MemoryStore())
     await wrapper.put("c", "k", 1)

@@ -78,7 +78,7 @@ class OpenTelemetryWrapper(BaseWrapper):
         )
         super().__init__(inner)
 
-    async def _carry_out(
+    async def _around(
         self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
     ) -> Any:
         collection = args[0] if args else named.get("collection")

@@ -29,7 +29,7 @@ from ..names import MAX_NAME_BYTES, Ref, check_limit, check_name, check_prefix, 
 from ..protocol import AsyncKeyValue, SupportsEverything, is_store
 from ..url.description import Described, Description
 from ..verbs import BATCHES, LISTINGS, METHODS, NEEDED, SEAMS, SHARED
-from .call import IN_WORKER, MISSING, NOT_GIVEN, Call, stepped, surrounded
+from .call import IN_WORKER, MISSING, NOT_GIVEN, Call, checked_batch, stepped
 
 
 def with_outer_names(error: SatchelError, names: Mapping[Ref, Ref], collection: str) -> SatchelError:
@@ -140,20 +140,14 @@ class Seams:
         """Return the time to live with which the inner store keeps an entry."""
         return ttl
 
-    async def _around(self, operation: str, call: Call) -> Any:
-        """Carry out a call by `await call()`, once or several times or not at all, and return its outcome.
-
-        The outcome of a `get` of an absent entry is `MISSING`.
-        """
-        return await self._carry_out(operation, call.function, *call.arguments, **call.named)
-
-    async def _carry_out(
+    async def _around(
         self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
     ) -> Any:
-        """Do what `_around` is for by `await function(*args, **named)`, and at half the cost.
+        """Carry out a call by `await function(*args, **named)`, once or several times or not at all.
 
-        It is for wrappers that look at times and failures. The outcome of a `get` of an absent entry is its caller's
-        default. A batch has been checked as for `_around`.
+        The arguments are as the caller gave them, but the keys or items of a batch have been checked and are a list or
+        a dict. Who inspects them makes a `Call`: `call = Call.of(operation, function, args, named)`, then
+        `return call.answer(await call())`.
         """
         return await function(*args, **named)
 
@@ -289,7 +283,7 @@ class BaseWrapper(HasCollections, Passage, Described):
       The caller's names are checked before they are changed, and errors name those.
     * Values: `_encode` and `_decode`. Times to live: `_ttl`.
     * `_around`: every call as a whole, as its caller made it, but for the listings `keys` and `collections`; with
-      `_around_steps` set also each step of those. `_carry_out` is for the same, where times and failures are all.
+      `_around_steps` set also each step of those.
     * `_finish`: what is the wrapper's own, before it closes.
 
     A wrapper owns its inner store: closing it closes that one, which then refuses a second `aclose` and every later
@@ -575,10 +569,10 @@ def bind(wrapper: BaseWrapper) -> dict[str, Callable[..., Any]]:
     * A verb that the class does not write, and whose seams it does not override, is the inner store's own method. It
       costs nothing.
     * Any other verb is the method of the class, which goes through the seams, and is not returned.
-    * Where the class overrides `_around` or `_carry_out`, that gets what was found so far as the function to call. Of
+    * Where the class overrides `_around`, that gets what was found so far as the function to call. Of
       listings only with `_around_steps`: then it gets each step.
     """
-    goes_around = wrapper._overrides("_around", "_carry_out")
+    goes_around = wrapper._overrides("_around")
     bound: dict[str, Callable[..., Any]] = {}
     for verb, seams in SEAMS.items():
         if not hasattr(wrapper.inner, verb) or (verb in NEEDED and NEEDED[verb] in wrapper._dropped):
@@ -594,6 +588,6 @@ def bind(wrapper: BaseWrapper) -> dict[str, Callable[..., Any]]:
 def _surrounded(wrapper: BaseWrapper, verb: str, method: Callable[..., Any]) -> Callable[..., Any]:
     if verb in LISTINGS:
         return stepped(verb, method, wrapper._around)
-    if wrapper._overrides("_around") or verb in BATCHES:
-        return surrounded(verb, method, wrapper._around)
-    return functools.partial(wrapper._carry_out, verb, method)
+    if verb in BATCHES:
+        return checked_batch(verb, method, wrapper._around)
+    return functools.partial(wrapper._around, verb, method)

@@ -22,9 +22,9 @@ from .call import Call
 class CompositeStore(BaseWrapper):
     """Base class for stores over several inner stores.
 
-    A subclass overrides `_around`, through which every verb then goes, with the first inner store's own as its call; or
-    it writes the verbs. What it does not write refuses by name. It has a capability when it has all its methods and
-    every inner store has it. It owns the inner stores: closing it closes them all.
+    A subclass overrides `_around`, through which every verb then goes, with the method of the first inner store; or it
+    writes the verbs. What it does not write refuses by name. It has a capability when it has all its methods and every
+    inner store has it. It owns the inner stores: closing it closes them all.
 
     Args:
         inners: The inner stores; one that comes twice is pinged and closed once.
@@ -88,7 +88,7 @@ class CompositeStore(BaseWrapper):
         return bound
 
     def _has(self, verb: str) -> bool:
-        return self._overrides("_around", "_carry_out") or not self._inherits(verb)
+        return self._overrides("_around") or not self._inherits(verb)
 
     async def _ping_all(self) -> None:
         await asyncio.gather(*[inner.ping() for inner in self.inners])

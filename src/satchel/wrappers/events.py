@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -303,9 +303,12 @@ class EventsWrapper(BaseWrapper):
             self._follows_expiry = not self._follows_expiry
             self._deadlines = KnownDeadlines(self._max_deadlines if self._follows_expiry else 0)
 
-    async def _around(self, operation: str, call: Call) -> Any:
+    async def _around(
+        self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
+    ) -> Any:
         if operation not in self._followed:
-            return await call()
+            return await function(*args, **named)
+        call = Call.of(operation, function, args, named)
         now = self._clock()
         try:
             outcome = await call()
@@ -317,7 +320,7 @@ class EventsWrapper(BaseWrapper):
             raise
         events = list(events_of(operation, call, outcome, self._deadlines, now, self._clock()))
         await self._tell(events, strict=self._strict)
-        return outcome
+        return call.answer(outcome)
 
     async def _tell(self, events: list[Event], *, strict: bool) -> None:
         failure: Exception | None = None

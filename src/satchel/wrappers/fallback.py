@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
@@ -66,7 +67,10 @@ class FallbackWrapper(CompositeStore):
         """Return what the stack is made of, as data."""
         return BaseWrapper.describe(self)
 
-    async def _around(self, operation: str, call: Call) -> Any:
+    async def _around(
+        self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
+    ) -> Any:
+        call = Call(function, args, named)
         if self._is_narrower:
             for key in call.all_keys:
                 check_name(key, "key", self._limit)
@@ -79,12 +83,12 @@ class FallbackWrapper(CompositeStore):
             if not isinstance(error, self._on) and not all(isinstance(failure, self._on) for failure in failures):
                 raise
             read = getattr(self.fallback, operation)
-            if isinstance(call.function, Steps):
-                if call.function.begun:
+            if isinstance(function, Steps):
+                if function.begun:
                     raise
-                call.function = Steps(lambda: read(*call.arguments, **call.named))
+                function.begin(lambda: read(*args, **named))
             logger.warning("%r: %s is answered by the fallback, after: %s", self, operation, error)
-            return await Call(call.function if operation in LISTINGS else read, call.arguments, call.named)()
+            return await (call() if operation in LISTINGS else read(*args, **named))
 
     async def _write(self, operation: str, call: Call) -> Any:
         """Write to the first store, and to the second what that took; writes of one key one after the other."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from asyncio import CancelledError
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from time import perf_counter
 from typing import Any
 
@@ -68,7 +68,11 @@ class LoggingWrapper(BaseWrapper):
         self._level, self._says_keys = number, keys
         super().__init__(inner)
 
-    async def _around(self, operation: str, call: Call) -> Any:
+    async def _around(
+        self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
+    ) -> Any:
+        is_logged = self._logger.isEnabledFor(self._level)
+        call = Call.of(operation, function, args, named) if is_logged else Call(function, args, named)
         start = perf_counter()
         try:
             outcome = await call()
@@ -79,12 +83,12 @@ class LoggingWrapper(BaseWrapper):
             level = logging.WARNING if isinstance(error, StoreError) and error.retryable else logging.ERROR
             self._log(level, operation, call, perf_counter() - start, "error", error=kind_of(error))
             raise
-        if self._logger.isEnabledFor(self._level):
+        if is_logged:
             duration = perf_counter() - start
             found = _found(operation, outcome)
             size = await _size(operation, call, outcome)
             self._log(self._level, operation, call, duration, _said(operation, outcome), found=found, size=size)
-        return outcome
+        return call.answer(outcome)
 
     def _log(self, level: int, operation: str, call: Call, duration: float, outcome: str, **more: Any) -> None:
         if not self._logger.isEnabledFor(level):

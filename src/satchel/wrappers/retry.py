@@ -89,7 +89,7 @@ class RetryWrapper(BaseWrapper):
         self._random = random_numbers(seed)
         super().__init__(inner)
 
-    async def _carry_out(
+    async def _around(
         self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
     ) -> Any:
         end = time.monotonic() + self._deadline

@@ -146,7 +146,7 @@ class StatisticsWrapper(BaseWrapper):
         self._counter("", "collections").latencies[0] += 1
         return self._inner.collections()
 
-    async def _carry_out(
+    async def _around(
         self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
     ) -> Any:
         is_get = operation == "get"

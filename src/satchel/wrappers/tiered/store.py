@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, ClassVar, TypeVar, overload
 
 from ..._batches import checked_names
@@ -225,9 +225,12 @@ class TieredStore(CompositeStore):
             bound |= {verb: self._guarded(verb, getattr(self.inner, verb)) for verb in LISTINGS}
         return bound
 
-    async def _around(self, operation: str, call: Call) -> Any:
+    async def _around(
+        self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
+    ) -> Any:
+        call = Call.of(operation, function, args, named)
         if operation in LISTINGS:
-            if not (isinstance(call.function, Steps) and call.function.begun):
+            if not (isinstance(function, Steps) and function.begun):
                 if not self._calls.closing:
                     self._calls.check(operation)
                 await self._tiers.settle_all(ALL if call.collection is None else call.collection)
