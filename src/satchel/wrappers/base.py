@@ -69,14 +69,14 @@ async def renamed_batch(error: SatchelError, inner: str, keys: Mapping[str, str]
 def _say(error: SatchelError, inner: Ref, ref: Ref) -> bool:
     """Put the caller's name for the inner one into a message that has it, and say whether it has."""
     said = str(error)
-    if place(inner) not in said:
+    if describe_ref(inner) not in said:
         return False
-    error.args = (said.replace(place(inner), place(ref), 1), *error.args[1:])
+    error.args = (said.replace(describe_ref(inner), describe_ref(ref), 1), *error.args[1:])
     return True
 
 
-def place(ref: Ref) -> str:
-    """Return how messages say which entry they are about."""
+def describe_ref(ref: Ref) -> str:
+    """Return the words by which messages name an entry."""
     return f"of key {ref[1]!r} in collection {ref[0]!r} of "
 
 
@@ -155,7 +155,7 @@ class Seams:
         """Return an error of this wrapper's own about a call, with the names of its caller."""
         collection = call.collection if isinstance(call.collection, str) else None
         key = call.key if isinstance(call.key, str) and collection is not None else None
-        of = "of " if collection is None or key is None else place((collection, key))
+        of = "of " if collection is None or key is None else describe_ref((collection, key))
         about: dict[str, Any] = {"store": repr(self), "operation": operation, "collection": collection, "key": key}
         return kind(f"{operation} {of}{self!r}: {said}", **about, **more)
 
@@ -241,7 +241,7 @@ class Passage(Seams):
             raise
         except SatchelError as error:
             own = error.again()
-            own.args = (f"{operation} {place(ref)}{self!r}: {error}",)
+            own.args = (f"{operation} {describe_ref(ref)}{self!r}: {error}",)
             raise own from error.__cause__
 
     async def _listing(

@@ -25,7 +25,7 @@ from .statistics import TieredStatistics
 from .tiers import Mode, Tiers
 
 
-class Calls:
+class ActiveCalls:
     """Counts the calls under way on one event loop, and refuses new ones once closing has begun.
 
     Args:
@@ -44,9 +44,9 @@ class Calls:
         self._lifecycle = Lifecycle(name, open=_nothing, close=_nothing, abandon=self._discard, disown=self._disown)
         self._abandon_more, self._disown_more = abandon, disown
 
-    def begin(self, operation: str) -> UnderWay:
+    def begin(self, operation: str) -> ActiveCall:
         """Begin a call, for the length of a block."""
-        return UnderWay(self._lifecycle, operation)
+        return ActiveCall(self._lifecycle, operation)
 
     def check(self, operation: str) -> None:
         """Refuse a call on another event loop than that of what is under way; go on on the next one."""
@@ -78,7 +78,7 @@ class Calls:
             self._disown_more()
 
 
-class UnderWay:
+class ActiveCall:
     """One call, from its beginning to its end."""
 
     __slots__ = ("_lifecycle", "_loop")
@@ -175,7 +175,7 @@ class TieredStore(CompositeStore):
         self._hot = HotTier(hot, ttl=longest, clock=clock)
         self._tiers = Tiers(self.__repr__, self._hot, cold, write=write, queue_size=queue_size, clock=clock)
         self._cold, self._waiting, self._queue = self._tiers.cold, self._tiers.waiting, self._tiers.queue
-        self._calls = Calls(self.__repr__, self._discard, self._disown)
+        self._calls = ActiveCalls(self.__repr__, self._discard, self._disown)
 
     @property
     def capabilities(self) -> Capability:
@@ -189,11 +189,11 @@ class TieredStore(CompositeStore):
     async def get(self, collection: str, key: str, default: Any = None) -> Any:
         """Return the value under a key, or the default when it is absent."""
         calls, hot = self._calls, self._hot
-        if hot.flights or self._waiting or calls.closing:
+        if hot.states or self._waiting or calls.closing:
             collection, key = check_ref(collection, key, self._limit)
             if self._waiting and not calls.closing:
                 calls.check("get")  # on a new event loop, what waits goes on there
-            if calls.closing or (collection, key) in self._waiting or hot.flights.is_changing((collection, key)):
+            if calls.closing or (collection, key) in self._waiting or hot.states.is_changing((collection, key)):
                 with calls.begin("get"):
                     return (await self._tiers.find(collection, [key])).get(key, default)
         # The names of what hot has were checked when it was put; other calls are counted by the lifecycle.
@@ -333,6 +333,6 @@ class TieredStore(CompositeStore):
             self._queue.abandon()
 
     def _disown(self) -> None:
-        self._hot.flights.disown()
+        self._hot.states.disown()
         if self._queue is not None:
             self._queue.disown()
