@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar, overload
 
 from ..._batches import checked_names
@@ -42,11 +43,17 @@ class ActiveCalls:
         self.quick = 0
         self.closing: list[asyncio.Future[None]] = []
         self._lifecycle = Lifecycle(name, open=_nothing, close=_nothing, abandon=self._discard, disown=self._disown)
+        self.begin, self.leave = self._lifecycle.begin, self._lifecycle.leave
         self._abandon_more, self._disown_more = abandon, disown
 
-    def begin(self, operation: str) -> ActiveCall:
+    @contextmanager
+    def during(self, operation: str) -> Iterator[None]:
         """Begin a call, for the length of a block."""
-        return ActiveCall(self._lifecycle, operation)
+        loop = self.begin(operation)
+        try:
+            yield
+        finally:
+            self.leave(loop)
 
     def check(self, operation: str) -> None:
         """Refuse a call on another event loop than that of what is under way; go on on the next one."""
@@ -76,22 +83,6 @@ class ActiveCalls:
             hold(*self.closing)
             self.quick, self.closing = 0, []
             self._disown_more()
-
-
-class ActiveCall:
-    """One call, from its beginning to its end."""
-
-    __slots__ = ("_lifecycle", "_loop")
-
-    def __init__(self, lifecycle: Lifecycle, operation: str) -> None:
-        self._lifecycle = lifecycle
-        self._loop = lifecycle.begin(operation)
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        self._lifecycle.leave(self._loop)
 
 
 def _tell(end: asyncio.Future[None]) -> None:
@@ -194,7 +185,7 @@ class TieredStore(CompositeStore):
             if self._waiting and not calls.closing:
                 calls.check("get")  # on a new event loop, what waits goes on there
             if calls.closing or (collection, key) in self._waiting or hot.states.is_changing((collection, key)):
-                with calls.begin("get"):
+                with calls.during("get"):
                     return (await self._tiers.find(collection, [key])).get(key, default)
         # The names of what hot has were checked when it was put; other calls are counted by the lifecycle.
         calls.quick += 1
@@ -235,7 +226,8 @@ class TieredStore(CompositeStore):
                     self._calls.check(operation)
                 await self._tiers.settle_all(ALL if call.collection is None else call.collection)
             return await call()
-        with self._calls.begin(operation):
+        loop = self._calls.begin(operation)
+        try:
             if operation in _WITHOUT_KEYS:
                 return await self._on_many(operation, call)
             if operation in BATCHES:
@@ -251,6 +243,8 @@ class TieredStore(CompositeStore):
                 return await self._tiers.change(collection, keys, call)
             if operation in _PUTS:
                 return await self._tiers.put(operation, collection, keys, call)
+        finally:
+            self._calls.leave(loop)
         raise self._unsupported(operation)  # what nobody has thought of here must not go past hot
 
     async def _on_many(self, operation: str, call: Call) -> Any:
@@ -267,7 +261,7 @@ class TieredStore(CompositeStore):
 
         Those that hot has already are left as they are, where hot has `CONDITIONAL`, and else put anew.
         """
-        with self._calls.begin("warm"):
+        with self._calls.during("warm"):
             return await self._tiers.warm(check_name(collection, "collection"), await checked_names(keys, self._limit))
 
     async def demote(self, *, keep: int) -> int:
@@ -282,7 +276,7 @@ class TieredStore(CompositeStore):
             StoreError: Hot failed, or something could not be sent.
         """
         check_int("keep", keep, 0)
-        with self._calls.begin("demote"):
+        with self._calls.during("demote"):
             if self._queue is not None:
                 await self._queue.flush()
             return await self._hot.uses.demote(self._hot.store, keep)
@@ -294,7 +288,7 @@ class TieredStore(CompositeStore):
             StoreError: Some could not be sent. They are tried again a second later and by the next `flush`, but for
                 those that cold refused, as too large for instance: these are given up.
         """
-        with self._calls.begin("flush"):
+        with self._calls.during("flush"):
             if self._queue is not None:
                 await self._queue.flush()
 
@@ -307,7 +301,7 @@ class TieredStore(CompositeStore):
         Raises:
             StoreError: A tier failed.
         """
-        with self._calls.begin("where"):
+        with self._calls.during("where"):
             ref = check_ref(collection, key, self._limit)
             tiers = {"hot": self._hot.store, "cold": self._cold}
             found = {name: await tier.get_entry(*ref) for name, tier in tiers.items()}
