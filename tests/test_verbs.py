@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from satchel import Capability
+from satchel import Capability, wrappers
 from satchel.protocol import AsyncKeyValue, SupportsEverything
 from satchel.verbs import (
     BATCHES,
@@ -21,6 +21,7 @@ from satchel.verbs import (
     VERBS,
 )
 from satchel.wrappers import BaseWrapper, RoutingStore, events, logging, on_error, statistics
+from satchel.wrappers.base import Seams
 from satchel.wrappers.tiered import store as tiered
 
 PRESENT = [verb for verb in VERBS if not verb.is_planned]
@@ -40,7 +41,7 @@ def tiered_class(name):
     sets = {"read": tiered._READS, "put": tiered._PUTS, "change": tiered._CHANGES, "whole": tiered._WITHOUT_KEYS}
     found = [said for said, names in sets.items() if name in names]
     assert len(found) < 2, f"TieredStore classifies {name} as {found}"
-    return first(name, "listing" if name in LISTINGS else "own" if "get" in vars(tiered.TieredStore) else None, **sets)
+    return first(name, "listing" if name in LISTINGS else "own" if name in vars(tiered.TieredStore) else None, **sets)
 
 
 CLASSES = {
@@ -86,6 +87,56 @@ def test_each_wrapper_knows_what_it_makes_of_each_verb(verb):
     assert verb.name in EXPECTED, f"say here what each wrapper makes of {verb.name}"
     made = dict(zip(CLASSES, EXPECTED[verb.name].split(", "), strict=True))
     assert {wrapper: classify(verb.name) for wrapper, classify in CLASSES.items()} == made
+
+
+VALUES = "get get_entry put get_many get_entries put_many put_if_absent compare_and_put"
+NAMES = f"{VALUES} exists delete delete_many compare_and_delete touch keys destroy_collection"
+WAYS = {
+    "CircuitBreakerWrapper": ("steps", "", ""),
+    "CompressionWrapper": ("", "", VALUES),
+    "DefaultValueWrapper": ("", "get get_many", ""),
+    "EncryptionWrapper": ("", "", VALUES),
+    "EventsWrapper": ("calls", "", ""),
+    "FallbackWrapper": ("steps", "", ""),
+    "LimitSizeWrapper": ("", "put put_many", "put_if_absent compare_and_put"),
+    "LoggingWrapper": ("calls", "", ""),
+    "OnErrorWrapper": ("steps", "", ""),
+    "PrefixCollectionsWrapper": ("", "", f"{NAMES} collections destroy"),
+    "PrefixKeysWrapper": ("", "", f"{NAMES} collections destroy"),
+    "ReadOnlyWrapper": ("", "", ""),
+    "RetryWrapper": ("steps", "", ""),
+    "RoutingStore": ("", f"{NAMES} collections destroy cull", ""),
+    "SanitizationWrapper": ("", "", f"{NAMES} collections"),
+    "SigningWrapper": ("", "", VALUES),
+    "SingleCollectionWrapper": ("", "collections destroy", NAMES),
+    "SingleFlightWrapper": ("", "delete delete_many compare_and_delete destroy_collection destroy", ""),
+    "StatisticsWrapper": ("calls", "keys collections", ""),
+    "TTLWrapper": ("", "get get_entry get_many get_entries", "put put_many put_if_absent compare_and_put touch"),
+    "TieredStore": ("steps", "get", ""),
+    "TimeoutWrapper": ("steps", "", ""),
+}
+"""Whether calls go through a wrapper's `_around`, or steps of listings too; the verbs that its class writes; and those
+that go through its other seams. All other verbs are the inner store's own methods."""
+
+
+def test_each_wrapper_is_known():
+    kinds = [getattr(wrappers, name) for name in wrappers.__all__]
+    found = {kind.__name__ for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseWrapper)}
+    assert found - {"BaseWrapper", "CompositeStore"} == WAYS.keys()
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_verbs_go_through_a_wrapper_as_the_table_says(name):
+    kind = getattr(wrappers, name)
+
+    def overrides(*seams):
+        return any(getattr(kind, seam) is not getattr(Seams, seam) for seam in seams)
+
+    around, written, seams = WAYS[name]
+    own = {verb.name for verb in PRESENT if getattr(kind, verb.name) is not getattr(BaseWrapper, verb.name)}
+    assert own == set(written.split())
+    assert {verb.name for verb in PRESENT if overrides(*verb.seams)} - own == set(seams.split())
+    assert around == ("" if not overrides("_around") else "steps" if kind._around_steps else "calls")
 
 
 @pytest.mark.parametrize("verb", PRESENT, ids=lambda verb: verb.name)

@@ -60,7 +60,7 @@ class KeyChange:
 
 
 class Inflight(dict[Ref, KeyState]):
-    """States by entry and by collection.
+    """Mapping of entries and collections to their states.
 
     Args:
         clock: Gives the present as seconds since the Unix epoch.
