@@ -70,7 +70,7 @@ def _annotation(function: Any) -> Any:
 
 
 def _is_plain(kind: Any, seen: set[int], *, top: bool = True) -> bool:
-    """Say whether values of a type are kept without a model; `bytes` are, at the top level alone."""
+    """Return whether values of a type are kept without a model; `bytes` are, at the top level alone."""
     if any(kind is plain for plain in _PLAIN) or isinstance(kind, (TypeVar, ForwardRef, str)) or id(kind) in seen:
         return True
     seen.add(id(kind))

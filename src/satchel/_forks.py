@@ -2,7 +2,7 @@
 
 A child shares its parent's sockets, and what the system knows of the parent's event loop: when it closes a connection,
 be it as garbage, the parent's loop is not told any more of what comes in there. So whoever has such things lets go of
-them without touching them, and they are held here for ever, so that they do not become garbage.
+them without touching them, and they are held here forever, so that they do not become garbage.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def watch(inheriting: Inherits) -> None:
 
 
 def hold(*objects: object) -> None:
-    """Hold objects for ever, untouched."""
+    """Hold objects forever, untouched."""
     _forever.held.extend(objects)
 
 

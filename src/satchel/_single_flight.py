@@ -73,7 +73,7 @@ def terms(ttl: TTL | None, stale: TTL | None, early: float | None) -> RefreshPol
 
 
 def is_due_early(left: float, cost: float, early: float, drawn: float) -> bool:
-    """Say whether an entry is refreshed before its end: XFetch, the optimal rule for independent callers.
+    """Return whether an entry is refreshed before its end: XFetch, the optimal rule for independent callers.
 
     From A. Vattani, F. Chierichetti, K. Lowenstein: "Optimal Probabilistic Cache Stampede Prevention", PVLDB 8(8),
     2015. Of calls with so many seconds left, a share of `exp(-left / (cost * early))` is due.
@@ -127,7 +127,7 @@ class _Flight:
         return not self.task.done() and self.loop.is_running()
 
     def waits_for(self, other: _Flight) -> bool:
-        """Say whether this waits for another, also by way of others."""
+        """Return whether this waits for another, also by way of others."""
         seen: set[_Flight] = set()
         left = [self]
         while left and other not in seen:
@@ -196,7 +196,7 @@ class SingleFlight:
         return await self._wait_for(self._flight(collection, key, factory, agreed, ended))
 
     async def delete(self, collection: str, key: str) -> bool:
-        """Remove the entry under a key, also one that is being made, and say whether it was there."""
+        """Remove the entry under a key, also one that is being made, and return whether it existed."""
         await self.forget(collection, (key,))
         return await self._store.delete(collection, key)
 

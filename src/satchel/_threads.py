@@ -158,7 +158,7 @@ class Yielder:
         self._end = monotonic() + _A_TURN
 
     def over(self) -> bool:
-        """Say whether the batch has held the event loop for long enough."""
+        """Return whether the batch has held the event loop for long enough."""
         return monotonic() >= self._end
 
     async def pause(self) -> None:

@@ -61,7 +61,7 @@ async def key_lock(store: object, collection: str, key: str) -> AsyncIterator[No
 
 
 def holds_key_lock(store: object, collection: str, key: str) -> bool:
-    """Say whether the running task has the turn for a key: it would wait for itself."""
+    """Return whether the running task has the turn for a key: it would wait for itself."""
     queue = _queues.get(_place(store, collection, key))
     return queue is not None and queue.holder is not None and queue.holder is asyncio.current_task()
 

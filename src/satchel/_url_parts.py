@@ -26,7 +26,7 @@ _LAST_PORT = 65535
 
 
 def is_secret(option: str) -> bool:
-    """Say whether an option holds a secret, by its name."""
+    """Return whether an option holds a secret, by its name."""
     return _SECRET.search(option) is not None and not option.endswith("_env")
 
 

@@ -1,4 +1,4 @@
-"""What a store can do beyond the core, as values."""
+"""Capabilities of a store beyond the core, as flags."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ METHODS: dict[Capability, tuple[str, ...]] = {
     Capability.CULL: ("cull",),
     Capability.CONDITIONAL: ("put_if_absent", "compare_and_put", "compare_and_delete", "touch"),
 }
-"""The public methods that each capability stands for."""
+"""The public methods of each capability."""
 
 NEEDED: dict[str, Capability] = {method: capability for capability, methods in METHODS.items() for method in methods}
 """The capability that each method outside the core needs."""

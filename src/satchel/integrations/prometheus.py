@@ -64,11 +64,11 @@ class StatisticsCollector(Collector):
         self._stores = dict(stores)
 
     def describe(self) -> Iterator[Metric]:
-        """Give the metrics without samples, so that a registry learns their names."""
+        """Yield the metrics without samples, so that a registry learns their names."""
         yield from _Families().all
 
     def collect(self) -> Iterator[Metric]:
-        """Give the metrics as they are now."""
+        """Yield the metrics as they are now."""
         families = _Families()
         for name, store in self._stores.items():
             for collection, operations in store.snapshot().items():

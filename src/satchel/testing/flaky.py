@@ -53,7 +53,7 @@ class FlakyStore(BaseStore):
         random_seed: Makes the same requests fail in each run.
         sleep: Waits out the latency; another function here makes a test with latency fast.
         codec: Encodes values; JSON by default.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
 
     Raises:
         ConfigurationError: The failure rate is not from 0 to 1, or the latency is below 0.

@@ -76,7 +76,7 @@ class StoreMachine(RuleBasedStateMachine):
         self._runner.close()
 
     def has(self, capability: Capability) -> bool:
-        """Say whether the store has a capability."""
+        """Return whether the store has a capability."""
         return capability in self.store.capabilities
 
     @rule(collection=_collections, key=_keys, value=_values, ttl=_ttls)

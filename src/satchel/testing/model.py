@@ -53,14 +53,14 @@ class DictModel:
             self._entries[collection, key] = Held(copy.deepcopy(value), deadline, now, version)
 
     def touch(self, collection: str, key: str, ttl: float | None) -> bool:
-        """Set a new deadline, and say whether there was an entry."""
+        """Set a new deadline, and return whether there was an entry."""
         held = self.find(collection, key)
         if held is not None:
             held.deadline = math.inf if ttl is None else self._clock() + ttl
         return held is not None
 
     def delete(self, collection: str, key: str) -> bool:
-        """Remove an entry, and say whether it was there."""
+        """Remove an entry, and return whether it existed."""
         found = self.find(collection, key) is not None
         self._entries.pop((collection, key), None)
         return found
@@ -78,7 +78,7 @@ class DictModel:
         return sorted({collection for collection, key in self._entries if self.find(collection, key)})
 
     def destroy(self, collection: str | None = None) -> bool:
-        """Remove a collection, or everything, and say whether there was an entry."""
+        """Remove a collection, or everything, and return whether there was an entry."""
         doomed = [ref for ref in self._entries if collection is None or ref[0] == collection]
         found = [self.delete(*ref) for ref in doomed]
         return any(found)

@@ -110,7 +110,7 @@ def find_wrapper(name: str, base: type[K]) -> type[K]:
 
 
 def is_wrapper(name: str) -> bool:
-    """Say whether there is a wrapper of a name."""
+    """Return whether there is a wrapper of a name."""
     if name in WRAPPERS:
         return True
     from importlib.metadata import entry_points  # noqa: PLC0415  # it takes long to import, and few need it

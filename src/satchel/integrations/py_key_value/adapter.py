@@ -62,7 +62,7 @@ class PyKeyValueAdapter(TheirKeyValue):
             await self._store.put(name, _text(key, "key"), plain, ttl=lifetime)
 
     async def delete(self, key: str, *, collection: str | None = None) -> bool:
-        """Remove the entry under a key, and say whether it was there."""
+        """Remove the entry under a key, and return whether it existed."""
         name = self._collection(collection)
         with raising_theirs("delete", name, key):
             return await self._store.delete(name, _text(key, "key"))
@@ -130,7 +130,7 @@ class _EnumeratesCollections(_Capable):
 
 class _DestroysCollections(_Capable):
     async def destroy_collection(self, collection: str) -> bool:
-        """Remove every entry of a collection, and say whether there was any."""
+        """Remove every entry of a collection, and return whether there was one."""
         with raising_theirs("destroy_collection", collection):
             return await self._store.destroy_collection(_text(collection, "collection"))
 
@@ -172,7 +172,7 @@ def as_py_key_value(store: AsyncKeyValue, *, default_collection: str = _DEFAULT_
         default_collection: The collection of calls that name none.
 
     Raises:
-        ConfigurationError: What was given is not a store.
+        ConfigurationError: The argument is not a store.
         InvalidKeyError: The default collection is not a legal name; this one is satchel's.
     """
     check_store(store, "as_py_key_value")

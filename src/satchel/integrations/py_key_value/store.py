@@ -61,12 +61,12 @@ def from_py_key_value(
 
     Args:
         store: A store or wrapper of py-key-value.
-        timeout: Seconds that a call may take; None for no end.
+        timeout: Seconds that a call may take; None for no limit.
         codec: Encodes values; JSON by default.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
 
     Raises:
-        ConfigurationError: What was given is not a store of py-key-value.
+        ConfigurationError: The argument is not a store of py-key-value.
     """
     return PyKeyValueStore(store, timeout=timeout, codec=codec, clock=clock)
 
@@ -175,7 +175,7 @@ class PyKeyValueStore(BaseStore):
         return as_ours(error, repr(self))
 
     async def _pages(self, collection: str) -> AsyncGenerator[dict[str, Record], None]:
-        """Give the entries of satchel's in a collection, by py-key-value's own keys; expired ones too."""
+        """Yield the entries of satchel's in a collection, by py-key-value's own keys; expired ones too."""
         keys = _complete(
             await self._with_timeout(self._call(self._theirs.keys, collection, limit=_MOST_NAMES)),
             "keys of a collection",

@@ -1,4 +1,4 @@
-"""What MongoDB and its driver say, in satchel's errors: each says what to do, none repeats what was sent."""
+"""Mapping of errors of MongoDB and its driver to satchel's, with advice and without the data that was sent."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ _REFUSED = {
 
 
 def translate(error: Exception, where: str) -> SatchelError | None:
-    """Return the satchel error for a driver's; None for what is not a driver's.
+    """Return the satchel error for one of the driver's; None for any other error.
 
     Args:
-        error: What was raised.
+        error: The error raised.
         where: The names of the database and the MongoDB collection.
     """
     if isinstance(error, errors.OperationFailure):
@@ -100,11 +100,11 @@ class Put(enum.Enum):
 
 
 Failure = Mapping[str, Any]
-"""What the server says against one write."""
+"""The server's objection to one write."""
 
 
 def outcomes_in(details: Mapping[str, Any], count: int) -> Sequence[Put | Failure]:
-    """Return what the answer to a batch of replacements says of each of them."""
+    """Return the result of each of a batch of replacements."""
     failed = {failure["index"]: failure for failure in details.get("writeErrors", ())}
     inserted = {item["index"] for item in details.get("upserted", ())}
     # Writes that too few members confirmed were carried out, but are not what was asked for.
@@ -116,14 +116,14 @@ def outcomes_in(details: Mapping[str, Any], count: int) -> Sequence[Put | Failur
 
 
 def is_taken(outcome: Put | Failure) -> bool:
-    """Say whether inserting failed because there is a document with this `_id`."""
+    """Return whether inserting failed because there is a document with this `_id`."""
     if isinstance(outcome, Put):
         return False
     return outcome.get("code") == _DUPLICATE_KEY and "_id" in outcome.get("keyPattern", ("_id",))
 
 
 def refusal(code: int | None, details: Mapping[str, Any] | None, where: str) -> SatchelError:
-    """Return the error for what the server refused, by its number."""
+    """Return the error for a refusal of the server, by its number."""
     details = details or {}
     number = -1 if code is None else code
     if number == _UNAUTHORIZED:

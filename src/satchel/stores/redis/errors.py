@@ -1,4 +1,4 @@
-"""What redis-py raises, in satchel's errors: each says what to do, and none shows what was sent."""
+"""Mapping of redis-py's errors to satchel's, with advice and without the data that was sent."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class DriverErrors:
         self._tls = tls
 
     def translate(self, error: Exception) -> SatchelError | None:
-        """Return the satchel error; None for what is not redis-py's."""
+        """Return the satchel error; None for errors that are not redis-py's."""
         if isinstance(error, SatchelError):
             return error
         if isinstance(error, ServerError):
