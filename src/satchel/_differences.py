@@ -229,7 +229,7 @@ def _other_keys(path: str, loaded: Any, value: Any) -> Difference:
 
 def _no_form(value: Any, dump: Callable[[Any], Any]) -> str:
     if not _fails(dump, value):
-        return "a serializer of the model's own refuses it"
+        return "the model's own serializer refuses it"
     if isinstance(value, dict):
         for key in value:
             if _fails(dump, {key: None}):

@@ -207,7 +207,7 @@ class _Msgspec:
 
     def explain(self, error: Exception) -> str:
         if not isinstance(error, msgspec.ValidationError):
-            return _own(error) or "$: it holds something that JSON has no form for"
+            return _own(error) or "$: it contains something that JSON cannot represent"
         message, _, path = str(error).rpartition(" - at `")
         if not message:
             message, path = path, "$`"
@@ -250,7 +250,7 @@ class _Pydantic:
 
     def explain(self, error: Exception) -> str:
         if not isinstance(error, self._error):
-            return _own(error) or "$: it holds something that the model cannot turn into JSON"
+            return _own(error) or "$: it contains something that the model cannot turn into JSON"
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         return f"${''.join(map(self._step, first['loc']))}: {first['type']}"
 

@@ -266,7 +266,7 @@ def _complaint(item: object, depth: int) -> str:
     return f"{_describe(item)} would not come back as it is; {_ADVICE.get(kind, _CONVERT)}"
 
 
-_CONVERT = "convert it to plain JSON types, or say its type once: store.collection(..., model=...)"
+_CONVERT = "convert it to plain JSON types, or declare its type: store.collection(..., model=...)"
 _ADVICE: dict[type, str] = {
     tuple: "convert it to a list",
     set: "convert it to a list",

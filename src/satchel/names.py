@@ -84,7 +84,7 @@ def utf8_size(name: str, what: str) -> int:
     try:
         return len(name.encode())
     except UnicodeEncodeError as error:
-        raise InvalidKeyError(f"{what} has a lone surrogate at index {error.start}, which is no valid text") from None
+        raise InvalidKeyError(f"{what} has a lone surrogate at index {error.start}, which is not valid text") from None
 
 
 def check_prefix(prefix: object) -> str:

@@ -243,7 +243,7 @@ class Lease:
     def _loss(self) -> LockLostError:
         return LockLostError(
             f"the lease on {self.place} was lost: it was not renewed within "
-            f"{self._claims.seconds:g} s, or somebody else has it"
+            f"{self._claims.seconds:g} s, or another owner has it"
         )
 
     async def _renew_until_lapsed(self) -> None:

@@ -155,7 +155,9 @@ class Lock:
             raise ValueError(f"timeout must be a number of seconds, 0 or above, or None, got {timeout!r}")
         claims = self._claims
         if holds_key_lock(claims.store, claims.collection, self._name):
-            raise RuntimeError(f"this task holds {self!r}: it would wait for itself, for a lock is not reentrant")
+            raise RuntimeError(
+                f"this task already holds {self!r}: it would wait for itself, as a lock is not reentrant"
+            )
         end = math.inf if timeout is None else asyncio.get_running_loop().time() + timeout
         async with AsyncExitStack() as turn:
             try:

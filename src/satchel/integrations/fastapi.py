@@ -74,7 +74,7 @@ def store_lifespan(make_store: Callable[[], AsyncKeyValue]) -> Callable[[FastAPI
     if not callable(make_store):
         raise ConfigurationError(
             f"store_lifespan takes a function that makes a store, got {with_article(type(make_store))}; "
-            "give the class or a lambda, so that each start of the application has a store of its own"
+            "give the class or a lambda, so that each start of the application creates its own store"
         )
     if inspect.iscoroutinefunction(make_store):
         raise ConfigurationError("store_lifespan takes a plain function that makes a store, got a coroutine function")

@@ -27,7 +27,7 @@ def convert(kind: type[Described], what: str, options: Mapping[str, Any]) -> dic
     Args:
         kind: The class.
         what: Its name in messages.
-        options: What was given; only a `str` is converted.
+        options: The given options; only a `str` is converted.
 
     Raises:
         ConfigurationError: An option is not known, has a wrong form, or is needed and missing.

@@ -70,9 +70,7 @@ def _failure(error: ServerError) -> SatchelError:
     if "max number of clients" in error.text:
         return StoreUnavailableError("the server has reached its maxclients; close other clients, or raise it")
     if "unknown command" in error.text.lower() or "unsupported" in error.text.lower():
-        return StoreError(
-            "the server does not have a command that the store needs: it takes Redis 6 or later, or Valkey"
-        )
+        return StoreError("the server lacks a command that the store needs: use Redis 6 or later, or Valkey")
     if "invalid DB index" in error.text or "DB index is out of range" in error.text:
         return ConfigurationError("the server has no database with this number; choose a smaller db")
     return StoreError(f"the server refused the command ({code if code.isupper() else 'ERR'})")

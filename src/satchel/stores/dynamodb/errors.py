@@ -55,7 +55,7 @@ _SOURCES = (
     driver.TokenRetrievalError,
 )
 _GIVE_CREDENTIALS = (
-    "give aws_access_key_id and aws_secret_access_key, or set up one of the ways in which every AWS program finds them"
+    "give aws_access_key_id and aws_secret_access_key, or configure one of the usual AWS sources of credentials"
 )
 
 

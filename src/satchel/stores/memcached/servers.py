@@ -103,7 +103,7 @@ class Server(ABC):
                 f"the encoded value is larger than {self.where} accepts; the entry under this key is gone"
             )
         if line.startswith(b"SERVER_ERROR"):
-            return StoreUnavailableError(f"{self.where} could not do it now (SERVER_ERROR); try again later")
+            return StoreUnavailableError(f"{self.where} failed temporarily (SERVER_ERROR); try again later")
         if line.startswith(b"CLIENT_ERROR unauthenticated"):
             return StoreError(
                 f"{self.where} requires a user and a password: pass them to emcache.create_client, and that as client="

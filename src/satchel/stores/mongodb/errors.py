@@ -27,7 +27,7 @@ _SETTINGS = {
     20: "the server takes no retryable writes; add retryWrites=false to the URL",
     85: "an index on expire_at exists that is no TTL index; drop it, or choose another coll_name",
     86: "an index named satchel_expiry exists that is not satchel's; drop it, or choose another coll_name",
-    166: "it is a view, which takes no writes; choose another coll_name",
+    166: "it is a view, which is read-only; choose another coll_name",
 }
 _TOO_LARGE = frozenset({10334, 17280, 17419, 17420})
 _TIMEOUTS = {
@@ -65,7 +65,7 @@ def translate(error: Exception, where: str) -> SatchelError | None:
         return refusal(error.code, error.details, where)
     if isinstance(error, errors.ServerSelectionTimeoutError):
         return StoreUnavailableError(
-            f"no MongoDB server that takes writes for {where} can be reached; "
+            f"no writable MongoDB server for {where} can be reached; "
             "check the hosts and ports of the URL, tls, and that the replica set has a primary"
         )
     if isinstance(error, errors.NotPrimaryError):
@@ -151,4 +151,4 @@ def refusal(code: int | None, details: Mapping[str, Any] | None, where: str) -> 
 
 
 def _too_large() -> ValueTooLargeError:
-    return ValueTooLargeError("the entry is larger than the 16 MiB that MongoDB takes for a document")
+    return ValueTooLargeError("the entry is larger than a MongoDB document's limit of 16 MiB")

@@ -44,7 +44,7 @@ _ELSEWHERE = frozenset(
     {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect", "TemporaryRedirect"}
 )
 _GIVE_CREDENTIALS = (
-    "give access_key_id and secret_access_key, or set up one of the ways in which obstore finds credentials"
+    "give access_key_id and secret_access_key, or configure one of the sources in which obstore finds credentials"
 )
 
 

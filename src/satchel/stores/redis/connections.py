@@ -242,7 +242,7 @@ class Connections(ABC):
             await connection.disconnect(nowait=True)
         await self._end(connection)
         if demoted:
-            raise StoreUnavailableError("the primary became a replica; try again, Sentinel will say who took over")
+            raise StoreUnavailableError("the primary became a replica; try again, Sentinel will name the new primary")
         return replies
 
     async def _outlast(self, connection: AbstractConnection, rest: asyncio.Task[None]) -> None:
