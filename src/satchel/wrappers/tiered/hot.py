@@ -81,7 +81,7 @@ class HotTier:
     Args:
         store: The hot store.
         ttl: The longest that an entry stays in it, in seconds; None for as long as cold keeps it.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
     """
 
     def __init__(self, store: AsyncKeyValue, *, ttl: float | None, clock: Clock) -> None:
@@ -95,7 +95,7 @@ class HotTier:
         self.get, self.note = store.get, self.uses.note
 
     async def trusts(self, ref: Ref) -> bool:
-        """Say whether hot may be asked for an entry; what is due to be removed there is removed first."""
+        """Return whether hot may be asked for an entry; what is due to be removed there is removed first."""
         for place, flight in self.flights.changing(ref):
             if not self.flights.is_left(flight) or not await self._clean([place]):
                 return False
@@ -115,7 +115,7 @@ class HotTier:
         return found
 
     async def has(self, ref: Ref) -> bool:
-        """Say whether hot has an entry; not when it failed."""
+        """Return whether hot has an entry; not when it failed."""
         try:
             found = await self.store.exists(*ref)
         except SatchelError as error:
@@ -141,7 +141,7 @@ class HotTier:
         logger.warning("%r failed as the hot store; the cold one is asked instead: %s", self.store, error)
 
     async def promote(self, ref: Ref, flight: Flight, entry: Entry) -> bool:
-        """Put an entry of cold into hot, unless something newer may be there; say whether that was done."""
+        """Put an entry of cold into hot, unless something newer may be there; return whether that was done."""
         left = self._left(NEVER if entry.expires_at is None else entry.expires_at.timestamp())
         if flight.written or flight.users or left <= 0 or (entry.ttl is not None and entry.ttl <= 0):
             return False
@@ -223,7 +223,7 @@ class HotTier:
             self.uses.note(member.ref)
 
     async def _clean(self, refs: list[Ref]) -> bool:
-        """Remove entries of one collection from hot, and end their flights; say whether hot did."""
+        """Remove entries of one collection from hot, and end their flights; return whether hot did."""
         collection, key = refs[0]
         before = self.flights.turns(refs)
         try:

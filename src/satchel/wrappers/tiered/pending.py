@@ -61,7 +61,7 @@ class Inflight(dict[Ref, Flight]):
     """Flights by entry and by collection.
 
     Args:
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -69,18 +69,18 @@ class Inflight(dict[Ref, Flight]):
         self._clock = clock
 
     def is_changing(self, ref: Ref) -> bool:
-        """Say whether a change of an entry is under way, or has left hot behind."""
+        """Return whether a change of an entry is under way, or has left hot behind."""
         return next(self.changing(ref), None) is not None
 
     def changing(self, ref: Ref) -> Iterator[tuple[Ref, Flight]]:
-        """Give the flights of changes that an entry is concerned by: its own, its collection's, and that of all."""
+        """Yield the flights of changes that an entry is concerned by: its own, its collection's, and that of all."""
         for place in (ref, (ref[0], ALL), (ALL, ALL)):
             flight = self.get(place)
             if flight is not None and flight.written:
                 yield place, flight
 
     def is_left(self, flight: Flight) -> bool:
-        """Say whether nobody is in a flight, and what may still land has had its time."""
+        """Return whether nobody is in a flight, and what may still land has had its time."""
         return not flight.users and flight.until <= self._clock()
 
     def disown(self) -> None:
