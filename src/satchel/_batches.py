@@ -11,11 +11,11 @@ from .names import MAX_NAME_BYTES, check_items, check_names
 T = TypeVar("T")
 
 _SLICE = 500
-"""So many items are worked on without looking at the time: few enough to take about a millisecond."""
+"""Number of items processed without checking the time: few enough to take about a millisecond."""
 
 
 def slices(count: int, size: int = _SLICE) -> Iterator[slice]:
-    """Give the slices of a batch of so many items, each of a size but for the last."""
+    """Yield the slices of a batch of so many items, each of a size but for the last."""
     for start in range(0, count, size):
         yield slice(start, start + size)
 
@@ -51,7 +51,7 @@ async def checked_items(items: object, limit: int = MAX_NAME_BYTES) -> dict[str,
 
 
 async def chosen(found: Mapping[str, T], keys: Sequence[str]) -> dict[str, T]:
-    """Return what there is for these keys, in their order."""
+    """Return the existing items for these keys, in their order."""
     some: dict[str, T] = {}
     turns = Yielder()
     for part in slices(len(keys)):

@@ -1,4 +1,4 @@
-"""Read, change, write back if nobody else has written: the loop beneath every update."""
+"""Read, change, write back if unchanged: the loop behind every update."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def key_lock(store: object, collection: str, key: str) -> AsyncIterator[No
 
 
 def holds_key_lock(store: object, collection: str, key: str) -> bool:
-    """Say whether the running task has the turn for a key: it would wait for itself."""
+    """Return whether the running task has the turn for a key: it would wait for itself."""
     queue = _queues.get(_place(store, collection, key))
     return queue is not None and queue.holder is not None and queue.holder is asyncio.current_task()
 
@@ -137,7 +137,7 @@ def remaining(entry: Entry | None) -> TTL | None:
 
 
 def check_plain(function: object) -> None:
-    """Refuse what is no function, and a coroutine function: an update calls a plain one."""
+    """Raise unless the argument is a plain function; coroutine functions are refused."""
     if not callable(function):
         raise TypeError(f"update takes a function, got {type(function).__name__}")
     if inspect.iscoroutinefunction(function):
@@ -155,4 +155,4 @@ def plain_result(value: T) -> T:
 
 
 def _no_plain_function() -> TypeError:
-    return TypeError("update takes a plain function; await what it needs before, for it may be called many times")
+    return TypeError("update takes a plain function; await its inputs first, because it may be called many times")

@@ -2,7 +2,7 @@
 
 * `update` changes a value without losing other writers' changes; a `Counter` counts with it.
 * A `Lock` lets one holder at a time in, and gives it a fencing token.
-* `Once` carries out what has an idempotency key once, and gives every caller the result.
+* `Once` runs a function once for each idempotency key, and gives every caller the result.
 
 Everything is an entry of the store: the same code works over each of them, and through wrappers.
 """

@@ -1,7 +1,7 @@
-"""`Lease`: a claim on an entry for a time, renewed while it is needed. Locks and idempotency keys stand on it.
+"""`Lease`: a claim on an entry for a time, renewed while it is needed. Locks and idempotency keys are built on it.
 
 A claim is the value of the entry: a fencing token, who owns it, and until when. It is taken, renewed and ended by
-conditional writes alone, each for the version that was last seen: whoever lost it in between changes nothing.
+conditional writes alone, each for the version last seen: a holder that has lost the claim changes nothing.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from ..names import check_name
 from ..protocol import AsyncKeyValue, require
 
 KEPT = 30 * 86_400.0
-"""So many seconds the entry of a lease outlives it: the fencing token goes on from there."""
+"""Seconds for which the entry of a lease outlives it: the fencing token continues from there."""
 
 _RENEWALS = 3
-"""So many times in its time to live a lease is renewed."""
+"""Number of renewals of a lease within its time to live."""
 _RETRIES = 12
 """After a renewal that failed, as many are tried in that time."""
 _MICROSECONDS = 1_000_000
 _NOBODY = ""
 OWNER_BYTES = 16
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
-"""The bounds of the pauses of who waits: four reads a second on average, after the first second."""
+"""Bounds of the pauses while waiting: four reads a second on average, after the first second."""
 
 logger = logging.getLogger("satchel")
 
@@ -53,7 +53,7 @@ class Claim(NamedTuple):
 
 
 def claim_of(value: object) -> Claim | None:
-    """Return the claim that a value says; None when it says something else."""
+    """Return the claim that a value holds; None if it is not a claim."""
     match value:
         case {"fencing_token": int(token), "owner": str(owner), "until": float(until)}:
             return Claim(token, owner, until)
@@ -68,7 +68,7 @@ class Claims:
         store: A store with `Capability.CONDITIONAL`.
         collection: The collection.
         ttl: How long a lease holds without being renewed.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
         forgets: An ended lease leaves no entry behind, and so no fencing token.
     """
 
@@ -86,11 +86,11 @@ class Claims:
         check_clock(self.clock)
 
     def is_free(self, claim: Claim | None, owner: str | None = None) -> bool:
-        """Say whether an owner may take what an entry says: he may have taken it, and not have been told."""
+        """Return whether an owner may take a claim; it may have taken it already without learning so."""
         return claim is None or claim.until <= self.clock() or claim.owner == owner
 
     async def take(self, key: str, entry: Entry | None, owner: str) -> Lease | None:
-        """Take a claim that is free, in one round trip; None when somebody else was faster.
+        """Take a free claim, in one round trip; None if another owner was faster.
 
         When the caller is cancelled, the request is carried out to its end all the same, and what it took is given
         back before the cancellation goes on. After an error the caller does not wait for that.
@@ -145,7 +145,7 @@ class Lease:
 
     Attributes:
         key: The key of its entry.
-        claim: What the entry says.
+        claim: The claim in the entry.
         deadline: When it lapses, on the clock of the event loop: counted from before the request was sent.
     """
 
@@ -233,7 +233,7 @@ class Lease:
             raise self._loss() from self._trouble
 
     def _check_entry(self, entry: Entry | None) -> None:
-        """Take note of the version that an own write, whose answer was lost, has given to the entry."""
+        """Record the entry's version after a write of this holder whose answer was lost."""
         claim = None if entry is None else claim_of(entry.value)
         if entry is None or claim is None or claim[:2] != self.claim[:2]:
             self._lost = True
@@ -243,7 +243,7 @@ class Lease:
     def _loss(self) -> LockLostError:
         return LockLostError(
             f"the lease on {self.place} was lost: it was not renewed within "
-            f"{self._claims.seconds:g} s, or somebody else has it"
+            f"{self._claims.seconds:g} s, or another owner has it"
         )
 
     async def _renew_until_lapsed(self) -> None:

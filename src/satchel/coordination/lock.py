@@ -26,11 +26,11 @@ class Lock:
     """Mutual exclusion among tasks, processes and hosts, with a higher fencing token for each holder.
 
     A lock is a lease: it holds for `ttl` seconds and is renewed every third of that while it is held, so that the lock
-    of a process that dies lapses. A holder that was stopped for longer, as by a pause of its host or its network, has
-    lost the lock without knowing. No lock service can prevent that (Martin Kleppmann, "How to do distributed locking",
+    of a process that dies lapses. A holder that was paused for longer, for example by its host or its network, has lost
+    the lock without knowing. No lock service can prevent that (Martin Kleppmann, "How to do distributed locking",
     2016). Hence the fencing token, a number that is higher for each holder than for all before it (Mike Burrows calls
-    it a sequencer: "The Chubby lock service for loosely-coupled distributed systems", OSDI 2006). What the lock
-    protects has to refuse a token lower than the highest that it has seen:
+    it a sequencer: "The Chubby lock service for loosely-coupled distributed systems", OSDI 2006). The protected
+    resource has to refuse a token lower than the highest that it has seen:
 
     ```python
     from satchel import LockLostError, MemoryStore
@@ -54,42 +54,43 @@ class Lock:
         await write("report", "final", lock.fencing_token)
     ```
 
-    What is promised:
+    Guarantees:
 
     * Of two holders of one name, the later one has the higher token: also after a release, a lapse or a restart, as
-      long as the entry of the lock is there. It stays for 30 days after its last use.
-    * A lock that has lapsed, or that somebody else has taken since, is neither renewed nor released by its old holder:
+      long as the lock's entry exists, which is 30 days after its last use.
+    * A lock that has lapsed, or that another holder has taken since, is neither renewed nor released by its old holder:
       each change is conditional on the version that the holder wrote.
     * The body of `async with` is cancelled, and ends in `LockLostError`, when the lock could not be renewed in time.
-      The time is counted on the monotonic clock of the holder, from before the request was sent: it ends there no
-      later than for the others. A cancellation from outside stays one.
-    * While the store answers, clocks agree and nobody is stopped, no two bodies run at once.
+      The time is measured on the holder's monotonic clock, from before the request was sent, so it ends there no later
+      than for the others. A cancellation from outside stays a cancellation.
+    * While the store answers, clocks agree and no process is paused, no two bodies run at once.
 
-    What is not:
+    Not guaranteed:
 
     * That no two bodies ever run at once. A body is cancelled at its next `await`, and not before: one that blocks the
-      event loop, or a process that is stopped, goes on until then. A host that was suspended may have a monotonic clock
-      that stood still.
-    * That clocks do not matter: others tell by their own clock whether a lock has lapsed. One that is ahead takes the
-      lock that much earlier, one that is behind, later. Keep clocks in step, and `ttl` far above what they differ by.
+      event loop, or a paused process, continues until then. The monotonic clock of a suspended host may have stood
+      still.
+    * Independence of clocks: others use their own clock to decide whether a lock has lapsed. A host whose clock is
+      ahead takes the lock that much earlier, one that is behind, later. Keep clocks synchronized, and `ttl` far larger
+      than their differences.
     * Fairness. Tasks of one process, over one store object, take their turns; processes try at random moments.
-    * Anything, once the entry is gone: where a store evicts it, a `TTLWrapper` shortens its life below `ttl`, or
-      somebody destroys the collection. Two may hold the lock then. Tokens go on from the clock, in microseconds, and so
-      are higher even then, if the clock is right.
+    * Anything, once the entry is lost: if a store evicts it, a `TTLWrapper` shortens its life below `ttl`, or the
+      collection is destroyed. Two may then hold the lock. Tokens continue from the clock, in microseconds, and so are
+      higher even then, if the clock is right.
 
-    Tasks may share a `Lock`; they wait for one another. A lock is not reentrant: a task that acquires what it holds,
-    also by way of another `Lock` of the same name, gets `RuntimeError`, for it would wait for itself. Over another
+    Tasks may share a `Lock`; they wait for one another. A lock is not reentrant: a task that acquires a lock it holds,
+    even through another `Lock` of the same name, gets `RuntimeError`, because it would wait for itself. Over another
     store object it does wait, as another process would.
 
-    To acquire takes two round trips when the lock is free; who waits reads it about four times a second, once for all
-    the tasks of one process that wait over one store object. To renew and to release take one each.
+    Acquiring takes two round trips when the lock is free; waiting reads it about four times a second, once for all the
+    tasks of one process that wait over one store object. Renewing and releasing take one each.
 
     Args:
         store: A store with `Capability.CONDITIONAL`.
         name: The name of the lock, a key.
         ttl: How long the lock holds without being renewed, in seconds or as a `timedelta`.
         collection: The collection that holds it.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
 
     Raises:
         UnsupportedOperationError: The store has no conditional writes.
@@ -126,26 +127,26 @@ class Lock:
 
     @property
     def held(self) -> bool:
-        """Whether the lock is held by way of this object, as far as this process can know."""
+        """Whether the lock is held through this object, as far as this process can know."""
         return self._lease is not None and not self._lease.lapsed
 
     async def locked(self) -> bool:
-        """Say whether anybody holds the lock, in one round trip."""
+        """Return whether anybody holds the lock, in one round trip."""
         entry = await self._claims.store.get_entry(self._claims.collection, self._name)
         return not self._claims.is_free(self._claim(entry))
 
     async def acquire(self, *, timeout: float | None = None) -> bool:  # noqa: ASYNC109  # as threading.Lock has it
-        """Wait for the lock, and say whether it was got in time.
+        """Wait for the lock, and return whether it was acquired in time.
 
-        It is renewed until `release`, which is needed also when the lock was lost. What `async with` does beyond this
-        is to cancel its body then; here, look at `held`.
+        It is renewed until `release`, which must be called even if the lock was lost. `async with` also cancels its
+        body when the lock is lost; here, check `held`.
 
         Args:
-            timeout: The longest wait in seconds, 0 to try once, None for no end. A request that is under way then is
+            timeout: The longest wait in seconds, 0 to try once, None for no limit. A request that is under way then is
                 awaited.
 
         Raises:
-            RuntimeError: The task holds the lock, by way of any object over the same store object.
+            RuntimeError: The task already holds the lock, through any object over the same store object.
             ValueError: The timeout is not a number of seconds, 0 or above.
             IntegrityError: The entry holds something that no lock wrote.
             StoreError: The backend failed.
@@ -154,7 +155,9 @@ class Lock:
             raise ValueError(f"timeout must be a number of seconds, 0 or above, or None, got {timeout!r}")
         claims = self._claims
         if holds_key_lock(claims.store, claims.collection, self._name):
-            raise RuntimeError(f"this task holds {self!r}: it would wait for itself, for a lock is not reentrant")
+            raise RuntimeError(
+                f"this task already holds {self!r}: it would wait for itself, as a lock is not reentrant"
+            )
         end = math.inf if timeout is None else asyncio.get_running_loop().time() + timeout
         async with AsyncExitStack() as turn:
             try:

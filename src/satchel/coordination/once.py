@@ -1,4 +1,4 @@
-"""`Once`: what has an idempotency key is carried out once, and every caller gets its result."""
+"""`Once`: run a function once per idempotency key, and give every caller its result."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ logger = logging.getLogger("satchel")
 class Once:
     """Function that runs once for each idempotency key, and gives its result to every caller.
 
-    The first caller claims the key, runs the function, and records what it returns. Others, also in other processes,
-    wait for the result, or get the one that was recorded.
+    The first caller claims the key, runs the function, and records what it returns. Others, including those in other
+    processes, wait for the result, or get the recorded one.
 
     ```python
     from satchel import MemoryStore
@@ -57,35 +57,35 @@ class Once:
     assert await once.run("order-17", charge) == {"charged": 100}    # from the record: nothing is charged again
     ```
 
-    What is promised:
+    Guarantees:
 
     * While a result is recorded, the function is not run.
     * While one caller holds the claim on a key, no other runs the function. The claim is renewed as long as the
       function runs; when it cannot be renewed in time, the function is cancelled, and `run` raises `LockLostError`.
-    * A result that cannot be recorded is known to have been there: later callers get `ResultUnknownError`, and the
-      function is not run again. A return annotation or model that can never be recorded is refused before it is run.
+    * If a result cannot be recorded, the run itself is: later callers get `ResultUnknownError`, and the function is not
+      run again. A return annotation or model that can never be recorded is refused before the function runs.
     * A failed run, or one that was cancelled, records nothing: its caller gets the error, and the next one runs the
       function again.
     * When the process of a claim ends, or stops for longer than `claim_ttl`, its claim lapses, and another caller runs
-      the function again. What a stopped process returns later is not recorded.
+      the function again. A result that a paused process returns later is not recorded.
 
-    So a function runs at most once for each claim, and more than once when a claim was lost on the way: between its
-    effects outside and the record of its result no store can help. Give the key to what it calls, where that takes one.
-    Whether a claim has lapsed is told by the clocks of the hosts, as with `Lock`.
+    So a function runs at most once for each claim, and more than once if a claim was lost between its side effects and
+    the recording of its result: no store can do both in one step. If the service that it calls accepts an idempotency
+    key, pass the key on. Each host uses its own clock to decide whether a claim has lapsed, as with `Lock`.
 
-    A function must not run the key that it is run for, as it would wait for itself: in its own task it gets
+    A function must not call `run` with its own key, as it would wait for itself: in its own task this raises
     `RuntimeError`.
 
     A first run takes three round trips (read, claim, record), and one more for each third of `claim_ttl`; a later one
-    takes one, a failed one three. Who waits reads about four times a second; callers in one process and over one store
+    takes one, a failed one three. Waiting reads about four times a second; callers in one process and over one store
     object wait in a queue, of which only the first reads.
 
     Args:
         store: A store with `Capability.CONDITIONAL`.
-        ttl: How long a result is kept, in seconds or as a `timedelta`.
-        claim_ttl: How long a claim holds without being renewed.
+        ttl: Time for which a result is kept, in seconds or as a `timedelta`.
+        claim_ttl: Time for which a claim holds without being renewed.
         collection: The collection that holds claims and results.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
 
     Raises:
         UnsupportedOperationError: The store has no conditional writes.
@@ -113,21 +113,22 @@ class Once:
         """Return the result that is recorded for a key, or run the function and record what it returns.
 
         Args:
-            key: The idempotency key: whoever gives the same gets the same result.
-            function: Is called without arguments and awaited.
-            model: What it returns, as for a `Collection`. Without it the function's return annotation says so where
-                that is more than plain JSON, else it is a value that the store takes, nested one level less deep.
+            key: The idempotency key; callers with the same key get the same result.
+            function: Async function, called without arguments.
+            model: Type of the result, as for a `Collection`. If omitted, the function's return annotation is used if it
+                is more than plain JSON; otherwise the result must be a value that the store accepts, nested one level
+                less deep.
 
         Raises:
-            TypeError: It is no async function. A plain one has been called then.
+            TypeError: `function` is not async. (It has already been called by then.)
             ConfigurationError: The model, or the annotation, is a type whose values cannot be recorded.
             ResultUnknownError: The function has run for this key, and its result could not be recorded.
             ModelMismatchError: The recorded result does not fit the model.
-            RuntimeError: The task runs this key's function already.
+            RuntimeError: The task is already running this key's function.
             LockLostError: The claim was lost while the function ran: others may run it as well.
-            SerializationError, ValueTooLargeError: The function was run, and its result cannot be recorded. That it
-                was run is: later callers get `ResultUnknownError`.
-            IntegrityError: The entry holds something else than a claim or a result.
+            SerializationError, ValueTooLargeError: The function was run, but its result cannot be recorded. Later
+                callers get `ResultUnknownError`.
+            IntegrityError: The entry holds neither a claim nor a result.
             StoreError: The backend failed. When the function has been run then, the claim lapses, and the next caller
                 runs it again.
         """

@@ -1,4 +1,4 @@
-"""Tests for stores and wrappers of your own, and doubles for testing what uses them.
+"""Tests for your own stores and wrappers, and doubles for testing code that uses stores.
 
 `FakeClock` and `FlakyStore` need nothing beyond satchel. The conformance suite needs `pip install "satchel[testing]"`
 and is imported at its first use.

@@ -67,7 +67,7 @@ async def renamed_batch(error: SatchelError, inner: str, keys: Mapping[str, str]
 
 
 def _say(error: SatchelError, inner: Ref, ref: Ref) -> bool:
-    """Put the caller's name for the inner one into a message that has it, and say whether it has."""
+    """Put the caller's name for the inner one into a message that has it, and return whether it has."""
     said = str(error)
     if describe_ref(inner) not in said:
         return False
@@ -353,11 +353,11 @@ class BaseWrapper(HasCollections, Passage, Described):
         return await self._decoded_entry("get_entry", ref, entry) if self._decodes and entry is not None else entry
 
     async def exists(self, collection: str, key: str) -> bool:
-        """Say whether there is an entry under a key."""
+        """Return whether there is an entry under a key."""
         return await self._call(self._inner.exists, check_ref(collection, key, self._limit))
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
-        """Store a value under a key, replacing what was there, its deadline included."""
+        """Store a value under a key, replacing any existing entry and its deadline."""
         collection, key = check_ref(collection, key, self._limit)
         inner_collection, inner_key = self._ref(collection, key)
         if self._encodes:
@@ -369,15 +369,15 @@ class BaseWrapper(HasCollections, Passage, Described):
             raise with_outer_names(error, names, collection) from error.__cause__ or error
 
     async def delete(self, collection: str, key: str) -> bool:
-        """Remove the entry under a key, and say whether it was there."""
+        """Remove the entry under a key, and return whether it existed."""
         return await self._call(self._inner.delete, check_ref(collection, key, self._limit))
 
     async def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
-        """Return the values of those keys that are there, in the order asked."""
+        """Return the values of the keys that exist, in the order requested."""
         return await self._read_many("get_many", collection, keys, self._decoded)
 
     async def get_entries(self, collection: str, keys: Iterable[str]) -> dict[str, Entry]:
-        """Return the entries of those keys that are there, in the order asked."""
+        """Return the entries of the keys that exist, in the order requested."""
         return await self._read_many("get_entries", collection, keys, self._decoded_entry)
 
     async def put_many(self, collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> None:
@@ -421,12 +421,12 @@ class BaseWrapper(HasCollections, Passage, Described):
         return await self._call(self._inner.compare_and_put, ref, value, version=version, ttl=self._ttl(ttl))
 
     async def compare_and_delete(self, collection: str, key: str, *, version: str) -> bool:
-        """Remove the entry if it still has the version, and say whether it was removed."""
+        """Remove the entry if it still has the version, and return whether it was removed."""
         ref = check_ref(collection, key, self._limit)
         return await self._call(self._inner.compare_and_delete, ref, version=version)
 
     async def touch(self, collection: str, key: str, *, ttl: TTL | None) -> bool:
-        """Give the entry a new deadline, None for no deadline, and say whether it was there."""
+        """Give the entry a new deadline, None for no deadline, and return whether it existed."""
         return await self._call(self._inner.touch, check_ref(collection, key, self._limit), ttl=self._ttl(ttl))
 
     def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
@@ -446,7 +446,7 @@ class BaseWrapper(HasCollections, Passage, Described):
         return self._with_own_keys(found) if self._inner_collection_is_shared else found
 
     async def destroy_collection(self, collection: str) -> bool:
-        """Remove every entry of a collection, and say whether there was any."""
+        """Remove every entry of a collection, and return whether there was one."""
         self._need("destroy_collection")
         name = check_name(collection, "collection")
         if not self._inner_collection_is_shared:
@@ -454,7 +454,7 @@ class BaseWrapper(HasCollections, Passage, Described):
         return await self._deleted(BaseWrapper.keys(self, name), functools.partial(BaseWrapper.delete_many, self, name))
 
     async def destroy(self) -> bool:
-        """Remove everything that this store wrote and nothing else, and say whether there was any entry."""
+        """Remove everything that this store wrote and nothing else, and return whether there was any entry."""
         self._need("destroy")
         if not self._overrides(*SHARED):
             return await self._inner.destroy()
@@ -525,7 +525,7 @@ class BaseWrapper(HasCollections, Passage, Described):
         return UnsupportedOperationError(f"{self!r} does not have {operation}; see its .capabilities")
 
     async def _deleted(self, keys: AsyncIterator[str], delete_many: Callable[[list[str]], Awaitable[int]]) -> bool:
-        """Delete keys in pages, and say whether any was there."""
+        """Delete keys in pages, and return whether any was there."""
         removed, page = 0, list[str]()
         async for key in keys:
             page.append(key)

@@ -124,7 +124,7 @@ class KnownDeadlines:
         self._deadlines = OrderedDict(kept)
 
     def take_if_past(self, ref: Ref, now: float) -> bool:
-        """Say whether an entry is known to have expired by now, and then forget it."""
+        """Return whether an entry is known to have expired by now, and then forget it."""
         if self._deadlines.get(ref, NEVER) > now:
             return False
         del self._deadlines[ref]
@@ -134,7 +134,7 @@ class KnownDeadlines:
 def events_of(
     operation: str, call: Call, outcome: Any, deadlines: KnownDeadlines, started: float, ended: float
 ) -> Iterator[Event]:
-    """Give the events of a call that succeeded, and bring the deadlines up to date."""
+    """Yield the events of a call that succeeded, and bring the deadlines up to date."""
     if operation == "destroy":
         deadlines.forget_all()
         if outcome:
@@ -161,7 +161,7 @@ def events_of(
 def events_of_rest(
     operation: str, call: Call, error: BatchError, deadlines: KnownDeadlines, started: float
 ) -> Iterator[Event]:
-    """Give the events of those keys of a batch of writes that did not fail."""
+    """Yield the events of those keys of a batch of writes that did not fail."""
     collection = check_name(call.collection, "collection")
     keys = [key for key in call.arguments[1] if key not in error.failed]
     if operation == "put_many":

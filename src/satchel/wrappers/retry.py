@@ -53,7 +53,7 @@ class RetryWrapper(BaseWrapper):
         attempts: How often a call is made at most, from 1 to 100.
         first_pause: The bound of the first pause, in seconds.
         max_pause: The largest bound.
-        deadline: Seconds for a call with all its attempts and pauses, after which it is cut off; None for no end.
+        deadline: Seconds for a call with all its attempts and pauses, after which it is cut off; None for no limit.
         sleep: Waits out a pause.
         seed: Makes the pauses the same in every run.
 

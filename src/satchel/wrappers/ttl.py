@@ -28,11 +28,11 @@ class TTLWrapper(BaseWrapper):
     """Wrapper that decides how long entries live that are put or touched through it.
 
     A time to live is the caller's or else the default, shortened at random by the jitter, then brought within the
-    bounds. Where there is a default or a maximum, a `touch` with None gives that too: nothing lives for ever.
+    bounds. Where there is a default or a maximum, a `touch` with None gives that too: nothing lives forever.
 
     Args:
         inner: The store around which this is.
-        default: The time to live where the caller gives none, in seconds or as a `timedelta`; None for no end.
+        default: The time to live where the caller gives none, in seconds or as a `timedelta`; None for no limit.
         minimum: The shortest time to live: shorter ones become this.
         maximum: The longest: longer ones, and none, become this.
         jitter: Shorten each time to live by a random part, up to this much of it (0.1 is up to a tenth), so that what

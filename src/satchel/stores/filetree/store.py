@@ -21,23 +21,23 @@ _PAGE = 50  # directories looked into for one page of collections
 
 
 class FileTreeStore(BaseStore):
-    """Store that keeps each entry in a file of its own, made to be opened, compared and edited by a person.
+    """Store that keeps each entry in its own file, meant to be opened, compared and edited by people.
 
-    `{collection}/{key}.json` holds an entry as indented JSON; `bytes`, and what codecs other than JSON make, are in
+    `{collection}/{key}.json` holds an entry as indented JSON; `bytes`, and the output of codecs other than JSON, are in
     `{key}.bin`. Several processes may use one tree at once. An edit by hand counts as a write: it makes a new version.
-    `docs/stores/filetree.md` has the format.
+    `docs/stores/filetree.md` describes the format.
 
     Args:
-        data_directory: Where the collections are; it is made if it is not there. A `~` is the user's home; a relative
-            one is below the working directory of this moment.
-        metadata_directory: Where the directory `.satchel` with locks and the way of naming files is; the data directory
-            by default. Every store on one data directory needs the same.
-        durability: What a finished write survives: `"normal"` the death of the process, `"full"` also a loss of power.
+        data_directory: Directory of the collections, created if missing. A `~` is the user's home; a relative path is
+            resolved against the current working directory.
+        metadata_directory: Parent of the directory `.satchel`, with locks and the naming of files; the data directory
+            by default. All stores on one data directory need the same.
+        durability: `"normal"`: a finished write survives the death of the process; `"full"`: also a loss of power.
         codec: Encodes values; JSON by default.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
 
     Raises:
-        ConfigurationError: An argument is not usable, or this platform has no locks between processes.
+        ConfigurationError: An argument is unusable, or this platform has no locks between processes.
     """
 
     url_parts = {"path": "data_directory"}  # noqa: RUF012  # the base says ClassVar

@@ -96,7 +96,7 @@ class Bucket:
         return str((await in_empty_context(obstore.put_async, self._strict, path, wire, use_multipart=False))["e_tag"])
 
     async def swap(self, path: str, wire: bytes, tag: Tag | None) -> bool:
-        """Write an object if what is there has the tag, or nothing is there for None; say whether it did.
+        """Write an object if what is there has the tag, or nothing is there for None; return whether it did.
 
         Raises:
             ConfigurationError: The server writes whatever is there.
@@ -112,7 +112,7 @@ class Bucket:
         return done
 
     async def pages(self, folder: str, after: str | None = None) -> AsyncIterator[Sequence[Any]]:
-        """Give what the bucket says of the objects below a folder, in pages."""
+        """Yield what the bucket says of the objects below a folder, in pages."""
         stream = obstore.list(self.client, folder, offset=after, chunk_size=_PAGE)
         while True:
             try:

@@ -31,7 +31,7 @@ from .layout import DEFAULT_PREFIX, Layout
 from .sweep import Removal, Sweep, lives, tombstone
 
 Decide = Callable[[Record | None], Record | bool]
-"""Takes the living entry, and gives what to write in its place, or the outcome if nothing is to be written."""
+"""Function from the live entry to its replacement, or to the outcome if nothing is to be written."""
 
 _TRIES = 12
 _LONGEST_PAUSE = 0.5
@@ -47,22 +47,23 @@ class ObjectStore(KeyedStore):
     `cull` removes five minutes later; so do expired ones. Listing keys reads the header of each: one request an entry.
 
     Args:
-        url: `s3://bucket`, `gs://bucket` or `az://container`, with `/prefix` behind it if need be.
+        url: `s3://bucket`, `gs://bucket` or `az://container`, optionally followed by `/prefix`.
         client: An `S3Store`, `GCSStore`, `AzureStore` or `MemoryStore` of obstore to use instead of a url.
-        prefix: What the names of all objects begin with, `satchel` unless the url says it. It is this store's alone.
-        endpoint: For s3, where the service is if it is not AWS, as `https://host:port`.
+        prefix: Prefix of all object names; by default the one in the url, or `satchel`. It is reserved for this store.
+        endpoint: For s3, the address of a service other than AWS, as `https://host:port`.
         region: For s3, the region of the bucket.
-        access_key_id: For s3, who one is; else obstore looks for credentials in the environment and the machine.
+        access_key_id: For s3, the id of the key; if omitted, obstore looks for credentials in the environment and the
+            machine.
         secret_access_key: For s3, the secret of that key.
-        session_token: For s3, the third part of credentials that end.
+        session_token: For s3, the third part of temporary credentials.
         virtual_hosted_style_request: For s3, the bucket's name is in the host name rather than in the path.
-        timeout: Seconds that a request may take; None for no end.
+        timeout: Seconds that a request may take; None for no limit.
         codec: Encodes values; JSON by default.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
 
     Raises:
-        ConfigurationError: An option is wrong, or two exclude each other. At the first call: obstore takes it for
-            wrong. At the first conditional write: the server ignores its condition.
+        ConfigurationError: An option is wrong, or two exclude each other. At the first call: obstore rejects an option.
+            At the first conditional write: the server ignores its condition.
     """
 
     _checksums = "wire"
@@ -204,7 +205,7 @@ class ObjectStore(KeyedStore):
         return "the bucket of the client" if self._target is None else str(self._target)
 
     async def _bury(self, ref: Ref, now: float, wanted: Callable[[Record | None], bool]) -> bool:
-        """Put a tombstone in the place of a living entry, if it is the one wanted; say whether it was."""
+        """Put a tombstone in the place of a living entry, if it is the one wanted; return whether it was."""
         stone = tombstone(now)
         done = await self._exchange(ref, now, lambda record: stone if wanted(record) else False)
         if done:

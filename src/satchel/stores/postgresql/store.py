@@ -34,16 +34,16 @@ _UNDONE = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 class PostgreSQLStore(BaseStore):
     """Store that keeps entries in one table of a PostgreSQL database. Any number of processes and hosts may share it.
 
-    The first write creates the table, if it is not there. Transaction poolers such as PgBouncer are found out and
-    worked with.
+    The first write creates the table if it is missing. Transaction poolers such as PgBouncer are detected and
+    supported.
 
     Args:
         pool: An asyncpg pool to take connections from. It stays open.
-        url: Where the server is: `postgresql://user:password@host:5432/database`, with asyncpg's options after a `?`.
-        table_name: `table` or `schema.table`, upper and lower case being different.
-        timeout: Seconds that a request may take; None for no end.
+        url: URL of the server: `postgresql://user:password@host:5432/database`, with asyncpg's options after a `?`.
+        table_name: `table` or `schema.table`, case-sensitive.
+        timeout: Seconds that a request may take; None for no limit.
         codec: Encodes values; JSON by default.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
 
     Raises:
         ConfigurationError: Not exactly one of pool and url is given, or an option is wrong. At the first call: there is

@@ -1,4 +1,4 @@
-"""Conformance suites: what every store and every wrapper promises, as tests to subclass."""
+"""Conformance suites: the guarantees of every store and wrapper, as tests to subclass."""
 
 from typing import TYPE_CHECKING
 

@@ -222,5 +222,5 @@ def _unexpected(error: Exception) -> StoreError:
 
 
 def covers(place: Ref, ref: Ref) -> bool:
-    """Say whether a place is an entry, or its collection, or all."""
+    """Return whether a place is an entry, or its collection, or all."""
     return place == ref or (place[1] == ALL and place[0] in (ALL, ref[0]))
