@@ -44,10 +44,11 @@ async def test_bytes_of_any_size_come_back_exactly_from_a_bucket(size: int) -> N
 
 
 async def test_a_large_object_is_copied_in_worker_threads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    value, copies = some_bytes(5_000_000), []
-    for name in ("pack", "unpack", "unpack_pieces"):
+    value, copies = some_bytes(5_000_000), list[Any]()
+    works = {name: getattr(bucket, name) for name in ("pack", "unpack", "unpack_pieces")}
+    for name, function in works.items():
 
-        def noted(content: Any, *rest: Any, work: Any = getattr(bucket, name), **named: Any) -> Any:
+        def noted(content: Any, *rest: Any, work: Any = function, **named: Any) -> Any:
             copies.append((threading.current_thread(), content))
             return work(content, *rest, **named)
 
