@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from types import TracebackType
 from typing import Self
 
+from .._forks import hold, watch
 from .._shielding import shielded
 from .._update import holds_key_lock, key_lock, random_pause
 from ..clock import TTL, Clock, system_clock
@@ -111,6 +112,13 @@ class Lock:
         self._lease: Lease | None = None
         self._turn = AsyncExitStack()
         self._body: AbstractAsyncContextManager[None] | None = None
+        watch(self)
+
+    def after_fork(self) -> None:
+        """In a child of `fork`: its parent alone holds the lock, and renews and releases it."""
+        if self._lease is not None:
+            hold(self._lease, self._turn, self._body)
+            self._lease, self._turn, self._body = None, AsyncExitStack(), None
 
     def __repr__(self) -> str:
         claims = self._claims

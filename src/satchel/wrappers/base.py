@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar, cast, overload
 
-from .._batches import checked_items, checked_names, slices
+from .._batches import LONG, checked_items, checked_names, slices
 from .._threads import Yielder, offload
 from ..backend.lifecycle import finish_and_close, leave
 from ..capability import Capability
@@ -541,14 +541,19 @@ class BaseWrapper(HasCollections, Passage, Described):
         names = await self._inner_keys(collection, keys)
         found = await self._call_many(getattr(self._inner, operation), collection, names, names)
         own: dict[str, Any] = {}
-        inner_keys, turns = list(found), Yielder()
-        for part in slices(len(inner_keys)):
-            own |= {names[key]: found[key] for key in inner_keys[part]}
-            await turns.after_item()
+        if len(found) <= LONG:
+            own = {names[key]: value for key, value in found.items()}
+        else:
+            inner_keys, turns = list(found), Yielder()
+            for part in slices(len(inner_keys)):
+                own |= {names[key]: found[key] for key in inner_keys[part]}
+                await turns.after_item()
         return await self._decoded_many(operation, collection, own, decode) if self._decodes else own
 
     async def _inner_keys(self, collection: str, keys: Iterable[str]) -> dict[str, str]:
         checked = await checked_names(keys, self._limit)
+        if len(checked) <= LONG:
+            return {self._ref(collection, key)[1]: key for key in checked}
         inner: dict[str, str] = {}
         turns = Yielder()
         for part in slices(len(checked)):

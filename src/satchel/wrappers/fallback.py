@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
 from .._checks import check_bool
+from .._threads import Yielder
 from .._update import key_lock
 from ..errors import BatchError, ConfigurationError, SatchelError, StoreTimeoutError, StoreUnavailableError
 from ..names import check_name
@@ -94,8 +95,11 @@ class FallbackWrapper(CompositeStore):
         """Write to the first store, and to the second what that took; writes of one key one after the other."""
         if operation in PUTS:
             call = await with_own_values(call)
+        yielder = Yielder()
         async with AsyncExitStack() as turns:
             for key in sorted([check_name(key, "key", self._limit) for key in call.all_keys]):
+                await yielder.after_item()
+                turns.push_async_callback(yielder.after_item)  # to give the turns back takes as long
                 collection = check_name(call.collection, "collection")
                 await turns.enter_async_context(key_lock(self, collection, key))
             try:

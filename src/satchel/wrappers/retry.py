@@ -130,7 +130,7 @@ class RetryWrapper(BaseWrapper):
         reads = operation in BATCHES_OF_READS
         collection, keys = call.arguments
         lost = [key for key, error in failure.failed.items() if _is_retryable(error)]
-        refused = {key: error for key, error in failure.failed.items() if key not in lost}
+        refused = {key: error for key, error in failure.failed.items() if not _is_retryable(error)}
         if not lost or (reads and refused):
             raise failure
         await self._pause(operation, call, failure.failed[lost[0]], end, attempt, failure)

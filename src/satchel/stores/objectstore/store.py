@@ -12,10 +12,10 @@ from ..._threads import offload
 from ...backend.base import UNPROCESSED, ChangeResult, Condition, ReadResult, WriteResult
 from ...backend.keyed import KeyedStore
 from ...backend.network import DEFAULT_TIMEOUT, check_one_way
-from ...backend.record import Record, pack, unpack, unpack_outcome
+from ...backend.record import Record, unpack, unpack_outcome
 from ...clock import NEVER, Clock, system_clock
 from ...codec import Codec
-from ...errors import ConfigurationError, ConflictError, SatchelError, missing_extra
+from ...errors import ConfigurationError, ConflictError, IntegrityError, SatchelError, missing_extra
 from ...names import Ref
 
 try:
@@ -24,7 +24,7 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("ObjectStore", "objectstore", error) from error
 
-from .bucket import Bucket, Kind, Tag
+from .bucket import Bucket, Kind, Tag, packed, unpacked
 from .client import Target, check_client, check_driver, check_options, connect
 from .errors import is_over, is_throttled, is_unsure, translate
 from .layout import DEFAULT_PREFIX, Layout
@@ -113,15 +113,19 @@ class ObjectStore(KeyedStore):
         return f"ObjectStore({self._place!r}, prefix={self._layout.root!r})"
 
     async def _read_one(self, ref: Ref) -> ReadResult:
-        return unpack_outcome(await self._bucket.content(self._layout.path(ref)))
+        wire = await self._bucket.content(self._layout.path(ref))
+        try:
+            return None if wire is None else await unpacked(wire)
+        except IntegrityError as error:
+            return error
 
     async def _read_head_one(self, ref: Ref) -> ReadResult:
         found = await self._bucket.read_header(self._layout.path(ref))
-        return None if found is None else unpack_outcome(found.wire, whole=False)
+        return None if found is None else unpack_outcome(bytes(found.wire), whole=False)
 
     async def _write_one(self, ref: Ref, record: Record) -> WriteResult:
         try:
-            await self._bucket.write(self._layout.path(ref), pack(record))
+            await self._bucket.write(self._layout.path(ref), await packed(record))
         except BaseError as error:
             if is_over(error):
                 return UNPROCESSED
@@ -220,7 +224,7 @@ class ObjectStore(KeyedStore):
             if attempt:
                 await asyncio.sleep(random.uniform(0.5, 1) * min(_LONGEST_PAUSE, 0.01 * 2**attempt))  # noqa: S311  # spreads load, hides nothing
             found = await (self._bucket.read(path) if whole else self._bucket.read_header(path))
-            record = None if found is None else unpack(found.wire, whole=False)
+            record = None if found is None else await unpacked(found.wire, whole=False)
             if sent is not None and _is_same(record, sent):
                 return True  # a client that sends again by itself was refused by what it wrote
             choice = decide(record if lives(record, now) else None)
@@ -233,13 +237,13 @@ class ObjectStore(KeyedStore):
 
     async def _swap(self, path: str, record: Record, tag: Tag | None) -> bool:
         try:
-            return await self._bucket.swap(path, pack(record), tag)
+            return await self._bucket.swap(path, await packed(record), tag)
         except Exception as error:
             if is_throttled(error):
                 return False
             if is_unsure(error):
                 found = await self._bucket.read_header(path)
-                if found is not None and _is_same(unpack(found.wire, whole=False), record):
+                if found is not None and _is_same(unpack(bytes(found.wire), whole=False), record):
                     return True
             raise
 

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar, overload
 
-from ..._batches import checked_names
+from ..._batches import LONG, checked_names, slices
 from ..._checks import check_clock, check_int
 from ..._forks import hold
+from ..._threads import Yielder
 from ...backend.lifecycle import Lifecycle
 from ...capability import Capability
 from ...clock import TTL, Clock, seconds, system_clock
@@ -19,7 +20,7 @@ from ...names import MAX_NAME_BYTES, check_name, check_ref
 from ...protocol import AsyncKeyValue
 from ...verbs import BATCHES, CHANGES, CONDITIONAL_WRITES, DESTROYS, LISTINGS, OF_ENTRIES, PUTS, READS
 from ..call import MISSING, Call, Steps
-from ..composite import CompositeStore
+from ..composite import CompositeStore, gather_batch
 from .hot import HotTier
 from .pending import ALL
 from .statistics import TieredStatistics
@@ -237,6 +238,8 @@ class TieredStore(CompositeStore):
             else:
                 collection, key = check_ref(call.collection, call.key, self._limit)
                 keys = [key]
+            if operation in ("get_many", "delete_many") and len(keys) > LONG:
+                return await self._in_parts(operation, call, collection, keys)
             if operation in _READS:
                 return await self._tiers.read(operation, collection, keys)
             if operation in _CHANGES:
@@ -246,6 +249,26 @@ class TieredStore(CompositeStore):
         finally:
             self._calls.leave(loop)
         raise self._unsupported(operation)  # what nobody has thought of here must not go past hot
+
+    async def _in_parts(self, operation: str, call: Call, collection: str, keys: list[str]) -> Any:
+        """Carry out a long batch as several, one after the other, so that other tasks run between them."""
+        turn = asyncio.Lock()
+
+        async def carry_out(some: list[str]) -> Any:
+            async with turn:
+                if operation == "get_many":
+                    return await self._tiers.read(operation, collection, some)
+                return await self._tiers.change(collection, some, call.part(some))
+
+        parts = [keys[part] for part in slices(len(keys))]
+        answers = await gather_batch(self, operation, collection, [(part, carry_out(part)) for part in parts])
+        if operation == "delete_many":
+            return sum(answers)
+        found, turns = dict[str, Any](), Yielder()
+        for answer in answers:
+            found |= answer
+            await turns.after_item()
+        return found
 
     async def _on_many(self, operation: str, call: Call) -> Any:
         if operation == "destroy":
