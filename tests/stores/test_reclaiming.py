@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from satchel import ElasticsearchStore, FileTreeStore, PostgreSQLStore
+from satchel import DiskStore, ElasticsearchStore, FileTreeStore, PostgreSQLStore
 from satchel.backend import reclaiming
 from satchel.testing import FakeClock
 from tests.servers import server_url
@@ -14,13 +14,14 @@ from tests.stores.postgresql.tables import until
 
 COLLECTION = f"c{uuid.uuid4().hex[:8]}"
 MAKERS = {
+    "disk": lambda directory, clock: DiskStore(directory / "data", clock=clock),
     "file": lambda directory, clock: FileTreeStore(directory / "data", clock=clock),
     "postgresql": lambda _, clock: PostgreSQLStore(url=server_url("postgresql"), table_name="reclaiming", clock=clock),
     "elasticsearch": lambda _, clock: ElasticsearchStore(
         server_url("elasticsearch"), index_prefix="reclaiming", clock=clock
     ),
 }
-EMBEDDED = ["file"]
+EMBEDDED = ["disk", "file"]
 WAYS = [name if name in EMBEDDED else pytest.param(name, marks=pytest.mark.server(name)) for name in MAKERS]
 
 
