@@ -217,7 +217,7 @@ class BaseStore(Hooks, HasCollections, Described):
 
     def _count_deadlines(self, count: int) -> None:
         """Count entries that `_cull` will have to reclaim; when they are many, it runs in the background."""
-        self._engine.count_deadlines(count)
+        self._engine.reclaimer.count(count)
 
     async def _run_admin(self, operation: str, work: Callable[[], Awaitable[T]]) -> T:
         """Carry out something that is not about single entries, on the open store, with errors mapped."""

@@ -168,6 +168,15 @@ class Hooks(ABC):
         """Remove entries that have expired, never one put meanwhile; return how many."""
         raise self._unsupported("cull")
 
+    @optional
+    async def _first_deadline(self) -> float:
+        """Return the earliest deadline of all entries, `NEVER` if none has one.
+
+        It makes the base call `_cull` about a minute after each deadline, also in a process that writes nothing more.
+        It is asked a minute after `_open`, and after each such `_cull`.
+        """
+        raise self._unsupported("cull")
+
     async def _open(self) -> None:
         """Acquire connections and the like. Is called before the first hook, again after `_close` or `_discard`."""
 

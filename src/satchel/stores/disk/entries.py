@@ -55,6 +55,7 @@ _CULL = """
     DELETE FROM satchel_entries WHERE (collection, key) IN
         (SELECT collection, key FROM satchel_entries WHERE deadline <= ? LIMIT ?)
 """
+_FIRST_DEADLINE = "SELECT min(deadline) FROM satchel_entries WHERE deadline IS NOT NULL"
 _BYTES = "SELECT value FROM satchel_meta WHERE name = 'bytes'"
 _OLDEST = "SELECT size FROM satchel_entries ORDER BY used, collection, key LIMIT ?"
 _EVICT = """
@@ -232,6 +233,12 @@ class Entries:
     def cull(self, now: float) -> int:
         """Remove some expired entries; return how many, 0 when none are left."""
         return self._execute(_CULL, (now, _AT_ONCE)).rowcount
+
+    def first_deadline(self) -> float:
+        """Return the earliest deadline of all entries, `NEVER` if none has one or nothing can be removed."""
+        self._check()
+        first: float | None = self._execute(_FIRST_DEADLINE).fetchone()[0]
+        return NEVER if first is None or self._read_only is not None else first
 
     def destroy_collection(self, collection: str, now: float) -> bool:
         """Remove a collection; say whether anything in it lived."""

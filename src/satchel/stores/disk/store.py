@@ -138,6 +138,9 @@ class DiskStore(BaseStore):
             count += culled
         return count
 
+    async def _first_deadline(self) -> float:
+        return await self._thread.run(self._entries.first_deadline)
+
     async def _ping(self) -> None:
         await self._thread.run(self._entries.read, [("ping", "ping")])
 

@@ -132,6 +132,22 @@ class Index:
         )
         return bool(answer.body["hits"]["hits"])
 
+    async def first_deadline(self) -> float | None:
+        """Return the earliest deadline of all documents, None if none has one."""
+        answer = await in_empty_context(
+            self._client.search(
+                index=self._name,
+                query={"exists": {"field": "deadline"}},
+                sort=[{"deadline": "asc"}],
+                size=1,
+                source=False,
+                track_total_hits=False,
+                allow_partial_search_results=False,
+            )
+        )
+        hits = answer.body["hits"]["hits"]
+        return hits[0]["sort"][0] if hits else None
+
     async def remove_some(self, query: dict[str, Any]) -> int:
         """Remove up to a page of matching documents, except changed ones; return how many."""
         try:

@@ -19,7 +19,7 @@ from ..._threads import offload
 from ...backend.base import ABSENT, UNPROCESSED, BaseStore, ChangeResult, Condition, ReadResult, WriteResult
 from ...backend.network import DEFAULT_TIMEOUT, check_one_way
 from ...backend.record import Record
-from ...clock import Clock, system_clock
+from ...clock import NEVER, Clock, system_clock
 from ...codec import LARGE, Codec
 from ...errors import ConfigurationError, ConflictError, IntegrityError, SatchelError, safe_repr
 from ...names import Ref
@@ -247,6 +247,11 @@ class ElasticsearchStore(BaseStore):
             while removed := await self._with_timeout(self._index.remove_some({"range": {"deadline": {"lte": now}}})):
                 culled += removed
         return culled
+
+    async def _first_deadline(self) -> float:
+        there = await self._with_timeout(self._index.refresh())
+        first = await self._with_timeout(self._index.first_deadline()) if there else None
+        return NEVER if first is None else first
 
     # Opening and closing.
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Literal
 
 from ..._places import settled
 from ..._threads import Worker
 from ...backend.base import BaseStore, ChangeResult, Condition, ReadResult, WriteResult
 from ...backend.record import Record
-from ...clock import Clock, system_clock
+from ...clock import NEVER, Clock, system_clock
 from ...codec import Codec
 from ...errors import ConfigurationError, SatchelError, safe_repr
 from ...names import Ref
 from .system import SUPPORTED, problem
-from .tree import Scan, Tree
+from .tree import Page, Scan, Tree
 
 _PAGE = 50  # directories looked into for one page of collections
+_PAUSE = 0.02  # seconds after each page of files that nobody waits for: others are to be read meanwhile
 
 
 class FileTreeStore(BaseStore):
@@ -64,6 +68,7 @@ class FileTreeStore(BaseStore):
             self._data_directory, _directory("metadata_directory", metadata), durable=durability == "full"
         )
         self._process = 0
+        self._seen_first: float | None = None
         super().__init__(codec=codec, clock=clock)
 
     def __repr__(self) -> str:
@@ -129,22 +134,37 @@ class FileTreeStore(BaseStore):
         return await self._writer.run(self._tree.destroy, now)
 
     async def _cull(self, now: float) -> int:
-        removed = 0
-        for folder in await self._reader.run(self._tree.folders):
-            scan = await self._reader.run(self._tree.scan_folder, folder)
-            if scan is not None:
-                removed += await self._cull_folder(scan, folder, now)
-        return removed
-
-    async def _cull_folder(self, scan: Scan, folder: str, now: float) -> int:
-        removed = 0
-        try:
-            while (page := await self._reader.run(scan.page, "", now)) is not None:
+        removed, first = 0, NEVER
+        async with aclosing(self._pages(now)) as pages:
+            async for folder, page in pages:
+                first = min(first, page.first)
                 if page.expired:
                     removed += await self._writer.run(self._tree.remove_expired, folder, page.expired, now)
-        finally:
-            self._end(scan)
+        self._seen_first = first
         return removed
+
+    async def _first_deadline(self) -> float:
+        seen, self._seen_first = self._seen_first, None
+        if seen is not None:
+            return seen  # by the `cull` that has just been at every file
+        first = NEVER
+        async with aclosing(self._pages(-math.inf)) as pages:
+            async for _, page in pages:
+                first = min(first, page.first)
+                await asyncio.sleep(_PAUSE)
+        return first
+
+    async def _pages(self, now: float) -> AsyncGenerator[tuple[str, Page]]:
+        """Give the name of each collection's directory with what is in it."""
+        for folder in await self._reader.run(self._tree.folders):
+            scan = await self._reader.run(self._tree.scan_folder, folder)
+            if scan is None:
+                continue
+            try:
+                while (page := await self._reader.run(scan.page, "", now)) is not None:
+                    yield folder, page
+            finally:
+                self._end(scan)
 
     def _end(self, scan: Scan) -> None:
         """Close a listing, after the page that a cancelled caller may have left under way."""

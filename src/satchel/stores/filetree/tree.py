@@ -14,6 +14,7 @@ import msgspec
 
 from ...backend.base import ABSENT, Condition
 from ...backend.record import Record
+from ...clock import NEVER
 from ...codec import RAW_BYTES
 from ...errors import SatchelError, StoreError, StoreUnavailableError
 from ...names import Escaping, Ref
@@ -31,6 +32,8 @@ class Page(msgspec.Struct):
     collection: str | None
     keys: list[str]
     expired: list[str]
+    first: float = NEVER
+    """The earliest deadline of those that live."""
 
 
 class Scan:
@@ -84,6 +87,7 @@ class Scan:
         if head.deadline <= now:
             page.expired.append(name)
             return
+        page.first = min(page.first, head.deadline)
         if self._collection is None:
             self._collection = self._name_of(head, 0, self._folder)
         key = key or self._name_of(head, 1, stem)

@@ -12,7 +12,7 @@ from ..._threads import offload
 from ...backend.base import UNPROCESSED, BaseStore, ChangeResult, Condition, ReadResult, WriteResult
 from ...backend.network import DEFAULT_TIMEOUT, check_one_way
 from ...backend.record import Record, new_version
-from ...clock import Clock, system_clock
+from ...clock import NEVER, Clock, system_clock
 from ...codec import Codec
 from ...errors import ConfigurationError, SatchelError, missing_extra
 from ...names import Ref
@@ -190,6 +190,10 @@ class PostgreSQLStore(BaseStore):
         while culled := len(await self._with_timeout(self._find(self._statements.cull, now))):
             count += culled
         return count
+
+    async def _first_deadline(self) -> float:
+        rows = await self._with_timeout(self._find(self._statements.first_deadline))
+        return rows[0][0] if rows else NEVER
 
     async def _ping(self) -> None:
         await self._connections.fetch("SELECT 1")
