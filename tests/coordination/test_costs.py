@@ -20,7 +20,7 @@ class Counted:
         self.store = BatchStore(clock=wall_clock)
         self.other = Another(self.store)
         self.lock = Lock(self.store, "name", ttl=30, clock=wall_clock)
-        self.once = Once(self.store, claim_ttl=30, clock=wall_clock)
+        self.once = Once(self.store, claim_ttl=30)
         self.costs = {}
 
     async def step(self, name, work):

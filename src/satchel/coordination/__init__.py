@@ -9,6 +9,6 @@ Everything is an entry of the store: the same code works over each of them, and 
 
 from .counter import Counter, update
 from .lock import Lock
-from .once import Once
+from .once import Busy, Claimed, Once, Recorded
 
-__all__ = ["Counter", "Lock", "Once", "update"]
+__all__ = ["Busy", "Claimed", "Counter", "Lock", "Once", "Recorded", "update"]
