@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -122,3 +123,9 @@ class Lease:
 def loop_time() -> float:
     """Return the time of the running event loop: monotonic, and of this process alone."""
     return asyncio.get_running_loop().time()
+
+
+def check_timeout(timeout: object) -> None:
+    """Raise ValueError unless the value is a number of seconds, 0 or above, or None."""
+    if timeout is not None and (type(timeout) not in (int, float) or not 0 <= timeout < math.inf):  # type: ignore[operator]  # the type was just compared
+        raise ValueError(f"timeout must be a number of seconds, 0 or above, or None, got {timeout!r}")

@@ -18,6 +18,7 @@ from ..errors import IntegrityError, LockLostError, StoreError
 from ..names import check_name
 from ..protocol import AsyncKeyValue
 from .claim import KEPT, LONGEST_PAUSE, SHORTEST_PAUSE, Claims, HeldClaim, claim_of, new_owner
+from .lease import check_timeout
 
 logger = logging.getLogger("satchel")
 
@@ -159,8 +160,7 @@ class Lock:
             IntegrityError: The entry holds something that no lock wrote.
             StoreError: The backend failed.
         """
-        if timeout is not None and (type(timeout) not in (int, float) or not 0 <= timeout < math.inf):
-            raise ValueError(f"timeout must be a number of seconds, 0 or above, or None, got {timeout!r}")
+        check_timeout(timeout)
         claims = self._claims
         if holds_key_lock(claims.store, claims.collection, self._name):
             raise RuntimeError(f"this task holds {self!r}: it would wait for itself, for a lock is not reentrant")
