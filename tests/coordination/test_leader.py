@@ -33,14 +33,22 @@ def test_the_next_one_leads_when_the_leader_died():
     async def scenario():
         store = MemoryStore(clock=wall_clock)
         dead, next_one = Leader(Another(store), "cron", ttl=15), Leader(Another(store), "cron", ttl=15)
-        block = dead.term()
-        term = await block.__aenter__()
-        dead._lock._claim.lease.stop()  # and it renews nothing
-        begun = wall_clock()
+        terms, begun = [], wall_clock()
+
+        async def die():
+            async with dead.term() as term:
+                terms.append(term)
+                dead._lock._claim.lease.stop()  # a process that died renews nothing
+                await asyncio.sleep(1000)
+
+        dying = asyncio.create_task(die())
+        await asyncio.sleep(0.001)
         async with next_one.term() as later:
-            assert later.fencing_token == term.fencing_token + 1
-            assert term.lost
+            assert later.fencing_token == terms[0].fencing_token + 1
+            assert terms[0].lost
             assert 15 <= wall_clock() - begun <= 16
+        with pytest.raises(LockLostError):
+            await dying
 
     run(scenario())
 
