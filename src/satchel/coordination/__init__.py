@@ -3,6 +3,7 @@
 * `update` changes a value without losing other writers' changes; a `Counter` counts with it.
 * A `Lock` admits one holder at a time, and gives it a fencing token; a `Semaphore` admits a number of them; a `Leader`
   leads while no other process does.
+* A `Queue` hands jobs to workers, at least once.
 * `Once` carries out what has an idempotency key once, and gives every caller the result.
 
 Everything is an entry of the store: the same code works over each of them, and through wrappers.
@@ -12,16 +13,20 @@ from .counter import Counter, update
 from .leader import Leader, Term
 from .lock import Lock
 from .once import Busy, Claimed, Once, Recorded
+from .queue import DeadJob, Job, Queue
 from .semaphore import Permit, Semaphore
 
 __all__ = [
     "Busy",
     "Claimed",
     "Counter",
+    "DeadJob",
+    "Job",
     "Leader",
     "Lock",
     "Once",
     "Permit",
+    "Queue",
     "Recorded",
     "Semaphore",
     "Term",

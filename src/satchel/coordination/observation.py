@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-_CAPACITY = 10_000
+_CAPACITY = 100_000
 
 
 class Observations:
@@ -12,7 +12,7 @@ class Observations:
 
     Whether a lease has lapsed is judged by them: a lease that stood unchanged for its whole length, since this process
     first saw it, was not renewed. The clocks of hosts are never compared. A process that starts anew observes anew.
-    At most 10,000 entries are remembered; one that was dropped is observed anew.
+    At most 100,000 entries are remembered; one that was dropped is observed anew.
     """
 
     def __init__(self) -> None:
