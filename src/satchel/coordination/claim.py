@@ -82,6 +82,23 @@ def claim_of(value: object) -> Claim | None:
     return None
 
 
+class Standing(NamedTuple):
+    """Entry of a claim, as it was read or left.
+
+    Attributes:
+        version: The version of the entry.
+        claim: Its content, None where it is something else.
+    """
+
+    version: str
+    claim: Claim | None
+
+
+def standing_of(entry: Entry | None) -> Standing | None:
+    """Return an entry as the entry of a claim, None where it is absent."""
+    return None if entry is None else Standing(entry.version, claim_of(entry.value))
+
+
 class Claims:
     """Entries of one collection in which claims are made.
 
@@ -104,20 +121,19 @@ class Claims:
         self.clock = clock
         self._observations = Observations()
 
-    def is_free(self, key: str, entry: Entry | None, owner: str) -> bool:
-        """Return whether an owner may take what an entry says: he may have taken it, and not have been told."""
-        claim = None if entry is None else claim_of(entry.value)
-        if entry is None or claim is None or claim.released or claim.owner == owner:
+    def is_free(self, key: str, standing: Standing | None, owner: str) -> bool:
+        """Return whether an owner may take what stands there: he may have taken it, and not have been told."""
+        if standing is None or (claim := standing.claim) is None or claim.released or claim.owner == owner:
             return True
-        return self._observations.elapsed(key, entry.version) >= claim.lease
+        return self._observations.elapsed(key, standing.version) >= claim.lease
 
-    async def take(self, key: str, entry: Entry | None, owner: str) -> HeldClaim | None:
+    async def take(self, key: str, standing: Standing | None, owner: str) -> HeldClaim | None:
         """Take a claim that is free, in one round trip; None when somebody else was faster.
 
         When the caller is cancelled, the request is carried out to its end all the same, and what it took is given
         back before the cancellation goes on. After an error the caller does not wait for that.
         """
-        attempt = in_background(self._take(key, entry, owner))
+        attempt = in_background(self._take(key, standing, owner))
         try:
             return await asyncio.shield(attempt)
         except asyncio.CancelledError:
@@ -127,17 +143,17 @@ class Claims:
             in_background(self._give_back(key, owner, attempt))
             raise
 
-    async def _take(self, key: str, entry: Entry | None, owner: str) -> HeldClaim | None:
+    async def _take(self, key: str, standing: Standing | None, owner: str) -> HeldClaim | None:
         sent, now = loop_time(), self.clock()
-        last = None if entry is None else claim_of(entry.value)
+        last = None if standing is None else standing.claim
         # Where nothing is, the clock begins a higher count than that of an entry which was evicted or removed.
         token = int(now * _MICROSECONDS) if last is None else last.token + 1
         claim = Claim(token, owner, self.seconds, now + self.seconds)
-        if entry is None:
+        if standing is None:
             version = await self.store.put_if_absent(self.collection, key, claim.value(), ttl=self._in_use)
         else:
             version = await self.store.compare_and_put(
-                self.collection, key, claim.value(), version=entry.version, ttl=self._in_use
+                self.collection, key, claim.value(), version=standing.version, ttl=self._in_use
             )
         if version is None:
             return None
@@ -202,8 +218,8 @@ class HeldClaim:
                 return
             self._check_entry(entry)
 
-    async def end(self) -> None:
-        """Let others take it, in one round trip.
+    async def end(self) -> Standing | None:
+        """Let others take it, in one round trip, and return what stands there now.
 
         Raises:
             LockLostError: It has lapsed, or somebody else has it.
@@ -212,12 +228,13 @@ class HeldClaim:
         if not claims.forgets:
             released = self.claim._replace(owner=_NOBODY, lease=0.0, until=0.0)
             await self.replace(released.value(), claims._kept)
-            return
+            return Standing(self._version, released)
         self.lease.check()
         names = (claims.collection, self.key)
         while not await claims.store.compare_and_delete(*names, version=self._version):
             self._check_entry(await claims.store.get_entry(*names))
             self.lease.check()
+        return None
 
     def _check_entry(self, entry: Entry | None) -> None:
         """Take note of the version that an own write, whose answer was lost, has given to the entry."""

@@ -78,7 +78,7 @@ class Lease:
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            raise self._loss() from self._trouble or error
+            raise self.lose() from self._trouble or error
         finally:
             self._limit = None
             self.stop()

@@ -17,7 +17,7 @@ from ..entry import Entry
 from ..errors import IntegrityError, LockLostError, StoreError
 from ..names import check_name
 from ..protocol import AsyncKeyValue
-from .claim import KEPT, LONGEST_PAUSE, SHORTEST_PAUSE, Claims, HeldClaim, claim_of, new_owner
+from .claim import KEPT, LONGEST_PAUSE, SHORTEST_PAUSE, Claims, HeldClaim, Standing, new_owner, standing_of
 from .lease import check_timeout
 
 logger = logging.getLogger("satchel")
@@ -82,8 +82,9 @@ class Lock:
     also by way of another `Lock` of the same name, gets `RuntimeError`, for it would wait for itself. Over another
     store object it does wait, as another process would.
 
-    To acquire takes two round trips when the lock is free; who waits reads it about four times a second, once for all
-    the tasks of one process that wait over one store object. To renew and to release take one each.
+    To acquire takes two round trips when the lock is free, and one with the `Lock` object that had it last. A waiting
+    process reads about four times a second, once for all its tasks that wait over one store object. To renew and to
+    release take one each.
 
     Args:
         store: A store with `Capability.CONDITIONAL`.
@@ -113,6 +114,7 @@ class Lock:
         self._claims = Claims(store, collection, ttl, clock=clock, keep=keep)
         self._name = check_name(name, "name", store.max_key_bytes)
         self._claim: HeldClaim | None = None
+        self._left: tuple[Standing | None] | None = (None,) if self._claims.forgets else None
         self._turn = AsyncExitStack()
         self._body: AbstractAsyncContextManager[None] | None = None
 
@@ -141,8 +143,8 @@ class Lock:
         """
         claims = self._claims
         entry = await claims.store.get_entry(claims.collection, self._name)
-        claim = None if entry is None else claim_of(self._checked(entry).value)
-        return claim is not None and claim.until > claims.clock()
+        standing = self._standing(entry)
+        return standing is not None and standing.claim is not None and standing.claim.until > claims.clock()
 
     async def acquire(self, *, timeout: float | None = None) -> bool:  # noqa: ASYNC109  # as threading.Lock has it
         """Wait for the lock, and say whether it was got in time.
@@ -222,10 +224,12 @@ class Lock:
 
     async def _wait_for_claim(self, end: float) -> HeldClaim | None:
         claims, owner, attempt = self._claims, new_owner(), 0
+        if self._left is not None and (claim := await claims.take(self._name, *self._left, owner)) is not None:
+            return claim
         while True:
-            entry = await claims.store.get_entry(claims.collection, self._name)
-            if claims.is_free(self._name, None if entry is None else self._checked(entry), owner):
-                claim = await claims.take(self._name, entry, owner)
+            standing = self._standing(await claims.store.get_entry(claims.collection, self._name))
+            if claims.is_free(self._name, standing, owner):
+                claim = await claims.take(self._name, standing, owner)
                 if claim is not None:
                     return claim
             left = end - asyncio.get_running_loop().time()
@@ -236,9 +240,9 @@ class Lock:
 
     async def _give_up(self, claim: HeldClaim) -> None:
         claim.lease.stop()
-        turn, self._claim = self._turn, None
+        turn, self._claim, self._left = self._turn, None, None
         try:
-            await shielded(claim.end, self._not_released)
+            self._left = (await shielded(claim.end, self._not_released),)
         finally:
             await turn.aclose()
 
@@ -250,7 +254,8 @@ class Lock:
             raise RuntimeError(f"{self!r} is not held by way of this object; acquire it first")
         return self._claim
 
-    def _checked(self, entry: Entry) -> Entry:
-        if claim_of(entry.value) is None:
+    def _standing(self, entry: Entry | None) -> Standing | None:
+        standing = standing_of(entry)
+        if standing is not None and standing.claim is None:
             raise IntegrityError(f"{self._claims.describe(self._name)} holds something that no Lock wrote")
-        return entry
+        return standing

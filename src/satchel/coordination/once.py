@@ -29,7 +29,7 @@ from ..errors import (
 )
 from ..names import check_name
 from ..protocol import AsyncKeyValue
-from .claim import LONGEST_PAUSE, OWNER_BYTES, SHORTEST_PAUSE, Claims, HeldClaim, claim_of, new_owner
+from .claim import LONGEST_PAUSE, OWNER_BYTES, SHORTEST_PAUSE, Claims, HeldClaim, claim_of, new_owner, standing_of
 
 T = TypeVar("T")
 
@@ -277,7 +277,8 @@ class Once:
         return Collection(self._claims.store, self._claims.collection, model=kind)
 
     async def _take(self, key: str, entry: Entry | None, owner: str) -> HeldClaim | None:
-        return await self._claims.take(key, entry, owner) if self._claims.is_free(key, entry, owner) else None
+        standing = standing_of(entry)
+        return await self._claims.take(key, standing, owner) if self._claims.is_free(key, standing, owner) else None
 
     async def _execute(self, claim: HeldClaim, function: Callable[[], Awaitable[T]], results: Collection[T]) -> T:
         claim.lease.start()

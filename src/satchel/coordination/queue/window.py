@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import NamedTuple
 
-from ..._update import optimistic_update
+from ..._update import LastWrite, optimistic_update
 from ...clock import TTL, Clock
 from ...entry import Entry
 from ...errors import IntegrityError
@@ -59,6 +59,7 @@ class Window:
     def __init__(self, store: SupportsConditional, collection: str, name: str, clock: Clock) -> None:
         self._store, self._collection, self._name, self._clock = store, collection, name, clock
         self._observations = Observations()
+        self._last_number = LastWrite()
         self._delayed: dict[int, Item] = {}
 
     def key(self, number: int) -> str:
@@ -121,7 +122,7 @@ class Window:
             first = (await self._read_head())[1].head if entry is None else self._number(entry)
             return first + len(amounts), None, list(range(first, first + len(amounts)))
 
-        return await optimistic_update(self._store, self._collection, self._next_key, change)
+        return await optimistic_update(self._store, self._collection, self._next_key, change, self._last_number)
 
     async def _open_numbers(self) -> tuple[Entry | None, Head, Iterator[int]]:
         at, head = await self._read_head()
