@@ -8,7 +8,7 @@ _CAPACITY = 100_000
 
 
 class Observations:
-    """Moments at which versions of entries were first seen.
+    """Record of the moments at which versions of entries were first seen.
 
     Whether a lease has lapsed is judged by them: a lease that stood unchanged for its whole length, since this process
     first saw it, was not renewed. The clocks of hosts are never compared. A process that starts anew observes anew.

@@ -3,7 +3,7 @@
 | key | value |
 | --- | --- |
 | `{name}/next` | the number of the next item |
-| `{name}/head` | `Head`: where the open items begin |
+| `{name}/head` | `QueueHead`: where the open items begin |
 | `{name}/items/{number}` | `Item` |
 | `{name}/dead/{number}` | `Item` whose attempts are used up |
 
@@ -90,7 +90,7 @@ def item_of(entry: Entry, place: str) -> Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class QueueHead:
     """Where the open items of a queue begin.
 
     Attributes:
@@ -108,15 +108,15 @@ class Head:
         return {"format": 1, "head": self.head, "swept": self.swept, "behind": list(self.behind)}
 
 
-def head_of(entry: Entry | None, place: str) -> Head:
+def head_of(entry: Entry | None, place: str) -> QueueHead:
     """Return the head that an entry holds, that of a new queue where it is absent.
 
     Raises:
         IntegrityError: It holds something that no queue wrote; `place` names it in the message.
     """
     if entry is None:
-        return Head()
+        return QueueHead()
     match entry.value:
         case {"format": 1, "head": int(head), "swept": int(swept), "behind": list(behind)}:
-            return Head(head, swept, tuple(behind))
+            return QueueHead(head, swept, tuple(behind))
     raise IntegrityError(f"{place} holds something that no Queue wrote")

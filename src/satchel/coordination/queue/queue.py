@@ -26,7 +26,7 @@ from ..claim import LONGEST_PAUSE, SHORTEST_PAUSE, new_owner
 from ..lease import Lease, check_timeout, loop_time
 from .items import Item, item_of
 from .job import DeadJob, Job
-from .window import Found, Window
+from .window import Takeable, Window
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ logger = logging.getLogger("satchel")
 
 
 class Queue(Generic[T]):
-    """Jobs that processes push and workers take, each at least once.
+    """Queue of jobs that processes push and workers take, each at least once.
 
     ```python
     import asyncio
@@ -140,7 +140,7 @@ class Queue(Generic[T]):
         self._clock = clock
         self._values: Collection[Any] = Collection(store, self._collection, model=model)
         self._window = Window(self._store, self._collection, self._name, clock)
-        self._found: deque[Found] = deque()
+        self._found: deque[Takeable] = deque()
 
     def __repr__(self) -> str:
         return f"Queue({self._store!r}, {self._name!r}, collection={self._collection!r})"
@@ -257,7 +257,7 @@ class Queue(Generic[T]):
                 return job
             random.shuffle(self._found)  # another worker takes the same ones, in the same order
 
-    async def _claim(self, found: Found) -> Job[T] | None:
+    async def _claim(self, found: Takeable) -> Job[T] | None:
         owner = new_owner()
         attempt = in_background(self._write_claim(found, owner))
         try:
@@ -270,7 +270,7 @@ class Queue(Generic[T]):
             raise
         return None if held is None else await self._job(held)
 
-    async def _write_claim(self, found: Found, owner: str) -> _Held | None:
+    async def _write_claim(self, found: Takeable, owner: str) -> _Held | None:
         sent, item = loop_time(), found.item
         item = replace(item, state="taken", attempts=item.attempts + 1, owner=owner, lease=self._lease)
         version = await self._replace(found.number, item, found.version)
@@ -306,7 +306,7 @@ class Queue(Generic[T]):
 
     # The dead ones. A dying item is finished by whoever finds it.
 
-    async def _bury(self, found: Found) -> None:
+    async def _bury(self, found: Takeable) -> None:
         item, version = replace(found.item, state="dying", lease=self._lease), found.version
         if found.item.state != "dying":
             written = await self._replace(found.number, item, version)
@@ -345,7 +345,7 @@ class _Held:
         if last:
             self.lease.stop()
             self.lease.check()
-            await queue._bury(Found(self._number, item, self._version))
+            await queue._bury(Takeable(self._number, item, self._version))
         else:
             await self._end(item)
 

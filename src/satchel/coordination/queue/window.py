@@ -22,7 +22,7 @@ from ...errors import IntegrityError
 from ...protocol import SupportsConditional
 from ..counter import add
 from ..observation import Observations
-from .items import Head, Item, head_of, item_of
+from .items import QueueHead, Item, head_of, item_of
 
 PAGE = 64
 """Number of items read at once."""
@@ -38,7 +38,7 @@ _HOLE_SECONDS = 5.0
 _VOID_TTL = 86_400.0
 
 
-class Found(NamedTuple):
+class Takeable(NamedTuple):
     """Item that may be taken, as it was read."""
 
     number: int
@@ -47,7 +47,7 @@ class Found(NamedTuple):
 
 
 class Window:
-    """Items of a queue that may be open.
+    """Range of the items of a queue that may be open.
 
     Args:
         store: A store with `Capability.CONDITIONAL`.
@@ -79,10 +79,10 @@ class Window:
         entry = await self._store.get_entry(self._collection, self.key(number))
         return None if entry is None else (self._item(number, entry), entry.version)
 
-    async def scan(self) -> list[Found]:
+    async def scan(self) -> list[Takeable]:
         """Return items that may be taken, the oldest first, and move the head on where enough is done."""
         at, head, numbers = await self._open_numbers()
-        found: list[Found] = []
+        found: list[Takeable] = []
         seen: dict[int, tuple[Item | None, str]] = {}
         for page in _pages(numbers):
             for number, (item, version) in (await self._read_page(page)).items():
@@ -91,7 +91,7 @@ class Window:
                     if number >= head.head:
                         await self._fill_hole(number)
                 elif self._may_be_taken(number, item, version):
-                    found.append(Found(number, item, version))
+                    found.append(Takeable(number, item, version))
             if len(found) >= _ENOUGH:
                 break
         await self._move_on(at, head, seen, urgent=not found)
@@ -124,13 +124,13 @@ class Window:
 
         return await optimistic_update(self._store, self._collection, self._next_key, change, self._last_number)
 
-    async def _open_numbers(self) -> tuple[Entry | None, Head, Iterator[int]]:
+    async def _open_numbers(self) -> tuple[Entry | None, QueueHead, Iterator[int]]:
         at, head = await self._read_head()
         entry = await self._store.get_entry(self._collection, self._next_key)
         end = 0 if entry is None else self._number(entry)
         return at, head, chain(head.behind, range(head.head, end))
 
-    async def _read_head(self) -> tuple[Entry | None, Head]:
+    async def _read_head(self) -> tuple[Entry | None, QueueHead]:
         entry = await self._store.get_entry(self._collection, self._head_key)
         return entry, head_of(entry, self.describe(self._head_key))
 
@@ -185,7 +185,7 @@ class Window:
     # The head.
 
     async def _move_on(
-        self, at: Entry | None, head: Head, seen: dict[int, tuple[Item | None, str]], *, urgent: bool
+        self, at: Entry | None, head: QueueHead, seen: dict[int, tuple[Item | None, str]], *, urgent: bool
     ) -> None:
         """Move the head past what is done, and delete the tombstones behind it."""
         finished = [number for number in head.behind if number in seen and _is_over(seen[number][0])]
@@ -194,12 +194,12 @@ class Window:
             return
         await self._delete([(number, seen[number][1]) for number in finished if seen[number][0] is not None])
         behind = sorted({*head.behind, *passed}.difference(finished))
-        head = Head(new, head.swept, tuple(behind))
+        head = QueueHead(new, head.swept, tuple(behind))
         version = await self._write_head(head, None if at is None else at.version)
         if version is not None:
             await self._sweep(head, version)
 
-    async def _sweep(self, head: Head, version: str) -> None:
+    async def _sweep(self, head: QueueHead, version: str) -> None:
         end = min(head.head, head.swept + _SWEEP)
         behind = set(head.behind)
         for page in _pages(number for number in range(head.swept, end) if number not in behind):
@@ -210,7 +210,7 @@ class Window:
             for number, (item, _) in items.items():
                 if item.state == "void":  # a push that drew this number may be stopped still
                     await self._store.touch(self._collection, self.key(number), ttl=_VOID_TTL)
-        await self._write_head(Head(head.head, end, head.behind), version)
+        await self._write_head(QueueHead(head.head, end, head.behind), version)
 
     async def _delete(self, tombstones: Iterable[tuple[int, str]]) -> None:
         deletions = [
@@ -219,7 +219,7 @@ class Window:
         ]
         await asyncio.gather(*deletions)
 
-    async def _write_head(self, head: Head, version: str | None) -> str | None:
+    async def _write_head(self, head: QueueHead, version: str | None) -> str | None:
         if version is None:
             return await self._store.put_if_absent(self._collection, self._head_key, head.record())
         return await self._store.compare_and_put(self._collection, self._head_key, head.record(), version=version)
