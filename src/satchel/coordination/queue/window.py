@@ -22,7 +22,7 @@ from ...errors import IntegrityError
 from ...protocol import SupportsConditional
 from ..counter import add
 from ..observation import Observations
-from .items import QueueHead, Item, head_of, item_of
+from .items import Item, QueueHead, head_of, item_of
 
 PAGE = 64
 """Number of items read at once."""
