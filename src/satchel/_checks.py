@@ -50,6 +50,6 @@ def check_seed(seed: object) -> None:
 
 
 def check_clock(clock: object) -> None:
-    """Raise unless the value can be called for the time."""
+    """Raise ConfigurationError unless the value can be called for the time."""
     if not callable(clock):
         raise ConfigurationError(f"clock must be a function that returns seconds, got {type(clock).__name__}")

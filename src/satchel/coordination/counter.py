@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from .._contexts import task_in_empty_context
 from .._copies import copy_of_error
 from .._forks import at_fork, hold
-from .._update import check_plain, optimistic_update, plain_result, remaining
+from .._update import LastWrite, check_plain, optimistic_update, plain_result, remaining
 from ..capability import Capability
 from ..clock import TTL, seconds
 from ..entry import Entry
@@ -211,6 +211,7 @@ class Counter:
         self._name = check_name(name, "name", store.max_key_bytes)
         self._collection = check_name(collection, "collection")
         self._ttl = None if ttl is None else seconds(ttl)
+        self._last = LastWrite()
 
     def __repr__(self) -> str:
         ttl = "" if self._ttl is None else f", ttl={self._ttl:g}"
@@ -219,8 +220,8 @@ class Counter:
     async def increment(self, by: int = 1) -> int:
         """Add to the count, and return the new one.
 
-        It takes two round trips when no other process is faster. All increments by other tasks meanwhile share two
-        more.
+        It takes two round trips when no other process is faster, and one while nobody else counts. What other tasks add
+        meanwhile shares a write, however many they are.
 
         Args:
             by: The amount to add; a negative number counts down.
@@ -256,7 +257,7 @@ class Counter:
                 raise self._overflow()
             return count, self._ttl if entry is None else remaining(entry), outcomes
 
-        return await optimistic_update(self._store, self._collection, self._name, change)
+        return await optimistic_update(self._store, self._collection, self._name, change, self._last)
 
     def _overflow(self) -> SerializationError:
         return SerializationError(f"the count of {self._place} would leave the 64-bit integers; reset it")

@@ -15,6 +15,7 @@ from ..errors import MissingExtraError
 if TYPE_CHECKING:
     from .clock import FakeClock
     from .conformance import ContractConformance, StoreConformance
+    from .conformance.coordination import CoordinationConformance
     from .conformance.suite import needs
     from .conformance.wrapper import WrapperConformance
     from .flaky import FlakyStore
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ContractConformance",
+    "CoordinationConformance",
     "DictModel",
     "FakeClock",
     "FlakyStore",
@@ -39,6 +41,7 @@ _load, __dir__ = lazy_exports(
     __name__,
     {
         "ContractConformance": "conformance.store",
+        "CoordinationConformance": "conformance.coordination",
         "DictModel": "model",
         "FakeClock": "clock",
         "FlakyStore": "flaky",

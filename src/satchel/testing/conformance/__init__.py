@@ -5,11 +5,18 @@ from typing import TYPE_CHECKING
 from ..._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .coordination import CoordinationConformance
     from .store import ContractConformance, StoreConformance
     from .wrapper import WrapperConformance
 
-__all__ = ["ContractConformance", "StoreConformance", "WrapperConformance"]
+__all__ = ["ContractConformance", "CoordinationConformance", "StoreConformance", "WrapperConformance"]
 
 __getattr__, __dir__ = lazy_exports(
-    __name__, {"ContractConformance": "store", "StoreConformance": "store", "WrapperConformance": "wrapper"}
+    __name__,
+    {
+        "ContractConformance": "store",
+        "CoordinationConformance": "coordination",
+        "StoreConformance": "store",
+        "WrapperConformance": "wrapper",
+    },
 )
