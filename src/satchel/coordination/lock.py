@@ -122,9 +122,9 @@ class Lock:
 
     def after_fork(self) -> None:
         """In a child of `fork`: its parent alone holds the lock, and renews and releases it."""
-        if self._lease is not None:
-            hold(self._lease, self._turn, self._body)
-            self._lease, self._turn, self._body = None, AsyncExitStack(), None
+        if self._claim is not None:
+            hold(self._claim, self._turn, self._body)
+            self._claim, self._turn, self._body = None, AsyncExitStack(), None
 
     def __repr__(self) -> str:
         claims = self._claims
