@@ -176,7 +176,7 @@ def room_left(container: Any, room: float, depth: int) -> float:
 
     The walk stops once there is none left: then the result is below 0. It is `REFUSED` when it met something that the
     codecs do not keep; lone surrogates are left to the encoder, which refuses them.
-    This is the hottest Python code of a put: keep an edit only if `benchmarks/memory.py` says so.
+    This is the hottest Python code of a put: keep an edit only if `benchmarks/memory.py` shows a gain.
 
     Args:
         container: A list or a dict.

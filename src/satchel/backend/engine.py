@@ -320,7 +320,7 @@ class Engine:
     def failure(
         self, error: SatchelError, operation: str, collection: str | None = None, key: str | None = None
     ) -> SatchelError:
-        """Return an error of the caller's own that says which call failed."""
+        """Return a separate error for a caller, which names the failed call."""
         own = error.again()
         if isinstance(own, StoreError):
             own.store, own.operation, own.collection, own.key = repr(self._store), operation, collection, key

@@ -123,7 +123,7 @@ class Claims:
     async def _give_back(self, key: str, owner: str, attempt: asyncio.Task[Lease | None]) -> None:
         await asyncio.wait([attempt])
         if not attempt.cancelled():
-            attempt.exception()  # or asyncio would tell of it: who was cancelled has not heard it
+            attempt.exception()  # or asyncio would log it: the cancelled caller has not received it
         try:
             entry = await self.store.get_entry(self.collection, key)
             claim = None if entry is None else claim_of(entry.value)
@@ -136,7 +136,7 @@ class Claims:
         logger.debug("%s was not given back, and will lapse: %s", self.place(key), error)
 
     def place(self, key: str) -> str:
-        """Return how messages call an entry."""
+        """Return the name of an entry in messages."""
         return f"key {key!r} of collection {self.collection!r}"
 
 
@@ -159,7 +159,7 @@ class Lease:
 
     @property
     def place(self) -> str:
-        """How messages call its entry."""
+        """The name of its entry in messages."""
         return self._claims.place(self.key)
 
     @property
@@ -198,7 +198,7 @@ class Lease:
         """Write another value in place of the claim, in one round trip.
 
         Raises:
-            LockLostError: It has lapsed, or somebody else has it.
+            LockLostError: It has lapsed, or another owner has it.
         """
         store, names = self._claims.writable, (self._claims.collection, self.key)
         while True:
@@ -217,7 +217,7 @@ class Lease:
         """Let others take it, in one round trip.
 
         Raises:
-            LockLostError: It has lapsed, or somebody else has it.
+            LockLostError: It has lapsed, or another owner has it.
         """
         if not self._claims.forgets:
             await self.replace(self.claim._replace(owner=_NOBODY, until=0.0).value(), self._claims.kept)

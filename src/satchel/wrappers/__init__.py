@@ -1,6 +1,6 @@
 """Wrappers: stores around a store, each changing one thing about it.
 
-Where several are used, this is the order that works, from the innermost, which is the first in a URL, outwards:
+If you use several, this is the recommended order, from the innermost, which is the first in a URL, outwards:
 
 1. `TimeoutWrapper`: right around the store, as are the next three, which leave names and values alone too: what they
    send again has been encrypted and compressed once. It bounds a single attempt.
@@ -32,9 +32,9 @@ Where several are used, this is the order that works, from the innermost, which 
      What is further in, statistics and limits on size among it, also sees what factories give.
 
 `FallbackWrapper` goes around two stores, each with 1 to 3 of its own, and in the place of 4.
-`RoutingStore` and `TieredStore` stand on several stores, each with wrappers of its own; more can go around them. What
-changes names or values goes around a `TieredStore` where hot and cold are to hold the same, and around cold alone where
-hot is fast and trusted: a value is then decompressed and decrypted once, and read as it is from hot.
+`RoutingStore` and `TieredStore` combine several stores, each with its own wrappers; more can go around them. A wrapper
+that changes names or values goes around a `TieredStore` where hot and cold are to hold the same, and around cold alone
+where hot is fast and trusted: a value is then decompressed and decrypted once, and read as it is from hot.
 """
 
 from ._rotation import Rotation

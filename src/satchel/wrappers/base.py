@@ -45,7 +45,7 @@ def with_outer_names(error: SatchelError, names: Mapping[Ref, Ref], collection: 
 async def renamed_batch(error: SatchelError, inner: str, keys: Mapping[str, str], collection: str) -> SatchelError:
     """Return the error of a batch with the caller's own names; `keys` gives the caller's keys for the inner ones.
 
-    An empty batch has no names, and is still about a collection of the caller's.
+    An empty batch has no names, but still concerns one of the caller's collections.
     """
     own, turns = error.again(), Yielder()
     for name, key in keys.items():
@@ -75,7 +75,7 @@ def _say(error: SatchelError, inner: Ref, ref: Ref) -> bool:
 
 
 def place(ref: Ref) -> str:
-    """Return how messages say which entry they are about."""
+    """Return the part of a message that names an entry."""
     return f"of key {ref[1]!r} in collection {ref[0]!r} of "
 
 
@@ -184,7 +184,7 @@ class Passage(Seams):
     """The longest key, in UTF-8 bytes."""
 
     async def _call(self, function: Callable[..., Awaitable[T]], ref: Ref, *arguments: Any, **named: Any) -> T:
-        """Call a method of the inner store about one entry of the caller's."""
+        """Call a method of the inner store about one of the caller's entries."""
         inner = self._ref(*ref)
         try:
             return await function(*inner, *arguments, **named)
@@ -307,7 +307,7 @@ class Bound(Passage):
 
     @property
     def capabilities(self) -> Capability:
-        """What this store can do beyond the core: what the inner one can, but for what the wrapper breaks."""
+        """The capabilities of the inner store, except those that the wrapper cannot keep."""
         have = self.inner.capabilities & ~self._dropped
         if self._inner_collection_is_shared and Capability.ENUMERATE_KEYS not in have:
             have &= ~(Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLECTION)
@@ -566,12 +566,12 @@ class BaseWrapper(HasCollections, Bound, Described):
         return await self._inner.cull()
 
     def describe(self) -> Description:
-        """Return what the stack is made of, as data."""
+        """Return the parts of this stack as data."""
         described: Description = self.inner.describe()  # type: ignore[attr-defined]  # every store of ours has it
         return Description(described.store, (*described.wrappers, self._layer()))
 
     async def aclose(self) -> None:
-        """Finish what is the wrapper's own, and close the inner store.
+        """Finish the wrapper's own work, and close the inner store.
 
         Raises:
             StoreClosedError: It has been closed before. Leaving `async with` after that raises nothing.

@@ -1,4 +1,4 @@
-"""`CircuitBreakerWrapper`: a failing store is left alone for a while (`?wrap=circuit_breaker(failures=5)`)."""
+"""`CircuitBreakerWrapper`: stop calling a failing store for a while (`?wrap=circuit_breaker(failures=5)`)."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class CircuitBreakerWrapper(BaseWrapper):
 
     Args:
         inner: The store around which this is.
-        failures: So many, a million at most, open it,
-        window: within so many seconds,
-        share: if they are this share of the calls meanwhile, from above 0 to 1.
+        failures: Number of failures, at most a million, that opens it,
+        window: within this number of seconds,
+        share: if they are at least this share of the calls, from above 0 to 1.
         reset_after: Seconds for which it stays open.
-        probes: So many calls at once go through while it is half-open.
-        clock: Gives seconds that never go back.
+        probes: Maximum number of concurrent calls while it is half-open.
+        clock: Function that returns monotonic seconds.
 
     Raises:
         ConfigurationError: An option is out of its range.

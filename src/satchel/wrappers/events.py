@@ -1,4 +1,4 @@
-"""`EventsWrapper`: tells what happens to entries (`?wrap=events`, then `subscribe` in code)."""
+"""`EventsWrapper`: notify handlers of changes (`?wrap=events`, then `subscribe` in code)."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ class EventsWrapper(BaseWrapper):
         inner: The store around which this is.
         strict: Let a call raise the first error of its handlers, after all of them, though the operation was carried
             out. Otherwise, and for all further errors, they are logged.
-        max_deadlines: Remember so many deadlines for `Expired`, the latest ones.
+        max_deadlines: Number of deadlines remembered for `Expired`, the latest ones.
         clock: The inner store's, if it is not the system's.
 
     Raises:

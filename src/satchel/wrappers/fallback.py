@@ -38,8 +38,8 @@ class FallbackWrapper(CompositeStore):
         inner: The first store.
         fallback: The second store. Both are owned: closing this one closes them.
         on: For which errors of the first store the second is read; of a batch, those of all keys that failed.
-        write_both: Write to the second store what the first one took; writes of one key then take turns. What fails
-            there is logged, and leaves there what was there before. Otherwise it is filled by others.
+        write_both: Also write accepted writes to the second store; writes of one key then take turns. A failure there
+            is logged, and leaves the older entry there. Otherwise something else has to fill it.
 
     Raises:
         ConfigurationError: One is no store, or `on` is no tuple of satchel's errors.
@@ -65,7 +65,7 @@ class FallbackWrapper(CompositeStore):
         self._is_narrower, self._write_both = self.max_key_bytes < inner.max_key_bytes, write_both
 
     def describe(self) -> Description:
-        """Return what the stack is made of, as data."""
+        """Return the parts of this stack as data."""
         return BaseWrapper.describe(self)
 
     async def _around(self, operation: str, call: Call) -> Any:

@@ -41,8 +41,8 @@ class RetryWrapper(BaseWrapper):
     A call that failed may have happened all the same, and then happens twice. What that means for each verb:
 
     * Reads, `put`, `put_many`, `touch`: nothing but that a write of others in between is overwritten.
-    * `delete`, `destroy` and `destroy_collection` may say False, and `delete_many` and `cull` count too few: what the
-      first attempt removed is not there any more.
+    * `delete`, `destroy` and `destroy_collection` may return False, and `delete_many` and `cull` count too few: what
+      the first attempt removed is not there any more.
     * `put_if_absent`, `compare_and_put` and `compare_and_delete`: that the condition does not hold may be their own
       doing. Then the failure is raised, never None or False; a version and True are certain.
 

@@ -1,4 +1,4 @@
-"""`RoutingStore`: several stores as one, each collection or key in the one where it belongs."""
+"""`RoutingStore`: several stores as one, each collection or key in the one it belongs to."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class RoutingStore(CompositeStore):
     neither found, listed nor destroyed. So a route that changes leaves behind what was put before.
 
     Args:
-        default: Where everything is kept that belongs nowhere else.
+        default: The store for everything that is not routed elsewhere.
         collections: The stores of single collections.
         prefixes: The stores of collections by how they begin; the longest prefix that fits decides.
         route: Instead of both, a function of collection and key that gives one of the stores, or None for the default.
             It gives the same for the same names at every time.
-        others: The further stores that the function gives.
+        others: The other stores that the function returns.
 
     Raises:
         ConfigurationError: One is no store, or the options contradict each other.

@@ -143,7 +143,7 @@ __all__ = ["PRESETS", "SanitizationWrapper"]
 
 
 class SanitizationWrapper(BaseWrapper):
-    """Wrapper that changes keys and collections to what a backend or a reader accepts, or refuses them.
+    """Wrapper that rewrites keys and collections for a backend or a reader, or refuses them.
 
     Two names never become one.
 
@@ -161,7 +161,7 @@ class SanitizationWrapper(BaseWrapper):
 
     Args:
         inner: The store around which this is.
-        preset: What suits a backend's own limits: one of `PRESETS`.
+        preset: Options for a backend's own limits: one of `PRESETS`.
         key_strategy: Instead of a preset, the strategy for keys.
         collection_strategy: Instead of a preset, the strategy for collections.
         max_bytes: The longest result, in UTF-8 bytes; the inner store's limit by default.

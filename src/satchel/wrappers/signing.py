@@ -14,7 +14,7 @@ _SIZE = 32
 class SigningWrapper(SealingWrapper):
     """Wrapper that signs every value with HMAC-SHA256, bound to its key and collection.
 
-    Values stay readable. An older value of the same entry, put back by whoever can write to the store, is accepted.
+    Values stay readable. An older value of the same entry, put back by someone who can write to the store, is accepted.
 
     Args:
         inner: The store around which this is.

@@ -24,7 +24,7 @@ class SingleCollectionWrapper(BaseWrapper):
 
     Args:
         inner: The store around which this is.
-        collection: The inner collection; what is there with keys of another form is left alone.
+        collection: The inner collection; entries with keys of another form are left alone.
 
     Raises:
         ConfigurationError: The collection is no legal name, or the inner store's keys are too short.

@@ -1,4 +1,4 @@
-"""`SingleFlightWrapper`: one call of a factory for all who miss a key at the same time (`?wrap=single_flight`)."""
+"""`SingleFlightWrapper`: one factory call for concurrent misses of a key (`?wrap=single_flight`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class SingleFlightWrapper(BaseWrapper):
-    """Wrapper with `get_or_put`, which calls a factory once for all who miss a key at the same time.
+    """Wrapper with `get_or_put`, which calls a factory once for concurrent misses of a key.
 
     That holds for the callers of one wrapper: each process, and each wrapper, calls its own. Plain reads are the inner
     store's own, which makes one request of alike reads already; puts and conditional writes are its own too. What is

@@ -65,9 +65,7 @@ def probe(directory: str) -> Layout:
     """Find the layout that a directory's file system takes, by writing a few files. One prober at a time."""
     limit = min(255, os.pathconf(directory, "PC_NAME_MAX")) - _LONGEST_SUFFIX
     if limit < 80:
-        raise ConfigurationError(
-            f"the file system of {directory} allows only names of {limit} bytes; use another"
-        )
+        raise ConfigurationError(f"the file system of {directory} allows only names of {limit} bytes; use another")
     place = os.path.join(directory, _PROBE)
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(place)  # of a prober that died

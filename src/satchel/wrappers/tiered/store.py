@@ -28,7 +28,7 @@ class Calls:
     """Counts the calls under way on one event loop, and refuses new ones once closing has begun.
 
     Args:
-        name: How messages call the store.
+        name: The name of the store in messages.
         abandon: Is called on the next event loop when the one of what is under way has been closed.
         disown: Is called in a child of `fork`: what is under way is its parent's.
 
@@ -112,11 +112,11 @@ _WIPES = Capability.DESTROY_COLLECTION | Capability.DESTROY_STORE
 
 
 class TieredStore(CompositeStore):
-    """Store that keeps everything in a cold store, and what is used in a hot one in front of it.
+    """Store that keeps everything in a cold store, and recently used entries in a hot one in front of it.
 
     A miss in hot is read from cold and promoted: put into hot with what is left of
     its time to live. Entries, with version, times and size, listings and conditional writes are cold's own. After a put
-    or a delete through it has completed, no read through it gives what was there before.
+    or a delete through it has completed, no read through it returns an older value.
 
     * `write="through"`: a put returns when cold has the value, and then hot.
     * `write="around"`: a put goes to cold, and out of hot.
@@ -139,8 +139,8 @@ class TieredStore(CompositeStore):
         cold: The store that keeps everything.
         write: Where a put goes.
         hot_ttl: The longest that an entry stays in hot, in seconds or as a `timedelta`; None for as long as in cold.
-        queue_size: With `back`, so many keys can wait to reach cold; a put beyond that raises `QueueFullError`.
-        clock: Gives the present as seconds since the Unix epoch; the same as that of the stores.
+        queue_size: With `back`, maximum number of keys queued for cold; a put beyond that raises `QueueFullError`.
+        clock: Function that returns seconds since the Unix epoch; the same as that of the stores.
 
     Raises:
         ConfigurationError: One is no store, both are the same, or an option is out of its range.
@@ -181,7 +181,7 @@ class TieredStore(CompositeStore):
 
     @property
     def capabilities(self) -> Capability:
-        """What this store can do beyond the core."""
+        """The capabilities of this store beyond the core."""
         return self._cold.capabilities & ~self._dropped & (self._hot.store.capabilities | ~_WIPES)
 
     @overload
@@ -306,7 +306,7 @@ class TieredStore(CompositeStore):
             return {name: entry for name, entry in found.items() if entry is not None}
 
     def snapshot(self) -> TieredStatistics:
-        """Return what was counted until now."""
+        """Return the counts so far."""
         return TieredStatistics(
             hot=self._hot.counts.snapshot(),
             cold=self._tiers.counts.snapshot(),
