@@ -260,9 +260,9 @@ def _complaint(item: object, depth: int) -> str:
     if kind is str:
         return "" if _is_text(item) else "a str with a lone surrogate; decode it properly, or put bytes"
     if kind is int:
-        return "" if _MIN_INT <= item <= _MAX_INT else "an int beyond 64 bits; put it as a str"  # type: ignore[operator]  # kind says so
+        return "" if _MIN_INT <= item <= _MAX_INT else "an int beyond 64 bits; put it as a str"  # type: ignore[operator]  # as kind shows
     if kind is float:
-        return "" if math.isfinite(item) else "a float that is NaN or infinite; put None or a str"  # type: ignore[arg-type]  # kind says so
+        return "" if math.isfinite(item) else "a float that is NaN or infinite; put None or a str"  # type: ignore[arg-type]  # as kind shows
     return f"{_describe(item)} would not come back as it is; {_ADVICE.get(kind, _CONVERT)}"
 
 
@@ -279,7 +279,7 @@ _ADVICE: dict[type, str] = {
 
 def _is_text(text: object) -> bool:
     try:
-        str.encode(text)  # type: ignore[arg-type]  # kind says so
+        str.encode(text)  # type: ignore[arg-type]  # as kind shows
     except UnicodeEncodeError:
         return False
     return True

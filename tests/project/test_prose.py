@@ -55,9 +55,9 @@ TWICE = re.compile(
     # Clauses as subjects or objects, where a noun is clearer.
     r"|\bwhat (?:was|is) there\b|[.;:] who [a-z]+s\b|\bwhoever\b|\bwhat (?:answers|suits)\b"
     # "Says", "tells" and "calls" for returns, raises, describes and names.
-    r"|\bsays? (?:yes|so|true|false|`(?:True|False)`)(?!\w)|\btells (?:all|neither)\b|\bhow (?:the )?messages? calls?\b"
+    r"|\bsays (?:yes|so|true|false|`(?:True|False)`)(?!\w)|\btells (?:all|neither)\b|\bhow (?:the )?messages? calls?\b"
     # Numbers and limits.
-    r"|\bso many (?:keys|items|seconds|connections|requests|replies|times)\b|\bNone for no (?:end|bound)\b"
+    r"|\bso many (?:keys|items|seconds|connections|requests|replies|times)\b|\bNone for no end\b"
     # Old or foreign turns of phrase.
     r"|\bfor ever\b|\bstands? on\b|\blets? go of\b|\bthat there are\b|\bsomebody else\b|\bof yours\b"
     r"|\bby way of (?:an)?others?\b|\bhas no form in a URL\b",

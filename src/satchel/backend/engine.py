@@ -115,7 +115,7 @@ def translated(store: Hooks, error: Exception, operation: str) -> SatchelError:
 T = TypeVar("T")
 
 _AT_ONCE = 4000
-"""So many requests of one batch are queued together: many calls of a hook, and a few milliseconds of work."""
+"""Number of requests of one batch that are queued together: many calls of a hook, and a few milliseconds of work."""
 _CULL_AFTER_WRITES = 1000
 _CULL_AFTER_SECONDS = 60.0
 

@@ -51,9 +51,9 @@ class Lifecycle:
         open: Is awaited once before the first call; after a failure the next call tries again.
         close: Is awaited once, when no call is under way any more.
         abandon: Is called when the event loop under the open resources has been closed, before they are opened anew.
-        disown: Is called in a child of `fork`, and told whether its parent has used the store: to let go of what that
-            one had open without touching it. It returns what the caller gave to the store that a child cannot use, as
-            messages call it; None where that is nothing.
+        disown: Function called in a child of `fork`, with whether its parent has used the store: drops the parent's
+            resources without touching them, and returns the name of the client or connection that was passed in and
+            cannot be used in a child, for messages; None if there is none.
     """
 
     def __init__(

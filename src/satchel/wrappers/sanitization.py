@@ -98,7 +98,7 @@ PRESETS = {
     "objectstore-v1": _preset(700, 255, SAFE),
     "filesystem-v1": _preset(200, 200, FOLDED_SAFE, reserved=_DEVICES),
 }
-"""What suits each backend's own limits. A preset never changes; a better one gets the next version."""
+"""Options for each backend's own limits. A preset never changes; a better one gets the next version."""
 
 
 def rule(strategy: str, max_bytes: int | None, characters: str | None) -> Rule:

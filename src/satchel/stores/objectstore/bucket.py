@@ -92,15 +92,14 @@ class Bucket:
         return await self._read(path, {"range": (0, _WITH_NAMES if HASH_MARK in path else HEADER_SIZE)})
 
     async def write(self, path: str, wire: bytes) -> str:
-        """Write an object whatever is there, in one request however large it is; return its ETag."""
+        """Write an object unconditionally, in one request however large it is; return its ETag."""
         return str((await in_empty_context(obstore.put_async, self._strict, path, wire, use_multipart=False))["e_tag"])
 
     async def swap(self, path: str, wire: bytes, tag: Tag | None) -> bool:
-        """Write an object if the existing one has the tag, or if there is none and the tag is None; return whether it
-        did.
+        """Write an object if the existing one has the tag, or none exists for None; return whether it did.
 
         Raises:
-            ConfigurationError: The server writes whatever is there.
+            ConfigurationError: The server ignores the condition.
         """
         done = await self._put_if(path, wire, tag)
         kind: Kind = "create" if tag is None else "update"

@@ -46,7 +46,7 @@ TERMINATE = """
 """
 """Statement that ends processes of the server, and waits some milliseconds for their end.
 
-They are those with a number that were there so many seconds ago, since a number comes back after a restart, and those
+They are those with a given number that existed at a given time, since a number comes back after a restart, and those
 at work on a statement with a mark in front.
 """
 
