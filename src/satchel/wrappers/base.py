@@ -402,7 +402,7 @@ class BaseWrapper(HasCollections, Bound, Described):
     call. Of several wrappers around one store the first that is closed closes it for all.
 
     Args:
-        inner: The store around which this is.
+        inner: The wrapped store.
         drops: Capabilities of the inner store that this one does not have.
 
     Raises:

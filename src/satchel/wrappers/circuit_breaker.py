@@ -31,18 +31,19 @@ _FAILURES = (StoreUnavailableError, StoreTimeoutError)
 
 
 class CircuitBreakerWrapper(BaseWrapper):
-    """Wrapper that refuses calls while the inner store fails, with a `CircuitOpenError` that says when it tries again.
+    """Wrapper that refuses calls while the inner store fails, with a `CircuitOpenError` that states when it tries
+    again.
 
     * Closed: every call goes through. When too many fail it opens.
     * Open: every call is refused.
     * Half-open, after a while: a few calls go through, the others are refused. The first that succeeds closes it, one
       that fails opens it again.
 
-    A `StoreUnavailableError` and a `StoreTimeoutError` are failures, also in a batch or a step of a listing. Any other
-    error, and a cancelled call, is neither a failure nor a success: bad input says nothing of the backend.
+    `StoreUnavailableError` and `StoreTimeoutError` are failures, even in a batch or a step of a listing. Any other
+    error, and a cancelled call, is neither a failure nor a success: bad input says nothing about the backend.
 
     Args:
-        inner: The store around which this is.
+        inner: The wrapped store.
         failures: Number of failures, at most a million, that opens it,
         window: within this number of seconds,
         share: if they are at least this share of the calls, from above 0 to 1.

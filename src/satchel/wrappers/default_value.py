@@ -24,7 +24,7 @@ class DefaultValueWrapper(BaseWrapper):
     A default that the caller gives to `get` wins, also None. A stored None is there. `get_many` gives every key asked.
 
     Args:
-        inner: The store around which this is.
+        inner: The wrapped store.
         value: The default: any value that a store accepts. Each call gets its own copy.
 
     Raises:

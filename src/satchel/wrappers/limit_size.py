@@ -21,7 +21,7 @@ class LimitSizeWrapper(BaseWrapper):
     """Wrapper that refuses values larger than a number of encoded bytes.
 
     Args:
-        inner: The store around which this is.
+        inner: The wrapped store.
         max_bytes: The largest value, in bytes as the codec encodes it; `bytes` count as they are.
         policy: With `refuse`, a larger value raises `ValueTooLargeError` before anything is sent. With `skip`, `put`
             and `put_many` leave nothing under its key, as if it had been put and evicted at once: an existing entry is

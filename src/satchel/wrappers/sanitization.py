@@ -160,7 +160,7 @@ class SanitizationWrapper(BaseWrapper):
     `ENUMERATE_COLLECTIONS`. The presets hash excess length.
 
     Args:
-        inner: The store around which this is.
+        inner: The wrapped store.
         preset: Options for a backend's own limits: one of `PRESETS`.
         key_strategy: Instead of a preset, the strategy for keys.
         collection_strategy: Instead of a preset, the strategy for collections.

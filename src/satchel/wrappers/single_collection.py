@@ -23,7 +23,7 @@ class SingleCollectionWrapper(BaseWrapper):
     names meet, whatever is in them. Listing collections reads all keys, and keeps the collections in memory.
 
     Args:
-        inner: The store around which this is.
+        inner: The wrapped store.
         collection: The inner collection; entries with keys of another form are left alone.
 
     Raises:

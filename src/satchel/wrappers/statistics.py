@@ -107,7 +107,7 @@ class StatisticsWrapper(BaseWrapper):
     A listing is counted when it begins, with a latency of nothing; other calls when they end.
 
     Args:
-        inner: The store around which this is.
+        inner: The wrapped store.
         max_collections: Number of collections counted separately; further ones are counted together.
 
     Raises:

@@ -76,7 +76,7 @@ class TimeoutWrapper(BaseWrapper):
     store sees to it that it does not land over a later one.
 
     Args:
-        inner: The store around which this is.
+        inner: The wrapped store.
         seconds: Limit of one call, including waiting for others.
 
     Raises:
