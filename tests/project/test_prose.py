@@ -59,7 +59,7 @@ TWICE = re.compile(
     # Numbers and limits.
     r"|\bso many (?:keys|items|seconds|connections|requests|replies|times)\b|\bNone for no end\b"
     # Old or foreign turns of phrase.
-    r"|\bfor ever\b|\bstands? on\b|\blets? go of\b|\bthat there are\b|\bsomebody else\b|\bof yours\b"
+    r"|\bfor ever\b|\bstands? on\b|\blets? go of\b|\bsomebody else\b|\bof yours\b"
     r"|\bby way of (?:an)?others?\b|\bhas no form in a URL\b",
     re.IGNORECASE,
 )

@@ -31,8 +31,7 @@ _FAILURES = (StoreUnavailableError, StoreTimeoutError)
 
 
 class CircuitBreakerWrapper(BaseWrapper):
-    """Wrapper that refuses calls while the inner store fails, with a `CircuitOpenError` that states when it tries
-    again.
+    """Wrapper that refuses calls with `CircuitOpenError`, which has the time of the next try, while the store fails.
 
     * Closed: every call goes through. When too many fail it opens.
     * Open: every call is refused.
