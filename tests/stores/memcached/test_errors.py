@@ -108,7 +108,7 @@ async def test_a_reply_that_no_memcached_gives_is_refused_and_the_connection_giv
         for _ in range(3):
             with pytest.raises(StoreError, match="does not answer as memcached"):
                 await store.get("a", "k")
-        with pytest.raises(StoreUnavailableError, match="could not do it now"):
+        with pytest.raises(StoreUnavailableError, match="failed temporarily"):
             await store.get("a", "k")
     assert connections == 4
 
