@@ -404,7 +404,7 @@ class Sparse(msgspec.Struct):
 
 
 ROWS: dict[str, list[Any]] = {
-    "a date, time, UUID, decimal, enum, set or tuple in a field that says so": [
+    "a date, time, UUID, decimal, enum, set or tuple in a field of that type": [
         Declared(dt.date(2024, 2, 29), {1}, (1, "a"), decimal.Decimal("1.10"), uuid.UUID(int=7)),
     ],
     "the same in a field of type `Any`, `list` or `dict`": [
@@ -426,7 +426,7 @@ ROWS: dict[str, list[Any]] = {
     "`SecretStr`": [Login(password=SECRET)],
     "`SecretStr` with such a serializer": [KeptLogin(password=SECRET)],
     "a validator that changes its own result": [Shouting(name="ada")],
-    "a validator that leaves its own result alone": [ShoutingOnce(name="ada")],
+    "a validator that leaves its own result unchanged": [ShoutingOnce(name="ada")],
     "an excluded field or a private attribute that has been set": [Excluding(note="x"), with_private()],
     "`bytes` in a dataclass or Struct": [Raw(b"\xff")],
     "`bytes` in a pydantic model, valid UTF-8": [Picture(raw="é".encode())],

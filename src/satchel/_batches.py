@@ -15,7 +15,7 @@ LONG = 500
 
 
 def slices(count: int, size: int = LONG) -> Iterator[slice]:
-    """Yield the slices of a batch of so many items, each of a size but for the last."""
+    """Yield the slices of a batch, all of one size except the last."""
     for start in range(0, count, size):
         yield slice(start, start + size)
 

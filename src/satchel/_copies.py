@@ -72,7 +72,7 @@ def copy_of_error(error: Exception) -> Exception:
             if type(twin) is type(error) and twin.args == error.args and str(twin) == str(error):
                 twin.__cause__ = error.__cause__ or error
                 return twin
-        except Exception:  # noqa: S112  # its constructor or its text are somebody else's
+        except Exception:  # noqa: S112  # its constructor or its text may do anything
             continue
     return error
 

@@ -1,8 +1,8 @@
 """Handling of a parent's open resources in a child of `fork`.
 
 A child shares its parent's sockets, and what the system knows of the parent's event loop: when it closes a connection,
-be it as garbage, the parent's loop is not told any more of what comes in there. So whoever has such things lets go of
-them without touching them, and they are held here forever, so that they do not become garbage.
+even by garbage collection, the parent's loop no longer receives data from it. So their owners drop them without
+touching them, and they are held here forever, so that they do not become garbage.
 """
 
 from __future__ import annotations

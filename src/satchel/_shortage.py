@@ -36,7 +36,7 @@ def shortage(error: BaseException) -> StoreUnavailableError | None:
 
 
 def shortage_of_descriptors(needed: int) -> StoreUnavailableError | None:
-    """Return the error for a process that cannot open so many files more, by trying; None where it can.
+    """Return the error for a process that cannot open a number of further files, by trying; None if it can.
 
     SQLite says only that it could not open a file.
     """

@@ -82,7 +82,7 @@ _FIRST_PAUSE, _LAST_PAUSE = 4, 32  # times as long as a try
 
 
 def random_pause(attempt: int, shortest: float, longest: float) -> float:
-    """Return how many seconds to wait after so many attempts in vain: up to twice as long each time, at random."""
+    """Return the random pause in seconds after a number of failed attempts: its bound doubles each time."""
     return random.uniform(0, min(shortest * 2.0 ** min(attempt, 30), longest))  # noqa: S311  # it spreads load, and hides nothing
 
 

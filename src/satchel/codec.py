@@ -176,7 +176,7 @@ def room_left(container: Any, room: float, depth: int) -> float:
 
     The walk stops once there is none left: then the result is below 0. It is `REFUSED` when it met something that the
     codecs do not keep; lone surrogates are left to the encoder, which refuses them.
-    This is the hottest Python code of a put: keep an edit only if `benchmarks/memory.py` says so.
+    This is the hottest Python code of a put: keep an edit only if `benchmarks/memory.py` shows a gain.
 
     Args:
         container: A list or a dict.
@@ -260,9 +260,9 @@ def _complaint(item: object, depth: int) -> str:
     if kind is str:
         return "" if _is_text(item) else "a str with a lone surrogate; decode it properly, or put bytes"
     if kind is int:
-        return "" if _MIN_INT <= item <= _MAX_INT else "an int beyond 64 bits; put it as a str"  # type: ignore[operator]  # kind says so
+        return "" if _MIN_INT <= item <= _MAX_INT else "an int beyond 64 bits; put it as a str"  # type: ignore[operator]  # as kind shows
     if kind is float:
-        return "" if math.isfinite(item) else "a float that is NaN or infinite; put None or a str"  # type: ignore[arg-type]  # kind says so
+        return "" if math.isfinite(item) else "a float that is NaN or infinite; put None or a str"  # type: ignore[arg-type]  # as kind shows
     return f"{_describe(item)} would not come back as it is; {_ADVICE.get(kind, _CONVERT)}"
 
 
@@ -279,7 +279,7 @@ _ADVICE: dict[type, str] = {
 
 def _is_text(text: object) -> bool:
     try:
-        str.encode(text)  # type: ignore[arg-type]  # kind says so
+        str.encode(text)  # type: ignore[arg-type]  # as kind shows
     except UnicodeEncodeError:
         return False
     return True

@@ -50,7 +50,7 @@ async def count_lock(counted):
     async with Lock(counted.store, "name"):
         pass
     await counted.step("`Lock.acquire` of a free lock", counted.lock.acquire())
-    await counted.step("a poll of who waits", Lock(counted.other, "name", clock=wall_clock).acquire(timeout=0))
+    await counted.step("a poll by a waiting task", Lock(counted.other, "name", clock=wall_clock).acquire(timeout=0))
     await counted.step("`Lock.locked`", counted.lock.locked())
     await counted.step("a renewal, every third of `ttl`", asyncio.sleep(11))
     await counted.step("`Lock.release`", counted.lock.release())

@@ -191,7 +191,7 @@ class BaseStore(Hooks, HasCollections, Described):
         return await self._engine.run_admin("cull", lambda: self._cull(self.clock()))
 
     async def aclose(self) -> None:
-        """Refuse new calls, wait for those under way, and release what the store opened.
+        """Refuse new calls, wait for those under way, and release the store's own resources.
 
         Raises:
             StoreClosedError: The store has been closed before. Leaving `async with` after that raises nothing.

@@ -5,7 +5,7 @@ for a key is sent before what was sent earlier for it has ended: each key's requ
 Adjacent requests of the same kind in a key's queue are merged:
 
 * of several puts the last is sent; the earlier ones were overwritten at once,
-* of several deletes one is sent, and the first caller is told what was there,
+* of several deletes one is sent, and only the first caller learns that the entry existed,
 * of several reads, or several looks at the head alone, one is sent, and all get its outcome.
 
 There is no timer: a call that finds a free slot is sent at once, in the caller's own task unless it has to be shielded.

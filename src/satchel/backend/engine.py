@@ -108,7 +108,7 @@ def translated(store: Hooks, error: Exception, operation: str) -> SatchelError:
 T = TypeVar("T")
 
 _AT_ONCE = 4000
-"""So many requests of one batch are queued together: many calls of a hook, and a few milliseconds of work."""
+"""Number of requests of one batch that are queued together: many calls of a hook, and a few milliseconds of work."""
 
 
 class Engine:
@@ -305,7 +305,7 @@ class Engine:
     def failure(
         self, error: SatchelError, operation: str, collection: str | None = None, key: str | None = None
     ) -> SatchelError:
-        """Return an error of the caller's own that says which call failed."""
+        """Return a separate error for a caller, which names the failed call."""
         own = error.again()
         if isinstance(own, StoreError):
             own.store, own.operation, own.collection, own.key = repr(self._store), operation, collection, key

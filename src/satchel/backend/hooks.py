@@ -1,4 +1,4 @@
-"""`Hooks`: what a backend writes, and what a store is capable of by it."""
+"""`Hooks`: the methods that a backend implements, and the capabilities that follow from them."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Unprocessed(enum.Enum):
 
 
 UNPROCESSED: Final = Unprocessed.UNPROCESSED
-"""A hook gives this for an item that the engine left unprocessed; the base sends it again a little later."""
+"""Outcome of an item that the engine left unprocessed; the base sends it again later."""
 
 ReadResult = Record | None | SatchelError | Literal[Unprocessed.UNPROCESSED]
-"""What `_read` gives for each item: a record, None for nothing there, or the error of this item alone."""
+"""Outcome of `_read` for an item: a record, None if absent, or the error of this item alone."""
 
 ChangeResult = bool | SatchelError | Literal[Unprocessed.UNPROCESSED]
-"""What a changing hook gives for each item: whether it was done, or the error of this item alone."""
+"""Outcome of a changing hook for an item: whether it was done, or the error of this item alone."""
 
 WriteResult = None | SatchelError | Literal[Unprocessed.UNPROCESSED]
-"""What `_write` gives for each item: None for written, or the error of this item alone."""
+"""Outcome of `_write` for an item: None for written, or the error of this item alone."""
 
 ABSENT = None
 """As the condition of `_put_if`: write only where nothing is."""
@@ -64,11 +64,11 @@ class Hooks(ABC):
     _time_limit: TimeLimit
 
     _max_inflight: ClassVar[int] = 1
-    """So many requests of each kind, reading and writing, are under way at once."""
+    """Maximum number of concurrent requests of each kind, reading and writing."""
     _max_items: ClassVar[int] = 500
     """The most items in one call of a hook."""
     _max_reads: ClassVar[int | None] = None
-    """The most items in one call of `_read`, where that is another number; None for `_max_items`."""
+    """Maximum number of items in one call of `_read`, if it differs; None for `_max_items`."""
     _max_bytes: ClassVar[int] = 4 * 1024 * 1024
     """The most payload bytes in one call of a hook, but for a single item."""
     _shield_writes: ClassVar[bool] = True
@@ -122,7 +122,7 @@ class Hooks(ABC):
 
     @abstractmethod
     async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[WriteResult]:
-        """Store records, replacing what is there, deadline included."""
+        """Store records, replacing existing ones and their deadlines."""
 
     @abstractmethod
     async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[ChangeResult]:
@@ -184,10 +184,10 @@ class Hooks(ABC):
         """Release what `_open` acquired."""
 
     def _discard(self) -> None:
-        """Let go of what `_open` acquired on an event loop that has been closed, without awaiting anything."""
+        """Drop the resources that `_open` acquired on a closed event loop, without awaiting anything."""
 
     def _disown(self) -> None:
-        """In a child of `fork`: let go of what the parent opened, without closing it or sending anything.
+        """In a child of `fork`: drop the parent's resources, without closing them or sending anything.
 
         By default all that the store refers to is held forever, so that nothing of it is closed as garbage; `_open`
         replaces it.
@@ -214,7 +214,7 @@ class Hooks(ABC):
 
     @property
     def capabilities(self) -> Capability:
-        """What this store can do beyond the core."""
+        """The capabilities of this store beyond the core."""
         return self._class_capabilities & ~self._missing
 
     def _need(self, operation: str) -> None:

@@ -1,4 +1,4 @@
-"""`KeyedStore`: the base of stores whose engine takes one item a request."""
+"""`KeyedStore`: base class of stores whose engine takes one item per request."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class KeyedStore(BaseStore):
 
     @abstractmethod
     async def _write_one(self, ref: Ref, record: Record) -> WriteResult:
-        """Store a record, replacing what is there, deadline included."""
+        """Store a record, replacing any existing one and its deadline."""
 
     @abstractmethod
     async def _delete_one(self, ref: Ref, now: float) -> ChangeResult:

@@ -64,7 +64,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         version: 32 hexadecimal digits that identify the write.
         updated_at: Seconds since the Unix epoch.
         deadline: Seconds since the Unix epoch, `NEVER` without one.
-        names: The collection and key, where the backend cannot give them back.
+        names: The collection and key, if the backend cannot restore them.
         checksum: CRC-32 of all but the deadline; None where it was not made, or has been checked.
     """
 

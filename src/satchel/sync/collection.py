@@ -33,7 +33,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _PAGE = 100
-"""So many values are read together by iterating over them."""
+"""Number of values read together when iterating."""
 
 
 class BlockingStore(Protocol):
@@ -240,7 +240,7 @@ class SyncCollection(Generic[T]):
         return self._call(self._inner.exists, key)
 
     def put(self, key: str, value: T, *, ttl: TTL | UnsetType | None = UNSET) -> None:
-        """Store a value under a key, replacing what was there.
+        """Store a value under a key, replacing any existing entry.
 
         The ttl is the collection's when it is not given. None means never, even where the collection has one.
         """
@@ -290,7 +290,7 @@ class SyncCollection(Generic[T]):
     def touch(self, key: str, *, ttl: TTL | UnsetType | None = UNSET) -> bool:
         """Give the entry a new deadline, counted from now, and return whether it existed.
 
-        Without a ttl it is the collection's; where that has none, `InvalidTTLError` is raised.
+        Without a ttl the collection's is used; if it has none, `InvalidTTLError` is raised.
         """
         return self._call(self._inner.touch, key, ttl=ttl)
 
@@ -302,12 +302,12 @@ class SyncCollection(Generic[T]):
         initial: T | UnsetType = UNSET,
         ttl: TTL | UnsetType | None = UNSET,
     ) -> T:
-        """Replace a value by what a function makes of it, losing no other writer's update, and return the new value.
+        """Replace a value by the result of a function, losing no other writer's update, and return the new value.
 
         Without a ttl an entry keeps its deadline, and a new one gets the collection's ttl.
 
-        The function runs in the thread of the store's event loop, maybe many times: it is quick, has no effects of its
-        own, and does not call the store, which would refuse it. `Collection.update` says the rest.
+        The function runs in the thread of the store's event loop, perhaps many times: it must be quick, without side
+        effects, and must not call the store, which would refuse it. See `Collection.update` for the rest.
         """
         return self._call(self._inner.update, key, function, initial=initial, ttl=ttl)
 

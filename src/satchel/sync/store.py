@@ -27,10 +27,10 @@ class SyncStore:
     """Any store for code without an event loop: the same verbs, which block until they are done.
 
     The store runs on one event loop in a thread of its own, which starts with the first call and ends with `close`. Any
-    number of threads may call at once; what they have in flight together travels together, as calls of tasks do. Each
+    number of threads may call at once; concurrent calls share requests, as those of tasks do. Each
     call runs in its caller's context variables. `KeyboardInterrupt` cancels the call that it interrupts.
 
-    `docs/sync.md` tells what a call costs, and what happens to a `SyncStore` that is not closed and at a fork.
+    `docs/sync.md` describes the cost of a call, and what happens without closing and after a fork.
 
     Args:
         store: The store, or its URL. It belongs to the `SyncStore` from now on, which closes it.
@@ -79,7 +79,7 @@ class SyncStore:
 
     @property
     def capabilities(self) -> Capability:
-        """What this store can do beyond the core."""
+        """The capabilities of this store beyond the core."""
         return self._store.capabilities
 
     @property
@@ -98,8 +98,8 @@ class SyncStore:
 
         Args:
             name: The name of the collection.
-            model: What the values are, such as a pydantic model, a dataclass or `list[int]`; anything without it.
-            ttl: When a value put there expires, in seconds or as a `timedelta`, unless the call says otherwise.
+            model: The type of the values, such as a pydantic model, a dataclass or `list[int]`; any value if omitted.
+            ttl: Default time to live of values put there, in seconds or as a `timedelta`.
 
         Raises:
             InvalidKeyError, InvalidTTLError: The name or the ttl is not legal.

@@ -1,4 +1,4 @@
-"""`FlakyStore`: a store that is slow or fails when a test says so."""
+"""`FlakyStore`: a store that is slow or fails on demand."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OPERATIONS: Final = (
 
 
 class FlakyStore(BaseStore):
-    """Store in memory that is slow or fails when told, for testing how a service bears trouble.
+    """Store in memory that is slow or fails on demand, for testing how a service handles failures.
 
     A failed request has changed nothing. Waiting calls share a request, as with a real backend, and so its failure. The
     operations of the backend are:

@@ -114,7 +114,7 @@ def _variable(what: str, variable: object, *, secret: bool) -> str:
     except UnicodeEncodeError:
         value = None
     if value is None:
-        # Its name is not shown: who mistakes the option gives the secret itself.
+        # Its name is not shown: by mistake it may be the secret itself.
         raise ConfigurationError(f"{what} names an environment variable that is not set")
     if secret and not value.strip():
         raise ConfigurationError(f"{what} names the environment variable {variable}, which is empty: set it")

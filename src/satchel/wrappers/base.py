@@ -46,7 +46,7 @@ def with_outer_names(error: SatchelError, names: Mapping[Ref, Ref], collection: 
 async def renamed_batch(error: SatchelError, inner: str, keys: Mapping[str, str], collection: str) -> SatchelError:
     """Return the error of a batch with the caller's own names; `keys` gives the caller's keys for the inner ones.
 
-    An empty batch has no names, and is still about a collection of the caller's.
+    An empty batch has no names, but still concerns one of the caller's collections.
     """
     own, turns = error.again(), Yielder()
     for name, key in keys.items():
@@ -179,7 +179,7 @@ class Passage(Seams):
     """The longest key, in UTF-8 bytes."""
 
     async def _call(self, function: Callable[..., Awaitable[T]], ref: Ref, *arguments: Any, **named: Any) -> T:
-        """Call a method of the inner store about one entry of the caller's."""
+        """Call a method of the inner store about one of the caller's entries."""
         inner = self._ref(*ref)
         try:
             return await function(*inner, *arguments, **named)
@@ -290,7 +290,7 @@ class BaseWrapper(HasCollections, Passage, Described):
     call. Of several wrappers around one store the first that is closed closes it for all.
 
     Args:
-        inner: The store around which this is.
+        inner: The wrapped store.
         drops: Capabilities of the inner store that this one does not have.
 
     Raises:
@@ -466,12 +466,12 @@ class BaseWrapper(HasCollections, Passage, Described):
         return await self._inner.cull()
 
     def describe(self) -> Description:
-        """Return what the stack is made of, as data."""
+        """Return the parts of this stack as data."""
         described: Description = self.inner.describe()  # type: ignore[attr-defined]  # every store of ours has it
         return Description(described.store, (*described.wrappers, self._layer()))
 
     async def aclose(self) -> None:
-        """Finish what is the wrapper's own, and close the inner store.
+        """Finish the wrapper's own work, and close the inner store.
 
         Raises:
             StoreClosedError: It has been closed before. Leaving `async with` after that raises nothing.

@@ -21,12 +21,13 @@ class LimitSizeWrapper(BaseWrapper):
     """Wrapper that refuses values larger than a number of encoded bytes.
 
     Args:
-        inner: The store around which this is.
+        inner: The wrapped store.
         max_bytes: The largest value, in bytes as the codec encodes it; `bytes` count as they are.
         policy: With `refuse`, a larger value raises `ValueTooLargeError` before anything is sent. With `skip`, `put`
-            and `put_many` leave nothing under its key, as if it had been put and evicted at once: what was there goes
-            too. Conditional writes refuse with either, as their answer says whether the value is there.
-        codec: Measures values; JSON by default. Give the inner store's own where that keeps what JSON does not.
+            and `put_many` leave nothing under its key, as if it had been put and evicted at once: an existing entry is
+            removed too. Conditional writes refuse with either, because their result states whether the value was
+            stored.
+        codec: Measures values; JSON by default. Pass the inner store's own if it supports more than JSON.
 
     Raises:
         ConfigurationError: An option is out of its range, or not known.

@@ -1,4 +1,4 @@
-"""`RoutingStore`: several stores as one, each collection or key in the one where it belongs."""
+"""`RoutingStore`: several stores as one, each collection or key in the one it belongs to."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ Route = Callable[[str, str], AsyncKeyValue | None]
 class RoutingStore(CompositeStore):
     """Store that keeps each entry in one of several stores, chosen by its collection or by a function.
 
-    An entry is in the store where its names lead, and nowhere else: what another store holds under the same names is
-    neither found, listed nor destroyed. So a route that changes leaves behind what was put before.
+    An entry is only in the store to which its names are routed: entries under the same names in another store are not
+    found, listed or destroyed. So changing a route leaves earlier entries behind.
 
     Args:
-        default: Where everything is kept that belongs nowhere else.
+        default: The store for everything that is not routed elsewhere.
         collections: The stores of single collections.
-        prefixes: The stores of collections by how they begin; the longest prefix that fits decides.
-        route: Instead of both, a function of collection and key that gives one of the stores, or None for the default.
-            It gives the same for the same names at every time.
-        others: The further stores that the function gives.
+        prefixes: The stores of collections by prefix; the longest matching prefix decides.
+        route: Instead of both, a function of collection and key that returns one of the stores, or None for the
+            default. It must always return the same store for the same names.
+        others: The other stores that the function returns.
 
     Raises:
-        ConfigurationError: One is no store, or the options contradict each other.
+        ConfigurationError: One is not a store, or the options contradict each other.
     """
 
     def __init__(

@@ -23,8 +23,8 @@ class SingleCollectionWrapper(BaseWrapper):
     names meet, whatever is in them. Listing collections reads all keys, and keeps the collections in memory.
 
     Args:
-        inner: The store around which this is.
-        collection: The inner collection; what is there with keys of another form is left alone.
+        inner: The wrapped store.
+        collection: The inner collection; entries with keys of another form are left alone.
 
     Raises:
         ConfigurationError: The collection is no legal name, or the inner store's keys are too short.

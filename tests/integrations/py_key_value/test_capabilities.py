@@ -171,7 +171,7 @@ async def test_an_entry_that_was_changed_is_an_integrity_error_and_can_be_delete
 async def test_what_others_put_is_no_entry_and_is_never_destroyed(inner, store):
     await inner.put("theirs", {"name": "Ada"}, collection="c")
     await store.put("c", "ours", 1)
-    with pytest.raises(IntegrityError, match="something else put it"):
+    with pytest.raises(IntegrityError, match="another program put it"):
         await store.get("c", "theirs")
     assert [key async for key in store.keys("c")] == ["ours"]
     assert await store.destroy_collection("c")

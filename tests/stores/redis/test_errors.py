@@ -165,7 +165,7 @@ async def test_a_server_that_is_no_sentinel_is_called_so(server):
     async with RedisStore(f"redis+sentinel://127.0.0.1:{server.port}/mymaster") as store:
         error = await failure_of(store.get("c", "k"))
         assert isinstance(error, ConfigurationError)
-        assert "is no Sentinel" in str(error)
+        assert "is not a Sentinel" in str(error)
 
 
 # What is under a key.

@@ -115,7 +115,7 @@ class _Capable(PyKeyValueAdapter):
 
 class _EnumeratesKeys(_Capable):
     async def keys(self, collection: str | None = None, *, limit: int | None = None) -> list[str]:
-        """Return the keys of a collection: at most 10,000, or fewer if a limit says so."""
+        """Return the keys of a collection: at most 10,000, or fewer with a limit."""
         name = self._collection(collection)
         with raising_theirs("keys", name):
             return await _listed(self._store.keys(name, limit=_most(limit)), _MOST_NAMES)
@@ -123,7 +123,7 @@ class _EnumeratesKeys(_Capable):
 
 class _EnumeratesCollections(_Capable):
     async def collections(self, *, limit: int | None = None) -> list[str]:
-        """Return the collections that hold an entry: at most 10,000, or fewer if a limit says so."""
+        """Return the collections that hold an entry: at most 10,000, or fewer with a limit."""
         with raising_theirs("collections"):
             return await _listed(self._store.collections(), _most(limit))
 

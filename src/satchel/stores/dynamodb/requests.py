@@ -37,7 +37,7 @@ class Requests:
     Args:
         client: The driver's.
         table_name: The name of the table.
-        store: How messages call the store.
+        store: The name of the store in messages.
         consistent: Reads see every write acknowledged before.
     """
 

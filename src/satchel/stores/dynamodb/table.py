@@ -41,7 +41,7 @@ class Table:
     async def check(self) -> None:
         """Refuse a table with another key, and wait for one that is being made.
 
-        Whoever may not describe the table may still use it, and learns of a missing one then.
+        A user who may not describe the table may still use it, and learns of a missing one then.
         """
         try:
             async with asyncio.timeout(_LONGEST_WAIT):

@@ -1,9 +1,9 @@
 """The files of one collection: read, written and removed relative to its open directory, so that nothing leads outside.
 
 An entry is `{stem}.json`, or `{stem}.bin` for `bytes` and other codecs. Where a writer died between the two, both are
-there, and `.json` counts. So whoever changes one for the other puts the new file in place first and then removes the
-old one, whoever deletes removes `.bin` first, and whoever finds neither looks again. A change from one to the other is
-noted in a file, so that the next opener can finish it.
+there, and `.json` counts. So a change from one to the other puts the new file in place first and then removes the old
+one, a delete removes `.bin` first, and a reader that finds neither looks again. A change from one to the other is noted
+in a file, so that the next opener can finish it.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class Scan:
         return page if names else None
 
     def living_collection(self, now: float) -> str | None:
-        """Return the collection's name if it has a living entry, and let go of the directory."""
+        """Return the collection's name if it has a live entry, and release the directory."""
         try:
             while (page := self.page("", now)) is not None:
                 if page.collection is not None and page.keys:
@@ -348,7 +348,7 @@ class Tree:
                     yield directory
 
     def _has(self, folder: str) -> bool:
-        """Say whether there may be a directory of exactly this name, where the file system may take another for it."""
+        """Return whether a directory of exactly this name may exist, on a file system that may fold names."""
         return self._safe or folder in os.listdir(self._data)
 
     def _read_one(self, directory: Directory, ref: Ref) -> Record | None:

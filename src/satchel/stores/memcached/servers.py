@@ -31,7 +31,7 @@ class Server(ABC):
     """Server that answers questions, one a connection at a time.
 
     Args:
-        where: How messages call the server.
+        where: The name of the server in messages.
     """
 
     def __init__(self, where: str) -> None:
@@ -84,7 +84,7 @@ class Server(ABC):
         await self.ask(b"version\r\n", Greeting())
 
     def too_large(self, size: int, largest: int) -> SatchelError:
-        """Return the error for an entry that the server would not take, and would drop what is there for."""
+        """Return the error for an entry that the server would refuse, dropping the existing one."""
         return ValueTooLargeError(
             f"the encoded value has {size} bytes with its header and key, {self.where} takes at most {largest}; "
             "start memcached with a larger -I, or put less"
@@ -375,7 +375,7 @@ async def _change(server: Server, commands: Sequence[Command]) -> list[bytes | S
     requests = []
     for index, command in enumerate(commands):
         size = len(command.key) + len(command.value)
-        if size > largest:  # memcached itself would drop what is there
+        if size > largest:  # memcached itself would drop the existing entry
             outcomes[index] = server.too_large(size, largest)
         else:
             requests.append(command.request())

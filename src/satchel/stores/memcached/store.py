@@ -235,8 +235,8 @@ class MemcachedStore(BaseStore):
 
         Args:
             refs: The names.
-            choose: Is given an index and what is there, and returns what to do; None where the condition does not hold.
-            found: What is there, if there is no need to read it the first time.
+            choose: Function from an index and the current item to a command; None if the condition does not hold.
+            found: The current items, if they need not be read the first time.
         """
         outcomes: list[ChangeResult] = [False] * len(refs)
         left = list(range(len(refs)))

@@ -220,7 +220,7 @@ class Entries:
             return  # it has gone meanwhile
 
     def sweep(self, now: float, limit: int) -> int:
-        """Remove up to so many expired records, the earliest first, and return how many they were."""
+        """Remove a limited number of expired records, the earliest first, and return how many."""
         swept = 0
         while swept < limit and (ref := self.deadlines.pop_due(now)) is not None:
             if self._deadline(ref) <= now:

@@ -120,7 +120,7 @@ class MemoryStore(BaseStore):
             await super().put(collection, key, value, ttl=ttl)
             return
         if type(collection) is not str or type(key) is not str or key not in self._data.get(collection, ()):
-            # The names of what is there were checked when it was put.
+            # The names of existing entries were checked when they were put.
             collection, key = check_ref(collection, key, self.max_key_bytes)
         now = self.clock()
         deadline = NEVER if ttl is None else deadline_after(ttl, now)

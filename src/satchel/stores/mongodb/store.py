@@ -261,12 +261,12 @@ class MongoDBStore(BaseStore):
         return translate(error, self._where)
 
     async def _make_index(self) -> None:
-        """Make the TTL index unless it was seen a short time ago: who drops the MongoDB collection drops it too."""
+        """Create the TTL index unless it was seen recently: dropping the MongoDB collection drops it too."""
         now = time.monotonic()
         if now - self._index_seen < _INDEX_STANDS:
             return
         with self._requests.limit():
-            # A role may not be allowed to make an index, where somebody else has made it.
+            # A role may not be allowed to create an index, but another one may have created it.
             if not await has_index(self._collection.database, self._coll_name):
                 await make_index(self._collection)
         self._index_seen = now

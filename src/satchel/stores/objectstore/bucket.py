@@ -97,14 +97,14 @@ class Bucket:
         return await self._read(path, {"range": (0, _WITH_NAMES if HASH_MARK in path else HEADER_SIZE)})
 
     async def write(self, path: str, wire: bytes) -> str:
-        """Write an object whatever is there, in one request however large it is; return its ETag."""
+        """Write an object unconditionally, in one request however large it is; return its ETag."""
         return str((await in_empty_context(obstore.put_async, self._strict, path, wire, use_multipart=False))["e_tag"])
 
     async def swap(self, path: str, wire: bytes, tag: Tag | None) -> bool:
-        """Write an object if what is there has the tag, or nothing is there for None; return whether it did.
+        """Write an object if the existing one has the tag, or none exists for None; return whether it did.
 
         Raises:
-            ConfigurationError: The server writes whatever is there.
+            ConfigurationError: The server ignores the condition.
         """
         done = await self._put_if(path, wire, tag)
         kind: Kind = "create" if tag is None else "update"
@@ -117,7 +117,7 @@ class Bucket:
         return done
 
     async def pages(self, folder: str, after: str | None = None) -> AsyncIterator[Sequence[Any]]:
-        """Yield what the bucket says of the objects below a folder, in pages."""
+        """Yield the bucket's listing of the objects below a folder, in pages."""
         stream = obstore.list(self.client, folder, offset=after, chunk_size=_PAGE)
         while True:
             try:
@@ -130,7 +130,7 @@ class Bucket:
         return list((await in_empty_context(obstore.list_with_delimiter_async, self.client, folder))["common_prefixes"])
 
     async def heads(self, paths: Sequence[str]) -> list[Head]:
-        """Return what the headers of objects say, but for those that have gone."""
+        """Return the headers of objects, except those that no longer exist."""
         heads = await _all(self._head(path) for path in paths)
         return [head for head in heads if head is not None]
 

@@ -84,7 +84,7 @@ def translate(error: Exception, place: str) -> SatchelError | None:
 
     Args:
         error: The error raised.
-        place: How messages call the bucket.
+        place: The name of the bucket in messages.
     """
     code, status = code_of(error), _status_of(error)
     if is_missing_bucket(error):

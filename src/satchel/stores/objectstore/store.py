@@ -218,7 +218,7 @@ class ObjectStore(KeyedStore):
         return done
 
     async def _exchange(self, ref: Ref, now: float, decide: Decide, *, whole: bool = False) -> bool:
-        """Replace what is there in one atomic step, after a look at it; again when another writer was faster."""
+        """Replace the entry in one atomic step after reading it; again when another writer was faster."""
         path, sent = self._layout.path(ref), None
         for attempt in range(_TRIES):
             if attempt:

@@ -79,7 +79,7 @@ async def _exchange(connection: AbstractConnection, packed: list[bytes], count: 
 
 
 async def _receive(connection: AbstractConnection, count: int, replies: list[Any]) -> None:
-    """Append so many replies; when it is cancelled the rest can still be read."""
+    """Append a number of replies; if it is cancelled, the rest can still be read."""
     while len(replies) < count:
         try:
             replies.append(await connection.read_response(disable_decoding=True, disconnect_on_error=False))

@@ -37,11 +37,11 @@ class WriteQueue:
     """Queue of writes to cold, sent in the background, per key in order; a later write replaces one that still waits.
 
     A failed write stays, and is sent again a second later, or by `flush`. One that cold refuses for what it is can
-    never succeed: it is given up, and `flush` says so.
+    never succeed: it is dropped, and `flush` raises its error.
 
     Args:
-        name: How messages call the store.
-        size: So many keys can wait.
+        name: The name of the store in messages.
+        size: Maximum number of queued keys.
         send: Carries out a write.
         give_up: Is awaited for a write that cold refused; it calls `remove`.
     """
@@ -153,7 +153,7 @@ class WriteQueue:
         try:
             await self.flush()
         finally:
-            if self.waiting:  # the error does not say so where it is a cancellation
+            if self.waiting:  # a cancellation does not report it
                 logger.error("%s is closed, and %d queued writes may be lost", self._name(), len(self.waiting))
             self._stop_timer()
             self.waiting.clear()

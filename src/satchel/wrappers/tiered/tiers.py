@@ -32,11 +32,11 @@ class Tiers:
     """Reads and changes entries whose names have been checked.
 
     Args:
-        name: How messages call the store.
+        name: The name of the store in messages.
         hot: The fast store.
         cold: The store that keeps everything.
         write: Where a put goes.
-        queue_size: So many keys can wait to reach cold.
+        queue_size: Maximum number of keys queued for cold.
         clock: Function that returns seconds since the Unix epoch.
     """
 
@@ -230,7 +230,7 @@ class Tiers:
         if left > 0:
             value = await self._values.value(record)
             await self.asked(self.cold.put(*ref, value, ttl=None if left == NEVER else left), 1)
-        if record.deadline <= self._clock():  # what was there before, or arrived late, would come back
+        if record.deadline <= self._clock():  # an older or late entry would come back
             await self.asked(self.cold.delete(*ref), 1)
 
     async def _give_up(self, ref: Ref, write: Write) -> None:
