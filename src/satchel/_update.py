@@ -108,7 +108,7 @@ class LastWrite:
         self._found = self._found + 1 if own else 0
 
     def was_in_vain(self) -> None:
-        """Note that somebody else has written."""
+        """Note that another writer has changed the entry."""
         self._entry, self._found = None, 0
 
     def was_written(self, value: object, ttl: TTL | None, version: str) -> None:

@@ -112,12 +112,12 @@ class Reclaimer:
         self._timer = self._task = None
 
     def forget(self) -> None:
-        """Let go of an event loop that has been closed."""
+        """Drop an event loop that has been closed."""
         self._turn += 1
         self._timer = self._task = None
 
     def disown(self) -> None:
-        """In a child of `fork`: let go of the event loop of the parent."""
+        """In a child of `fork`: drop the event loop of the parent."""
         hold(self._timer, self._task)
         self.forget()
 

@@ -146,7 +146,7 @@ class Seams:
         """Carry out a call by `await function(*args, **named)`, once or several times or not at all.
 
         The arguments are as the caller gave them, but the keys or items of a batch have been checked and are a list or
-        a dict. Who inspects them makes a `Call`: `call = Call.of(operation, function, args, named)`, then
+        a dict. To inspect them, make a `Call`: `call = Call.of(operation, function, args, named)`, then
         `return call.answer(await call())`.
         """
         return await function(*args, **named)
