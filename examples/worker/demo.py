@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Self
 
 from worker import SCHEDULED, queue_of
 
@@ -22,32 +23,32 @@ SHORTEST_LIFE, LONGEST_LIFE = 0.5, 1.5
 class Workers:
     """Two processes, of which one is killed now and then, and replaced."""
 
-    def __init__(self, url):
+    def __init__(self, url: str) -> None:
         self._command = [sys.executable, str(HERE / "worker.py"), url]
-        self._processes = []
+        self._processes: list[subprocess.Popen[bytes]] = []
         self.killed = 0
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._processes = [subprocess.Popen(self._command) for _ in range(2)]
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for process in self._processes:
             process.terminate()
         for process in self._processes:
             process.wait()
 
-    def kill_one(self):
+    def kill_one(self) -> None:
         """Kill a worker without warning, and start another one."""
-        dead = self._processes.pop(random.randrange(2))
+        dead = self._processes.pop(random.randrange(2))  # noqa: S311  # chance, and no secret
         dead.kill()
         dead.wait()
         self.killed += 1
         self._processes.append(subprocess.Popen(self._command))
 
 
-async def run(url, jobs, kills):
-    """Return the number of mails sent, of dead jobs, and of workers that were killed."""
+async def run(url: str, jobs: int, kills: int) -> None:
+    """Push jobs, let workers do them, and print how it went."""
     async with open_store(url) as store:
         queue = queue_of(store)
         await asyncio.gather(*[queue.push({"to": f"{n}@example.com"}, id=f"mail {n}") for n in range(jobs)])
@@ -55,10 +56,9 @@ async def run(url, jobs, kills):
         with Workers(url) as workers:
             begun = time.monotonic()
             while (left := await queue.size()) or await store.get("schedule", "next", 0) < SCHEDULED:
-                print(
-                    f"\r{time.monotonic() - begun:5.1f} s  {left:4} jobs left, {workers.killed} workers killed", end=""
-                )
-                await asyncio.sleep(random.uniform(SHORTEST_LIFE, LONGEST_LIFE))
+                seconds = time.monotonic() - begun
+                print(f"\r{seconds:5.1f} s  {left:4} jobs left, {workers.killed} workers killed", end="")
+                await asyncio.sleep(random.uniform(SHORTEST_LIFE, LONGEST_LIFE))  # noqa: S311  # as above
                 if workers.killed < kills:
                     workers.kill_one()
         sent = [key async for key in store.keys("outbox")]
@@ -66,10 +66,9 @@ async def run(url, jobs, kills):
         print(f"\n{len(sent)} mails sent, {workers.killed} workers killed")
         for job in dead:
             print(f"dead: {job.id}, after {job.attempts} attempts, {job.error}")
-        return len(sent), len(dead), workers.killed
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", help="URL of the store (default: a directory beside the checkout, emptied first)")
     parser.add_argument("--jobs", type=int, default=500)

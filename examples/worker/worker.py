@@ -1,28 +1,33 @@
-"""One worker: sends mail from a queue, and schedules while it leads. `python worker.py STORE` runs it until it is ended."""
+"""One worker: sends mail from a queue, and schedules while it leads.
+
+`python worker.py STORE` runs it until it is ended.
+"""
 
 import asyncio
 import contextlib
 import logging
 import signal
 import sys
+from functools import partial
+from typing import Any
 
-from satchel import LockLostError, open_store
-from satchel.coordination import Leader, Once, Queue
+from satchel import LockLostError, OpenedStore, open_store
+from satchel.coordination import Job, Leader, Once, Queue
 
 LEASE = 2
 SCHEDULED = 5
 """Number of reminders that the leaders schedule."""
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818  # what the mail server said
     """The address does not exist."""
 
 
-def queue_of(store):
+def queue_of(store: OpenedStore) -> Queue[Any]:
     return Queue(store, "mail", lease=LEASE, max_attempts=3)
 
 
-async def send(store, job):
+async def send(store: OpenedStore, job: Job[Any]) -> None:
     """Put a mail into the outbox: the effect, under the id of its job."""
     to = job.value["to"]
     if to == "nobody@example.com":
@@ -31,14 +36,14 @@ async def send(store, job):
     await store.put_if_absent("outbox", job.id, {"to": to})
 
 
-async def work(store):
+async def work(store: OpenedStore) -> None:
     queue, once = queue_of(store), Once(store, claim_ttl=LEASE)
     async for job in queue.jobs():
         async with job:
-            await once.run(job.id, lambda: send(store, job))
+            await once.run(job.id, partial(send, store, job))
 
 
-async def schedule(store):
+async def schedule(store: OpenedStore) -> None:
     """Push the next reminder while this process leads; a successor goes on where its predecessor died."""
     leader, queue = Leader(store, "scheduler", ttl=LEASE), queue_of(store)
     while True:
@@ -52,7 +57,7 @@ async def schedule(store):
                 await asyncio.Event().wait()
 
 
-async def main(url):
+async def main(url: str) -> None:
     async with open_store(url) as store, asyncio.TaskGroup() as group:
         tasks = [group.create_task(work(store)), group.create_task(schedule(store))]
         stopped = asyncio.Event()
