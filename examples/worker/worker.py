@@ -11,8 +11,9 @@ import sys
 from functools import partial
 from typing import Any
 
-from satchel import LockLostError, OpenedStore, open_store
+from satchel import LockLostError, open_store
 from satchel.coordination import Job, Leader, Once, Queue
+from satchel.url import OpenedStore
 
 LEASE = 2
 SCHEDULED = 5
