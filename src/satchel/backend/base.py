@@ -23,6 +23,7 @@ from ..url.description import Described
 from .coalescer import Operation, Request
 from .engine import Engine
 from .hooks import ABSENT, UNPROCESSED, ChangeResult, Condition, Hooks, ReadResult, WriteResult, optional
+from .time_limit import TimeLimit
 
 __all__ = ["ABSENT", "UNPROCESSED", "BaseStore", "ChangeResult", "Condition", "ReadResult", "WriteResult", "optional"]
 
@@ -55,6 +56,7 @@ class BaseStore(Hooks, HasCollections, Described):
             check_seconds("timeout", timeout)
         self.clock = clock
         self._timeout = timeout
+        self._time_limit = TimeLimit(several_loops=self._any_loop)
         self._engine = Engine(self, codec)
         self._lifecycle = self._engine.lifecycle
         """Whether the store is open, and the calls under way."""

@@ -44,7 +44,7 @@ async def send(store: Hooks, requests: list[Request]) -> Sequence[Any]:
         return await _send_by_operation(store, requests)
     try:
         called = _hook_call(store, operation, requests)
-        outcomes = await (called if store._timeout is None else store._with_timeout(called))
+        outcomes = await (called if store._timeout is None else store._time_limit.bound(called, store._timeout))
     except Exception as error:
         failure = translated(store, error, operation.value)
         if len(requests) == 1 or operation not in _SAFE_TO_RESEND or getattr(failure, "retryable", False):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, ClassVar, Final, Literal, TypeVar
 
-from .._contexts import run_in_empty_context
 from .._forks import hold
 from ..capability import Capability
 from ..clock import Clock
@@ -16,6 +14,7 @@ from ..errors import SatchelError, UnsupportedOperationError
 from ..names import Ref
 from ..verbs import NEEDED
 from .record import Checksums, Record
+from .time_limit import TimeLimit
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -62,6 +61,7 @@ class Hooks(ABC):
     """Function that returns seconds since the Unix epoch."""
     _timeout: float | None
     """Seconds that one request may take; None for no limit."""
+    _time_limit: TimeLimit
 
     _max_inflight: ClassVar[int] = 1
     """Maximum number of concurrent requests of each kind, reading and writing."""
@@ -208,13 +208,9 @@ class Hooks(ABC):
         """Return the names where the backend cannot give them back, because it hashes them: the record keeps them."""
         return None
 
-    async def _with_timeout(self, work: Awaitable[T]) -> T:
+    async def _with_timeout(self, request: Awaitable[T]) -> T:
         """Await one request; after the store's timeout it is cut off, and `TimeoutError` is raised."""
-        async with asyncio.timeout(None) as limit:
-            if self._timeout is not None:
-                # The loop keeps a timer for a while after it was cancelled, with what it holds.
-                run_in_empty_context(limit.reschedule, asyncio.get_running_loop().time() + self._timeout)
-            return await work
+        return await (request if self._timeout is None else self._time_limit.bound(request, self._timeout))
 
     @property
     def capabilities(self) -> Capability:
