@@ -126,7 +126,7 @@ async def copy_store(
         UnsupportedOperationError: A store lacks what the copy needs.
         StoreUnavailableError, StoreTimeoutError: A store cannot be reached, or not any more.
     """
-    choice = _Choice.of(source, collections, prefix, glob, exclude)
+    choice = Selection.of(source, collections, prefix, glob, exclude)
     check_store(target, "copy_store")
     check_choice("overwrite", overwrite, get_args(Overwrite))
     check_bool("verify", verify)
@@ -141,7 +141,7 @@ async def copy_store(
     about: dict[str, object] = {"source": _described(source), "target": _described(target), "overwrite": overwrite}
     about |= {"prefix": prefix, "glob": glob, "exclude": exclude}
     kept = None if state is None or dry_run else await in_thread(CopyState, Path(state), about)
-    copying = _Copying(choice, writable, overwrite, verify=verify, dry_run=dry_run, state=kept, on_progress=on_progress)
+    copying = _Copying(choice, EntryWriter(writable, overwrite, dry_run), verify, kept, on_progress)
     complete = False
     try:
         await copying.run()
@@ -181,11 +181,11 @@ def check_stores(
     """
     names = None if collections is None else _checked_collections(collections)
     return _differences(
-        _Choice.of(first, names, prefix, glob, exclude), _Choice.of(second, names, prefix, glob, exclude)
+        Selection.of(first, names, prefix, glob, exclude), Selection.of(second, names, prefix, glob, exclude)
     )
 
 
-async def _differences(first: _Choice, second: _Choice) -> AsyncGenerator[StoreDifference, None]:
+async def _differences(first: Selection, second: Selection) -> AsyncGenerator[StoreDifference, None]:
     async for collection, keys in first.batches():
         pairs = await _pairs(first.store, second.store, collection, keys)
         for key, (one, other) in pairs.items():
@@ -196,7 +196,7 @@ async def _differences(first: _Choice, second: _Choice) -> AsyncGenerator[StoreD
                 yield StoreDifference(collection, key, kind)
         first.read(one for one, _ in pairs.values())
     async for collection, keys in second.batches():
-        found = await _read(first.store, collection, keys)
+        found = await read_entries(first.store, collection, keys)
         second.read(found.values())
         for key in keys:
             if key not in found and await second.store.exists(collection, key):
@@ -209,11 +209,11 @@ Found = Entry | SatchelError | None
 async def _pairs(
     first: AsyncKeyValue, second: AsyncKeyValue, collection: str, keys: Sequence[str]
 ) -> dict[str, tuple[Found, Found]]:
-    one, other = await _read(first, collection, keys), await _read(second, collection, keys)
+    one, other = await read_entries(first, collection, keys), await read_entries(second, collection, keys)
     return {key: (one.get(key), other.get(key)) for key in keys}
 
 
-async def _read(store: AsyncKeyValue, collection: str, keys: Sequence[str]) -> dict[str, Entry | SatchelError]:
+async def read_entries(store: AsyncKeyValue, collection: str, keys: Sequence[str]) -> dict[str, Entry | SatchelError]:
     """Return the entries of some keys, or what came of reading them; absent ones are left out.
 
     Raises:
@@ -291,7 +291,7 @@ async def _closing(names: AsyncIterator[str]) -> AsyncGenerator[AsyncIterator[st
             await names.aclose()
 
 
-async def _each(items: Iterable[T], work: Callable[[T], Awaitable[object]]) -> None:
+async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[object]]) -> None:
     """Call a function, which raises nothing, for each item, many at the same time."""
     pending: Iterator[T] = iter(items)
 
@@ -305,7 +305,7 @@ async def _each(items: Iterable[T], work: Callable[[T], Awaitable[object]]) -> N
 
 
 @dataclass
-class _Choice:
+class Selection:
     """Part of a store that is copied or checked, in batches of about as many bytes each."""
 
     store: SupportsEverything  # as far as `of` has checked
@@ -324,7 +324,7 @@ class _Choice:
         prefix: str,
         glob: str | None,
         exclude: str | None,
-    ) -> _Choice:
+    ) -> Selection:
         """Check a store and what is chosen of it."""
         names = None if collections is None else _checked_collections(collections)
         needed = Capability.ENUMERATE_KEYS | (Capability.ENUMERATE_COLLECTIONS if names is None else Capability.NONE)
@@ -364,6 +364,14 @@ class _Choice:
                     async for keys in batches:
                         yield collection, keys
 
+    async def entries(self) -> AsyncGenerator[tuple[str, dict[str, Entry | SatchelError]], None]:
+        """Iterate over the entries of all collections, in batches; in place of one that cannot be read stands why."""
+        async with aclosing(self.batches()) as batches:
+            async for collection, keys in batches:
+                found = await read_entries(self.store, collection, keys)
+                self.read(found.values())
+                yield collection, found
+
     def read(self, entries: Iterable[Found]) -> None:
         """Let the sizes of entries that were read decide on how many keys the next batch has."""
         sizes = [entry.size for entry in entries if isinstance(entry, Entry)]
@@ -373,14 +381,81 @@ class _Choice:
 
 
 @dataclass
+class EntryWriter:
+    """Writer of entries, with their deadlines, into a store that may have some of them.
+
+    Attributes:
+        target: The store; it must have conditional writes unless `overwrite` is `always`.
+        overwrite: What becomes of an entry that is there.
+        dry_run: Write nothing.
+    """
+
+    target: SupportsEverything
+    overwrite: Overwrite
+    dry_run: bool = False
+
+    async def write(self, collection: str, entries: Mapping[str, Entry]) -> dict[str, bool | SatchelError]:
+        """Write entries, and return for each whether it was written, or what came of it."""
+        there: dict[str, Entry | SatchelError] = {}
+        if self.overwrite == "newer" or (self.dry_run and self.overwrite == "never"):
+            there = await read_entries(self.target, collection, list(entries))
+        outcomes: dict[str, bool | SatchelError] = {}
+        due: list[str] = []
+        for key, entry in entries.items():
+            present = there.get(key)
+            if isinstance(present, SatchelError):
+                outcomes[key] = present
+            elif present is not None and (self.overwrite == "never" or present.updated_at >= entry.updated_at):
+                outcomes[key] = False
+            else:
+                due.append(key)
+        if self.dry_run:
+            return {**outcomes, **dict.fromkeys(due, True)}
+        if self.overwrite == "always":
+            plain = [key for key in due if entries[key].expires_at is None]
+            outcomes |= await self._put_together(collection, {key: entries[key] for key in plain})
+            due = [key for key in due if key not in outcomes]
+
+        async def put(key: str) -> None:
+            present = there.get(key)
+            version = present.version if isinstance(present, Entry) else None
+            outcomes[key] = await self._put(collection, key, entries[key], version)
+
+        await for_each(due, put)
+        return outcomes
+
+    async def _put_together(self, collection: str, entries: Mapping[str, Entry]) -> dict[str, bool | SatchelError]:
+        """Put entries that do not expire; those of a refused batch are left out."""
+        try:
+            await self.target.put_many(collection, {key: entry.value for key, entry in entries.items()})
+        except BatchError as error:
+            return {**dict.fromkeys(entries, True), **error.failed}
+        except SatchelError:  # one refuses all, before anything was written
+            return {}
+        return dict.fromkeys(entries, True)
+
+    async def _put(self, collection: str, key: str, entry: Entry, version: str | None) -> bool | SatchelError:
+        ttl = remaining(entry)
+        try:
+            if self.overwrite == "always":
+                await self.target.put(collection, key, entry.value, ttl=ttl)
+                return True
+            if version is None:
+                written = await self.target.put_if_absent(collection, key, entry.value, ttl=ttl)
+            else:
+                written = await self.target.compare_and_put(collection, key, entry.value, version=version, ttl=ttl)
+        except SatchelError as error:
+            return error
+        return written is not None
+
+
+@dataclass
 class _Copying:
     """One copy under way."""
 
-    source: _Choice
-    target: SupportsEverything  # as far as `copy_store` has checked
-    overwrite: Overwrite
+    source: Selection
+    writer: EntryWriter
     verify: bool
-    dry_run: bool
     state: CopyState | None
     on_progress: Callable[[CopyReport], object] | None
     report: CopyReport = field(default_factory=CopyReport)
@@ -404,13 +479,13 @@ class _Copying:
         left = keys
         if self.state is not None and self.state.resumed:
             left = await in_thread(self.state.left, collection, keys)
-        found = await _read(self.source.store, collection, left)
+        found = await read_entries(self.source.store, collection, left)
         self.source.read(found.values())
         entries = {key: entry for key, entry in found.items() if isinstance(entry, Entry)}
         await self._check_that_stores_differ(collection, entries)
         outcomes: dict[str, Any] = {key: error for key, error in found.items() if isinstance(error, SatchelError)}
-        outcomes |= await self._write(collection, entries)
-        if self.verify and not self.dry_run:
+        outcomes |= await self.writer.write(collection, entries)
+        if self.verify and not self.writer.dry_run:
             outcomes |= await self._verified(
                 collection, {key: entry for key, entry in entries.items() if outcomes[key] is True}
             )
@@ -443,7 +518,7 @@ class _Copying:
         """Refuse to copy a store onto itself, under whatever name: a version is that of one write alone."""
         if self.is_known_to_differ or not entries:
             return
-        there = await _read(self.target, collection, list(entries))
+        there = await read_entries(self.writer.target, collection, list(entries))
         versions = {key: entry.version for key, entry in there.items() if isinstance(entry, Entry)}
         if any(version == entries[key].version for key, version in versions.items()):
             raise _same_store()
@@ -453,68 +528,14 @@ class _Copying:
         """Raise if every write of a batch failed because the target cannot be reached any more."""
         errors = [outcome for outcome in outcomes.values() if isinstance(outcome, StoreError) and outcome.retryable]
         if errors and len(errors) == len(outcomes):
-            await self.target.ping()
-
-    async def _write(self, collection: str, entries: Mapping[str, Entry]) -> dict[str, bool | SatchelError]:
-        """Write entries, and return for each whether it was written, or what came of it."""
-        there: dict[str, Entry | SatchelError] = {}
-        if self.overwrite == "newer" or (self.dry_run and self.overwrite == "never"):
-            there = await _read(self.target, collection, list(entries))
-        outcomes: dict[str, bool | SatchelError] = {}
-        due: list[str] = []
-        for key, entry in entries.items():
-            present = there.get(key)
-            if isinstance(present, SatchelError):
-                outcomes[key] = present
-            elif present is not None and (self.overwrite == "never" or present.updated_at >= entry.updated_at):
-                outcomes[key] = False
-            else:
-                due.append(key)
-        if self.dry_run:
-            return {**outcomes, **dict.fromkeys(due, True)}
-        if self.overwrite == "always":
-            plain = [key for key in due if entries[key].expires_at is None]
-            outcomes |= await self._put_together(collection, {key: entries[key] for key in plain})
-            due = [key for key in due if key not in outcomes]
-
-        async def put(key: str) -> None:
-            present = there.get(key)
-            version = present.version if isinstance(present, Entry) else None
-            outcomes[key] = await self._put(collection, key, entries[key], version)
-
-        await _each(due, put)
-        return outcomes
-
-    async def _put_together(self, collection: str, entries: Mapping[str, Entry]) -> dict[str, bool | SatchelError]:
-        """Put entries that do not expire; those of a refused batch are left out."""
-        try:
-            await self.target.put_many(collection, {key: entry.value for key, entry in entries.items()})
-        except BatchError as error:
-            return {**dict.fromkeys(entries, True), **error.failed}
-        except SatchelError:  # one refuses all, before anything was written
-            return {}
-        return dict.fromkeys(entries, True)
-
-    async def _put(self, collection: str, key: str, entry: Entry, version: str | None) -> bool | SatchelError:
-        ttl = remaining(entry)
-        try:
-            if self.overwrite == "always":
-                await self.target.put(collection, key, entry.value, ttl=ttl)
-                return True
-            if version is None:
-                written = await self.target.put_if_absent(collection, key, entry.value, ttl=ttl)
-            else:
-                written = await self.target.compare_and_put(collection, key, entry.value, version=version, ttl=ttl)
-        except SatchelError as error:
-            return error
-        return written is not None
+            await self.writer.target.ping()
 
     async def _verified(self, collection: str, written: Mapping[str, Entry]) -> dict[str, SatchelError]:
         """Return the errors of entries that did not arrive as they are in the source."""
-        arrived = await _read(self.target, collection, list(written))
+        arrived = await read_entries(self.writer.target, collection, list(written))
         kinds = {key: await _difference(entry, arrived.get(key)) for key, entry in written.items()}
         suspects = [key for key, kind in kinds.items() if kind is not None]
-        now = await _read(self.source.store, collection, suspects)  # it may have expired, or be another by now
+        now = await read_entries(self.source.store, collection, suspects)  # it may have expired, or be another by now
         return {
             key: IntegrityError(f"key {key!r} in collection {collection!r} did not arrive as it is: {kinds[key]}")
             for key in suspects
