@@ -53,15 +53,22 @@ async def differences(*args, **kwargs):
     return sorted((difference.kind, difference.collection, difference.key) for difference in found)
 
 
-@pytest.fixture(params=["memory", "disk", "filetree", pytest.param("redis", marks=pytest.mark.server("redis"))])
+TARGETS = {
+    "memory": lambda _place, _name: "memory://",
+    "disk": lambda place, _name: f"disk://{place}/target",
+    "filetree": lambda place, _name: f"file://{place}/target",
+    "redis": lambda _place, name: f"{server_url('redis')}?prefix={name}",
+    "postgresql": lambda _place, name: f"{server_url('postgresql')}?table_name=t{name}",
+    "mongodb": lambda _place, name: f"{server_url('mongodb')}?coll_name={name}",
+}
+EMBEDDED = ("memory", "disk", "filetree")
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=() if name in EMBEDDED else pytest.mark.server(name)) for name in TARGETS]
+)
 async def target(request, tmp_path):
-    url = {
-        "memory": lambda: "memory://",
-        "disk": lambda: f"disk://{tmp_path}/target",
-        "filetree": lambda: f"file://{tmp_path}/target",
-        "redis": lambda: f"{server_url('redis')}?prefix={uuid4().hex}",
-    }[request.param]()
-    async with open_store(url) as store:
+    async with open_store(TARGETS[request.param](tmp_path, uuid4().hex)) as store:
         yield store
         await store.destroy()
 

@@ -2,17 +2,20 @@
 
 import asyncio
 import json
+import os
+import pty
 import signal
 import socket
 import subprocess
 import sys
 import time
 import tomllib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from satchel import open_store
+from satchel.cli import output
 from tests.cli.shell import shell
 from tests.project.checkout import ROOT
 
@@ -126,3 +129,38 @@ def test_commands_and_store_names_are_completed(shell):
 def test_the_command_is_installed_with_the_package():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert project["scripts"] == {"satchel": "satchel.cli:main"}
+
+
+def on_a_terminal(shell, *arguments):
+    """Run a command whose standard error is a terminal, and return what that shows."""
+    primary, secondary = pty.openpty()
+    command = [shell.script, *arguments]
+    environment = {**shell.environment, "TERM": "xterm"}
+    process = subprocess.Popen(command, cwd=shell.folder, env=environment, stdout=subprocess.PIPE, stderr=secondary)
+    os.close(secondary)
+    shown = b""
+    with suppress(OSError):  # Linux ends a terminal that nobody writes to any more with an error
+        while part := os.read(primary, 65536):
+            shown += part
+    os.close(primary)
+    out, _ = process.communicate()
+    return process.returncode, out, shown
+
+
+def test_long_work_shows_a_bar_on_a_terminal(shell, large):
+    code, out, shown = on_a_terminal(shell, "stats", "-s", large)
+    assert (code, out.splitlines()[-1].split()) == (0, [b"100,000", b"488,890", b"0", b"0", b"c"])
+    assert b"counting" in shown
+    assert b"entries" in shown
+
+
+def test_long_work_shows_lines_without_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(output, "_PLAIN_EVERY", 0.0)
+    with output.progress("copying") as show:
+        show("5 copied")
+        show("9 copied")
+    assert capsys.readouterr().err == "copying: 5 copied\ncopying: 9 copied\n"
+    monkeypatch.setattr(output, "_PLAIN_EVERY", 5.0)
+    with output.progress("copying") as show:
+        show("quickly done")
+    assert capsys.readouterr().err == ""

@@ -28,6 +28,7 @@ def steps():
     return found
 
 
+@pytest.mark.timeout(300)  # each command is a process
 @pytest.mark.server("redis")
 def test_the_sessions_of_the_page(shell):
     url = f"'{server_url('redis')}?prefix={uuid4().hex}'"

@@ -62,3 +62,10 @@ async def refused(store: AsyncKeyValue) -> None:
     MemoryStore(max_entries=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     entry = await store.get_entry("c", "k")
     str(entry.value)  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+
+
+async def copied(source: AsyncKeyValue, target: AsyncKeyValue) -> None:
+    assert_type(await copy_store(source, target, overwrite="newer"), CopyReport)
+    async for difference in check_stores(source, target):
+        assert_type(difference, StoreDifference)
+    await copy_store(source, target, overwrite="sometimes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -46,7 +46,7 @@ class Chosen:
 
 
 @dataclass
-class Counts:
+class TransferCounts:
     """How many entries became what, and the first failures."""
 
     verb: str
@@ -150,7 +150,7 @@ async def mirror(
             "mirror --delete removes what the source does not have; add --yes, or --dry-run to count first"
         )
     one, other = await opened_pair(source, target)
-    counts = Counts("copied")
+    counts = TransferCounts("copied")
     async with one, other:
         if delete and not await _has_any(chosen.of(one)):
             raise UsageError("the source has no such entries, and mirror --delete would remove all of the target's")
@@ -203,7 +203,7 @@ async def export(place: str | None, chosen: Chosen, file: str, *, as_json: bool)
         raise UsageError(
             "an export to standard output is JSON as it is; --json is for what is said about one to a file"
         )
-    counts = Counts("exported")
+    counts = TransferCounts("exported")
     async with await opened(place) as store:
         selection = chosen.of(store)
         await store.ping()
@@ -262,7 +262,7 @@ async def _sink(file: str) -> AsyncIterator[Callable[[bytes], Awaitable[object]]
 
 async def load(place: str | None, file: str, overwrite: Overwrite | None, *, dry_run: bool, as_json: bool) -> int:
     """Put the entries of an export into a store, once all of the file has been checked."""
-    counts = Counts("imported")
+    counts = TransferCounts("imported")
     async with await opened(place) as store:
         if overwrite != "always":
             require(store, Capability.CONDITIONAL)
