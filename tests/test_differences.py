@@ -247,7 +247,7 @@ AGAIN = "let validators return their own results as they are"
         (with_private(), "$._cache", "a private attribute is not stored"),
         (Excluding(note=SECRET), "$.note", "left out by exclude=True"),
         (Handled(handled=object(), other=[object()]), "$.other[0]", "JSON has no form"),
-        (Stuck(name=SECRET), "$.name", "a serializer of the model's own refuses it"),
+        (Stuck(name=SECRET), "$.name", "the model's own serializer refuses it"),
         (Anything(object()), "$.a", "JSON has no form for an object of type object"),
         (Anything([{"x": {(1, 2): 3}}]), "$.a[0][...]", "JSON has no form for a key of type tuple; use str for keys"),
         (Anything({1: SECRET}), "$.a", "JSON has only str for keys"),

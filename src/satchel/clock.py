@@ -11,7 +11,7 @@ from typing import Self
 from .errors import InvalidTTLError, safe_repr
 
 Clock = Callable[[], float]
-"""Gives the present as seconds since the Unix epoch."""
+"""Function that returns seconds since the Unix epoch."""
 
 TTL = float | timedelta
 """A time to live: seconds, or a `timedelta`."""

@@ -18,7 +18,7 @@ from ..codec import Codec
 from ..collection import HasCollections
 from ..entry import Entry
 from ..errors import SatchelError
-from ..names import MAX_NAME_BYTES, Ref, check_limit, check_name, check_prefix, check_ref
+from ..names import MAX_NAME_BYTES, check_limit, check_name, check_prefix, check_ref
 from ..url.description import Described
 from .coalescer import Operation, Request
 from .engine import Engine
@@ -41,8 +41,8 @@ class BaseStore(Hooks, HasCollections, Described):
 
     Args:
         codec: Encodes values; JSON by default.
-        clock: Gives the present as seconds since the Unix epoch.
-        timeout: Seconds that a request may take, from sending it to its answer, and opening; None for no end. A hook
+        clock: Function that returns seconds since the Unix epoch.
+        timeout: Seconds that a request may take, from sending it to its answer, and opening; None for no limit. A hook
             that makes several requests one after the other, as `_destroy` and `_cull` do, bounds each with
             `_with_timeout`.
     """
@@ -75,36 +75,38 @@ class BaseStore(Hooks, HasCollections, Described):
     async def get(self, collection: str, key: str, default: D) -> Any | D: ...
     async def get(self, collection: str, key: str, default: Any = None) -> Any:
         """Return the value under a key, or the default when it is absent."""
-        ref = self._ref(collection, key)
+        ref = check_ref(collection, key, self.max_key_bytes)
         record = await self._engine.read("get", ref)
         return default if record is None else await self._engine.value("get", ref, record)
 
     async def get_entry(self, collection: str, key: str) -> Entry | None:
         """Return the entry under a key: the value with version, times and size."""
-        ref = self._ref(collection, key)
+        ref = check_ref(collection, key, self.max_key_bytes)
         record = await self._engine.read("get_entry", ref)
         return None if record is None else await self._engine.entry("get_entry", ref, record)
 
     async def exists(self, collection: str, key: str) -> bool:
-        """Say whether there is an entry under a key."""
-        head = await self._engine.read("exists", self._ref(collection, key), Operation.READ_HEAD)
+        """Return whether there is an entry under a key."""
+        head = await self._engine.read("exists", check_ref(collection, key, self.max_key_bytes), Operation.READ_HEAD)
         return head is not None
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
-        """Store a value under a key, replacing what was there, its deadline included."""
-        await self._engine.put("put", self._ref(collection, key), value, ttl)
+        """Store a value under a key, replacing any existing entry and its deadline."""
+        await self._engine.put("put", check_ref(collection, key, self.max_key_bytes), value, ttl)
 
     async def delete(self, collection: str, key: str) -> bool:
-        """Remove the entry under a key, and say whether it was there."""
-        done: bool = await self._engine.change("delete", Request(Operation.DELETE, self._ref(collection, key)))
+        """Remove the entry under a key, and return whether it existed."""
+        done: bool = await self._engine.change(
+            "delete", Request(Operation.DELETE, check_ref(collection, key, self.max_key_bytes))
+        )
         return done
 
     async def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
-        """Return the values of those keys that are there, in the order asked."""
+        """Return the values of the keys that exist, in the order requested."""
         return await self._engine.read_many("get_many", *await self._checked_keys(collection, keys), self._engine.value)
 
     async def get_entries(self, collection: str, keys: Iterable[str]) -> dict[str, Entry]:
-        """Return the entries of those keys that are there, in the order asked."""
+        """Return the entries of the keys that exist, in the order requested."""
         return await self._engine.read_many(
             "get_entries", *await self._checked_keys(collection, keys), self._engine.entry
         )
@@ -127,7 +129,9 @@ class BaseStore(Hooks, HasCollections, Described):
     async def put_if_absent(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> str | None:
         """Store a value if the key is absent, and return its version; None when something was there."""
         self._need("put_if_absent")
-        return await self._engine.put("put_if_absent", self._ref(collection, key), value, ttl, ABSENT)
+        return await self._engine.put(
+            "put_if_absent", check_ref(collection, key, self.max_key_bytes), value, ttl, ABSENT
+        )
 
     async def compare_and_put(
         self, collection: str, key: str, value: object, *, version: str, ttl: TTL | None = None
@@ -135,20 +139,24 @@ class BaseStore(Hooks, HasCollections, Described):
         """Replace the entry if it still has the version, and return the new version; None when it has not."""
         self._need("compare_and_put")
         expected = _check_version(version)
-        return await self._engine.put("compare_and_put", self._ref(collection, key), value, ttl, expected)
+        return await self._engine.put(
+            "compare_and_put", check_ref(collection, key, self.max_key_bytes), value, ttl, expected
+        )
 
     async def compare_and_delete(self, collection: str, key: str, *, version: str) -> bool:
-        """Remove the entry if it still has the version, and say whether it was removed."""
+        """Remove the entry if it still has the version, and return whether it was removed."""
         self._need("compare_and_delete")
-        request = Request(Operation.DELETE_IF, self._ref(collection, key), _check_version(version))
+        request = Request(Operation.DELETE_IF, check_ref(collection, key, self.max_key_bytes), _check_version(version))
         done: bool = await self._engine.change("compare_and_delete", request)
         return done
 
     async def touch(self, collection: str, key: str, *, ttl: TTL | None) -> bool:
-        """Give the entry a new deadline, None for no deadline, and say whether it was there."""
+        """Give the entry a new deadline, None for no deadline, and return whether it existed."""
         self._need("touch")
         deadline = deadline_after(ttl, self.clock())
-        done: bool = await self._engine.change("touch", Request(Operation.TOUCH, self._ref(collection, key), deadline))
+        done: bool = await self._engine.change(
+            "touch", Request(Operation.TOUCH, check_ref(collection, key, self.max_key_bytes), deadline)
+        )
         return done
 
     def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
@@ -163,7 +171,7 @@ class BaseStore(Hooks, HasCollections, Described):
         return self._engine.listing("collections", lambda: self._collections(self.clock()), None)
 
     async def destroy_collection(self, collection: str) -> bool:
-        """Remove every entry of a collection, and say whether there was any."""
+        """Remove every entry of a collection, and return whether there was one."""
         self._need("destroy_collection")
         name = check_name(collection, "collection")
         return await self._engine.run_admin(
@@ -171,7 +179,7 @@ class BaseStore(Hooks, HasCollections, Described):
         )
 
     async def destroy(self) -> bool:
-        """Remove everything that this store wrote and nothing else, and say whether there was any entry."""
+        """Remove everything that this store wrote and nothing else, and return whether there was any entry."""
         self._need("destroy")
         return await self._engine.run_admin("destroy", lambda: self._destroy(self.clock()), settle=True)
 
@@ -198,9 +206,6 @@ class BaseStore(Hooks, HasCollections, Described):
         if not self._lifecycle.ended:
             await self.aclose()
 
-    def _ref(self, collection: object, key: object) -> Ref:
-        return check_ref(collection, key, self.max_key_bytes)
-
     async def _checked_keys(self, collection: object, keys: object) -> tuple[str, list[str]]:
         return check_name(collection, "collection"), await checked_names(keys, self.max_key_bytes)
 
@@ -212,7 +217,7 @@ class BaseStore(Hooks, HasCollections, Described):
 
     def _count_deadlines(self, count: int) -> None:
         """Count entries that `_cull` will have to reclaim; when they are many, it runs in the background."""
-        self._engine.count_deadlines(count)
+        self._engine.reclaimer.count(count)
 
     async def _run_admin(self, operation: str, work: Callable[[], Awaitable[T]]) -> T:
         """Carry out something that is not about single entries, on the open store, with errors mapped."""

@@ -10,10 +10,11 @@ from typing import Any, ClassVar, Final, Literal, TypeVar
 
 from .._contexts import run_in_empty_context
 from .._forks import hold
-from ..capability import NEEDED, Capability
+from ..capability import Capability
 from ..clock import Clock
 from ..errors import SatchelError, UnsupportedOperationError
 from ..names import Ref
+from ..verbs import NEEDED
 from .record import Checksums, Record
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
@@ -58,7 +59,7 @@ class Hooks(ABC):
     """
 
     clock: Clock
-    """Gives the present as seconds since the Unix epoch."""
+    """Function that returns seconds since the Unix epoch."""
     _timeout: float | None
     """Seconds that one request may take; None for no limit."""
 
@@ -125,46 +126,55 @@ class Hooks(ABC):
 
     @abstractmethod
     async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[ChangeResult]:
-        """Remove entries; say of each whether it was there and live."""
+        """Remove entries; say of each whether it existed and live."""
 
     @optional
     async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[ChangeResult]:
-        """Store each record where the condition holds; say whether it did. Each is one atomic step."""
+        """Store each record where the condition holds; return whether it did. Each is one atomic step."""
         raise self._unsupported("put_if_absent")
 
     @optional
     async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[ChangeResult]:
-        """Remove each entry that has the version; say whether it had. Each is one atomic step."""
+        """Remove each entry that has the version; return whether it had. Each is one atomic step."""
         raise self._unsupported("compare_and_delete")
 
     @optional
     async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[ChangeResult]:
-        """Give each live entry a new deadline, and nothing else; say whether there was one."""
+        """Give each live entry a new deadline, and nothing else; return whether there was one."""
         raise self._unsupported("touch")
 
     @optional
     def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
-        """Give the keys of live entries in pages of bounded size."""
+        """Yield the keys of live entries in pages of bounded size."""
         raise self._unsupported("keys")
 
     @optional
     def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
-        """Give the collections with live entries, each once, in pages of bounded size."""
+        """Yield the collections with live entries, each once, in pages of bounded size."""
         raise self._unsupported("collections")
 
     @optional
     async def _destroy_collection(self, collection: str, now: float) -> bool:
-        """Remove a collection; say whether it had a live entry."""
+        """Remove a collection; return whether it had a live entry."""
         raise self._unsupported("destroy_collection")
 
     @optional
     async def _destroy(self, now: float) -> bool:
-        """Remove all that this store wrote and nothing else; say whether there was a live entry."""
+        """Remove all that this store wrote and nothing else; return whether there was a live entry."""
         raise self._unsupported("destroy")
 
     @optional
     async def _cull(self, now: float) -> int:
         """Remove entries that have expired, never one put meanwhile; return how many."""
+        raise self._unsupported("cull")
+
+    @optional
+    async def _first_deadline(self) -> float:
+        """Return the earliest deadline of all entries, `NEVER` if none has one.
+
+        It makes the base call `_cull` about a minute after each deadline, also in a process that writes nothing more.
+        It is asked a minute after `_open`, and after each such `_cull`.
+        """
         raise self._unsupported("cull")
 
     async def _open(self) -> None:
@@ -179,7 +189,7 @@ class Hooks(ABC):
     def _disown(self) -> None:
         """In a child of `fork`: let go of what the parent opened, without closing it or sending anything.
 
-        By default all that the store refers to is held for ever, so that nothing of it is closed as garbage; `_open`
+        By default all that the store refers to is held forever, so that nothing of it is closed as garbage; `_open`
         replaces it.
         """
         hold(dict(vars(self)))

@@ -52,7 +52,7 @@ class BlockingStore(Protocol):
         ...
 
     def destroy_collection(self, collection: str) -> bool:
-        """Remove every entry of a collection, and say whether there was any."""
+        """Remove every entry of a collection, and return whether there was one."""
         ...
 
 
@@ -105,7 +105,7 @@ class CollectionMapping(MutableMapping[str, T]):
         return sum(1 for _ in self)
 
     def __bool__(self) -> bool:
-        """Say whether there is a key, by listing one."""
+        """Return whether there is a key, by listing one."""
         return any(True for _ in self._collection.keys(limit=1))
 
     def items(self) -> ItemsView[str, T]:
@@ -236,7 +236,7 @@ class SyncCollection(Generic[T]):
         return self._call(self._inner.get_entry, key)
 
     def exists(self, key: str) -> bool:
-        """Say whether there is an entry under a key, without validating its value."""
+        """Return whether there is an entry under a key, without validating its value."""
         return self._call(self._inner.exists, key)
 
     def put(self, key: str, value: T, *, ttl: TTL | UnsetType | None = UNSET) -> None:
@@ -247,15 +247,15 @@ class SyncCollection(Generic[T]):
         self._call(self._inner.put, key, value, ttl=ttl)
 
     def delete(self, key: str) -> bool:
-        """Remove the entry under a key, and say whether it was there."""
+        """Remove the entry under a key, and return whether it existed."""
         return self._call(self._inner.delete, key)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, T]:
-        """Return the values of those keys that are there, in the order asked."""
+        """Return the values of the keys that exist, in the order requested."""
         return self._call(self._inner.get_many, check_names(keys))
 
     def get_entries(self, keys: Iterable[str]) -> dict[str, Entry[T]]:
-        """Return the entries of those keys that are there, in the order asked."""
+        """Return the entries of the keys that exist, in the order requested."""
         return self._call(self._inner.get_entries, check_names(keys))
 
     def put_many(self, items: Mapping[str, T], *, ttl: TTL | UnsetType | None = UNSET) -> None:
@@ -272,7 +272,7 @@ class SyncCollection(Generic[T]):
         return self._store.keys(self.name, prefix=prefix, limit=limit)
 
     def destroy(self) -> bool:
-        """Remove every entry of the collection, and say whether there was any."""
+        """Remove every entry of the collection, and return whether there was one."""
         return self._store.destroy_collection(self.name)
 
     def put_if_absent(self, key: str, value: T, *, ttl: TTL | UnsetType | None = UNSET) -> str | None:
@@ -284,11 +284,11 @@ class SyncCollection(Generic[T]):
         return self._call(self._inner.compare_and_put, key, value, version=version, ttl=ttl)
 
     def compare_and_delete(self, key: str, *, version: str) -> bool:
-        """Remove the entry if it still has the version, and say whether it was removed."""
+        """Remove the entry if it still has the version, and return whether it was removed."""
         return self._call(self._inner.compare_and_delete, key, version=version)
 
     def touch(self, key: str, *, ttl: TTL | UnsetType | None = UNSET) -> bool:
-        """Give the entry a new deadline, counted from now, and say whether it was there.
+        """Give the entry a new deadline, counted from now, and return whether it existed.
 
         Without a ttl it is the collection's; where that has none, `InvalidTTLError` is raised.
         """

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar, overload
 
 from ..backend.lifecycle import leave
-from ..capability import NEEDED, Capability
+from ..capability import Capability
 from ..clock import TTL
 from ..collection import Collection
 from ..entry import Entry
@@ -15,6 +15,7 @@ from ..errors import UnsupportedOperationError
 from ..names import check_items, check_names
 from ..protocol import AsyncKeyValue, SupportsEverything, check_store
 from ..url import open_store
+from ..verbs import NEEDED
 from .collection import Listing, SyncCollection
 from .thread import LoopThread
 
@@ -122,23 +123,23 @@ class SyncStore:
         return self._call(self._store.get_entry, collection, key)
 
     def exists(self, collection: str, key: str) -> bool:
-        """Say whether there is an entry under a key."""
+        """Return whether there is an entry under a key."""
         return self._call(self._store.exists, collection, key)
 
     def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
-        """Store a value under a key, replacing what was there, its deadline included."""
+        """Store a value under a key, replacing any existing entry and its deadline."""
         self._call(self._store.put, collection, key, value, ttl=ttl)
 
     def delete(self, collection: str, key: str) -> bool:
-        """Remove the entry under a key, and say whether it was there."""
+        """Remove the entry under a key, and return whether it existed."""
         return self._call(self._store.delete, collection, key)
 
     def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
-        """Return the values of those keys that are there, in the order asked."""
+        """Return the values of the keys that exist, in the order requested."""
         return self._call(self._store.get_many, collection, check_names(keys))
 
     def get_entries(self, collection: str, keys: Iterable[str]) -> dict[str, Entry]:
-        """Return the entries of those keys that are there, in the order asked."""
+        """Return the entries of the keys that exist, in the order requested."""
         return self._call(self._store.get_entries, collection, check_names(keys))
 
     def put_many(self, collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> None:
@@ -162,11 +163,11 @@ class SyncStore:
         return self._listed("collections", self._able("collections").collections())
 
     def destroy_collection(self, collection: str) -> bool:
-        """Remove every entry of a collection, and say whether there was any."""
+        """Remove every entry of a collection, and return whether there was one."""
         return self._call(self._able("destroy_collection").destroy_collection, collection)
 
     def destroy(self) -> bool:
-        """Remove everything that this store wrote and nothing else, and say whether there was any entry."""
+        """Remove everything that this store wrote and nothing else, and return whether there was any entry."""
         return self._call(self._able("destroy").destroy)
 
     def cull(self) -> int:
@@ -185,11 +186,11 @@ class SyncStore:
         return self._call(put, collection, key, value, version=version, ttl=ttl)
 
     def compare_and_delete(self, collection: str, key: str, *, version: str) -> bool:
-        """Remove the entry if it still has the version, and say whether it was removed."""
+        """Remove the entry if it still has the version, and return whether it was removed."""
         return self._call(self._able("compare_and_delete").compare_and_delete, collection, key, version=version)
 
     def touch(self, collection: str, key: str, *, ttl: TTL | None) -> bool:
-        """Give the entry a new deadline, None for no deadline, and say whether it was there."""
+        """Give the entry a new deadline, None for no deadline, and return whether it existed."""
         return self._call(self._able("touch").touch, collection, key, ttl=ttl)
 
     def _able(self, operation: str) -> SupportsEverything:

@@ -32,26 +32,27 @@ class OpenedStore(SupportsEverything, HasCollections, Protocol):
     """
 
     def describe(self) -> Description:
-        """Return what this is made of, as data."""
+        """Return the parts of this stack as data."""
         ...
 
 
 def open_store(url: str | Description | None = None, **options: Any) -> OpenedStore:
     """Make the store that a URL names, with the wrappers around it. It connects at its first call.
 
-    `docs/urls.md` lists the URLs. Without one, the environment variable `SATCHEL_URL` gives it, or else the table
-    `[satchel]` of the file `satchel.toml` in the working directory.
+    `docs/urls.md` lists the URLs. Without one, the URL is taken from the environment variable `SATCHEL_URL`, or from
+    the table `[satchel]` of the file `satchel.toml` in the working directory.
 
-    That file is read now, and so is what is installed, when a scheme or wrapper is not one of satchel's own: then call
-    this before the event loop runs.
+    That file is read now, and so are installed entry points if a scheme or wrapper is not satchel's own: in these cases
+    call this before the event loop runs.
 
     Args:
-        url: `scheme://...?option=value&wrap=name(option=value)`, the first wrapper innermost, or what `describe` gave.
+        url: `scheme://...?option=value&wrap=name(option=value)`, the first wrapper innermost, or the result of
+            `describe`.
         **options: More options of the store, as text or as they are. `wrap` is a list of further wrappers.
 
     Raises:
-        ConfigurationError: There is no URL, or something in it is not known or has a wrong form. The message says what
-            is known, and holds no secret.
+        ConfigurationError: There is no URL, or a part of it is unknown or malformed. The message lists the known names,
+            and holds no secret.
         MissingExtraError: The driver is not installed; the message has the command that installs it.
     """
     if url is not None:
@@ -92,7 +93,7 @@ def _found_url() -> tuple[str, dict[str, Any], str]:
 
 
 def _tables() -> dict[str, Any]:
-    """Return what the file has."""
+    """Return the contents of the file."""
     try:
         tables = _read_tables(_FILE.read_bytes())
     except FileNotFoundError:

@@ -26,8 +26,8 @@ def convert(kind: type[Described], what: str, options: Mapping[str, Any]) -> dic
 
     Args:
         kind: The class.
-        what: How messages call it.
-        options: What was given; only a `str` is converted.
+        what: Its name in messages.
+        options: The given options; only a `str` is converted.
 
     Raises:
         ConfigurationError: An option is not known, has a wrong form, or is needed and missing.
@@ -58,7 +58,7 @@ def known_options(kind: type[Described]) -> list[str]:
 
 
 def takes(kind: type[Described], option: str) -> bool:
-    """Say whether there is an option of a name, or of the name before its `_env`."""
+    """Return whether there is an option of a name, or of the name before its `_env`."""
     parameters = _parameters(kind)
     return option in parameters or (option.endswith("_env") and option.removesuffix("_env") in parameters)
 

@@ -32,7 +32,7 @@ class QueuedWrites:
         name: How messages call the wrapper.
         most: So many keys can wait.
         codec: Encodes the values that wait; JSON by default.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class QueuedWrites:
             self.waiting[ref] = record
 
     def lives(self, record: Record | None) -> bool:
-        """Say whether what waits is a put, and has not expired."""
+        """Return whether what waits is a put, and has not expired."""
         return record is not None and record.deadline > self._clock()
 
     async def value(self, record: Record | None, default: object) -> Any:

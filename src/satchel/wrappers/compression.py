@@ -127,7 +127,7 @@ ALGORITHMS = {
     "gzip": Kind(2, range(1, 10), 6, 10, _gzip),
     "lz4": Kind(3, range(17), 0, 17, _lz4, "lz4"),
 }
-"""By their names. A number keeps its meaning for ever."""
+"""By their names. A number keeps its meaning forever."""
 
 
 FORMAT = 1

@@ -48,7 +48,7 @@ class LimitSizeWrapper(BaseWrapper):
         super().__init__(inner)
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
-        """Store a value under a key, replacing what was there, its deadline included."""
+        """Store a value under a key, replacing any existing entry and its deadline."""
         collection, key = check_ref(collection, key, self._limit)
         if await self._fits("put", (collection, key), value, ttl):
             await self._inner.put(collection, key, value, ttl=ttl)
@@ -73,7 +73,7 @@ class LimitSizeWrapper(BaseWrapper):
         await gather_batch(self, "put_many", collection, parts)
 
     async def _fits(self, operation: str, ref: Ref, value: object, ttl: TTL | None) -> bool:
-        """Say whether a value is put; one that is not raises, or is to be skipped."""
+        """Return whether a value is put; one that is not raises, or is to be skipped."""
         if self._is_small(value):
             return True
         try:

@@ -9,12 +9,13 @@ from typing import Any, TypeVar, cast, overload
 
 from .._batches import checked_items, checked_names, chosen, slices
 from .._threads import Yielder
-from ..capability import METHODS, Capability
+from ..capability import Capability
 from ..clock import TTL
 from ..entry import Entry
 from ..errors import ConfigurationError
 from ..names import check_name, check_ref
 from ..protocol import AsyncKeyValue, SupportsEverything
+from ..verbs import BATCHES, OF_ENTRIES
 from ._prefix import name_option
 from .base import BaseWrapper
 from .call import NOT_GIVEN
@@ -83,15 +84,15 @@ class RoutingStore(CompositeStore):
         return await (inner.get(collection, key) if default is NOT_GIVEN else inner.get(collection, key, default))
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
-        """Store a value under a key, replacing what was there, its deadline included."""
+        """Store a value under a key, replacing any existing entry and its deadline."""
         await self._of(collection, key).put(collection, key, value, ttl=ttl)
 
     async def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
-        """Return the values of those keys that are there, in the order asked."""
+        """Return the values of the keys that exist, in the order requested."""
         return await self._find("get_many", collection, await checked_names(keys, self._limit))
 
     async def get_entries(self, collection: str, keys: Iterable[str]) -> dict[str, Entry]:
-        """Return the entries of those keys that are there, in the order asked."""
+        """Return the entries of the keys that exist, in the order requested."""
         return await self._find("get_entries", collection, await checked_names(keys, self._limit))
 
     async def put_many(self, collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> None:
@@ -122,11 +123,11 @@ class RoutingStore(CompositeStore):
         return self._found_collections()
 
     async def destroy_collection(self, collection: str) -> bool:
-        """Remove every entry of a collection, and say whether there was any."""
+        """Remove every entry of a collection, and return whether there was one."""
         return any([await view.destroy_collection(collection) for view in self._views_of(collection)])
 
     async def destroy(self) -> bool:
-        """Remove everything that leads to its store, and nothing else there, and say whether there was any entry."""
+        """Remove everything that leads to its store, and nothing else there, and return whether there was any entry."""
         return any([await view.destroy() for view in self._views.values()])
 
     async def cull(self) -> int:
@@ -225,7 +226,7 @@ def _forwarded(operation: str) -> Callable[..., Any]:
     return verb
 
 
-for _operation in ("get_entry", "exists", "delete", *METHODS[Capability.CONDITIONAL]):
+for _operation in OF_ENTRIES - BATCHES - {"get", "put"}:
     setattr(RoutingStore, _operation, _forwarded(_operation))
 
 

@@ -53,7 +53,7 @@ class SingleCollectionWrapper(BaseWrapper):
         return self._found_collections()
 
     async def destroy(self) -> bool:
-        """Remove everything that this store wrote and nothing else, and say whether there was any entry."""
+        """Remove everything that this store wrote and nothing else, and return whether there was any entry."""
         self._need("destroy")
         return await self._deleted(self._framed(), partial(self._inner.delete_many, self._whole))
 

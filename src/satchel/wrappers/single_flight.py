@@ -58,7 +58,7 @@ class SingleFlightWrapper(BaseWrapper):
             key: The key.
             factory: An async function without arguments, or any function that returns an awaitable. It may give None,
                 which is kept as any other value.
-            ttl: After how many seconds, or what `timedelta`, the entry expires; None for never.
+            ttl: Time to live in seconds or as a `timedelta`; None for no expiry.
             stale: How much longer it is kept and served, at once, while one call of the factory refreshes it in the
                 background. That fails with a warning of the logger `satchel`, and the next call tries again.
             early: Also refresh it in the background before its ttl ends, by chance: the likelier the nearer the end
@@ -76,7 +76,7 @@ class SingleFlightWrapper(BaseWrapper):
         return self._flights.get_or_put(collection, key, factory, ttl, stale, early)
 
     async def delete(self, collection: str, key: str) -> bool:
-        """Remove the entry under a key, and say whether it was there."""
+        """Remove the entry under a key, and return whether it existed."""
         return await self._flights.delete(collection, key)
 
     async def delete_many(self, collection: str, keys: Iterable[str]) -> int:
@@ -86,17 +86,17 @@ class SingleFlightWrapper(BaseWrapper):
         return await self._inner.delete_many(collection, names)
 
     async def compare_and_delete(self, collection: str, key: str, *, version: str) -> bool:
-        """Remove the entry if it still has the version, and say whether it was removed."""
+        """Remove the entry if it still has the version, and return whether it was removed."""
         await self._flights.forget(collection, (key,))
         return await self._inner.compare_and_delete(collection, key, version=version)
 
     async def destroy_collection(self, collection: str) -> bool:
-        """Remove every entry of a collection, and say whether there was any."""
+        """Remove every entry of a collection, and return whether there was one."""
         await self._flights.forget(collection)
         return await self._inner.destroy_collection(collection)
 
     async def destroy(self) -> bool:
-        """Remove everything that this store wrote and nothing else, and say whether there was any entry."""
+        """Remove everything that this store wrote and nothing else, and return whether there was any entry."""
         await self._flights.forget()
         return await self._inner.destroy()
 

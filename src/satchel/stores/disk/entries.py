@@ -55,6 +55,7 @@ _CULL = """
     DELETE FROM satchel_entries WHERE (collection, key) IN
         (SELECT collection, key FROM satchel_entries WHERE deadline <= ? LIMIT ?)
 """
+_FIRST_DEADLINE = "SELECT min(deadline) FROM satchel_entries WHERE deadline IS NOT NULL"
 _BYTES = "SELECT value FROM satchel_meta WHERE name = 'bytes'"
 _OLDEST = "SELECT size FROM satchel_entries ORDER BY used, collection, key LIMIT ?"
 _EVICT = """
@@ -196,7 +197,8 @@ class Entries:
     def put(self, records: Sequence[tuple[Ref, Record]]) -> list[ValueTooLargeError | None]:
         """Store records, but for those that alone pass the bound."""
         used = time.time_ns()
-        outcomes = [self._refusal(ref, record) for ref, record in records]
+        most = self._max_size
+        outcomes = [None if most is None else _refusal(ref, record, most) for ref, record in records]
         self._cursor.executemany(
             _PUT,
             [
@@ -231,6 +233,12 @@ class Entries:
     def cull(self, now: float) -> int:
         """Remove some expired entries; return how many, 0 when none are left."""
         return self._execute(_CULL, (now, _AT_ONCE)).rowcount
+
+    def first_deadline(self) -> float:
+        """Return the earliest deadline of all entries, `NEVER` if none has one or nothing can be removed."""
+        self._check()
+        first: float | None = self._execute(_FIRST_DEADLINE).fetchone()[0]
+        return NEVER if first is None or self._read_only is not None else first
 
     def destroy_collection(self, collection: str, now: float) -> bool:
         """Remove a collection; say whether anything in it lived."""
@@ -295,7 +303,7 @@ class Entries:
         if len(record.payload) > INLINE:
             large, payload = self._put_payload(record.payload), None
         version = bytes.fromhex(record.version)
-        kept = (record.codec, version, record.updated_at, record.sealed(ref).checksum, used, size, large, payload)
+        kept = (record.codec, version, record.updated_at, record.checksum_with(ref), used, size, large, payload)
         return (*ref, *_deadline(record.deadline), *kept)
 
     def _put_payload(self, payload: bytes) -> Any:
@@ -305,11 +313,6 @@ class Entries:
         with self._database.blobopen("satchel_payloads", "payload", row) as blob:
             blob.write(payload)
         return row
-
-    def _refusal(self, ref: Ref, record: Record) -> ValueTooLargeError | None:
-        if self._max_size is None or (size := _size(ref, record)) <= self._max_size:
-            return None
-        return ValueTooLargeError(f"the entry has {size} bytes, more than the store's max_size of {self._max_size}")
 
     def _make_room(self, max_size: int) -> None:
         """Remove expired entries, then the least recently used, until the rest fits."""
@@ -369,6 +372,12 @@ def _lies_apart(row: tuple[Any, ...] | None) -> bool:
 
 def _size(ref: Ref, record: Record) -> int:
     return len(record.payload) + len(ref[0].encode()) + len(ref[1].encode()) + _OVERHEAD
+
+
+def _refusal(ref: Ref, record: Record, max_size: int) -> ValueTooLargeError | None:
+    if (size := _size(ref, record)) <= max_size:
+        return None
+    return ValueTooLargeError(f"the entry has {size} bytes, more than the store's max_size of {max_size}")
 
 
 def _deadline(deadline: float) -> tuple[float | None, int]:

@@ -1,4 +1,4 @@
-"""What a `MemcachedStore` asks of memcached: a batch goes to each server at once, with the keys that are its own."""
+"""Requests of a `MemcachedStore`: a batch goes to all servers at once, each with its own keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 MAX_CONNECTIONS = 4
-"""So many connections of a store's own are open at once, however many calls wait."""
+"""Maximum number of a store's own open connections, however many calls wait."""
 
 _USUAL_LIMIT = 1024 * 1024
 _ITEM_OVERHEAD = 64
@@ -40,7 +40,7 @@ class Server(ABC):
         self._unsettled: set[asyncio.Task[None]] = set()
 
     async def ask(self, request: bytes, reply: Reply) -> None:
-        """Ask what changes nothing.
+        """Send a command that changes nothing.
 
         Raises:
             StoreUnavailableError: The server cannot be reached, or hung up.
@@ -80,7 +80,7 @@ class Server(ABC):
         return self._largest
 
     async def check(self) -> None:
-        """Return when the server says that it is memcached."""
+        """Return when the server has identified itself as memcached."""
         await self.ask(b"version\r\n", Greeting())
 
     def too_large(self, size: int, largest: int) -> SatchelError:
@@ -94,17 +94,19 @@ class Server(ABC):
         """Return the error for an answer that is none; the answer is not in it, for it may be part of a value."""
         if line.startswith(b"SERVER_ERROR out of memory"):
             return StoreError(
-                f"{self.where} is out of memory, and what was under this key is gone: give memcached more (-m), "
+                f"{self.where} is out of memory, and has removed the entry under this key: give memcached more (-m), "
                 "or start it without -M so that it evicts"
             )
         if line.startswith(b"SERVER_ERROR object too large"):
             self._largest = None  # it was restarted with another limit
-            return ValueTooLargeError(f"the encoded value is larger than {self.where} takes; what was there is gone")
+            return ValueTooLargeError(
+                f"the encoded value is larger than {self.where} accepts; the entry under this key is gone"
+            )
         if line.startswith(b"SERVER_ERROR"):
-            return StoreUnavailableError(f"{self.where} could not do it now (SERVER_ERROR); try again later")
+            return StoreUnavailableError(f"{self.where} failed temporarily (SERVER_ERROR); try again later")
         if line.startswith(b"CLIENT_ERROR unauthenticated"):
             return StoreError(
-                f"{self.where} wants a user and a password: give them to emcache.create_client, and that as client="
+                f"{self.where} requires a user and a password: pass them to emcache.create_client, and that as client="
             )
         if line.startswith((b"CLIENT_ERROR", b"ERROR")):
             return StoreError(f"{self.where} refused a command; it must be memcached 1.4 or later")
@@ -141,7 +143,7 @@ class Server(ABC):
         task.add_done_callback(self._unsettled.discard)
 
     async def close(self) -> None:
-        """Release what was opened here."""
+        """Release the resources opened here."""
         for task in self._unsettled:
             task.cancel()
         if self._unsettled:
@@ -196,7 +198,7 @@ class LentServer(Server):
 
     Args:
         node: emcache's own object for it.
-        patience: Seconds to wait for a connection, which emcache does for ever; None for no end.
+        patience: Seconds to wait for a connection, which emcache does forever; None for no limit.
     """
 
     def __init__(self, node: Any, patience: float | None) -> None:
@@ -247,7 +249,7 @@ class Command(NamedTuple):
     Attributes:
         verb: `set`, `add`, `cas` or `delete`.
         key: The key.
-        value: What to store.
+        value: The value to store.
         expiry: When memcached may forget it: seconds since the Unix epoch, 0 for never, -1 for at once.
         token: The CAS token that the key must have, with `cas`.
     """

@@ -29,17 +29,17 @@ _SHORTEST_WAIT, _LONGEST_WAIT = 1.0, 60.0
 class MemoryStore(BaseStore):
     """Store that keeps entries in this process's memory.
 
-    They are encoded: what was put shares nothing with what is read.
+    They are encoded: the object you put and the object you read share nothing.
 
     Expired entries are freed by later writes and by a timer of the event loop, a few at a time. When a bound is
-    passed, expired entries go first, then the least recently used: the one longest not got and not put.
+    exceeded, expired entries are evicted first, then the least recently used.
 
     Args:
-        max_entries_per_collection: Keep at most so many entries in each collection; None for no bound.
-        max_bytes: Keep at most so many bytes of encoded values in all; None for no bound.
-        seed: Values to begin with: `{collection: {key: value}}`.
+        max_entries_per_collection: Maximum number of entries in each collection; None for no limit.
+        max_bytes: Maximum bytes of encoded values in total; None for no limit.
+        seed: Initial values: `{collection: {key: value}}`.
         codec: Encodes values; JSON by default.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
 
     Raises:
         ConfigurationError: A bound is not a positive int.
@@ -115,7 +115,7 @@ class MemoryStore(BaseStore):
             raise self._call_failed(error, "get", collection, key) from error.__cause__
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
-        """Store a value under a key, replacing what was there, its deadline included."""
+        """Store a value under a key, replacing any existing entry and its deadline."""
         if not self._lifecycle.ready:
             await super().put(collection, key, value, ttl=ttl)
             return
@@ -175,7 +175,7 @@ class MemoryStore(BaseStore):
     async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[bool]:
         with lock:
             done = [
-                (record := self._entries.living(*ref, now)) is not None
+                (record := self._entries.live(*ref, now)) is not None
                 and self._entries.set(*ref, msgspec.structs.replace(record, deadline=deadline))
                 for ref, deadline in items
             ]
@@ -185,29 +185,29 @@ class MemoryStore(BaseStore):
     async def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
         for page in self._entries.listings.pages(self._entries.of(collection)):
             now = self.clock()
-            yield [key for key in page if key.startswith(prefix) and self._entries.living(collection, key, now)]
+            yield [key for key in page if key.startswith(prefix) and self._entries.live(collection, key, now)]
             await asyncio.sleep(0)
 
     async def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
         for page in self._entries.listings.pages(self._data):
             now = self.clock()
             with lock:
-                living = [collection for collection in page if self._entries.any_living(collection, now)]
-            yield living
+                live = [collection for collection in page if self._entries.any_live(collection, now)]
+            yield live
             await asyncio.sleep(0)
 
     async def _destroy_collection(self, collection: str, now: float) -> bool:
         with lock:
-            lived = self._entries.any_living(collection, now)
+            was_live = self._entries.any_live(collection, now)
             for key in list(self._entries.of(collection)):
                 self._entries.remove(collection, key)
-        return lived
+        return was_live
 
     async def _destroy(self, now: float) -> bool:
         with lock:
-            lived = any(self._entries.any_living(collection, now) for collection in self._data)
+            was_live = any(self._entries.any_live(collection, now) for collection in self._data)
             self._entries.clear()
-        return lived
+        return was_live
 
     async def _cull(self, now: float) -> int:
         culled = 0

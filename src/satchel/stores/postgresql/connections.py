@@ -102,7 +102,7 @@ class Pool:
 
     Args:
         way: The options for `asyncpg.connect`.
-        size: So many connections at most.
+        size: Maximum number of connections.
         keeps_statements: Prepare each statement once a connection. A pooler gives each transaction to another process
             of the server, which would not know it.
     """
@@ -205,7 +205,7 @@ class Connections:
 
     @classmethod
     async def over(cls, pool: asyncpg.Pool, table: Table) -> Connections:
-        """Use a pool of the caller's, which stays open."""
+        """Use the caller's pool, which stays open."""
         connections = cls(pool, is_pooled=False)
         is_pooled, names_statements = await connections._run(lambda connection: _probe(connection, table))
         if is_pooled and names_statements:

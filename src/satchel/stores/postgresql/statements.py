@@ -148,6 +148,7 @@ class Statements:
         """
         self.empty = some.format(table=table, where="")
         self.empty_collection = some.format(table=table, where=" WHERE collection = $1")
+        self.first_deadline = f"SELECT deadline FROM {table} WHERE deadline < 'infinity' ORDER BY deadline LIMIT 1"
         # What another process puts meanwhile is locked, and so skipped, or no longer due.
         self.cull = f"""
             DELETE FROM {table} WHERE deadline <= $1 AND ctid = ANY (ARRAY(

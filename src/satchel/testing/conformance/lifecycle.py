@@ -1,4 +1,4 @@
-"""Opening, closing, event loops, and what a store is as an object."""
+"""Opening, closing, event loops, and a store as an object."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from ...capability import METHODS, Capability
+from ...capability import Capability
 from ...errors import StoreClosedError, StoreError
 from ...protocol import SupportsEverything
+from ...verbs import METHODS
 from ..clock import FakeClock
 from .suite import NewStore, Suite, absent, check_refused
 
