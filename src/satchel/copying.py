@@ -20,8 +20,8 @@ from .capability import Capability
 from .codec import LARGE
 from .entry import Entry
 from .errors import BatchError, ConfigurationError, IntegrityError, InvalidKeyError, SatchelError, StoreError
-from .matching import match
-from .names import check_name, check_prefix
+from .matching import KeyFilter
+from .names import check_name
 from .protocol import AsyncKeyValue, SupportsEverything, check_store, require
 
 T = TypeVar("T")
@@ -275,6 +275,18 @@ def _same_store() -> ConfigurationError:
     return ConfigurationError("source and target are the same store; a copy needs two")
 
 
+def checked_filter(**choice: Any) -> KeyFilter:
+    """Return the filter of what `match` takes.
+
+    Raises:
+        ConfigurationError: A pattern or prefix is not one.
+    """
+    try:
+        return KeyFilter(**choice)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+
+
 def _checked_collections(collections: object) -> list[str]:
     if isinstance(collections, (str, bytes)) or not isinstance(collections, Iterable):
         raise InvalidKeyError("collections must be an iterable of str, or None for all; write [name] for one")
@@ -310,9 +322,7 @@ class Selection:
 
     store: SupportsEverything  # as far as `of` has checked
     names: list[str] | None
-    prefix: str
-    glob: str | None
-    exclude: str | None
+    filter: KeyFilter
     at_once: int = _AT_FIRST
     largest: float = 0.0
 
@@ -328,10 +338,7 @@ class Selection:
         """Check a store and what is chosen of it."""
         names = None if collections is None else _checked_collections(collections)
         needed = Capability.ENUMERATE_KEYS | (Capability.ENUMERATE_COLLECTIONS if names is None else Capability.NONE)
-        for option, text in (("glob", glob), ("exclude", exclude)):
-            if text is not None and not (isinstance(text, str) and text):
-                raise ConfigurationError(f"{option} must be a str that is not empty, or None")
-        return cls(require(store, needed), names, check_prefix(prefix), glob, exclude)
+        return cls(require(store, needed), names, checked_filter(prefix=prefix, exclude_prefix=exclude, glob=glob))
 
     async def collections(self) -> AsyncGenerator[str, None]:
         """Iterate over the collections."""
@@ -346,9 +353,11 @@ class Selection:
     async def keys(self, collection: str) -> AsyncGenerator[list[str], None]:
         """Iterate over the keys of a collection, in batches."""
         batch: list[str] = []
-        async with _closing(self.store.keys(collection, prefix=self.prefix)) as keys:
+        if self.filter.matches_nothing:
+            return
+        async with _closing(self.store.keys(collection, prefix=self.filter.prefix)) as keys:
             async for key in keys:
-                if match(key, exclude_prefix=self.exclude, glob=self.glob):
+                if self.filter.matches(key):
                     batch.append(key)
                 if len(batch) >= self.at_once:
                     yield batch

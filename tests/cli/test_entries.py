@@ -93,6 +93,8 @@ def test_an_absent_key_is_exit_code_1_and_one_line(satchel, command):
         (("touch", "c", "k"), "touch needs --ttl with a time, or --never, and not both"),
         (("touch", "c", "k", "--never", "--ttl", "5"), "touch needs --ttl with a time, or --never, and not both"),
         (("ls", "--prefix", "a"), "name a collection"),
+        (("ls", "c", "--glob", "***"), "glob has more than two stars"),
+        (("export", "--exclude", ""), "exclude_prefix must not be empty"),
     ],
 )
 def test_wrong_arguments_are_exit_code_2_and_one_line(satchel, tmp_path, arguments, said):

@@ -6,8 +6,10 @@ from typing import Any, assert_type
 from satchel import (
     AsyncKeyValue,
     Capability,
+    CopyReport,
     Entry,
     MemoryStore,
+    StoreDifference,
     SupportsConditional,
     SupportsCull,
     SupportsDestroyCollection,
@@ -15,6 +17,8 @@ from satchel import (
     SupportsEnumerateCollections,
     SupportsEnumerateKeys,
     SupportsEverything,
+    check_stores,
+    copy_store,
     require,
 )
 

@@ -10,7 +10,7 @@ import anyio
 import msgspec
 
 from ..capability import Capability
-from ..matching import match
+from ..copying import checked_filter
 from ..protocol import SupportsConditional, require
 from . import output
 from .outcome import ABSENT, DONE, UsageError, say
@@ -83,15 +83,16 @@ async def ls(
     """List the collections, or the keys of one."""
     if collection is None and (prefix or exclude or glob or depth or after):
         raise UsageError("--prefix, --exclude, --glob, --depth and --after choose keys: name a collection")
+    filtered = checked_filter(prefix=prefix, exclude_prefix=exclude, glob=glob, depth=depth)
     async with await opened(place) as store:
         if collection is None:
             names = require(store, Capability.ENUMERATE_COLLECTIONS).collections()
         else:
-            names = require(store, Capability.ENUMERATE_KEYS).keys(collection, prefix=prefix)
+            names = require(store, Capability.ENUMERATE_KEYS).keys(collection, prefix=filtered.prefix)
 
         async def chosen() -> AsyncIterator[str]:
             async for name in names:
-                if collection is None or match(name, prefix=prefix, exclude_prefix=exclude, glob=glob, depth=depth):
+                if collection is None or filtered.matches(name):
                     yield name
 
         def show(name: str) -> None:
