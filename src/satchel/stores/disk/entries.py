@@ -65,10 +65,11 @@ _EVICT = """
 _RECOUNT = """
     UPDATE satchel_meta SET value = (SELECT coalesce(sum(size), 0) FROM satchel_entries) WHERE name = 'bytes'
 """
+# The search begins at the later of prefix and last key: at the prefix, each page would go over all pages before it.
 _KEYS = """
     SELECT CAST(key AS BLOB) FROM satchel_entries
-    WHERE collection = ? AND key >= ? AND key < CAST(? AS TEXT) AND key > ? AND (deadline IS NULL OR deadline > ?)
-    ORDER BY key LIMIT ?
+    WHERE collection = ?1 AND key >= max(?2, ?4) AND key < CAST(?3 AS TEXT) AND +key > ?4
+    AND (deadline IS NULL OR deadline > ?5) ORDER BY key LIMIT ?6
 """
 _NEXT_COLLECTION = """
     SELECT CAST(collection AS BLOB) FROM satchel_entries
