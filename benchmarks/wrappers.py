@@ -12,7 +12,6 @@ from satchel import MemoryStore
 from satchel.integrations.opentelemetry import OpenTelemetryWrapper
 from satchel.wrappers import (
     BaseWrapper,
-    Call,
     CircuitBreakerWrapper,
     CompressionWrapper,
     DefaultValueWrapper,
@@ -46,14 +45,13 @@ class ChangesNothing(BaseWrapper):
 
 
 class GoesAround(BaseWrapper):
-    async def _around(self, operation: str, call: Call) -> Any:  # noqa: ARG002  # a seam's
-        return await call()
+    async def _around(self, operation: str, function: Any, /, *args: Any, **named: Any) -> Any:  # noqa: ARG002  # a seam's
+        return await function(*args, **named)
 
 
 class ReadsOnly(ReadOnlyWrapper):
-    def __init__(self, inner: Any) -> None:
-        super().__init__(inner)
-        self.__dict__["put"] = inner.put  # so that there is something to read
+    def _bindings(self) -> dict[str, Callable[..., Any]]:
+        return super()._bindings() | {"put": self.inner.put}  # so that there is something to read
 
 
 def followed(inner: Any) -> EventsWrapper:

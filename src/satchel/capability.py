@@ -20,17 +20,3 @@ class Capability(enum.Flag):
     CULL = enum.auto()
     CONDITIONAL = enum.auto()
     WATCH = enum.auto()
-
-
-METHODS: dict[Capability, tuple[str, ...]] = {
-    Capability.ENUMERATE_KEYS: ("keys",),
-    Capability.ENUMERATE_COLLECTIONS: ("collections",),
-    Capability.DESTROY_COLLECTION: ("destroy_collection",),
-    Capability.DESTROY_STORE: ("destroy",),
-    Capability.CULL: ("cull",),
-    Capability.CONDITIONAL: ("put_if_absent", "compare_and_put", "compare_and_delete", "touch"),
-}
-"""The public methods that each capability stands for."""
-
-NEEDED: dict[str, Capability] = {method: capability for capability, methods in METHODS.items() for method in methods}
-"""The capability that each method outside the core needs."""

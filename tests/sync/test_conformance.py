@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar
 
 from satchel import AsyncKeyValue
-from satchel.capability import METHODS
 from satchel.sync import SyncStore
 from satchel.testing import FakeClock, WrapperConformance
+from satchel.verbs import METHODS
 
 LISTINGS = ("keys", "collections")
 VERBS = [

@@ -4,8 +4,9 @@ import asyncio
 
 from satchel import JsonCodec
 from satchel.errors import CircuitOpenError, IntegrityError
+from satchel.verbs import CHANGES
 from satchel.wrappers import BaseWrapper, CompositeStore, DefaultValueWrapper, ReadOnlyWrapper, TTLWrapper
-from satchel.wrappers.call import Steps
+from satchel.wrappers.call import Call, Steps
 
 
 class Nothing(BaseWrapper):
@@ -19,27 +20,28 @@ class Around(BaseWrapper):
         self.operations = []
         super().__init__(inner)
 
-    async def _around(self, operation, call):
-        self.operations.append((operation, call.collection))
-        return await call()
+    async def _around(self, operation, function, /, *args, **named):
+        self.operations.append((operation, args[0] if args else named.get("collection")))
+        return await function(*args, **named)
 
 
-class CarriesOut(BaseWrapper):
-    """Overrides how calls are carried out, and carries out every one."""
+class Inspects(BaseWrapper):
+    """Overrides the way around, and makes a call of what goes through it."""
 
     def __init__(self, inner):
         self.operations = []
         super().__init__(inner)
 
-    async def _carry_out(self, operation, function, /, *args, **named):
-        self.operations.append((operation, args[0] if args else named.get("collection")))
-        return await function(*args, **named)
+    async def _around(self, operation, function, /, *args, **named):
+        call = Call.of(operation, function, args, named)
+        self.operations.append((operation, call.collection))
+        return call.answer(await call())
 
 
 class Yielding(BaseWrapper):
     """Lets other tasks run before each call, as a store that waits for something does."""
 
-    async def _carry_out(self, operation, function, /, *args, **named):
+    async def _around(self, operation, function, /, *args, **named):
         await asyncio.sleep(0)
         return await function(*args, **named)
 
@@ -173,18 +175,13 @@ class WritesBeneath(BaseWrapper):
     def __init__(self, inner):
         self._beneath = inner
         super().__init__(ReadOnlyWrapper(inner))
-        for operation in METHODS_THAT_WRITE:
-            self.__dict__[operation] = getattr(inner, operation)
+
+    def _bindings(self):
+        return super()._bindings() | {verb: getattr(self._beneath, verb) for verb in CHANGES}
 
     @property
     def capabilities(self):
         return self._beneath.capabilities
-
-
-METHODS_THAT_WRITE = (
-    "put", "put_many", "delete", "delete_many", "put_if_absent", "compare_and_put", "compare_and_delete", "touch",
-    "destroy_collection", "destroy", "cull",
-)  # fmt: skip
 
 
 class DefaultUndone(DefaultValueWrapper):
@@ -213,10 +210,10 @@ class Unreliable(BaseWrapper):
         self._operations, self._calls = operations, 0
         super().__init__(inner)
 
-    async def _around(self, operation, call):
-        begun = isinstance(call.function, Steps) and call.function.begun
+    async def _around(self, operation, function, /, *args, **named):
+        begun = isinstance(function, Steps) and function.begun
         if not begun and (self._operations is None or operation in self._operations):
             self._calls += 1
             if self._calls % 3 == 0:
                 raise CircuitOpenError("every third call is refused")
-        return await call()
+        return await function(*args, **named)

@@ -31,9 +31,9 @@ from satchel.wrappers import (
 )
 from tests.wrappers.doubles import (
     Around,
-    CarriesOut,
     DefaultUndone,
     Framed,
+    Inspects,
     Nothing,
     OneWay,
     PrefixCollections,
@@ -94,7 +94,7 @@ def clock_of(store):
 LAYERS = {
     "nothing": Nothing,
     "around": Around,
-    "carries out": CarriesOut,
+    "inspects": Inspects,
     "prefix keys": PrefixKeys,
     "other prefix of keys": partial(PrefixKeys, prefix="a_"),
     "prefix collections": PrefixCollections,

@@ -17,12 +17,12 @@ from satchel import (
     StoreUnavailableError,
     UnsupportedOperationError,
 )
-from satchel.capability import METHODS
 from satchel.protocol import AsyncKeyValue
+from satchel.verbs import METHODS, SEAMS
 from satchel.wrappers import MISSING, BaseWrapper, StatisticsWrapper, TTLWrapper
-from satchel.wrappers.base import SEAMS
+from satchel.wrappers.base import bind
 from satchel.wrappers.call import IN_WORKER
-from tests.wrappers.doubles import Around, CarriesOut, Framed, Nothing, OneWay, PrefixCollections, PrefixKeys, Reversed
+from tests.wrappers.doubles import Around, Framed, Inspects, Nothing, OneWay, PrefixCollections, PrefixKeys, Reversed
 
 
 async def listed(names):
@@ -59,6 +59,16 @@ def test_what_no_seam_is_about_is_the_inner_stores_own():
     assert Framed(inner).delete == inner.delete
     assert Framed(inner).get != inner.get
     assert PrefixKeys(inner).cull == inner.cull
+
+
+def test_binding_gives_what_is_not_the_method_of_the_class():
+    inner = MemoryStore()
+    assert bind(Nothing(inner)) == {verb: getattr(inner, verb) for verb in SEAMS}
+    assert bind(PrefixKeys(inner)).keys() == {"ping", "cull"}
+    assert bind(Around(inner)).keys() == SEAMS.keys()
+    assert bind(Around(inner))["keys"] == inner.keys
+    with pytest.raises(UnsupportedOperationError, match="does not have keys"):
+        bind(OneWay(inner))["keys"]("c")
 
 
 @pytest.mark.parametrize("inner", [None, "memory://", {}, MemoryStore])
@@ -293,7 +303,7 @@ async def test_large_values_are_transformed_in_a_worker_thread():
     assert [thread is main for thread in threads] == [True, True, False, False, False, False]
 
 
-@pytest.mark.parametrize("kind", [Around, CarriesOut])
+@pytest.mark.parametrize("kind", [Around, Inspects])
 async def test_every_call_but_a_listing_goes_around(kind):
     wrapper = kind(MemoryStore())
     await wrapper.put("c", "k", None)
@@ -313,9 +323,9 @@ async def test_every_call_but_a_listing_goes_around(kind):
 
 async def test_a_call_can_be_made_again():
     class Twice(BaseWrapper):
-        async def _around(self, operation, call):
-            await call()
-            return await call()
+        async def _around(self, operation, function, /, *args, **named):
+            await function(*args, **named)
+            return await function(*args, **named)
 
     wrapper = Twice(MemoryStore())
     await wrapper.put("c", "k", 1)

@@ -1,10 +1,9 @@
 import pytest
 
 from satchel import Capability, ConfigurationError, MemoryStore, ReadOnlyError, UnsupportedOperationError
-from satchel.capability import METHODS
 from satchel.testing import FakeClock
+from satchel.verbs import METHODS, SEAMS
 from satchel.wrappers import ReadOnlyWrapper
-from satchel.wrappers.base import SEAMS
 
 READS = {"get", "get_entry", "exists", "get_many", "get_entries", "ping", "keys", "collections"}
 ARGUMENTS = {

@@ -16,9 +16,9 @@ class Stepping(BaseWrapper):
         self.seen = []
         super().__init__(inner)
 
-    async def _around(self, operation, call):
-        outcome = await call()
-        self.seen.append((operation, call.collection, outcome))
+    async def _around(self, operation, function, /, *args, **named):
+        outcome = await function(*args, **named)
+        self.seen.append((operation, args[0] if args else named.get("collection"), outcome))
         return outcome
 
 

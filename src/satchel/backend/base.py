@@ -18,7 +18,7 @@ from ..codec import Codec
 from ..collection import HasCollections
 from ..entry import Entry
 from ..errors import SatchelError
-from ..names import MAX_NAME_BYTES, Ref, check_limit, check_name, check_prefix, check_ref
+from ..names import MAX_NAME_BYTES, check_limit, check_name, check_prefix, check_ref
 from ..url.description import Described
 from .coalescer import Operation, Request
 from .engine import Engine
@@ -75,28 +75,30 @@ class BaseStore(Hooks, HasCollections, Described):
     async def get(self, collection: str, key: str, default: D) -> Any | D: ...
     async def get(self, collection: str, key: str, default: Any = None) -> Any:
         """Return the value under a key, or the default when it is absent."""
-        ref = self._ref(collection, key)
+        ref = check_ref(collection, key, self.max_key_bytes)
         record = await self._engine.read("get", ref)
         return default if record is None else await self._engine.value("get", ref, record)
 
     async def get_entry(self, collection: str, key: str) -> Entry | None:
         """Return the entry under a key: the value with version, times and size."""
-        ref = self._ref(collection, key)
+        ref = check_ref(collection, key, self.max_key_bytes)
         record = await self._engine.read("get_entry", ref)
         return None if record is None else await self._engine.entry("get_entry", ref, record)
 
     async def exists(self, collection: str, key: str) -> bool:
         """Say whether there is an entry under a key."""
-        head = await self._engine.read("exists", self._ref(collection, key), Operation.READ_HEAD)
+        head = await self._engine.read("exists", check_ref(collection, key, self.max_key_bytes), Operation.READ_HEAD)
         return head is not None
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
         """Store a value under a key, replacing what was there, its deadline included."""
-        await self._engine.put("put", self._ref(collection, key), value, ttl)
+        await self._engine.put("put", check_ref(collection, key, self.max_key_bytes), value, ttl)
 
     async def delete(self, collection: str, key: str) -> bool:
         """Remove the entry under a key, and say whether it was there."""
-        done: bool = await self._engine.change("delete", Request(Operation.DELETE, self._ref(collection, key)))
+        done: bool = await self._engine.change(
+            "delete", Request(Operation.DELETE, check_ref(collection, key, self.max_key_bytes))
+        )
         return done
 
     async def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
@@ -127,7 +129,9 @@ class BaseStore(Hooks, HasCollections, Described):
     async def put_if_absent(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> str | None:
         """Store a value if the key is absent, and return its version; None when something was there."""
         self._need("put_if_absent")
-        return await self._engine.put("put_if_absent", self._ref(collection, key), value, ttl, ABSENT)
+        return await self._engine.put(
+            "put_if_absent", check_ref(collection, key, self.max_key_bytes), value, ttl, ABSENT
+        )
 
     async def compare_and_put(
         self, collection: str, key: str, value: object, *, version: str, ttl: TTL | None = None
@@ -135,12 +139,14 @@ class BaseStore(Hooks, HasCollections, Described):
         """Replace the entry if it still has the version, and return the new version; None when it has not."""
         self._need("compare_and_put")
         expected = _check_version(version)
-        return await self._engine.put("compare_and_put", self._ref(collection, key), value, ttl, expected)
+        return await self._engine.put(
+            "compare_and_put", check_ref(collection, key, self.max_key_bytes), value, ttl, expected
+        )
 
     async def compare_and_delete(self, collection: str, key: str, *, version: str) -> bool:
         """Remove the entry if it still has the version, and say whether it was removed."""
         self._need("compare_and_delete")
-        request = Request(Operation.DELETE_IF, self._ref(collection, key), _check_version(version))
+        request = Request(Operation.DELETE_IF, check_ref(collection, key, self.max_key_bytes), _check_version(version))
         done: bool = await self._engine.change("compare_and_delete", request)
         return done
 
@@ -148,7 +154,9 @@ class BaseStore(Hooks, HasCollections, Described):
         """Give the entry a new deadline, None for no deadline, and say whether it was there."""
         self._need("touch")
         deadline = deadline_after(ttl, self.clock())
-        done: bool = await self._engine.change("touch", Request(Operation.TOUCH, self._ref(collection, key), deadline))
+        done: bool = await self._engine.change(
+            "touch", Request(Operation.TOUCH, check_ref(collection, key, self.max_key_bytes), deadline)
+        )
         return done
 
     def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
@@ -197,9 +205,6 @@ class BaseStore(Hooks, HasCollections, Described):
     ) -> None:
         if not self._lifecycle.ended:
             await self.aclose()
-
-    def _ref(self, collection: object, key: object) -> Ref:
-        return check_ref(collection, key, self.max_key_bytes)
 
     async def _checked_keys(self, collection: object, keys: object) -> tuple[str, list[str]]:
         return check_name(collection, "collection"), await checked_names(keys, self.max_key_bytes)

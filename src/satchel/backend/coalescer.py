@@ -256,7 +256,7 @@ class Coalescer:
         self._busy.update(refs)
         try:
             outcomes = await self._send(requests)
-            again = _unprocessed(outcomes)
+            again = _unprocessed(outcomes) if UNPROCESSED in outcomes else []
             if again:
                 pending = PendingBatch([requests[at] for at in again])
                 self._send_later([[requests[at]] for at in again])
@@ -264,7 +264,8 @@ class Coalescer:
         finally:
             self._inflight -= 1
             self._free(refs)
-            self._start_batches()
+            if self._ready:
+                self._start_batches()
         return _filled(outcomes, again, await pending.future) if again else outcomes
 
     def _enqueue(self, request: Request) -> None:

@@ -44,7 +44,21 @@ async def send(store: Hooks, requests: list[Request]) -> Sequence[Any]:
     operation = requests[0].operation
     if len(requests) > 1 and [True for request in requests if request.operation is not operation]:
         return await _send_by_operation(store, requests)
-    return await _attempt(store, operation, requests)
+    try:
+        called = _hook_call(store, operation, requests)
+        outcomes = await (called if store._timeout is None else store._with_timeout(called))
+    except Exception as error:
+        failure = translated(store, error, operation.value)
+        if len(requests) == 1 or operation not in _SAFE_TO_RESEND or getattr(failure, "retryable", False):
+            return [failure] * len(requests)
+        # One bad item can fail a whole batch: halved until it is alone, it fails only its own caller.
+        half = len(requests) // 2
+        return [*await send(store, requests[:half]), *await send(store, requests[half:])]
+    if not isinstance(outcomes, (list, tuple, Sequence)) or len(outcomes) != len(requests):
+        given = f"{len(outcomes)} outcomes" if isinstance(outcomes, Sequence) else with_article(type(outcomes))
+        flaw = f"{type(store).__name__}: the {operation.value} hook gave {given} for {len(requests)} items"
+        return [StoreError(flaw)] * len(requests)
+    return outcomes
 
 
 async def _send_by_operation(store: Hooks, requests: list[Request]) -> Sequence[Any]:
@@ -55,25 +69,6 @@ async def _send_by_operation(store: Hooks, requests: list[Request]) -> Sequence[
     for members in groups.values():
         for index, outcome in zip(members, await send(store, [requests[i] for i in members]), strict=True):
             outcomes[index] = outcome
-    return outcomes
-
-
-async def _attempt(store: Hooks, operation: Operation, requests: list[Request]) -> Sequence[Any]:
-    try:
-        called = _hook_call(store, operation, requests)
-        outcomes = await (called if store._timeout is None else store._with_timeout(called))
-    except Exception as error:
-        failure = translated(store, error, operation.value)
-        if len(requests) == 1 or operation not in _SAFE_TO_RESEND or getattr(failure, "retryable", False):
-            return [failure] * len(requests)
-        # One bad item can fail a whole batch: halved until it is alone, it fails only its own caller.
-        half = len(requests) // 2
-        first = await _attempt(store, operation, requests[:half])
-        return [*first, *await _attempt(store, operation, requests[half:])]
-    if not isinstance(outcomes, (list, tuple, Sequence)) or len(outcomes) != len(requests):
-        given = f"{len(outcomes)} outcomes" if isinstance(outcomes, Sequence) else with_article(type(outcomes))
-        flaw = f"{type(store).__name__}: the {operation.value} hook gave {given} for {len(requests)} items"
-        return [StoreError(flaw)] * len(requests)
     return outcomes
 
 

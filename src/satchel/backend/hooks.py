@@ -10,10 +10,11 @@ from typing import Any, ClassVar, Final, Literal, TypeVar
 
 from .._contexts import run_in_empty_context
 from .._forks import hold
-from ..capability import NEEDED, Capability
+from ..capability import Capability
 from ..clock import Clock
 from ..errors import SatchelError, UnsupportedOperationError
 from ..names import Ref
+from ..verbs import NEEDED
 from .record import Checksums, Record
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])

@@ -78,8 +78,12 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
     def sealed(self, names: Ref | None = None) -> Record:
         """Return this record with names, if given, and with its checksum."""
-        record = msgspec.structs.replace(self, names=names)
-        return msgspec.structs.replace(record, checksum=_checksum(record))
+        return msgspec.structs.replace(self, names=names, checksum=self.checksum_with(names))
+
+    def checksum_with(self, names: Ref | None) -> int:
+        """Return the checksum that this record has with names."""
+        fixed = _fixed_part(self, names)
+        return zlib.crc32(self.payload, zlib.crc32(fixed if names is None else fixed + _names_part(names)))
 
     def verify(self) -> None:
         """Check the payload and the fixed part against the checksum, if there is one.
@@ -90,7 +94,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         if self.checksum is None:
             return
         try:
-            checksum = _checksum(self)
+            checksum = self.checksum_with(self.names)
         except (struct.error, ValueError):
             _damaged("its header has a value that none can have")
         if checksum != self.checksum:
@@ -99,13 +103,18 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 def pack(record: Record) -> bytes:
     """Return a record in its form on the wire, sealed if it is not yet."""
-    return b"".join(_parts(record))
+    names = b"" if record.names is None else _names_part(record.names)
+    fixed, deadline = _fixed_part(record, record.names), _DEADLINE.pack(record.deadline)
+    checksum = record.checksum
+    if checksum is None:
+        checksum = zlib.crc32(record.payload, zlib.crc32(names, zlib.crc32(fixed)))
+    return b"".join((fixed, deadline, _CRCS.pack(zlib.crc32(deadline), checksum), names, record.payload))
 
 
 def pack_in_two(record: Record) -> tuple[bytes, bytes]:
     """Return what `pack` does as header and payload: no copy is made of a large one."""
-    *header, payload = _parts(record)
-    return b"".join(header), payload
+    sealed = record if record.checksum is not None else record.sealed(record.names)
+    return pack(msgspec.structs.replace(sealed, payload=b"")), record.payload
 
 
 def pack_deadline(deadline: float) -> bytes:
@@ -170,22 +179,12 @@ def unpack_outcome(wire: bytes | None, *, whole: bool = True) -> Record | Satche
         return error
 
 
-def _parts(record: Record) -> tuple[bytes, bytes, bytes, bytes, bytes]:
-    fixed, names, deadline = _fixed_part(record), _names_part(record.names), _DEADLINE.pack(record.deadline)
-    checksum = record.checksum
-    if checksum is None:
-        checksum = zlib.crc32(record.payload, zlib.crc32(names, zlib.crc32(fixed)))
-    return fixed, deadline, _CRCS.pack(zlib.crc32(deadline), checksum), names, record.payload
-
-
-def _fixed_part(record: Record) -> bytes:
-    flags = 0 if record.names is None else _HAS_NAMES
+def _fixed_part(record: Record, names: Ref | None) -> bytes:
+    flags = 0 if names is None else _HAS_NAMES
     return _FIXED.pack(_MAGIC, FORMAT, record.codec, flags, 0, bytes.fromhex(record.version), record.updated_at)
 
 
-def _names_part(names: Ref | None) -> bytes:
-    if names is None:
-        return b""
+def _names_part(names: Ref) -> bytes:
     collection, key = names[0].encode(), names[1].encode()
     return b"".join((_LENGTH.pack(len(collection)), collection, _LENGTH.pack(len(key)), key))
 
@@ -202,10 +201,6 @@ def _read_names(wire: bytes) -> tuple[Ref, int]:
     if position > len(wire):
         _damaged("it ends within its names")
     return (names[0], names[1]), position
-
-
-def _checksum(record: Record) -> int:
-    return zlib.crc32(record.payload, zlib.crc32(_names_part(record.names), zlib.crc32(_fixed_part(record))))
 
 
 def _damaged(what: str) -> NoReturn:

@@ -43,8 +43,12 @@ class RecordSerializer:
             SerializationError: The value would not come back as it is.
             ValueTooLargeError: The backend does not take so large a one.
         """
-        small = self._small_record(value, now, deadline, names)
-        return await offload(self.any_record, value, now, deadline, names) if small is None else small
+        if type(value) is bytes:
+            if len(value) < LARGE or not self._seals_large:
+                return self.any_record(value, now, deadline, names)
+        elif (payload := self.codec.encode_if_small(value)) is not None:
+            return self._record(self.codec.number, payload, now, deadline, names)
+        return await offload(self.any_record, value, now, deadline, names)
 
     def any_record(self, value: object, now: float, deadline: float, names: Ref | None = None) -> Record:
         """Return the record of a value, whatever its size."""
@@ -82,13 +86,6 @@ class RecordSerializer:
             raise
         except Exception as error:
             raise IntegrityError(f"a stored value cannot be decoded: {type(error).__name__}") from None
-
-    def _small_record(self, value: object, now: float, deadline: float, names: Ref | None) -> Record | None:
-        """Return the record of a value that is quickly encoded; None for one that belongs in a worker thread."""
-        if type(value) is bytes:
-            return None if self._seals_large and len(value) >= LARGE else self.any_record(value, now, deadline, names)
-        payload = self.codec.encode_if_small(value)
-        return None if payload is None else self._record(self.codec.number, payload, now, deadline, names)
 
     def _record(self, codec: int, payload: bytes, now: float, deadline: float, names: Ref | None) -> Record:
         if self._max_bytes is not None and len(payload) > self._max_bytes:

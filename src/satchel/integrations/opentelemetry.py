@@ -11,9 +11,9 @@ from .._checks import check_int
 from ..errors import ConfigurationError, missing_extra, with_article
 from ..protocol import AsyncKeyValue
 from ..url.description import name_of
+from ..verbs import BATCHES
 from ..wrappers._observed import kind_of, legal
 from ..wrappers.base import BaseWrapper
-from ..wrappers.call import BATCHES
 from ..wrappers.composite import CompositeStore
 
 try:
@@ -78,7 +78,7 @@ class OpenTelemetryWrapper(BaseWrapper):
         )
         super().__init__(inner)
 
-    async def _carry_out(
+    async def _around(
         self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
     ) -> Any:
         collection = args[0] if args else named.get("collection")

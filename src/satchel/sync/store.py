@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar, overload
 
 from ..backend.lifecycle import leave
-from ..capability import NEEDED, Capability
+from ..capability import Capability
 from ..clock import TTL
 from ..collection import Collection
 from ..entry import Entry
@@ -15,6 +15,7 @@ from ..errors import UnsupportedOperationError
 from ..names import check_items, check_names
 from ..protocol import AsyncKeyValue, SupportsEverything, check_store
 from ..url import open_store
+from ..verbs import NEEDED
 from .collection import Listing, SyncCollection
 from .thread import LoopThread
 

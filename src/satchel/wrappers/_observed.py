@@ -12,9 +12,6 @@ from ..entry import Entry
 from ..errors import BatchError, InvalidKeyError
 from ..names import check_name
 
-WRITES = frozenset({"put", "put_if_absent", "compare_and_put"})
-"""The operations that put one value."""
-
 _encode = msgspec.json.Encoder().encode
 
 

@@ -1,4 +1,4 @@
-"""`Rotates`: a store whose entries can all be brought under the current key, while it is in use."""
+"""`RotatingWrapper`: a store whose entries can all be brought under the current key, while it is in use."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ class Rotation:
     errors: Mapping[Ref, SatchelError] = field(default_factory=dict)
 
 
-class Rotates(BaseWrapper):
+class RotatingWrapper(BaseWrapper):
     """Base class for wrappers that keep entries under keys, of which one is current."""
 
     @abstractmethod
-    def _resealed(self, ref: Ref, frame: bytes) -> bytes:
+    def _reencrypt(self, ref: Ref, frame: bytes) -> bytes:
         """Return a frame under the current key with the same value."""
 
     @abstractmethod
     def _reencrypt_if_stale(self, ref: Ref, frame: Any) -> Any:
-        """Do what `_resealed` does, or return `IN_WORKER` for a large one; None when it is under the current key."""
+        """Do what `_reencrypt` does, or return `IN_WORKER` for a large one; None when it is under the current key."""
 
     async def rotate(self, *, progress: Callable[[Rotation], object] | None = None) -> Rotation:
         """Put every entry under the current key that is under another one, and say how it went.
@@ -134,7 +134,7 @@ class Rotates(BaseWrapper):
 
     async def _renew(self, ref: Ref, entry: Entry) -> bool | None:
         """Say whether an entry was replaced; None for one that is under the current key."""
-        frame = await self._transformed(self._reencrypt_if_stale, self._resealed, "rotate", ref, entry.value)
+        frame = await self._transformed(self._reencrypt_if_stale, self._reencrypt, "rotate", ref, entry.value)
         if frame is None:
             return None
         ttl = None if entry.ttl is None or entry.expires_at is None else Until(entry.ttl, entry.expires_at.timestamp())

@@ -20,7 +20,7 @@ from ..errors import ConfigurationError, IntegrityError
 from ..names import Ref
 from ..protocol import AsyncKeyValue
 from ._frames import body_if_small, body_of, framed_names, value_of
-from ._rotation import Rotates
+from ._rotation import RotatingWrapper
 from .call import IN_WORKER
 
 KEY_SIZE = 32
@@ -44,10 +44,10 @@ def keyring(key: bytes | str, other_keys: Keys) -> dict[bytes, bytes]:
     elif isinstance(other_keys, (bytes, bytearray)) or not isinstance(other_keys, Iterable):
         raise ConfigurationError(f"other_keys must be a list of keys, got {type(other_keys).__name__}")
     keys = [_read("key", key), *(_read("each of other_keys", other) for other in other_keys)]
-    return {id_of(secret): secret for secret in keys}
+    return {key_id(secret): secret for secret in keys}
 
 
-def id_of(key: bytes) -> bytes:
+def key_id(key: bytes) -> bytes:
     """Return the id of a key, which says nothing of it: the beginning of a MAC under it."""
     return hmac.digest(key, b"satchel key id 1", "sha256")[:ID_SIZE]
 
@@ -74,7 +74,7 @@ FORMAT = 1
 _HEADER = struct.Struct(f">2sBB{ID_SIZE}s")
 
 
-class SealingWrapper(Rotates, ABC):
+class SealingWrapper(RotatingWrapper, ABC):
     """Base class for wrappers that keep every value in a frame made with a key.
 
     Args:
@@ -122,9 +122,9 @@ class SealingWrapper(Rotates, ABC):
     def _reencrypt_if_stale(self, ref: Ref, frame: Any) -> Any:
         if self._read_header(frame)[1] == self._current_key:
             return None
-        return IN_WORKER if len(frame) >= LARGE else self._resealed(ref, frame)
+        return IN_WORKER if len(frame) >= LARGE else self._reencrypt(ref, frame)
 
-    def _resealed(self, ref: Ref, frame: bytes) -> bytes:
+    def _reencrypt(self, ref: Ref, frame: bytes) -> bytes:
         return self._sealed(ref, *self._unsealed(ref, frame))
 
     def _sealed(self, ref: Ref, kind: int, body: bytes) -> bytes:

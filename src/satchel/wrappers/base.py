@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self, TypeVar, cast, overload
 from .._batches import checked_items, checked_names, slices
 from .._threads import Yielder, offload
 from ..backend.lifecycle import finish_and_close, leave
-from ..capability import METHODS, NEEDED, Capability
+from ..capability import Capability
 from ..clock import TTL
 from ..codec import LARGE, rough_size
 from ..collection import HasCollections
@@ -28,7 +28,8 @@ from ..errors import (
 from ..names import MAX_NAME_BYTES, Ref, check_limit, check_name, check_prefix, check_ref, utf8_size
 from ..protocol import AsyncKeyValue, SupportsEverything, is_store
 from ..url.description import Described, Description
-from .call import BATCHES, IN_WORKER, LISTINGS, MISSING, NOT_GIVEN, Call, stepped, surrounded
+from ..verbs import BATCHES, LISTINGS, METHODS, NEEDED, SEAMS, SHARED
+from .call import IN_WORKER, MISSING, NOT_GIVEN, Call, checked_batch, stepped
 
 
 def with_outer_names(error: SatchelError, names: Mapping[Ref, Ref], collection: str) -> SatchelError:
@@ -68,14 +69,14 @@ async def renamed_batch(error: SatchelError, inner: str, keys: Mapping[str, str]
 def _say(error: SatchelError, inner: Ref, ref: Ref) -> bool:
     """Put the caller's name for the inner one into a message that has it, and say whether it has."""
     said = str(error)
-    if place(inner) not in said:
+    if describe_ref(inner) not in said:
         return False
-    error.args = (said.replace(place(inner), place(ref), 1), *error.args[1:])
+    error.args = (said.replace(describe_ref(inner), describe_ref(ref), 1), *error.args[1:])
     return True
 
 
-def place(ref: Ref) -> str:
-    """Return how messages say which entry they are about."""
+def describe_ref(ref: Ref) -> str:
+    """Return the words by which messages name an entry."""
     return f"of key {ref[1]!r} in collection {ref[0]!r} of "
 
 
@@ -139,20 +140,14 @@ class Seams:
         """Return the time to live with which the inner store keeps an entry."""
         return ttl
 
-    async def _around(self, operation: str, call: Call) -> Any:
-        """Carry out a call by `await call()`, once or several times or not at all, and return its outcome.
-
-        The outcome of a `get` of an absent entry is `MISSING`.
-        """
-        return await self._carry_out(operation, call.function, *call.arguments, **call.named)
-
-    async def _carry_out(
+    async def _around(
         self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
     ) -> Any:
-        """Do what `_around` is for by `await function(*args, **named)`, and at half the cost.
+        """Carry out a call by `await function(*args, **named)`, once or several times or not at all.
 
-        It is for wrappers that look at times and failures. The outcome of a `get` of an absent entry is its caller's
-        default. A batch has been checked as for `_around`.
+        The arguments are as the caller gave them, but the keys or items of a batch have been checked and are a list or
+        a dict. Who inspects them makes a `Call`: `call = Call.of(operation, function, args, named)`, then
+        `return call.answer(await call())`.
         """
         return await function(*args, **named)
 
@@ -160,7 +155,7 @@ class Seams:
         """Return an error of this wrapper's own about a call, with the names of its caller."""
         collection = call.collection if isinstance(call.collection, str) else None
         key = call.key if isinstance(call.key, str) and collection is not None else None
-        of = "of " if collection is None or key is None else place((collection, key))
+        of = "of " if collection is None or key is None else describe_ref((collection, key))
         about: dict[str, Any] = {"store": repr(self), "operation": operation, "collection": collection, "key": key}
         return kind(f"{operation} {of}{self!r}: {said}", **about, **more)
 
@@ -246,7 +241,7 @@ class Passage(Seams):
             raise
         except SatchelError as error:
             own = error.again()
-            own.args = (f"{operation} {place(ref)}{self!r}: {error}",)
+            own.args = (f"{operation} {describe_ref(ref)}{self!r}: {error}",)
             raise own from error.__cause__
 
     async def _listing(
@@ -266,125 +261,18 @@ class Passage(Seams):
                 return
 
 
-SHARED = ("_inner_collection_is_shared", "_shares_store")
-
-_NAMES = ("_ref", "_collection")
-_READ = (*_NAMES, "_decode")
-_WRITTEN = (*_NAMES, "_encode", "_ttl")
-_LISTED = (*_NAMES, "_key_from_inner", "_collection_from_inner", "_inner_collection_is_shared")
-SEAMS: dict[str, tuple[str, ...]] = {
-    "get": _READ,
-    "get_entry": _READ,
-    "exists": _NAMES,
-    "put": _WRITTEN,
-    "delete": _NAMES,
-    "get_many": _READ,
-    "get_entries": _READ,
-    "put_many": _WRITTEN,
-    "delete_many": _NAMES,
-    "ping": (),
-    "put_if_absent": _WRITTEN,
-    "compare_and_put": _WRITTEN,
-    "compare_and_delete": _NAMES,
-    "touch": (*_NAMES, "_ttl"),
-    "keys": _LISTED,
-    "collections": _LISTED,
-    "destroy_collection": _LISTED,
-    "destroy": SHARED,
-    "cull": (),
-}
-"""The verbs, and the seams that each goes through."""
-
 _KNOWN = functools.reduce(operator.or_, METHODS)
 _NEEDED_TO_DESTROY = Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLECTION
-
-
-class Bound(Passage):
-    """Binding of a wrapper's verbs: to the inner store's own, to those that go through its seams, or to a refusal."""
-
-    inner: AsyncKeyValue
-    _dropped: Capability
-
-    @property
-    def capabilities(self) -> Capability:
-        """What this store can do beyond the core: what the inner one can, but for what the wrapper breaks."""
-        have = self.inner.capabilities & ~self._dropped
-        if self._inner_collection_is_shared and Capability.ENUMERATE_KEYS not in have:
-            have &= ~(Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLECTION)
-        if self._overrides(*SHARED) and (_NEEDED_TO_DESTROY & ~have):
-            have &= ~Capability.DESTROY_STORE
-        return have
-
-    def _need_store(self, inner: object) -> None:
-        if not is_store(inner):
-            raise ConfigurationError(f"{type(self).__name__} goes around a store, got {type(inner).__name__}")
-
-    def _bind(self, plain: type[Seams], drops: Capability) -> None:
-        """Let each verb go no further than it must.
-
-        Args:
-            plain: The class whose verbs do nothing but what the seams say.
-            drops: What this wrapper lacks for a reason of its own.
-        """
-        self._dropped = drops | ~_KNOWN
-        if self._overrides("_ref") and not self._overrides("_key_from_inner"):
-            self._dropped |= Capability.ENUMERATE_KEYS
-        lists = self._overrides("_collection_from_inner") or not self._inherits("collections", plain)
-        if self._overrides("_collection") and not lists:
-            self._dropped |= Capability.ENUMERATE_COLLECTIONS
-        for operation, seams in SEAMS.items():
-            if not hasattr(self.inner, operation):
-                self._become(operation, self._refusal(operation))
-            elif self._inherits(operation, plain) and not self._overrides(*seams):
-                self._become(operation, getattr(self.inner, operation))
-        if self._overrides("_around", "_carry_out"):
-            for operation in SEAMS.keys() - LISTINGS:
-                self._become(operation, self._surrounded(operation, getattr(self, operation)))
-            if self._around_steps:
-                for operation in LISTINGS:
-                    self._become(operation, stepped(operation, getattr(self, operation), self._around))
-        for capability, operations in METHODS.items():
-            if capability in self._dropped:
-                for operation in operations:
-                    self._become(operation, self._refusal(operation))
-
-    def _surrounded(self, operation: str, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        if self._overrides("_around") or operation in BATCHES:
-            return surrounded(operation, method, self._around)
-        return functools.partial(self._carry_out, operation, method)
-
-    def _inherits(self, operation: str, plain: type) -> bool:
-        return getattr(type(self), operation) is getattr(plain, operation)
-
-    def _pass_through(self, *operations: str) -> None:
-        """Let verbs that this instance has no use for be the inner store's own."""
-        for operation in operations:
-            self._become(operation, getattr(self.inner, operation))
-
-    def _become(self, operation: str, method: Callable[..., Any]) -> None:
-        """Let a verb of this instance be something else than its class says."""
-        setattr(self, operation, method)  # through `__dict__` every later look at any attribute would take longer
-
-    def _refusal(self, operation: str) -> Callable[..., Any]:
-        def refuse(*_: Any, **__: Any) -> Any:
-            raise self._unsupported(operation)
-
-        return refuse
-
-    def _need(self, operation: str) -> None:
-        if NEEDED[operation] not in self.capabilities:
-            raise self._unsupported(operation)
-
-    def _unsupported(self, operation: str) -> UnsupportedOperationError:
-        return UnsupportedOperationError(f"{self!r} does not have {operation}; see its .capabilities")
 
 
 D = TypeVar("D")
 
 _PAGE = 500
+_KNOWN = functools.reduce(operator.or_, METHODS)
+_NEEDED_TO_DESTROY = Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLECTION
 
 
-class BaseWrapper(HasCollections, Bound, Described):
+class BaseWrapper(HasCollections, Passage, Described):
     """Store around an inner store: the base class of all wrappers.
 
     A subclass overrides the seams that it is about (`Seams` says what each does); every verb goes through them. They
@@ -395,7 +283,7 @@ class BaseWrapper(HasCollections, Bound, Described):
       The caller's names are checked before they are changed, and errors name those.
     * Values: `_encode` and `_decode`. Times to live: `_ttl`.
     * `_around`: every call as a whole, as its caller made it, but for the listings `keys` and `collections`; with
-      `_around_steps` set also each step of those. `_carry_out` is for the same, where times and failures are all.
+      `_around_steps` set also each step of those.
     * `_finish`: what is the wrapper's own, before it closes.
 
     A wrapper owns its inner store: closing it closes that one, which then refuses a second `aclose` and every later
@@ -415,10 +303,22 @@ class BaseWrapper(HasCollections, Bound, Described):
         self._inner = cast("SupportsEverything", inner)
         self._limit = self.max_key_bytes
         self._encodes, self._decodes = self._overrides("_encode"), self._overrides("_decode")
-        self._bind(BaseWrapper, drops)
+        self._dropped = drops | self._lost()
+        for verb, method in self._bindings().items():
+            setattr(self, verb, method)  # through `__dict__` every later look at any attribute would take longer
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.inner!r})"
+
+    @property
+    def capabilities(self) -> Capability:
+        """What this store can do beyond the core: what the inner one can, but for what the wrapper breaks."""
+        have = self.inner.capabilities & ~self._dropped
+        if self._inner_collection_is_shared and Capability.ENUMERATE_KEYS not in have:
+            have &= ~(Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLECTION)
+        if self._overrides(*SHARED) and (_NEEDED_TO_DESTROY & ~have):
+            have &= ~Capability.DESTROY_STORE
+        return have
 
     @property
     def max_key_bytes(self) -> int:
@@ -587,6 +487,43 @@ class BaseWrapper(HasCollections, Bound, Described):
     ) -> None:
         await leave(self.aclose)
 
+    def _bindings(self) -> dict[str, Callable[..., Any]]:
+        """Return the verbs of this instance that are something else than the methods of its class.
+
+        Override it to add to what `bind` gives. The attributes that it needs are set before `super().__init__`.
+        """
+        return bind(self)
+
+    def _lost(self) -> Capability:
+        """Return the capabilities that are lost with the overridden seams."""
+        lost = ~_KNOWN
+        if self._overrides("_ref") and not self._overrides("_key_from_inner"):
+            lost |= Capability.ENUMERATE_KEYS
+        lists = self._overrides("_collection_from_inner") or not self._inherits("collections")
+        if self._overrides("_collection") and not lists:
+            lost |= Capability.ENUMERATE_COLLECTIONS
+        return lost
+
+    def _inherits(self, verb: str) -> bool:
+        return getattr(type(self), verb) is getattr(BaseWrapper, verb)
+
+    def _need_store(self, inner: object) -> None:
+        if not is_store(inner):
+            raise ConfigurationError(f"{type(self).__name__} goes around a store, got {type(inner).__name__}")
+
+    def _need(self, operation: str) -> None:
+        if NEEDED[operation] not in self.capabilities:
+            raise self._unsupported(operation)
+
+    def _refusal(self, operation: str) -> Callable[..., Any]:
+        def refuse(*_: Any, **__: Any) -> Any:
+            raise self._unsupported(operation)
+
+        return refuse
+
+    def _unsupported(self, operation: str) -> UnsupportedOperationError:
+        return UnsupportedOperationError(f"{self!r} does not have {operation}; see its .capabilities")
+
     async def _deleted(self, keys: AsyncIterator[str], delete_many: Callable[[list[str]], Awaitable[int]]) -> bool:
         """Delete keys in pages, and say whether any was there."""
         removed, page = 0, list[str]()
@@ -623,3 +560,34 @@ class BaseWrapper(HasCollections, Bound, Described):
         async for name in names:
             async for _ in BaseWrapper.keys(self, name, limit=1):
                 yield name
+
+
+def bind(wrapper: BaseWrapper) -> dict[str, Callable[..., Any]]:
+    """Return the verbs of a wrapper that are something else than the methods of its class.
+
+    * A verb that the wrapper dropped, or the inner store does not have, is refused by name.
+    * A verb that the class does not write, and whose seams it does not override, is the inner store's own method. It
+      costs nothing.
+    * Any other verb is the method of the class, which goes through the seams, and is not returned.
+    * Where the class overrides `_around`, that gets what was found so far as the function to call. Of
+      listings only with `_around_steps`: then it gets each step.
+    """
+    goes_around = wrapper._overrides("_around")
+    bound: dict[str, Callable[..., Any]] = {}
+    for verb, seams in SEAMS.items():
+        if not hasattr(wrapper.inner, verb) or (verb in NEEDED and NEEDED[verb] in wrapper._dropped):
+            bound[verb] = wrapper._refusal(verb)
+            continue
+        if wrapper._inherits(verb) and not wrapper._overrides(*seams):
+            bound[verb] = getattr(wrapper.inner, verb)
+        if goes_around and (verb not in LISTINGS or wrapper._around_steps):
+            bound[verb] = _surrounded(wrapper, verb, bound.get(verb) or getattr(wrapper, verb))
+    return bound
+
+
+def _surrounded(wrapper: BaseWrapper, verb: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    if verb in LISTINGS:
+        return stepped(verb, method, wrapper._around)
+    if verb in BATCHES:
+        return checked_batch(verb, method, wrapper._around)
+    return functools.partial(wrapper._around, verb, method)

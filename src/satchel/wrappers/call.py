@@ -27,14 +27,9 @@ NOT_GIVEN: Final = object()
 IN_WORKER: Final = object()
 """Stands for what a transformation would give, where it belongs in a worker thread."""
 
-BATCHES: Final = frozenset({"get_many", "get_entries", "put_many", "delete_many"})
-LISTINGS: Final = frozenset({"keys", "collections"})
-CONDITIONAL_WRITES: Final = frozenset({"put_if_absent", "compare_and_put", "compare_and_delete"})
-"""Those whose answer says whether the condition held."""
-
 _NOTHING: dict[str, Any] = {}
 
-Around = Callable[[str, "Call"], Awaitable[Any]]
+Around = Callable[..., Awaitable[Any]]
 
 
 class Call(msgspec.Struct):
@@ -44,11 +39,25 @@ class Call(msgspec.Struct):
         function: The method that carries it out.
         arguments: Its positional arguments, as the caller gave them: a name in them may turn out not to be legal.
         named: Its keyword arguments.
+        default: What the caller of a `get` gave for an absent entry; `MISSING` for other verbs.
     """
 
     function: Callable[..., Awaitable[Any]]
     arguments: tuple[Any, ...]
     named: dict[str, Any]
+    default: Any = MISSING
+
+    @classmethod
+    def of(
+        cls, operation: str, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...], named: dict[str, Any]
+    ) -> Call:
+        """Return a call made of what `_around` gets. The outcome of a `get` of an absent entry is then `MISSING`."""
+        arrange = _ARRANGED.get(operation)
+        return cls(function, args, named) if arrange is None else arrange(function, *args, **named)
+
+    def answer(self, outcome: Any) -> Any:
+        """Return what the caller gets for an outcome."""
+        return self.default if outcome is MISSING else outcome
 
     def __call__(self) -> Awaitable[Any]:
         """Carry out the call."""
@@ -96,33 +105,34 @@ class Call(msgspec.Struct):
         return Call(self.function, (collection, some), self.named)
 
 
-def surrounded(operation: str, method: Callable[..., Awaitable[Any]], around: Around) -> Callable[..., Awaitable[Any]]:
-    """Return a method that goes through `_around`.
+def _get(function: Callable[..., Awaitable[Any]], collection: str, key: str, default: Any = None) -> Call:
+    return Call(function, (collection, key, MISSING), _NOTHING, default)
 
-    A `get` is asked to give `MISSING` for an absent entry. The keys and items of a batch are checked and made a list
-    or a dict first, so that they can be looked at and the call can be made again.
+
+def _put(
+    function: Callable[..., Awaitable[Any]], collection: str, key: str, value: object, *, ttl: TTL | None = None
+) -> Call:
+    return Call(function, (collection, key, value), _NOTHING if ttl is None else {"ttl": ttl})
+
+
+_ARRANGED: dict[str, Callable[..., Call]] = {"get": _get, "put": _put}
+
+
+def checked_batch(
+    operation: str, method: Callable[..., Awaitable[Any]], around: Around
+) -> Callable[..., Awaitable[Any]]:
+    """Return a batch that goes through `_around` with its keys or items checked and made a list or a dict.
+
+    So they can be looked at, and the call can be made again.
     """
 
-    def call(*arguments: Any, **named: Any) -> Awaitable[Any]:
-        return around(operation, Call(method, arguments, named))
-
-    async def get(collection: str, key: str, default: Any = None) -> Any:
-        found = await around(operation, Call(method, (collection, key, MISSING), _NOTHING))
-        return default if found is MISSING else found
-
-    def put(collection: str, key: str, value: object, *, ttl: TTL | None = None) -> Awaitable[Any]:
-        return around(operation, Call(method, (collection, key, value), _NOTHING if ttl is None else {"ttl": ttl}))
-
     async def batch(collection: str, keys: Any) -> Any:
-        return await around(operation, Call(method, (collection, await checked_names(keys)), {}))
+        return await around(operation, method, collection, await checked_names(keys))
 
     async def put_many(collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> Any:
-        return await around(operation, Call(method, (collection, await checked_items(items)), {"ttl": ttl}))
+        return await around(operation, method, collection, await checked_items(items), ttl=ttl)
 
-    methods: dict[str, Callable[..., Awaitable[Any]]]
-    methods = {"get": get, "put": put, "put_many": put_many}
-    methods |= dict.fromkeys(("get_many", "get_entries", "delete_many"), batch)
-    return methods.get(operation, call)
+    return put_many if operation == "put_many" else batch
 
 
 class Steps:
@@ -136,10 +146,14 @@ class Steps:
     """
 
     def __init__(self, begin: Callable[[], AsyncIterator[str]]) -> None:
+        self.begun = False
+        self.begin(begin)
+
+    def begin(self, begin: Callable[[], AsyncIterator[str]]) -> None:
+        """Take the names from another listing; the first has not given any."""
         self._begin = begin
         self._found: AsyncIterator[str] | None = begin()  # wrong arguments are refused now
         self._failure: BaseException | None = None
-        self.begun = False
 
     async def __call__(self, *_: Any, **__: Any) -> Any:
         """Return the next name."""
@@ -163,11 +177,11 @@ def stepped(
 
     def listing(*arguments: Any, **named: Any) -> AsyncIterator[str]:
         step = Steps(lambda: method(*arguments, **named))
-        return _stepwise(operation, Call(step, arguments, named), around)
+        return _stepwise(lambda: around(operation, step, *arguments, **named))
 
     return listing
 
 
-async def _stepwise(operation: str, step: Call, around: Around) -> AsyncIterator[str]:
-    while (name := await around(operation, step)) is not MISSING:
+async def _stepwise(step: Callable[[], Awaitable[Any]]) -> AsyncIterator[str]:
+    while (name := await step()) is not MISSING:
         yield name

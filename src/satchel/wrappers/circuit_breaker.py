@@ -95,7 +95,7 @@ class CircuitBreakerWrapper(BaseWrapper):
             return "closed"
         return "open" if self._opened_at + self._reset_after > self._clock() else "half-open"
 
-    async def _carry_out(
+    async def _around(
         self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
     ) -> Any:
         opened_at = self._opened_at

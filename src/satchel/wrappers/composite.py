@@ -10,20 +10,21 @@ from typing import Any, Self
 
 from .._copies import copied, copied_at_once
 from ..backend.lifecycle import finish_and_close
-from ..capability import METHODS, NEEDED, Capability
+from ..capability import Capability
 from ..errors import BatchError, ConfigurationError, SatchelError, StoreClosedError, batch_error
 from ..protocol import AsyncKeyValue, is_store
 from ..url.description import Described, Description
-from .base import SEAMS, BaseWrapper
+from ..verbs import METHODS, NEEDED, SEAMS
+from .base import BaseWrapper
 from .call import Call
 
 
 class CompositeStore(BaseWrapper):
     """Base class for stores over several inner stores.
 
-    A subclass overrides `_around`, through which every verb then goes, with the first inner store's own as its call; or
-    it writes the verbs. What it does not write refuses by name. It has a capability when it has all its methods and
-    every inner store has it. It owns the inner stores: closing it closes them all.
+    A subclass overrides `_around`, through which every verb then goes, with the method of the first inner store; or it
+    writes the verbs. What it does not write refuses by name. It has a capability when it has all its methods and every
+    inner store has it. It owns the inner stores: closing it closes them all.
 
     Args:
         inners: The inner stores; one that comes twice is pinged and closed once.
@@ -39,7 +40,6 @@ class CompositeStore(BaseWrapper):
         self.inners = tuple({id(inner): inner for inner in inners}.values())
         lacking = [flag for flag, names in METHODS.items() if not all(map(self._has, names))]
         super().__init__(inners[0], drops=functools.reduce(operator.or_, lacking, Capability.NONE))
-        self._bind_all()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.inners))})"
@@ -77,16 +77,18 @@ class CompositeStore(BaseWrapper):
         for failure in sorted(failures, key=lambda failure: isinstance(failure, StoreClosedError)):
             raise failure
 
-    def _bind_all(self) -> None:
+    def _bindings(self) -> dict[str, Callable[..., Any]]:
         """Refuse by name what is not written, and what some inner store cannot do."""
-        for operation in SEAMS:
-            if not self._has(operation):
-                self._become(operation, self._ping_all if operation == "ping" else self._refusal(operation))
-            elif operation in NEEDED and NEEDED[operation] not in self._dropped:
-                self._become(operation, self._guarded(operation, getattr(self, operation)))
+        bound = super()._bindings()
+        for verb in SEAMS:
+            if not self._has(verb):
+                bound[verb] = self._ping_all if verb == "ping" else self._refusal(verb)
+            elif verb in NEEDED and NEEDED[verb] not in self._dropped:
+                bound[verb] = self._guarded(verb, bound.get(verb) or getattr(self, verb))
+        return bound
 
-    def _has(self, operation: str) -> bool:
-        return self._overrides("_around", "_carry_out") or not self._inherits(operation, BaseWrapper)
+    def _has(self, verb: str) -> bool:
+        return self._overrides("_around") or not self._inherits(verb)
 
     async def _ping_all(self) -> None:
         await asyncio.gather(*[inner.ping() for inner in self.inners])

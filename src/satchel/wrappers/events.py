@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,9 +15,19 @@ from ..entry import Entry
 from ..errors import BatchError, ConfigurationError
 from ..names import Ref, check_name
 from ..protocol import AsyncKeyValue
-from ._observed import WRITES
+from ..verbs import (
+    BATCHES,
+    BATCHES_OF_READS,
+    DELETES,
+    DESTROYS,
+    PUTS,
+    PUTS_OF_ONE,
+    READS,
+    READS_OF_VALUES,
+    TOUCHES,
+)
 from .base import BaseWrapper
-from .call import BATCHES, MISSING, Call
+from .call import MISSING, Call
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +90,11 @@ class Cleared(Event):
 
 KINDS: tuple[type[Event], ...] = (Stored, Retrieved, Deleted, Expired, Cleared)
 MAY_EMIT: dict[str, frozenset[type[Event]]] = {
-    **dict.fromkeys(("put", "put_many", "put_if_absent", "compare_and_put"), frozenset({Stored, Expired})),
-    **dict.fromkeys(("get", "get_many", "get_entry", "get_entries"), frozenset({Retrieved, Expired})),
-    **dict.fromkeys(("delete", "delete_many", "compare_and_delete"), frozenset({Deleted, Expired})),
-    **dict.fromkeys(("exists", "touch"), frozenset({Expired})),
-    **dict.fromkeys(("destroy", "destroy_collection"), frozenset({Cleared, Expired})),
+    **dict.fromkeys(PUTS, frozenset({Stored, Expired})),
+    **dict.fromkeys(READS | TOUCHES, frozenset({Expired})),
+    **dict.fromkeys(READS_OF_VALUES, frozenset({Retrieved, Expired})),
+    **dict.fromkeys(DELETES, frozenset({Deleted, Expired})),
+    **dict.fromkeys(DESTROYS, frozenset({Cleared, Expired})),
 }
 """The events that each operation may emit, or for which it has to be followed."""
 
@@ -121,9 +131,6 @@ class KnownDeadlines:
         return True
 
 
-_DELETES = frozenset({"delete", "compare_and_delete"})
-
-
 def events_of(
     operation: str, call: Call, outcome: Any, deadlines: KnownDeadlines, started: float, ended: float
 ) -> Iterator[Event]:
@@ -142,7 +149,7 @@ def events_of(
         yield from _stored(collection, list(call.items), call, deadlines, started)
     elif operation == "delete_many":
         yield from _deleted(collection, call.keys, outcome, deadlines, ended)
-    elif operation in ("get_many", "get_entries"):
+    elif operation in BATCHES_OF_READS:
         for key in call.keys:
             yield from _read((collection, key), outcome.get(key, MISSING), deadlines, ended)
     else:
@@ -166,17 +173,17 @@ def events_of_rest(
 def _events_of_one(
     operation: str, ref: Ref, call: Call, outcome: Any, deadlines: KnownDeadlines, started: float, ended: float
 ) -> Iterator[Event]:
-    if operation in WRITES:
+    if operation in PUTS_OF_ONE:
         if operation == "put_if_absent" and outcome is not None and deadlines.take_if_past(ref, ended):
             yield Expired(*ref)
         if operation == "put" or outcome is not None:
             yield from _stored(ref[0], [ref[1]], call, deadlines, started)
-    elif operation in ("get", "get_entry"):
+    elif operation in READS_OF_VALUES:
         yield from _read(ref, MISSING if operation == "get_entry" and outcome is None else outcome, deadlines, ended)
-    elif outcome and operation in _DELETES:
+    elif outcome and operation in DELETES:
         deadlines.forget(ref)
         yield Deleted(*ref)
-    elif outcome and operation == "touch":
+    elif outcome and operation in TOUCHES:
         deadlines.remember(ref, deadline_after(call.named.get("ttl"), started))
     elif not outcome and operation != "compare_and_delete" and deadlines.take_if_past(ref, ended):
         yield Expired(*ref)
@@ -296,9 +303,12 @@ class EventsWrapper(BaseWrapper):
             self._follows_expiry = not self._follows_expiry
             self._deadlines = KnownDeadlines(self._max_deadlines if self._follows_expiry else 0)
 
-    async def _around(self, operation: str, call: Call) -> Any:
+    async def _around(
+        self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
+    ) -> Any:
         if operation not in self._followed:
-            return await call()
+            return await function(*args, **named)
+        call = Call.of(operation, function, args, named)
         now = self._clock()
         try:
             outcome = await call()
@@ -310,7 +320,7 @@ class EventsWrapper(BaseWrapper):
             raise
         events = list(events_of(operation, call, outcome, self._deadlines, now, self._clock()))
         await self._tell(events, strict=self._strict)
-        return outcome
+        return call.answer(outcome)
 
     async def _tell(self, events: list[Event], *, strict: bool) -> None:
         failure: Exception | None = None

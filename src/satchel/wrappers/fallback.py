@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
@@ -12,16 +13,14 @@ from ..errors import BatchError, ConfigurationError, SatchelError, StoreTimeoutE
 from ..names import check_name
 from ..protocol import AsyncKeyValue
 from ..url.description import Description
+from ..verbs import BATCHES, CHANGES, CONDITIONAL_WRITES, DELETES, LISTINGS, PUTS, PUTS_OF_ONE
 from .base import BaseWrapper
-from .call import BATCHES, CONDITIONAL_WRITES, LISTINGS, Call, Steps
+from .call import Call, Steps
 from .composite import CompositeStore, with_own_values
 
 logger = logging.getLogger("satchel")
 
-_PUTS = frozenset({"put", "put_if_absent", "compare_and_put"})
-_DELETES = frozenset({"delete", "compare_and_delete"})
-_BATCHES = frozenset({"put_many", "delete_many"})
-_WRITES = _PUTS | _DELETES | _BATCHES | {"touch", "destroy_collection", "destroy", "cull"}
+_DELETES_OF_ONE = DELETES - BATCHES
 
 
 class FallbackWrapper(CompositeStore):
@@ -68,11 +67,14 @@ class FallbackWrapper(CompositeStore):
         """Return what the stack is made of, as data."""
         return BaseWrapper.describe(self)
 
-    async def _around(self, operation: str, call: Call) -> Any:
+    async def _around(
+        self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
+    ) -> Any:
+        call = Call(function, args, named)
         if self._is_narrower:
             for key in call.all_keys:
                 check_name(key, "key", self._limit)
-        if operation in _WRITES:
+        if operation in CHANGES:
             return await (self._write(operation, call) if self._write_both else call())
         try:
             return await call()
@@ -81,16 +83,16 @@ class FallbackWrapper(CompositeStore):
             if not isinstance(error, self._on) and not all(isinstance(failure, self._on) for failure in failures):
                 raise
             read = getattr(self.fallback, operation)
-            if isinstance(call.function, Steps):
-                if call.function.begun:
+            if isinstance(function, Steps):
+                if function.begun:
                     raise
-                call.function = Steps(lambda: read(*call.arguments, **call.named))
+                function.begin(lambda: read(*args, **named))
             logger.warning("%r: %s is answered by the fallback, after: %s", self, operation, error)
-            return await Call(call.function if operation in LISTINGS else read, call.arguments, call.named)()
+            return await (call() if operation in LISTINGS else read(*args, **named))
 
     async def _write(self, operation: str, call: Call) -> Any:
         """Write to the first store, and to the second what that took; writes of one key one after the other."""
-        if operation in _PUTS or operation == "put_many":
+        if operation in PUTS:
             call = await with_own_values(call)
         async with AsyncExitStack() as turns:
             for key in sorted([check_name(key, "key", self._limit) for key in call.all_keys]):
@@ -109,9 +111,9 @@ class FallbackWrapper(CompositeStore):
 
     async def _copy(self, operation: str, call: Call) -> None:
         try:
-            if operation in _PUTS:
+            if operation in PUTS_OF_ONE:
                 await self.fallback.put(call.collection, call.key, call.value, ttl=call.named.get("ttl"))
-            elif operation in _DELETES:
+            elif operation in _DELETES_OF_ONE:
                 await self.fallback.delete(call.collection, call.key)
             else:
                 await getattr(self.fallback, operation)(*call.arguments, **call.named)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from asyncio import CancelledError
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from time import perf_counter
 from typing import Any
 
@@ -12,13 +12,22 @@ from .._checks import check_bool
 from .._threads import Yielder
 from ..errors import ConfigurationError, StoreError, safe_repr
 from ..protocol import AsyncKeyValue
-from ._observed import WRITES, kind_of, legal, size_of
+from ..verbs import (
+    BATCHES,
+    BATCHES_OF_READS,
+    CONDITIONAL_WRITES,
+    DELETES,
+    PUTS_OF_ONE,
+    READS,
+    READS_OF_VALUES,
+    TOUCHES,
+)
+from ._observed import kind_of, legal, size_of
 from .base import BaseWrapper
-from .call import BATCHES, MISSING, Call
+from .call import MISSING, Call
 
 _HIGHEST_LEVEL = 1000
-_LOOKUPS = frozenset({"get", "get_entry", "exists", "delete", "touch"})
-_CONDITIONAL = frozenset({"put_if_absent", "compare_and_put", "compare_and_delete"})
+_LOOKUPS = (READS | DELETES | TOUCHES) - BATCHES - CONDITIONAL_WRITES
 
 
 class LoggingWrapper(BaseWrapper):
@@ -59,7 +68,11 @@ class LoggingWrapper(BaseWrapper):
         self._level, self._says_keys = number, keys
         super().__init__(inner)
 
-    async def _around(self, operation: str, call: Call) -> Any:
+    async def _around(
+        self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
+    ) -> Any:
+        is_logged = self._logger.isEnabledFor(self._level)
+        call = Call.of(operation, function, args, named) if is_logged else Call(function, args, named)
         start = perf_counter()
         try:
             outcome = await call()
@@ -70,12 +83,12 @@ class LoggingWrapper(BaseWrapper):
             level = logging.WARNING if isinstance(error, StoreError) and error.retryable else logging.ERROR
             self._log(level, operation, call, perf_counter() - start, "error", error=kind_of(error))
             raise
-        if self._logger.isEnabledFor(self._level):
+        if is_logged:
             duration = perf_counter() - start
             found = _found(operation, outcome)
             size = await _size(operation, call, outcome)
             self._log(self._level, operation, call, duration, _said(operation, outcome), found=found, size=size)
-        return outcome
+        return call.answer(outcome)
 
     def _log(self, level: int, operation: str, call: Call, duration: float, outcome: str, **more: Any) -> None:
         if not self._logger.isEnabledFor(level):
@@ -95,7 +108,7 @@ def _said(operation: str, outcome: Any) -> str:
     absent = outcome is MISSING if operation == "get" else not outcome
     if operation in _LOOKUPS:
         return "miss" if absent else "hit"
-    return "conflict" if operation in _CONDITIONAL and absent else "ok"
+    return "conflict" if operation in CONDITIONAL_WRITES and absent else "ok"
 
 
 def _found(operation: str, outcome: Any) -> int | None:
@@ -107,13 +120,13 @@ def _found(operation: str, outcome: Any) -> int | None:
 async def _size(operation: str, call: Call, outcome: Any) -> int | None:
     """Return the bytes of the values that a call put or got; None when it is about none."""
     values: Iterable[Any] = ()
-    if operation in WRITES:
+    if operation in PUTS_OF_ONE:
         values = (call.value,)
     elif operation == "put_many":
         values = call.items.values()
-    elif operation in ("get_many", "get_entries"):
+    elif operation in BATCHES_OF_READS:
         values = outcome.values()
-    elif operation in ("get", "get_entry") and _said(operation, outcome) == "hit":
+    elif operation in READS_OF_VALUES and _said(operation, outcome) == "hit":
         values = (outcome,)
     else:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ClassVar, Literal
 
 from .._checks import check_choice, check_clock, check_int
@@ -14,6 +14,7 @@ from ..codec import Codec
 from ..errors import BatchError, QueueFullError, SatchelError, StoreError, batch_error
 from ..names import check_name, check_ref
 from ..protocol import AsyncKeyValue
+from ..verbs import CHANGES, CORE
 from ._queued_writes import QueuedWrites
 from .base import BaseWrapper
 from .call import MISSING, Call, Steps
@@ -33,7 +34,7 @@ _ANSWERS: dict[str, Callable[[], Any]] = {
 }
 """What a lenient one answers for a store that fails. For other verbs every answer would be a lie."""
 
-_WRITES = frozenset({"put", "put_many", "delete", "delete_many"})
+_WRITES = CORE & CHANGES
 
 
 class OnErrorWrapper(BaseWrapper):
@@ -103,8 +104,10 @@ class OnErrorWrapper(BaseWrapper):
     async def _finish(self) -> None:
         await self._queue.finish()
 
-    def _around(self, operation: str, call: Call) -> Coroutine[Any, Any, Any]:
-        return self._policy(operation, call)
+    def _around(
+        self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
+    ) -> Coroutine[Any, Any, Any]:
+        return self._policy(operation, Call(function, args, named))
 
     async def _strictly(self, _: str, call: Call) -> Any:
         return await call()
@@ -120,7 +123,8 @@ class OnErrorWrapper(BaseWrapper):
                 self._let_pass(operation, error)
             rest = [key for key in call.all_keys if key not in failed] if failed else []
             if not rest or operation in _WRITES:
-                return _ANSWERS[operation]()
+                own = Call.of(operation, call.function, call.arguments, call.named)
+                return own.answer(_ANSWERS[operation]())
             call = call.part(rest)  # their values were lost with the error
 
     def _let_pass(self, operation: str, error: SatchelError) -> None:
@@ -128,6 +132,7 @@ class OnErrorWrapper(BaseWrapper):
         logger.warning("%r: %s failed: %s", self, operation, error)
 
     async def _lazily(self, operation: str, call: Call) -> Any:
+        call = Call.of(operation, call.function, call.arguments, call.named)
         if operation in _WRITES:
             return await self._write(operation, call)
         if not self._queue.waiting or operation == "ping":
@@ -140,7 +145,7 @@ class OnErrorWrapper(BaseWrapper):
             answer = await call()
         if self._queue.waiting:
             self._queue.flush_soon()
-        return answer
+        return call.answer(answer)
 
     def _queued(self, call: Call) -> dict[str, Record | None]:
         """Return what waits of the keys of a call."""

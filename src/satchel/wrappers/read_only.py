@@ -8,9 +8,8 @@ from typing import Any
 from ..capability import Capability
 from ..errors import ReadOnlyError
 from ..protocol import AsyncKeyValue
+from ..verbs import CHANGES, CORE
 from .base import BaseWrapper
-
-_WRITES = ("put", "put_many", "delete", "delete_many")
 
 
 class ReadOnlyWrapper(BaseWrapper):
@@ -27,7 +26,9 @@ class ReadOnlyWrapper(BaseWrapper):
 
     def __init__(self, inner: AsyncKeyValue) -> None:
         super().__init__(inner, drops=~(Capability.ENUMERATE_KEYS | Capability.ENUMERATE_COLLECTIONS))
-        self.__dict__.update({operation: self._read_only(operation) for operation in _WRITES})
+
+    def _bindings(self) -> dict[str, Callable[..., Any]]:
+        return super()._bindings() | {verb: self._read_only(verb) for verb in CORE & CHANGES}
 
     def _read_only(self, operation: str) -> Callable[..., Awaitable[Any]]:
         async def refuse(*_: Any, **__: Any) -> Any:

@@ -21,14 +21,13 @@ from ..errors import (
     batch_error,
 )
 from ..protocol import AsyncKeyValue
+from ..verbs import BATCHES, BATCHES_OF_READS, CONDITIONAL_WRITES
 from .base import BaseWrapper
-from .call import BATCHES, CONDITIONAL_WRITES, Call, Steps
+from .call import Call, Steps
 from .composite import gather_batch
 from .timeout import OutOfTimeError, in_time
 
 logger = logging.getLogger("satchel")
-
-_BATCHES_OF_READS = frozenset({"get_many", "get_entries"})
 
 
 class RetryWrapper(BaseWrapper):
@@ -90,7 +89,7 @@ class RetryWrapper(BaseWrapper):
         self._random = random_numbers(seed)
         super().__init__(inner)
 
-    async def _carry_out(
+    async def _around(
         self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
     ) -> Any:
         end = time.monotonic() + self._deadline
@@ -128,7 +127,7 @@ class RetryWrapper(BaseWrapper):
             return answer
 
     async def _in_parts(self, operation: str, call: Call, failure: BatchError, end: float, attempt: int) -> Any:
-        reads = operation in _BATCHES_OF_READS
+        reads = operation in BATCHES_OF_READS
         collection, keys = call.arguments
         lost = [key for key, error in failure.failed.items() if _is_retryable(error)]
         refused = {key: error for key, error in failure.failed.items() if key not in lost}

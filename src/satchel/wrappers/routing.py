@@ -9,12 +9,13 @@ from typing import Any, TypeVar, cast, overload
 
 from .._batches import checked_items, checked_names, chosen, slices
 from .._threads import Yielder
-from ..capability import METHODS, Capability
+from ..capability import Capability
 from ..clock import TTL
 from ..entry import Entry
 from ..errors import ConfigurationError
 from ..names import check_name, check_ref
 from ..protocol import AsyncKeyValue, SupportsEverything
+from ..verbs import BATCHES, OF_ENTRIES
 from ._prefix import name_option
 from .base import BaseWrapper
 from .call import NOT_GIVEN
@@ -225,7 +226,7 @@ def _forwarded(operation: str) -> Callable[..., Any]:
     return verb
 
 
-for _operation in ("get_entry", "exists", "delete", *METHODS[Capability.CONDITIONAL]):
+for _operation in OF_ENTRIES - BATCHES - {"get", "put"}:
     setattr(RoutingStore, _operation, _forwarded(_operation))
 
 

@@ -11,9 +11,10 @@ from typing import Any
 from .._checks import check_int
 from ..entry import Entry
 from ..protocol import AsyncKeyValue
-from ._observed import WRITES, size_of
+from ..verbs import BATCHES, PUTS_OF_ONE, READS
+from ._observed import size_of
 from .base import BaseWrapper
-from .call import BATCHES, MISSING
+from .call import MISSING
 
 BUCKETS = 28
 
@@ -98,7 +99,7 @@ class OperationCounter:
 __all__ = ["OperationStatistics", "StatisticsWrapper"]
 
 _SAMPLE = 64
-_LOOKUPS = frozenset({"get_entry", "exists"})
+_LOOKUPS = READS - BATCHES - {"get"}
 
 
 class StatisticsWrapper(BaseWrapper):
@@ -145,7 +146,7 @@ class StatisticsWrapper(BaseWrapper):
         self._counter("", "collections").latencies[0] += 1
         return self._inner.collections()
 
-    async def _carry_out(
+    async def _around(
         self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
     ) -> Any:
         is_get = operation == "get"
@@ -175,7 +176,7 @@ class StatisticsWrapper(BaseWrapper):
             counter.hits += 1
             if counter.hits % _SAMPLE == 1:
                 await counter.measure((outcome,))
-        elif operation in WRITES:
+        elif operation in PUTS_OF_ONE:
             counter.written += 1
             if counter.written % _SAMPLE == 1:
                 await counter.measure((args[2] if len(args) > 2 else named["value"],))

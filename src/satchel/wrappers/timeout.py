@@ -90,7 +90,7 @@ class TimeoutWrapper(BaseWrapper):
         self._seconds = seconds
         super().__init__(inner)
 
-    async def _carry_out(
+    async def _around(
         self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
     ) -> Any:
         try:

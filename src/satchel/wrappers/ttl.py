@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, overload
 
 from .._checks import check_bool, check_seed
@@ -14,6 +14,7 @@ from ..clock import TTL, Until, seconds
 from ..entry import Entry
 from ..errors import ConfigurationError, InvalidTTLError, StoreError, safe_repr
 from ..protocol import AsyncKeyValue
+from ..verbs import READS_OF_VALUES
 from .base import BaseWrapper
 
 D = TypeVar("D")
@@ -67,16 +68,24 @@ class TTLWrapper(BaseWrapper):
         if ordered != sorted(ordered):
             raise ConfigurationError("minimum, default and maximum must be in this order, from the shortest on")
         self._jitter, self._random = jitter, random_numbers(seed)
+        self._is_sliding = sliding
         super().__init__(inner)
-        if not sliding:
-            self._pass_through("get", "get_entry", "get_many", "get_entries")
-        elif self._default is None:
-            raise ConfigurationError("sliding renews entries to the default, so it needs one: give default=")
-        elif jitter > _LARGEST_SLIDING_JITTER:
-            raise ConfigurationError("jitter must be at most 0.5 with sliding, or a renewal could shorten a deadline")
-        elif Capability.CONDITIONAL not in inner.capabilities:
-            raise ConfigurationError(f"sliding renews entries by touch, which {inner!r} does not have")
+        if sliding:
+            if self._default is None:
+                raise ConfigurationError("sliding renews entries to the default, so it needs one: give default=")
+            if jitter > _LARGEST_SLIDING_JITTER:
+                raise ConfigurationError(
+                    "jitter must be at most 0.5 with sliding, or a renewal could shorten a deadline"
+                )
+            if Capability.CONDITIONAL not in inner.capabilities:
+                raise ConfigurationError(f"sliding renews entries by touch, which {inner!r} does not have")
         self._half = (self._default or 0.0) / 2
+
+    def _bindings(self) -> dict[str, Callable[..., Any]]:
+        bound = super()._bindings()
+        if not self._is_sliding:
+            bound |= {verb: getattr(self.inner, verb) for verb in READS_OF_VALUES}
+        return bound
 
     def _ttl(self, ttl: TTL | None) -> TTL | None:
         if isinstance(ttl, Until):

@@ -82,7 +82,7 @@ async def test_a_read_of_the_old_value_in_cold_is_not_promoted_after_a_change(ki
         gate.set()
         assert await reader in ("old", 0, {"k": "old"})
         assert await values(store) == expected(kind)
-        assert not store._hot.flights
+        assert not store._hot.states
 
 
 @pytest.mark.parametrize("write", ["through", "around", "back"])
@@ -140,7 +140,7 @@ async def test_an_entry_that_hot_could_not_remove_is_not_read_there_until_it_has
     clock.advance(1.1)
     assert await values(store) == wanted
     assert await hot.get("c", "k") == wanted[0]
-    assert not store._hot.flights
+    assert not store._hot.states
     assert store.snapshot().hot.errors == 2
 
 
@@ -173,9 +173,9 @@ async def test_a_later_change_ends_the_uncertainty_of_one_that_failed():
     cold.fail_next(operation="write")
     with pytest.raises(StoreUnavailableError):
         await store.put("c", "k", "lost")
-    assert store._hot.flights
+    assert store._hot.states
     await store.put("c", "k", "new")
-    assert not store._hot.flights
+    assert not store._hot.states
     assert await hot.get("c", "k") == "new"
 
 
@@ -184,7 +184,7 @@ async def test_a_put_that_is_refused_leaves_hot_as_it_was():
     await store.put("c", "k", "old")
     with pytest.raises(Exception, match=r"\$"):
         await store.put("c", "k", {"a": (1,)})
-    assert not store._hot.flights
+    assert not store._hot.states
     assert await hot.get("c", "k") == "old"
 
 
@@ -228,7 +228,7 @@ async def test_readers_that_were_cancelled_leave_nothing_behind():
             reader.cancel()
         await asyncio.gather(*readers, return_exceptions=True)
         await turns(20)
-        assert not store._hot.flights
+        assert not store._hot.states
         await hot.destroy()
     assert await store.get_many("c", ["k", "l"]) == {"k": 1, "l": 2}
 
@@ -256,11 +256,11 @@ async def test_what_changes_left_behind_is_cleared_by_later_ones_though_nobody_r
     for name in names:
         with pytest.raises(StoreUnavailableError):
             await store.put("c", name, "lost")
-    assert len(store._hot.flights) == len(names)
+    assert len(store._hot.states) == len(names)
     await store.put("c", "other", 1)
-    assert len(store._hot.flights) == len(names)
+    assert len(store._hot.states) == len(names)
     clock.advance(61)
     for number in range(len(names)):
         await store.put("c", "other", number)
-    assert not store._hot.flights
+    assert not store._hot.states
     assert await hot.get_many("c", names) == {}

@@ -19,7 +19,6 @@ from satchel import (
 )
 from satchel.testing import FakeClock, FlakyStore
 from satchel.wrappers import PrefixKeysWrapper, TieredStore
-from satchel.wrappers.call import Call
 from tests.scripted import turns
 
 
@@ -265,7 +264,7 @@ async def test_what_is_lacking_is_refused_by_name():
 async def test_a_verb_of_later_days_does_not_go_past_hot():
     store = TieredStore(MemoryStore(), cold := MemoryStore())
     with pytest.raises(UnsupportedOperationError, match=r"TieredStore\(.* rename;"):
-        await store._around("rename", Call(cold.delete, ("c", "k"), {}))
+        await store._around("rename", cold.delete, "c", "k")
 
 
 @pytest.mark.parametrize("write", ["through", "back"])

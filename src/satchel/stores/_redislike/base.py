@@ -145,9 +145,10 @@ class RedisLikeStore(BaseStore):
         return pack_in_two(record) if in_two else pack(record)
 
     def _set(self, ref: Ref, record: Record) -> Command:
-        milliseconds = self._milliseconds(record.deadline, record.updated_at)
         command: Command = ("SET", self._layout.key(ref), self._wire(record))
-        return (*command, "PX", milliseconds) if milliseconds else command
+        if record.deadline == NEVER:
+            return command
+        return (*command, "PX", self._milliseconds(record.deadline, record.updated_at))
 
     def _milliseconds(self, deadline: float, now: float) -> bytes:
         """Return after how long the server may drop an entry; nothing for never.

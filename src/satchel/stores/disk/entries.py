@@ -196,7 +196,8 @@ class Entries:
     def put(self, records: Sequence[tuple[Ref, Record]]) -> list[ValueTooLargeError | None]:
         """Store records, but for those that alone pass the bound."""
         used = time.time_ns()
-        outcomes = [self._refusal(ref, record) for ref, record in records]
+        most = self._max_size
+        outcomes = [None if most is None else _refusal(ref, record, most) for ref, record in records]
         self._cursor.executemany(
             _PUT,
             [
@@ -295,7 +296,7 @@ class Entries:
         if len(record.payload) > INLINE:
             large, payload = self._put_payload(record.payload), None
         version = bytes.fromhex(record.version)
-        kept = (record.codec, version, record.updated_at, record.sealed(ref).checksum, used, size, large, payload)
+        kept = (record.codec, version, record.updated_at, record.checksum_with(ref), used, size, large, payload)
         return (*ref, *_deadline(record.deadline), *kept)
 
     def _put_payload(self, payload: bytes) -> Any:
@@ -305,11 +306,6 @@ class Entries:
         with self._database.blobopen("satchel_payloads", "payload", row) as blob:
             blob.write(payload)
         return row
-
-    def _refusal(self, ref: Ref, record: Record) -> ValueTooLargeError | None:
-        if self._max_size is None or (size := _size(ref, record)) <= self._max_size:
-            return None
-        return ValueTooLargeError(f"the entry has {size} bytes, more than the store's max_size of {self._max_size}")
 
     def _make_room(self, max_size: int) -> None:
         """Remove expired entries, then the least recently used, until the rest fits."""
@@ -369,6 +365,12 @@ def _lies_apart(row: tuple[Any, ...] | None) -> bool:
 
 def _size(ref: Ref, record: Record) -> int:
     return len(record.payload) + len(ref[0].encode()) + len(ref[1].encode()) + _OVERHEAD
+
+
+def _refusal(ref: Ref, record: Record, max_size: int) -> ValueTooLargeError | None:
+    if (size := _size(ref, record)) <= max_size:
+        return None
+    return ValueTooLargeError(f"the entry has {size} bytes, more than the store's max_size of {max_size}")
 
 
 def _deadline(deadline: float) -> tuple[float | None, int]:

@@ -7,10 +7,10 @@ import shutil
 import sqlite3
 import tempfile
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import ClassVar, Literal
 
 import aiosqlite
 
@@ -29,8 +29,6 @@ from .read_only import connect_to_read, why_read_only
 from .room import Room, may_be_full
 from .schema import FILE_NAME, connect, prepare
 from .thread import SQLiteThread
-
-R = TypeVar("R")
 
 _LARGEST_VALUE = 999_990_000  # SQLite's own limit is 1,000,000,000 bytes for a row
 
@@ -99,19 +97,19 @@ class DiskStore(BaseStore):
         return await self._thread.run(self._entries.read_heads, refs)
 
     async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[WriteResult]:
-        return await self._change(self._entries.put, records)
+        return await self._thread.run(self._entries.change, self._entries.put, records)
 
     async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[ChangeResult]:
-        return await self._remove(self._entries.delete, refs, now)
+        return await self._thread.run(self._entries.remove, self._entries.delete, refs, now)
 
     async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[ChangeResult]:
-        return await self._change(self._entries.put_if, items, now)
+        return await self._thread.run(self._entries.change, self._entries.put_if, items, now)
 
     async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[ChangeResult]:
-        return await self._remove(self._entries.delete_if, items, now)
+        return await self._thread.run(self._entries.remove, self._entries.delete_if, items, now)
 
     async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[ChangeResult]:
-        return await self._change(self._entries.touch, items, now)
+        return await self._thread.run(self._entries.change, self._entries.touch, items, now)
 
     async def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
         after = ""
@@ -126,28 +124,22 @@ class DiskStore(BaseStore):
             after = page[-1]
 
     async def _destroy_collection(self, collection: str, now: float) -> bool:
-        return await self._remove(self._entries.destroy_collection, collection, now)
+        return await self._thread.run(self._entries.remove, self._entries.destroy_collection, collection, now)
 
     async def _destroy(self, now: float) -> bool:
-        lived = await self._remove(self._entries.destroy, now)
+        was_live: bool = await self._thread.run(self._entries.remove, self._entries.destroy, now)
         if self._connection is None:
             await self._thread.run(self._entries.shrink)
-        return lived
+        return was_live
 
     async def _cull(self, now: float) -> int:
         count = 0
-        while culled := await self._remove(self._entries.cull, now):
+        while culled := await self._thread.run(self._entries.remove, self._entries.cull, now):
             count += culled
         return count
 
     async def _ping(self) -> None:
         await self._thread.run(self._entries.read, [("ping", "ping")])
-
-    def _change(self, work: Callable[..., R], *arguments: Any) -> Awaitable[R]:
-        return self._thread.run(self._entries.change, work, *arguments)
-
-    def _remove(self, work: Callable[..., R], *arguments: Any) -> Awaitable[R]:
-        return self._thread.run(self._entries.remove, work, *arguments)
 
     # Opening and closing.
 
@@ -165,7 +157,7 @@ class DiskStore(BaseStore):
     async def _close(self) -> None:
         if self._max_size is not None:
             with suppress(sqlite3.Error, SatchelError):  # when entries were read is not worth a failure to close
-                await self._change(self._entries.note_reads)
+                await self._thread.run(self._entries.change, self._entries.note_reads)
         await self._thread.close()
         if self._remove_directory is not None:
             await offload(self._remove_directory)

@@ -146,12 +146,12 @@ class Entries:
         """Return the records of a collection."""
         return self.collections.get(collection, {})
 
-    def living(self, collection: str, key: str, now: float) -> Record | None:
+    def live(self, collection: str, key: str, now: float) -> Record | None:
         """Return a record that has not expired."""
         record = self.of(collection).get(key)
         return record if record is not None and record.deadline > now else None
 
-    def any_living(self, collection: str, now: float) -> bool:
+    def any_live(self, collection: str, now: float) -> bool:
         """Say whether a collection has a record that has not expired."""
         return any(record.deadline > now for record in self.of(collection).values())
 

@@ -175,7 +175,7 @@ class MemoryStore(BaseStore):
     async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[bool]:
         with lock:
             done = [
-                (record := self._entries.living(*ref, now)) is not None
+                (record := self._entries.live(*ref, now)) is not None
                 and self._entries.set(*ref, msgspec.structs.replace(record, deadline=deadline))
                 for ref, deadline in items
             ]
@@ -185,29 +185,29 @@ class MemoryStore(BaseStore):
     async def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
         for page in self._entries.listings.pages(self._entries.of(collection)):
             now = self.clock()
-            yield [key for key in page if key.startswith(prefix) and self._entries.living(collection, key, now)]
+            yield [key for key in page if key.startswith(prefix) and self._entries.live(collection, key, now)]
             await asyncio.sleep(0)
 
     async def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
         for page in self._entries.listings.pages(self._data):
             now = self.clock()
             with lock:
-                living = [collection for collection in page if self._entries.any_living(collection, now)]
-            yield living
+                live = [collection for collection in page if self._entries.any_live(collection, now)]
+            yield live
             await asyncio.sleep(0)
 
     async def _destroy_collection(self, collection: str, now: float) -> bool:
         with lock:
-            lived = self._entries.any_living(collection, now)
+            was_live = self._entries.any_live(collection, now)
             for key in list(self._entries.of(collection)):
                 self._entries.remove(collection, key)
-        return lived
+        return was_live
 
     async def _destroy(self, now: float) -> bool:
         with lock:
-            lived = any(self._entries.any_living(collection, now) for collection in self._data)
+            was_live = any(self._entries.any_live(collection, now) for collection in self._data)
             self._entries.clear()
-        return lived
+        return was_live
 
     async def _cull(self, now: float) -> int:
         culled = 0

@@ -106,7 +106,7 @@ def prefix_range(prefix: str) -> tuple[bytes, bytes]:
 def row_of(ref: Ref, record: Record) -> tuple[object, ...]:
     """Return an entry as a row, in the order of `COLUMNS`."""
     names = (None, None) if record.names is None else (record.names[0].encode(), record.names[1].encode())
-    checksum = record.checksum if record.checksum is not None else record.sealed(record.names).checksum
+    checksum = record.checksum if record.checksum is not None else record.checksum_with(record.names)
     version = bytes.fromhex(record.version)
     head = (*stored_ref(ref), record.codec, version, record.updated_at, record.deadline, checksum)
     return (*head, *names, record.payload)

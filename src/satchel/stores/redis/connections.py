@@ -174,8 +174,8 @@ class Connections(ABC):
         """Return a connection that is connected."""
 
     @abstractmethod
-    async def _give_back(self, connection: AbstractConnection) -> None:
-        """Take back what `_take` gave."""
+    async def _end(self, connection: AbstractConnection) -> None:
+        """Take back what `_take` gave, and make room for another."""
 
     async def execute(self, commands: Sequence[Command], *, changes: bool) -> Sequence[Any]:
         """Carry out commands, as `RedisLikeStore._execute` does."""
@@ -226,7 +226,8 @@ class Connections(ABC):
                 rest = task_in_empty_context(_exchange(connection, packed, len(commands), replies))
                 await asyncio.shield(rest)
             else:
-                await _exchange(connection, packed, len(commands), replies)
+                await connection.send_packed_command(packed, check_health=False)
+                await _receive(connection, len(commands), replies)
         except asyncio.CancelledError:
             rest = rest or task_in_empty_context(_receive(connection, len(commands) - len(replies), []))
             task = task_in_empty_context(self._outlast(connection, rest))
@@ -263,12 +264,6 @@ class Connections(ABC):
             self._room.release()
             raise
 
-    async def _end(self, connection: AbstractConnection) -> None:
-        try:
-            await self._give_back(connection)
-        finally:
-            self._room.release()
-
 
 class OwnConnections(Connections):
     """Connections that the store made.
@@ -293,8 +288,9 @@ class OwnConnections(Connections):
             raise
         return connection
 
-    async def _give_back(self, connection: AbstractConnection) -> None:
+    async def _end(self, connection: AbstractConnection) -> None:
         self._idle.append(connection)
+        self._room.release()
 
     async def close(self) -> None:
         """Disconnect, after the exchanges under way."""
@@ -316,8 +312,11 @@ class BorrowedConnections(Connections):
         connection: AbstractConnection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # as above
         return connection
 
-    async def _give_back(self, connection: AbstractConnection) -> None:
-        await self._pool.release(connection)
+    async def _end(self, connection: AbstractConnection) -> None:
+        try:
+            await self._pool.release(connection)
+        finally:
+            self._room.release()
 
 
 class TLSConnection(SSLConnection):

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from ...capability import METHODS, Capability
+from ...capability import Capability
 from ...errors import StoreClosedError, StoreError
 from ...protocol import SupportsEverything
+from ...verbs import METHODS
 from ..clock import FakeClock
 from .suite import NewStore, Suite, absent, check_refused
 

@@ -16,9 +16,10 @@ import pytest
 import pytest_asyncio
 from blockbuster import BlockBuster
 
-from ...capability import METHODS, Capability
+from ...capability import Capability
 from ...errors import StoreClosedError, UnsupportedOperationError
 from ...protocol import AsyncKeyValue, SupportsEverything
+from ...verbs import METHODS
 from ..blocking import blocking_detected
 from ..clock import FakeClock
 

@@ -12,8 +12,8 @@ from ...entry import Entry
 from ...errors import SatchelError, StoreClosedError, StoreError
 from ...names import Ref
 from ...protocol import AsyncKeyValue, SupportsEverything
-from .pending import ALL, Flight, Inflight, Member
-from .statistics import Counts
+from .pending import ALL, Inflight, KeyChange, KeyState
+from .statistics import TierCounter
 
 _REMEMBERED = 100_000
 _PAGE = 500
@@ -86,9 +86,9 @@ class HotTier:
 
     def __init__(self, store: AsyncKeyValue, *, ttl: float | None, clock: Clock) -> None:
         self.store = cast("SupportsEverything", store)
-        self.counts = Counts()
+        self.counts = TierCounter()
         self.promotions = 0
-        self.flights = Inflight(clock)
+        self.states = Inflight(clock)
         self._ttl = NEVER if ttl is None else ttl
         self._clock = clock
         self.uses = Recency()
@@ -96,8 +96,8 @@ class HotTier:
 
     async def trusts(self, ref: Ref) -> bool:
         """Say whether hot may be asked for an entry; what is due to be removed there is removed first."""
-        for place, flight in self.flights.changing(ref):
-            if not self.flights.is_left(flight) or not await self._clean([place]):
+        for place, state in self.states.changing(ref):
+            if not self.states.is_idle(state) or not await self._clean([place]):
                 return False
         return True
 
@@ -140,13 +140,13 @@ class HotTier:
         self.counts.errors += 1
         logger.warning("%r failed as the hot store; the cold one is asked instead: %s", self.store, error)
 
-    async def promote(self, ref: Ref, flight: Flight, entry: Entry) -> bool:
+    async def promote(self, ref: Ref, state: KeyState, entry: Entry) -> bool:
         """Put an entry of cold into hot, unless something newer may be there; say whether that was done."""
         left = self._left(NEVER if entry.expires_at is None else entry.expires_at.timestamp())
-        if flight.written or flight.users or left <= 0 or (entry.ttl is not None and entry.ttl <= 0):
+        if state.written or state.users or left <= 0 or (entry.ttl is not None and entry.ttl <= 0):
             return False
         ttl = None if left == NEVER else left if entry.ttl is None else min(left, entry.ttl)
-        flight.users += 1
+        state.users += 1
         try:
             if Capability.CONDITIONAL in self.store.capabilities:
                 done = await self.store.put_if_absent(*ref, entry.value, ttl=ttl) is not None
@@ -157,8 +157,8 @@ class HotTier:
             self.failed(error)
             done = False
         finally:
-            flight.users -= 1
-        if flight.written and not flight.users:
+            state.users -= 1
+        if state.written and not state.users:
             await self._clean([ref])
         self.promotions += done
         if done:
@@ -174,36 +174,36 @@ class HotTier:
         deadline: float = NEVER,
     ) -> T:
         """Carry out a change of cold, and let hot follow: with the new values, or else without the entries."""
-        flights = self.flights
-        members = [flights.join((collection, key)) for key in keys]
+        states = self.states
+        changes = [states.begin((collection, key)) for key in keys]
         try:
             outcome = await work()
         except BaseException as error:
-            flights.mark_failed(members, error)
-            flights.part(members)
+            states.mark_failed(changes, error)
+            states.finish(changes)
             raise
-        flights.mark_done(members)
+        states.mark_done(changes)
         try:
-            await self._refresh(collection, members, values, deadline)
+            await self._refresh(collection, changes, values, deadline)
         except BaseException:
-            flights.part(members)
+            states.finish(changes)
             raise
-        due = flights.part(members)
-        if (not due or await self._clean(due)) and flights:
+        due = states.finish(changes)
+        if (not due or await self._clean(due)) and states:
             await self._clean_some()
         return outcome
 
     async def wipe(self, collection: str, work: Callable[[], Awaitable[T]]) -> T:
         """Carry out the removal of a collection, or of all, from cold, and remove it from hot."""
-        self.flights.wipe(collection)
+        self.states.wipe(collection)
         return await self.change(collection, [ALL], work)
 
     async def _refresh(
-        self, collection: str, members: list[Member], values: Mapping[str, object] | None, deadline: float
+        self, collection: str, changes: list[KeyChange], values: Mapping[str, object] | None, deadline: float
     ) -> None:
-        alone = [member for member in members if member.is_alone]
-        for member in members:
-            member.flight.spoiled = True
+        alone = [change for change in changes if change.is_alone]
+        for change in changes:
+            change.state.dirty = True
         left = self._left(deadline)
         if values is None or not alone or left <= 0:
             return
@@ -212,20 +212,20 @@ class HotTier:
             if len(alone) == 1:
                 await self.store.put(*alone[0].ref, values[alone[0].ref[1]], ttl=ttl)
             else:
-                some = {member.ref[1]: values[member.ref[1]] for member in alone}
+                some = {change.ref[1]: values[change.ref[1]] for change in alone}
                 await self.store.put_many(collection, some, ttl=ttl)
         except SatchelError as error:
             self.failed(error)
             return
         self.counts.writes += len(alone)
-        for member in alone:
-            member.flight.spoiled = not member.is_alone
-            self.uses.note(member.ref)
+        for change in alone:
+            change.state.dirty = not change.is_alone
+            self.uses.note(change.ref)
 
     async def _clean(self, refs: list[Ref]) -> bool:
-        """Remove entries of one collection from hot, and end their flights; say whether hot did."""
+        """Remove entries of one collection from hot, and forget their states; say whether hot did."""
         collection, key = refs[0]
-        before = self.flights.turns(refs)
+        before = self.states.generations(refs)
         try:
             if collection == ALL:
                 await self.store.destroy()
@@ -237,19 +237,19 @@ class HotTier:
                 await self.store.delete_many(collection, [name for _, name in refs])
         except SatchelError as error:
             self.failed(error)
-            for flight, _ in before.values():
-                flight.until = max(flight.until, self._clock() + _TRY_AGAIN)
+            for state, _ in before.values():
+                state.until = max(state.until, self._clock() + _TRY_AGAIN)
             return False
         if key == ALL:
             self.uses.forget_collection(collection)
         for ref in refs:
             self.uses.forget(ref)
-        self.flights.land(before)
+        self.states.end_clean(before)
         return True
 
     async def _clean_some(self) -> None:
         """Remove from hot what earlier changes have left there: nobody may ever read it again."""
-        for ref in self.flights.left_behind(_CLEANED):
+        for ref in self.states.left_behind(_CLEANED):
             if not await self._clean([ref]):
                 return
 

@@ -1,9 +1,10 @@
 """`Inflight`: what is under way for the entries of a `TieredStore`, and which of them hot can be asked for.
 
-While something is under way for an entry there is a `Flight` for it. A change marks it as written before cold is asked:
-from then on reads of the entry go to cold, and a promotion that read cold before is given up. The last one to leave the
-flight ends it, when hot is known to hold the newest value or none. Where that cannot be known, because hot did not
-answer, or several came together, hot's entry is removed first; until that has succeeded reads go on to cold.
+While something is under way for an entry there is a `KeyState` of it. A change marks that as written before cold is
+asked: from then on reads of the entry go to cold, and a promotion that read cold before is given up. The last change to
+finish drops the state, when hot is known to hold the newest value or none. Where that cannot be known, because hot did
+not answer, or several changes came together, the state is dirty: hot's entry is removed first, and until that has
+succeeded reads go on to cold.
 
 A change of cold that was cancelled or failed may still land later. Reads of the entry go to cold then, until a later
 change of it is acknowledged, after which the lost one cannot land any more, or until `_SETTLED` seconds have passed.
@@ -22,10 +23,10 @@ from ...names import Ref
 _SETTLED = 60.0
 
 
-class Flight:
-    """What is under way for one entry. Its identity tells those who hold it that no other began meanwhile."""
+class KeyState:
+    """What is under way for one entry. As long as its identity is the same, it was not dropped meanwhile."""
 
-    __slots__ = ("failures", "readers", "spoiled", "turn", "until", "users", "written")
+    __slots__ = ("dirty", "failures", "generation", "readers", "until", "users", "written")
 
     def __init__(self) -> None:
         self.readers = 0
@@ -34,31 +35,32 @@ class Flight:
         """So many change the entry, or have a promotion of it on its way to hot."""
         self.written = False
         """A change has begun: hot is not asked any more, and nothing is promoted."""
-        self.spoiled = False
+        self.dirty = False
         """Hot may hold something old."""
-        self.turn = 0
+        self.generation = 0
+        """Number of changes that have begun."""
         self.failures = 0
         self.until = 0.0
         """Hot cannot be used before this time."""
 
 
 @dataclass(slots=True)
-class Member:
-    """One change in a flight: its own turn, 0 when it is not the only one, and the failures before."""
+class KeyChange:
+    """One change of an entry: its generation, 0 when it is not the only one, and the failures before it."""
 
     ref: Ref
-    flight: Flight
-    turn: int
+    state: KeyState
+    generation: int
     failures: int
 
     @property
     def is_alone(self) -> bool:
-        """Whether no other change came to the flight."""
-        return self.turn == self.flight.turn
+        """Whether no other change of the entry has begun."""
+        return self.generation == self.state.generation
 
 
-class Inflight(dict[Ref, Flight]):
-    """Flights by entry and by collection.
+class Inflight(dict[Ref, KeyState]):
+    """Mapping of entries and collections to their states.
 
     Args:
         clock: Gives the present as seconds since the Unix epoch.
@@ -72,127 +74,127 @@ class Inflight(dict[Ref, Flight]):
         """Say whether a change of an entry is under way, or has left hot behind."""
         return next(self.changing(ref), None) is not None
 
-    def changing(self, ref: Ref) -> Iterator[tuple[Ref, Flight]]:
-        """Give the flights of changes that an entry is concerned by: its own, its collection's, and that of all."""
+    def changing(self, ref: Ref) -> Iterator[tuple[Ref, KeyState]]:
+        """Give the states with changes that concern an entry: its own, its collection's, and that of the store."""
         for place in (ref, (ref[0], ALL), (ALL, ALL)):
-            flight = self.get(place)
-            if flight is not None and flight.written:
-                yield place, flight
+            state = self.get(place)
+            if state is not None and state.written:
+                yield place, state
 
-    def is_left(self, flight: Flight) -> bool:
-        """Say whether nobody is in a flight, and what may still land has had its time."""
-        return not flight.users and flight.until <= self._clock()
+    def is_idle(self, state: KeyState) -> bool:
+        """Say whether no change is under way, and what may still land has had its time."""
+        return not state.users and state.until <= self._clock()
 
     def disown(self) -> None:
         """In a child of `fork`: nothing is under way here, and hot may lack what the parent was changing."""
-        for ref, flight in list(self.items()):
-            if flight.written:
-                flight.users, flight.readers, flight.spoiled = 0, 0, True
+        for ref, state in list(self.items()):
+            if state.written:
+                state.users, state.readers, state.dirty = 0, 0, True
             else:
-                self.drop(ref, flight)
+                self.drop(ref, state)
 
     # Those who read cold in order to promote.
 
-    def watch(self, ref: Ref) -> Flight | None:
-        """Take part in the flight of an entry before cold is read; None when it cannot be promoted."""
-        flight = self.get(ref)
-        if flight is None:
+    def watch(self, ref: Ref) -> KeyState | None:
+        """Note a reader of an entry before cold is read; None when the entry cannot be promoted."""
+        state = self.get(ref)
+        if state is None:
             if self._is_wiped(ref[0]):
                 return None
-            flight = self[ref] = Flight()
-        elif flight.written:
+            state = self[ref] = KeyState()
+        elif state.written:
             return None
-        flight.readers += 1
-        return flight
+        state.readers += 1
+        return state
 
-    def unwatch(self, ref: Ref, flight: Flight) -> None:
-        """Leave the flight."""
-        flight.readers -= 1
-        if not flight.readers and not flight.users and not flight.written:
-            self.drop(ref, flight)
+    def unwatch(self, ref: Ref, state: KeyState) -> None:
+        """Note that a reader has ended."""
+        state.readers -= 1
+        if not state.readers and not state.users and not state.written:
+            self.drop(ref, state)
 
     # Those who change cold.
 
-    def join(self, ref: Ref) -> Member:
-        """Take part in the flight of an entry, or of a collection, with a change."""
+    def begin(self, ref: Ref) -> KeyChange:
+        """Begin a change of an entry, or of a collection."""
         shared = self._is_wiped(ref[0])
-        flight = self.get(ref)
-        if flight is None:
-            flight = self[ref] = Flight()
-        shared = shared or flight.users > 0
-        flight.spoiled = flight.spoiled or shared
-        flight.written = True
-        flight.users += 1
-        flight.turn += 1
-        return Member(ref, flight, 0 if shared else flight.turn, flight.failures)
+        state = self.get(ref)
+        if state is None:
+            state = self[ref] = KeyState()
+        shared = shared or state.users > 0
+        state.dirty = state.dirty or shared
+        state.written = True
+        state.users += 1
+        state.generation += 1
+        return KeyChange(ref, state, 0 if shared else state.generation, state.failures)
 
     def wipe(self, collection: str) -> None:
-        """Mark the flights of a collection, or of `ALL`, as overtaken."""
-        for ref, flight in list(self.items()):
+        """Mark the states of a collection, or of `ALL`, as overtaken."""
+        for ref, state in list(self.items()):
             if collection in (ALL, ref[0]):
-                if flight.users:
-                    flight.turn += 1
-                elif not flight.written:
-                    self.drop(ref, flight)
-                flight.written = flight.spoiled = True
+                if state.users:
+                    state.generation += 1
+                elif not state.written:
+                    self.drop(ref, state)
+                state.written = state.dirty = True
 
-    def mark_failed(self, members: Sequence[Member], error: BaseException) -> None:
+    def mark_failed(self, changes: Sequence[KeyChange], error: BaseException) -> None:
         """Note that changes failed, and may have happened all the same, or still happen."""
-        for member in members:
-            own = error.failed.get(member.ref[1]) if isinstance(error, BatchError) else error
+        for change in changes:
+            own = error.failed.get(change.ref[1]) if isinstance(error, BatchError) else error
             if isinstance(own, SatchelError) and not isinstance(own, StoreError):
                 continue  # it was refused, and nothing has changed
-            member.flight.spoiled = True
+            change.state.dirty = True
             if own is not None:
-                member.flight.failures += 1
-                member.flight.until = self._clock() + _SETTLED
+                change.state.failures += 1
+                change.state.until = self._clock() + _SETTLED
 
-    def mark_done(self, members: Sequence[Member]) -> None:
+    def mark_done(self, changes: Sequence[KeyChange]) -> None:
         """Note that changes were acknowledged: what failed before them cannot land any more."""
-        for member in members:
-            if member.failures == member.flight.failures:
-                member.flight.until = 0.0
+        for change in changes:
+            if change.failures == change.state.failures:
+                change.state.until = 0.0
 
-    def part(self, members: Sequence[Member]) -> list[Ref]:
-        """Leave the flights, and return the entries that are to be removed from hot now."""
+    def finish(self, changes: Sequence[KeyChange]) -> list[Ref]:
+        """Finish changes, and return the entries that are to be removed from hot now."""
         due = []
-        for member in members:
-            flight = member.flight
-            flight.users -= 1
-            if not self.is_left(flight):
+        for change in changes:
+            state = change.state
+            state.users -= 1
+            if not self.is_idle(state):
                 continue
-            if flight.spoiled:
-                due.append(member.ref)
+            if state.dirty:
+                due.append(change.ref)
             else:
-                self.drop(member.ref, flight)
+                self.drop(change.ref, state)
         return due
 
-    # The end of flights.
+    # The end of a state.
 
-    def turns(self, refs: Iterable[Ref]) -> dict[Ref, tuple[Flight, int]]:
-        """Return the flights of entries, each with its turn, for `land`."""
-        return {ref: (flight, flight.turn) for ref in refs if (flight := self.get(ref)) is not None}
+    def generations(self, refs: Iterable[Ref]) -> dict[Ref, tuple[KeyState, int]]:
+        """Return the states of entries, each with its generation, for `end_clean`."""
+        return {ref: (state, state.generation) for ref in refs if (state := self.get(ref)) is not None}
 
-    def land(self, before: dict[Ref, tuple[Flight, int]]) -> None:
-        """End flights whose entries were removed from hot."""
-        for ref, (flight, turn) in before.items():
+    def end_clean(self, before: dict[Ref, tuple[KeyState, int]]) -> None:
+        """Drop states whose entries were removed from hot."""
+        for ref, (state, generation) in before.items():
             # A change that came meanwhile removes the entry itself: perhaps this removal was too early for it.
-            if flight.turn == turn and self.is_left(flight):
-                self.drop(ref, flight)
+            if state.generation == generation and self.is_idle(state):
+                self.drop(ref, state)
 
     def left_behind(self, count: int) -> Iterator[Ref]:
-        """Look at some flights, each time at others, and give the entries that are to be removed from hot."""
+        """Look at some states, each time at others, and give the entries that are to be removed from hot."""
         for ref in list(islice(self, count)):
-            flight = self.pop(ref, None)
-            if flight is None:
+            state = self.pop(ref, None)
+            if state is None:
                 continue
-            self[ref] = flight  # as the last one
-            if flight.written and self.is_left(flight):
+            self[ref] = state  # as the last one
+            if state.written and self.is_idle(state):
                 yield ref
 
-    def drop(self, ref: Ref, flight: Flight) -> None:
-        """End a flight."""
-        if self.get(ref) is flight:
+    def drop(self, ref: Ref, state: KeyState) -> None:
+        """Drop a state, unless another has taken its place."""
+        if self.get(ref) is state:
             del self[ref]
 
     def _is_wiped(self, collection: str) -> bool:

@@ -41,7 +41,7 @@ class TieredStatistics:
     queued: int
 
 
-class Counts:
+class TierCounter:
     """Counts for one tier."""
 
     __slots__ = ("errors", "hits", "misses", "writes")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar, overload
 
 from ..._batches import checked_names
@@ -16,7 +17,8 @@ from ...entry import Entry
 from ...errors import ConfigurationError, InvalidTTLError, SatchelError, safe_repr
 from ...names import MAX_NAME_BYTES, check_name, check_ref
 from ...protocol import AsyncKeyValue
-from ..call import BATCHES, CONDITIONAL_WRITES, LISTINGS, MISSING, Call, Steps
+from ...verbs import BATCHES, CHANGES, CONDITIONAL_WRITES, DESTROYS, LISTINGS, OF_ENTRIES, PUTS, READS
+from ..call import MISSING, Call, Steps
 from ..composite import CompositeStore
 from .hot import HotTier
 from .pending import ALL
@@ -24,7 +26,7 @@ from .statistics import TieredStatistics
 from .tiers import Mode, Tiers
 
 
-class Calls:
+class ActiveCalls:
     """Counts the calls under way on one event loop, and refuses new ones once closing has begun.
 
     Args:
@@ -41,11 +43,17 @@ class Calls:
         self.quick = 0
         self.closing: list[asyncio.Future[None]] = []
         self._lifecycle = Lifecycle(name, open=_nothing, close=_nothing, abandon=self._discard, disown=self._disown)
+        self.begin, self.leave = self._lifecycle.begin, self._lifecycle.leave
         self._abandon_more, self._disown_more = abandon, disown
 
-    def begin(self, operation: str) -> UnderWay:
+    @contextmanager
+    def during(self, operation: str) -> Iterator[None]:
         """Begin a call, for the length of a block."""
-        return UnderWay(self._lifecycle, operation)
+        loop = self.begin(operation)
+        try:
+            yield
+        finally:
+            self.leave(loop)
 
     def check(self, operation: str) -> None:
         """Refuse a call on another event loop than that of what is under way; go on on the next one."""
@@ -77,22 +85,6 @@ class Calls:
             self._disown_more()
 
 
-class UnderWay:
-    """One call, from its beginning to its end."""
-
-    __slots__ = ("_lifecycle", "_loop")
-
-    def __init__(self, lifecycle: Lifecycle, operation: str) -> None:
-        self._lifecycle = lifecycle
-        self._loop = lifecycle.begin(operation)
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        self._lifecycle.leave(self._loop)
-
-
 def _tell(end: asyncio.Future[None]) -> None:
     if not end.done():
         end.set_result(None)
@@ -104,10 +96,10 @@ async def _nothing() -> None:
 
 D = TypeVar("D")
 
-_PUTS = frozenset({"put", "put_many"})
-_CHANGES = frozenset({"delete", "delete_many", "touch"}) | CONDITIONAL_WRITES
-_WITHOUT_KEYS = frozenset({"ping", "cull", "destroy_collection", "destroy"})
-_READS = frozenset({"exists", "get_many", "get_entry", "get_entries"})
+_PUTS = PUTS - CONDITIONAL_WRITES
+_CHANGES = (OF_ENTRIES & CHANGES) - _PUTS
+_WITHOUT_KEYS = DESTROYS | {"ping", "cull"}
+_READS = READS - {"get"}
 _WIPES = Capability.DESTROY_COLLECTION | Capability.DESTROY_STORE
 
 
@@ -158,6 +150,7 @@ class TieredStore(CompositeStore):
         queue_size: int = 10_000,
         clock: Clock = system_clock,
     ) -> None:
+        self._writes_back = write == "back"
         super().__init__(cold, hot)
         self.inners = (hot, cold)
         if hot is cold:
@@ -173,11 +166,7 @@ class TieredStore(CompositeStore):
         self._hot = HotTier(hot, ttl=longest, clock=clock)
         self._tiers = Tiers(self.__repr__, self._hot, cold, write=write, queue_size=queue_size, clock=clock)
         self._cold, self._waiting, self._queue = self._tiers.cold, self._tiers.waiting, self._tiers.queue
-        self._calls = Calls(self.__repr__, self._discard, self._disown)
-        del self.get  # what a hit costs is the point of it all
-        if self._queue is None:
-            for operation in LISTINGS:  # nothing that waits is lacking in them
-                self._become(operation, self._guarded(operation, getattr(cold, operation)))
+        self._calls = ActiveCalls(self.__repr__, self._discard, self._disown)
 
     @property
     def capabilities(self) -> Capability:
@@ -191,12 +180,12 @@ class TieredStore(CompositeStore):
     async def get(self, collection: str, key: str, default: Any = None) -> Any:
         """Return the value under a key, or the default when it is absent."""
         calls, hot = self._calls, self._hot
-        if hot.flights or self._waiting or calls.closing:
+        if hot.states or self._waiting or calls.closing:
             collection, key = check_ref(collection, key, self._limit)
             if self._waiting and not calls.closing:
                 calls.check("get")  # on a new event loop, what waits goes on there
-            if calls.closing or (collection, key) in self._waiting or hot.flights.is_changing((collection, key)):
-                with calls.begin("get"):
+            if calls.closing or (collection, key) in self._waiting or hot.states.is_changing((collection, key)):
+                with calls.during("get"):
                     return (await self._tiers.find(collection, [key])).get(key, default)
         # The names of what hot has were checked when it was put; other calls are counted by the lifecycle.
         calls.quick += 1
@@ -220,14 +209,25 @@ class TieredStore(CompositeStore):
             if calls.closing:
                 calls.wake()
 
-    async def _around(self, operation: str, call: Call) -> Any:
+    def _bindings(self) -> dict[str, Callable[..., Any]]:
+        bound = super()._bindings()
+        del bound["get"]  # it does not go around: what a hit costs is the point of it all
+        if not self._writes_back:  # nothing that waits is missing from listings
+            bound |= {verb: self._guarded(verb, getattr(self.inner, verb)) for verb in LISTINGS}
+        return bound
+
+    async def _around(
+        self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
+    ) -> Any:
+        call = Call.of(operation, function, args, named)
         if operation in LISTINGS:
-            if not (isinstance(call.function, Steps) and call.function.begun):
+            if not (isinstance(function, Steps) and function.begun):
                 if not self._calls.closing:
                     self._calls.check(operation)
                 await self._tiers.settle_all(ALL if call.collection is None else call.collection)
             return await call()
-        with self._calls.begin(operation):
+        loop = self._calls.begin(operation)
+        try:
             if operation in _WITHOUT_KEYS:
                 return await self._on_many(operation, call)
             if operation in BATCHES:
@@ -243,6 +243,8 @@ class TieredStore(CompositeStore):
                 return await self._tiers.change(collection, keys, call)
             if operation in _PUTS:
                 return await self._tiers.put(operation, collection, keys, call)
+        finally:
+            self._calls.leave(loop)
         raise self._unsupported(operation)  # what nobody has thought of here must not go past hot
 
     async def _on_many(self, operation: str, call: Call) -> Any:
@@ -259,7 +261,7 @@ class TieredStore(CompositeStore):
 
         Those that hot has already are left as they are, where hot has `CONDITIONAL`, and else put anew.
         """
-        with self._calls.begin("warm"):
+        with self._calls.during("warm"):
             return await self._tiers.warm(check_name(collection, "collection"), await checked_names(keys, self._limit))
 
     async def demote(self, *, keep: int) -> int:
@@ -274,7 +276,7 @@ class TieredStore(CompositeStore):
             StoreError: Hot failed, or something could not be sent.
         """
         check_int("keep", keep, 0)
-        with self._calls.begin("demote"):
+        with self._calls.during("demote"):
             if self._queue is not None:
                 await self._queue.flush()
             return await self._hot.uses.demote(self._hot.store, keep)
@@ -286,7 +288,7 @@ class TieredStore(CompositeStore):
             StoreError: Some could not be sent. They are tried again a second later and by the next `flush`, but for
                 those that cold refused, as too large for instance: these are given up.
         """
-        with self._calls.begin("flush"):
+        with self._calls.during("flush"):
             if self._queue is not None:
                 await self._queue.flush()
 
@@ -299,7 +301,7 @@ class TieredStore(CompositeStore):
         Raises:
             StoreError: A tier failed.
         """
-        with self._calls.begin("where"):
+        with self._calls.during("where"):
             ref = check_ref(collection, key, self._limit)
             tiers = {"hot": self._hot.store, "cold": self._cold}
             found = {name: await tier.get_entry(*ref) for name, tier in tiers.items()}
@@ -325,6 +327,6 @@ class TieredStore(CompositeStore):
             self._queue.abandon()
 
     def _disown(self) -> None:
-        self._hot.flights.disown()
+        self._hot.states.disown()
         if self._queue is not None:
             self._queue.disown()

@@ -17,9 +17,9 @@ from ...protocol import AsyncKeyValue, SupportsEverything
 from ..call import Call
 from ..composite import with_own_values
 from .hot import HotTier
-from .pending import ALL, Flight
+from .pending import ALL, KeyState
 from .queue import Write, WriteQueue, covers
-from .statistics import Counts
+from .statistics import TierCounter
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class Tiers:
     ) -> None:
         self.hot = hot
         self.cold = cast("SupportsEverything", cold)
-        self.counts = Counts()
+        self.counts = TierCounter()
         self.queue: WriteQueue | None = None
         self.waiting: dict[Ref, Write] = {}
         if write == "back":
@@ -66,7 +66,7 @@ class Tiers:
         trusted: list[str] = keys
         if asks_hot:
             trusted = [key for key in keys if (collection, key) not in self.waiting]
-            if self.hot.flights:
+            if self.hot.states:
                 trusted = [key for key in trusted if await self.hot.trusts((collection, key))]
             asked = await self.hot.find(collection, trusted) if trusted else {}
             found, promotes = asked or {}, asked is not None
@@ -124,22 +124,22 @@ class Tiers:
         if not keys:
             return {}, 0
         allowed = {key for key in trusted if (collection, key) not in self.waiting}
-        flights: dict[str, Flight] = {}
+        states: dict[str, KeyState] = {}
         for key in keys:
-            flight = self.hot.flights.watch((collection, key)) if key in allowed else None
-            if flight is not None:
-                flights[key] = flight
+            state = self.hot.states.watch((collection, key)) if key in allowed else None
+            if state is not None:
+                states[key] = state
         try:
             entries = await self.entries(collection, keys, many=many)
             due = [
-                self.hot.promote((collection, key), flight, entries[key])
-                for key, flight in flights.items()
+                self.hot.promote((collection, key), state, entries[key])
+                for key, state in states.items()
                 if key in entries
             ]
             done = [await due[0]] if len(due) == 1 else await asyncio.gather(*due)
         finally:
-            for key, flight in flights.items():
-                self.hot.flights.unwatch((collection, key), flight)
+            for key, state in states.items():
+                self.hot.states.unwatch((collection, key), state)
         return entries, sum(done)
 
     async def warm(self, collection: str, keys: list[str]) -> int:
@@ -179,10 +179,10 @@ class Tiers:
         queue = self.queue
         refs = [(collection, key) for key in values]
         records: dict[Ref, Record] = {}
-        turns = Yielder()
+        yielder = Yielder()
         for ref in refs:
             records[ref] = await self._record(operation, ref, values[ref[1]], now, deadline)
-            await turns.after_item()
+            await yielder.after_item()
 
         async def add() -> None:
             queue.add(records)

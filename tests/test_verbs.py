@@ -1,0 +1,171 @@
+"""The table of verbs, and what each wrapper makes of each row."""
+
+import inspect
+
+import pytest
+
+from satchel import Capability, wrappers
+from satchel.protocol import AsyncKeyValue, SupportsEverything
+from satchel.verbs import (
+    BATCHES,
+    BATCHES_OF_READS,
+    CHANGES,
+    CONDITIONAL_WRITES,
+    CORE,
+    LISTINGS,
+    METHODS,
+    NEEDED,
+    OF_ENTRIES,
+    PUTS_OF_ONE,
+    SEAMS,
+    VERBS,
+)
+from satchel.wrappers import BaseWrapper, RoutingStore, events, logging, on_error, statistics
+from satchel.wrappers.base import Seams
+from satchel.wrappers.tiered import store as tiered
+
+PRESENT = [verb for verb in VERBS if not verb.is_planned]
+PLANNED = [verb for verb in VERBS if verb.is_planned]
+
+
+def kinds(names):
+    return " ".join(sorted(kind.__name__ for kind in names))
+
+
+def first(name, default, /, **classes):
+    """Return the class whose set has a name."""
+    return next((said for said, names in classes.items() if name in names), default)
+
+
+def tiered_class(name):
+    sets = {"read": tiered._READS, "put": tiered._PUTS, "change": tiered._CHANGES, "whole": tiered._WITHOUT_KEYS}
+    found = [said for said, names in sets.items() if name in names]
+    assert len(found) < 2, f"TieredStore classifies {name} as {found}"
+    return first(name, "listing" if name in LISTINGS else "own" if name in vars(tiered.TieredStore) else None, **sets)
+
+
+CLASSES = {
+    "call": lambda name: first(name, "as it is", batch=BATCHES, listing=LISTINGS),
+    "RetryWrapper": lambda name: first(name, "whole", reads=BATCHES_OF_READS, writes=BATCHES, doubt=CONDITIONAL_WRITES),
+    "StatisticsWrapper": lambda name: first(
+        name, "calls", value={"get"}, puts=PUTS_OF_ONE, batch=BATCHES, lookup=statistics._LOOKUPS
+    ),
+    "LoggingWrapper": lambda name: first(name, "ok", lookup=logging._LOOKUPS, conflict=CONDITIONAL_WRITES),
+    "EventsWrapper": lambda name: kinds(events.MAY_EMIT.get(name, ())),
+    "OnErrorWrapper": lambda name: first(name, "raises", write=on_error._WRITES, answer=on_error._ANSWERS),
+    "ReadOnlyWrapper": lambda name: "refuses" if name in CORE & CHANGES else "lacks" if name in CHANGES else "reads",
+    "FallbackWrapper": lambda name: "write" if name in CHANGES else "read",
+    "RoutingStore": lambda name: "forwarded" if getattr(RoutingStore, name) is not getattr(BaseWrapper, name) else "",
+    "TieredStore": tiered_class,
+}
+EXPECTED = {
+    "get": "as it is, whole, value, lookup, Expired Retrieved, answer, reads, read, forwarded, own",
+    "get_entry": "as it is, whole, lookup, lookup, Expired Retrieved, answer, reads, read, forwarded, read",
+    "exists": "as it is, whole, lookup, lookup, Expired, answer, reads, read, forwarded, read",
+    "put": "as it is, whole, puts, ok, Expired Stored, write, refuses, write, forwarded, put",
+    "delete": "as it is, whole, calls, lookup, Deleted Expired, write, refuses, write, forwarded, change",
+    "get_many": "batch, reads, batch, ok, Expired Retrieved, answer, reads, read, forwarded, read",
+    "get_entries": "batch, reads, batch, ok, Expired Retrieved, answer, reads, read, forwarded, read",
+    "put_many": "batch, writes, batch, ok, Expired Stored, write, refuses, write, forwarded, put",
+    "delete_many": "batch, writes, batch, ok, Deleted Expired, write, refuses, write, forwarded, change",
+    "ping": "as it is, whole, calls, ok, , raises, reads, read, , whole",
+    "put_if_absent": "as it is, doubt, puts, conflict, Expired Stored, raises, lacks, write, forwarded, change",
+    "compare_and_put": "as it is, doubt, puts, conflict, Expired Stored, raises, lacks, write, forwarded, change",
+    "compare_and_delete": "as it is, doubt, calls, conflict, Deleted Expired, raises, lacks, write, forwarded, change",
+    "touch": "as it is, whole, calls, lookup, Expired, raises, lacks, write, forwarded, change",
+    "keys": "listing, whole, calls, ok, , raises, reads, read, forwarded, listing",
+    "collections": "listing, whole, calls, ok, , raises, reads, read, forwarded, listing",
+    "destroy_collection": "as it is, whole, calls, ok, Cleared Expired, raises, lacks, write, forwarded, whole",
+    "destroy": "as it is, whole, calls, ok, Cleared Expired, raises, lacks, write, forwarded, whole",
+    "cull": "as it is, whole, calls, ok, , raises, lacks, write, forwarded, whole",
+}
+"""What each wrapper makes of each verb, in the order of `CLASSES`."""
+
+
+@pytest.mark.parametrize("verb", PRESENT, ids=lambda verb: verb.name)
+def test_each_wrapper_knows_what_it_makes_of_each_verb(verb):
+    assert verb.name in EXPECTED, f"say here what each wrapper makes of {verb.name}"
+    made = dict(zip(CLASSES, EXPECTED[verb.name].split(", "), strict=True))
+    assert {wrapper: classify(verb.name) for wrapper, classify in CLASSES.items()} == made
+
+
+VALUES = "get get_entry put get_many get_entries put_many put_if_absent compare_and_put"
+NAMES = f"{VALUES} exists delete delete_many compare_and_delete touch keys destroy_collection"
+WAYS = {
+    "CircuitBreakerWrapper": ("steps", "", ""),
+    "CompressionWrapper": ("", "", VALUES),
+    "DefaultValueWrapper": ("", "get get_many", ""),
+    "EncryptionWrapper": ("", "", VALUES),
+    "EventsWrapper": ("calls", "", ""),
+    "FallbackWrapper": ("steps", "", ""),
+    "LimitSizeWrapper": ("", "put put_many", "put_if_absent compare_and_put"),
+    "LoggingWrapper": ("calls", "", ""),
+    "OnErrorWrapper": ("steps", "", ""),
+    "PrefixCollectionsWrapper": ("", "", f"{NAMES} collections destroy"),
+    "PrefixKeysWrapper": ("", "", f"{NAMES} collections destroy"),
+    "ReadOnlyWrapper": ("", "", ""),
+    "RetryWrapper": ("steps", "", ""),
+    "RoutingStore": ("", f"{NAMES} collections destroy cull", ""),
+    "SanitizationWrapper": ("", "", f"{NAMES} collections"),
+    "SigningWrapper": ("", "", VALUES),
+    "SingleCollectionWrapper": ("", "collections destroy", NAMES),
+    "SingleFlightWrapper": ("", "delete delete_many compare_and_delete destroy_collection destroy", ""),
+    "StatisticsWrapper": ("calls", "keys collections", ""),
+    "TTLWrapper": ("", "get get_entry get_many get_entries", "put put_many put_if_absent compare_and_put touch"),
+    "TieredStore": ("steps", "get", ""),
+    "TimeoutWrapper": ("steps", "", ""),
+}
+"""Whether calls go through a wrapper's `_around`, or steps of listings too; the verbs that its class writes; and those
+that go through its other seams. All other verbs are the inner store's own methods."""
+
+
+def test_each_wrapper_is_known():
+    kinds = [getattr(wrappers, name) for name in wrappers.__all__]
+    found = {kind.__name__ for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseWrapper)}
+    assert found - {"BaseWrapper", "CompositeStore"} == WAYS.keys()
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_verbs_go_through_a_wrapper_as_the_table_says(name):
+    kind = getattr(wrappers, name)
+
+    def overrides(*seams):
+        return any(getattr(kind, seam) is not getattr(Seams, seam) for seam in seams)
+
+    around, written, seams = WAYS[name]
+    own = {verb.name for verb in PRESENT if getattr(kind, verb.name) is not getattr(BaseWrapper, verb.name)}
+    assert own == set(written.split())
+    assert {verb.name for verb in PRESENT if overrides(*verb.seams)} - own == set(seams.split())
+    assert around == ("" if not overrides("_around") else "steps" if kind._around_steps else "calls")
+
+
+@pytest.mark.parametrize("verb", PRESENT, ids=lambda verb: verb.name)
+def test_a_verb_takes_the_arguments_of_its_row(verb):
+    for owner in (SupportsEverything, BaseWrapper):
+        assert tuple(inspect.signature(getattr(owner, verb.name)).parameters)[1:] == verb.arguments
+
+
+@pytest.mark.parametrize("verb", PRESENT, ids=lambda verb: verb.name)
+def test_a_seam_of_a_verb_is_one_of_the_wrappers(verb):
+    assert [seam for seam in verb.seams if not hasattr(BaseWrapper, seam)] == []
+    assert "_around" not in verb.seams
+
+
+def test_a_verb_of_the_core_is_one_of_the_protocol():
+    assert {name for name in vars(AsyncKeyValue) if not name.startswith("_")} == CORE | {
+        "capabilities",
+        "max_key_bytes",
+        "aclose",
+    }
+
+
+@pytest.mark.parametrize("verb", PLANNED, ids=lambda verb: verb.name)
+def test_a_planned_verb_is_in_no_store_and_in_no_derived_set(verb):
+    assert not hasattr(SupportsEverything, verb.name), f"{verb.name} exists: take is_planned off its row"
+    assert verb.name not in SEAMS | NEEDED
+    assert verb.name not in OF_ENTRIES | CHANGES | BATCHES | LISTINGS
+    assert verb.capability not in METHODS
+
+
+def test_each_capability_has_its_verbs_or_a_planned_one():
+    assert METHODS.keys() | {verb.capability for verb in PLANNED} == set(Capability)
