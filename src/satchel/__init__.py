@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from .backend.base import BaseStore
     from .backend.keyed import KeyedStore
     from .caching import Cached, cached
-    from .codec import Codec, JsonCodec, MessagePackCodec, SignedPickleCodec
+    from .codec import AutoCodec, Codec, JsonCodec, MessagePackCodec, SignedPickleCodec
     from .collection import Collection
     from .stores.disk import DiskStore
     from .stores.dynamodb import DynamoDBStore as DynamoDBStore
@@ -82,6 +82,7 @@ __version__ = "0.1.0"
 __all__ = [
     "TTL",
     "AsyncKeyValue",
+    "AutoCodec",
     "BaseStore",
     "BatchError",
     "Cached",
@@ -139,6 +140,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "AutoCodec": "codec",
         "BaseStore": "backend.base",
         "Cached": "caching",
         "cached": "caching",

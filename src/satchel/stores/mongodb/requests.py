@@ -110,7 +110,7 @@ class Scanner:
     async def keys(self, collection: str, prefix: str, after: str = "") -> AsyncIterator[Sequence[str]]:
         """Give the keys of living entries in pages, those after a key, in order."""
         where = range_of(collection, prefix)
-        if after > prefix:
+        if after and after >= prefix:
             where = {"$gt": document_id((collection, after)), "$lt": where["$lt"]}
         while True:
             names = await self._living(where)
