@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from .backend.base import BaseStore
     from .backend.keyed import KeyedStore
     from .caching import Cached, cached
-    from .codec import Codec, JsonCodec, MessagePackCodec, SignedPickleCodec
+    from .codec import AutoCodec, Codec, JsonCodec, MessagePackCodec, SignedPickleCodec
     from .collection import Collection
     from .copying import CopyFailure, CopyReport, StoreDifference, check_stores, copy_store
     from .stores.disk import DiskStore
@@ -83,6 +83,7 @@ __version__ = "0.1.0"
 __all__ = [
     "TTL",
     "AsyncKeyValue",
+    "AutoCodec",
     "BaseStore",
     "BatchError",
     "Cached",
@@ -145,6 +146,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "AutoCodec": "codec",
         "BaseStore": "backend.base",
         "Cached": "caching",
         "cached": "caching",
