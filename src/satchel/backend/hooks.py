@@ -149,6 +149,19 @@ class Hooks(ABC):
         raise self._unsupported("keys")
 
     @optional
+    def _keys_after(self, collection: str, prefix: str, after: str, now: float) -> AsyncIterator[Sequence[str]]:
+        """Give the keys of live entries that sort after a key, in order, in pages of bounded size.
+
+        It is for engines that can start there without reading what comes before.
+        """
+        raise self._unsupported("keys")
+
+    @optional
+    async def _count(self, collection: str, prefix: str, now: float) -> int:
+        """Return how many live entries have keys with a prefix; for engines that can tell without giving the keys."""
+        raise self._unsupported("count")
+
+    @optional
     def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
         """Yield the collections with live entries, each once, in pages of bounded size."""
         raise self._unsupported("collections")

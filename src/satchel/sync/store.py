@@ -154,9 +154,15 @@ class SyncStore:
         """Return when the backend answers."""
         self._call(self._store.ping)
 
-    def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> Iterator[str]:
-        """Iterate over the keys of a collection, in no particular order, in constant memory."""
-        return self._listed("keys", self._able("keys").keys(collection, prefix=prefix, limit=limit))
+    def keys(
+        self, collection: str, *, prefix: str = "", limit: int | None = None, after: str | None = None
+    ) -> Iterator[str]:
+        """Iterate over the keys of a collection, in no particular order unless `after` is given, in constant memory."""
+        return self._listed("keys", self._able("keys").keys(collection, prefix=prefix, limit=limit, after=after))
+
+    def count(self, collection: str, *, prefix: str = "") -> int:
+        """Return how many entries a collection has, or how many of its keys start with a prefix."""
+        return self._call(self._able("count").count, collection, prefix=prefix)
 
     def collections(self) -> Iterator[str]:
         """Iterate over the collections that hold at least one entry, in no particular order."""

@@ -65,10 +65,15 @@ _EVICT = """
 _RECOUNT = """
     UPDATE satchel_meta SET value = (SELECT coalesce(sum(size), 0) FROM satchel_entries) WHERE name = 'bytes'
 """
+# The search begins at the later of prefix and last key: at the prefix, each page would go over all pages before it.
 _KEYS = """
     SELECT CAST(key AS BLOB) FROM satchel_entries
-    WHERE collection = ? AND key >= ? AND key < CAST(? AS TEXT) AND key > ? AND (deadline IS NULL OR deadline > ?)
-    ORDER BY key LIMIT ?
+    WHERE collection = ?1 AND key >= max(?2, ?4) AND key < CAST(?3 AS TEXT) AND +key > ?4
+    AND (deadline IS NULL OR deadline > ?5) ORDER BY key LIMIT ?6
+"""
+_COUNT = """
+    SELECT count(*) FROM satchel_entries
+    WHERE collection = ? AND key >= ? AND key < CAST(? AS TEXT) AND (deadline IS NULL OR deadline > ?)
 """
 _NEXT_COLLECTION = """
     SELECT CAST(collection AS BLOB) FROM satchel_entries
@@ -264,6 +269,12 @@ class Entries:
         # No byte of UTF-8 is 0xff, so what begins with the prefix sorts before it and that byte.
         arguments = (collection, prefix, prefix.encode() + b"\xff", after, now, _AT_ONCE)
         return [_text(key) for (key,) in self._execute(_KEYS, arguments).fetchall()]
+
+    def count(self, collection: str, prefix: str, now: float) -> int:
+        """Return how many live entries have keys with a prefix."""
+        self._check()
+        count: int = self._execute(_COUNT, (collection, prefix, prefix.encode() + b"\xff", now)).fetchone()[0]
+        return count
 
     def collections(self, after: str, now: float) -> list[str]:
         """Return a page of collections with living entries, those after a name, in order."""

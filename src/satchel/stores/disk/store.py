@@ -111,8 +111,13 @@ class DiskStore(BaseStore):
     async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[ChangeResult]:
         return await self._thread.run(self._entries.change, self._entries.touch, items, now)
 
-    async def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
-        after = ""
+    def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
+        return self._keys_after(collection, prefix, "", now)
+
+    async def _count(self, collection: str, prefix: str, now: float) -> int:
+        return await self._with_timeout(self._thread.run(self._entries.count, collection, prefix, now))
+
+    async def _keys_after(self, collection: str, prefix: str, after: str, now: float) -> AsyncIterator[Sequence[str]]:
         while page := await self._thread.run(self._entries.keys, collection, prefix, after, now):
             yield page
             after = page[-1]
