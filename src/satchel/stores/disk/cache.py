@@ -67,10 +67,7 @@ class RecordCache:
         record = self._records.get(ref)
         if record is None or asyncio.get_running_loop() is not self._loop:
             return None
-        if record.deadline != NEVER and record.deadline <= self._clock():
-            self._forget(ref)  # it is gone, also if the clock goes back
-            return None
-        if not self._is_current():
+        if (record.deadline != NEVER and record.deadline <= self._clock()) or not self._is_current():
             return None
         self._records[ref] = self._records.pop(ref)
         return record
