@@ -37,6 +37,7 @@ changes names or values goes around a `TieredStore` where hot and cold are to ho
 hot is fast and trusted: a value is then decompressed and decrypted once, and read as it is from hot.
 """
 
+from ._layer import layer
 from ._rotation import Rotation
 from .base import BaseWrapper
 from .call import MISSING, Call
@@ -101,4 +102,5 @@ __all__ = [
     "TieredStatistics",
     "TieredStore",
     "TimeoutWrapper",
+    "layer",
 ]
