@@ -56,11 +56,11 @@ class Collection(Generic[T]):
     Args:
         store: The store.
         name: The name of the collection.
-        model: The type of the values: a pydantic model, msgspec Struct, dataclass, TypedDict, `bytes`, or any type, such
-            as `list[int]`, that msgspec or pydantic can validate.
+        model: The type of the values: a pydantic model, msgspec Struct, dataclass, TypedDict, `bytes`, or any type,
+            such as `list[int]`, that msgspec or pydantic can validate.
         ttl: Default time to live of values put here, in seconds or as a `timedelta`; None for no expiry.
-        encode: Function used in place of a model: returns the form of a value that the store takes. It may run in a worker
-            thread.
+        encode: Function used in place of a model: returns the form of a value that the store takes. It may run in a
+            worker thread.
         decode: Function that returns the value from the result of `encode`. Equality is not checked.
         codec: Encodes the values of this collection in place of the store's codec, which then keeps `bytes`.
 

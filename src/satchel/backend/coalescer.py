@@ -197,6 +197,11 @@ class Coalescer:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._settling: list[tuple[set[Ref], asyncio.Future[None]]] = []
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way and nothing waits."""
+        return not self._inflight and not self._queues
+
     async def submit(self, requests: list[Request]) -> Sequence[Any]:
         """Carry out requests with distinct names, and return their outcomes in order."""
         if not self._shield and self._may_go_at_once(requests):
@@ -409,6 +414,11 @@ class CoalescerPerLoop:
     def __init__(self, make: Callable[[], Coalescer]) -> None:
         self._make = make
         self._of_thread = threading.local()
+
+    @property
+    def idle(self) -> bool:
+        """Whether on this loop nothing is under way and nothing waits."""
+        return self._here().idle
 
     def _here(self) -> Coalescer:
         loop = asyncio.get_running_loop()

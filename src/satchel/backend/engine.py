@@ -144,6 +144,11 @@ class Engine:
             raise self.failure(outcome, operation, *ref)
         return outcome if outcome is not None and self._is_live(outcome) else None
 
+    @property
+    def writes_nothing(self) -> bool:
+        """Whether no write is under way or waits, so that one more need not go by the queue."""
+        return self._writes.idle
+
     async def value(self, operation: str, ref: Ref, record: Record) -> Any:
         """Return the value of a record that was found."""
         try:
