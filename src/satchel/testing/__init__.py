@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .clock import FakeClock
     from .conformance import ContractConformance, StoreConformance
     from .conformance.coordination import CoordinationConformance
+    from .conformance.sessions import SessionConformance
     from .conformance.suite import needs
     from .conformance.wrapper import WrapperConformance
     from .flaky import FlakyStore
@@ -28,6 +29,7 @@ __all__ = [
     "DictModel",
     "FakeClock",
     "FlakyStore",
+    "SessionConformance",
     "StoreConformance",
     "StoreMachine",
     "WrapperConformance",
@@ -45,6 +47,7 @@ _load, __dir__ = lazy_exports(
         "DictModel": "model",
         "FakeClock": "clock",
         "FlakyStore": "flaky",
+        "SessionConformance": "conformance.sessions",
         "StoreConformance": "conformance.store",
         "StoreMachine": "machine",
         "WrapperConformance": "conformance.wrapper",
