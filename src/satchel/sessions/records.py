@@ -18,6 +18,7 @@ KEPT_SECONDS = 60.0
 MARK_SECONDS = 120.0
 """Seconds for which the mark of an ended or rotated session stays: longer than any request to a store takes."""
 FORMAT = 1
+_LEAST_GAIN = 0.01
 
 
 class LockRecord(msgspec.Struct, frozen=True):
@@ -211,7 +212,8 @@ class SessionLifetime:
         if length is None or left is None or record.idle is None:
             return False
         half = record.idle / 2
-        return length - left >= (half if after is None else min(after, half))
+        unused = record.idle - left >= (half if after is None else min(after, half))
+        return unused and length - left > record.idle * _LEAST_GAIN  # just before the absolute end there is none
 
     def is_locked(self, record: SessionRecord) -> bool:
         """Return whether the lock of a session holds."""
