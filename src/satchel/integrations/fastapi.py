@@ -39,6 +39,7 @@ from ..clock import TTL
 from ..collection import Collection
 from ..errors import ConfigurationError, MissingExtraError, SatchelError, with_article
 from ..protocol import AsyncKeyValue, check_store
+from ..sessions import Session
 from ..stores.null import NullStore
 
 try:
@@ -49,7 +50,16 @@ try:
 except ImportError as error:
     raise MissingExtraError('satchel.integrations.fastapi takes FastAPI: pip install "satchel[fastapi]"') from error
 
-__all__ = ["Store", "collection", "get_store", "override_store", "readiness_router", "store_lifespan"]
+__all__ = [
+    "CurrentSession",
+    "Store",
+    "collection",
+    "get_session",
+    "get_store",
+    "override_store",
+    "readiness_router",
+    "store_lifespan",
+]
 
 StoreT = TypeVar("StoreT", bound=AsyncKeyValue)
 
@@ -116,6 +126,26 @@ async def get_store(connection: HTTPConnection) -> AsyncKeyValue:
 
 Store = Annotated[AsyncKeyValue, Depends(get_store)]
 """Annotation for a parameter of an endpoint that receives the application's store."""
+
+
+async def get_session(connection: HTTPConnection) -> Session:
+    """Return the session of a request or websocket. `CurrentSession` is the annotation that injects it.
+
+    Raises:
+        ConfigurationError: The application has no `SessionMiddleware`, or it skips this path.
+    """
+    session = connection.scope.get("session")
+    if not isinstance(session, Session):
+        raise ConfigurationError(
+            "this request has no session: give the application app.add_middleware(SessionMiddleware, sessions=...), "
+            "and let it not skip this path"
+        )
+    session.mark_accessed()
+    return session
+
+
+CurrentSession = Annotated[Session, Depends(get_session)]
+"""Annotation for a parameter of an endpoint that receives the session of its request."""
 
 
 def collection(name: str, *, model: Any = None, ttl: TTL | None = None) -> Any:

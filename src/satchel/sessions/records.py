@@ -176,7 +176,7 @@ class SessionLifetime:
         self.clock = clock
 
     def length(self, record: SessionRecord) -> float | None:
-        """Return the seconds that a session lives if it is used now; None for no end, 0 or less after its end."""
+        """Return the seconds that a session lives if it is used now; None if it has no end, 0 or less after it."""
         if self.absolute is None:
             return record.idle
         left = min(record.created - self.clock(), 0.0) + self.absolute
@@ -188,7 +188,7 @@ class SessionLifetime:
         return None if length is None else min(max(length, 0.0) + KEPT_SECONDS, MAX_TTL)
 
     def left(self, entry: Entry, record: SessionRecord) -> float | None:
-        """Return the seconds that a session lives on if it is not used; None for no end, 0 or less after its end."""
+        """Return the seconds that a session lives on if it is not used; None if it has no end, 0 or less after it."""
         length = self.length(record)
         if entry.ttl is None:
             return length

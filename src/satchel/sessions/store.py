@@ -28,7 +28,7 @@ logger = logging.getLogger("satchel")
 
 
 class SessionStore:
-    """Sessions under keys that the caller chooses, such as conversations, wizards or devices.
+    """Store of sessions under keys that the caller chooses, such as conversations, wizards or devices.
 
     A session expires after `idle` seconds without use, and in any case `absolute` seconds after it began. Reading one
     is use: it takes one round trip, and a second one when more than half of the idle time has passed and the session

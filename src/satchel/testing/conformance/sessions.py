@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from ...capability import Capability
 from ...errors import LockLostError, SessionGoneError, SessionLockedError
-from ...sessions import SessionStatus, SessionStore
+from ...sessions import Sessions, SessionStatus, SessionStore
 from ..clock import FakeClock
 from .suite import NewStore, Suite, listed, needs
 
@@ -37,6 +37,12 @@ class SessionConformance(Suite):
     def sessions(self, pair: Pair, clock: FakeClock) -> tuple[SessionStore, SessionStore]:
         """Return two session stores over the same place."""
         one, other = (SessionStore(store, idle=_IDLE, absolute=_ABSOLUTE, clock=clock) for store in pair)
+        return one, other
+
+    @pytest.fixture
+    def web(self, pair: Pair, clock: FakeClock) -> tuple[Sessions, Sessions]:
+        """Return two of the web's sessions over the same place."""
+        one, other = (Sessions(store, idle=_IDLE, absolute=_ABSOLUTE, clock=clock) for store in pair)
         return one, other
 
     async def test_a_session_is_read_back_until_it_is_deleted(self, sessions: Any) -> None:
@@ -147,3 +153,74 @@ class SessionConformance(Suite):
         assert sorted([item async for item in sessions.items()]) == [("a", 1), ("b", 2)]
         assert await sessions.clear() == 3
         assert await listed(sessions.keys()) == []
+
+    async def test_parallel_changes_of_different_keys_both_win(self, web: Any) -> None:
+        one, other = web
+        id = (await one.create({"a": {"n": 1}, "b": 1, "c": 1})).id  # noqa: A001  # it is what the thing is called
+        first, second = await one.load(id), await other.load(id)
+        first["a"]["n"] = 2
+        second["b"] = 2
+        del second["c"]
+        await asyncio.gather(one.save(first), other.save(second))
+        assert dict(await one.load(id)) == {"a": {"n": 2}, "b": 2}
+
+    async def test_an_id_opens_its_session_and_its_key_does_not(self, web: Any) -> None:
+        session = await web[0].create({"a": 1})
+        assert dict(await web[1].load(session.id)) == {"a": 1}
+        assert await web[1].load(session.key) is None
+        assert await web[1].delete(session.id)
+        assert await web[0].load(session.id) is None
+        session["a"] = 2
+        with pytest.raises(SessionGoneError):
+            await web[0].save(session)
+        assert await web[0].load(session.id) is None
+
+    async def test_a_rotated_id_leads_to_the_new_one_within_the_grace(self, web: Any, clock: FakeClock) -> None:
+        one, other = web
+        session = await one.create({"a": 1}, user="ada")
+        old, parallel = session.id, await other.load(session.id)
+        await one.rotate(session, grace=20)
+        parallel["b"] = 2
+        await other.save(parallel)
+        assert parallel.id == session.id != old
+        assert dict(await other.load(old)) == {"a": 1, "b": 2, "user": "ada"}
+        clock.advance(21)
+        assert await other.load(old) is None
+        assert await one.load(session.id) is not None
+
+    async def test_rotations_at_once_agree_on_one_new_id(self, web: Any) -> None:
+        one, other = web
+        id = (await one.create({"a": 1}, user="ada")).id  # noqa: A001  # it is what the thing is called
+        loaded = [await one.load(id), await other.load(id)]
+        await asyncio.gather(one.rotate(loaded[0], grace=20), other.rotate(loaded[1], grace=20))
+        assert loaded[0].id == loaded[1].id != id
+        assert len(await one.of_user("ada")) == 1
+
+    async def test_a_login_ends_the_old_id_at_once(self, web: Any) -> None:
+        one, other = web
+        session = await one.create({"cart": [1]})
+        old = session.id
+        session["user"] = "ada"
+        await one.save(session)
+        assert session.id != old
+        assert await other.load(old) is None
+        assert dict(await other.load(session.id)) == {"cart": [1], "user": "ada"}
+
+    async def test_the_sessions_of_a_user_are_listed_and_revoked(self, web: Any) -> None:
+        one, other = web
+        kept, *others = [await one.create(user="ada", about={"n": number}) for number in range(3)]
+        stranger = await one.create(user="bob")
+        assert sorted(info.about["n"] for info in await other.of_user("ada")) == [0, 1, 2]
+        assert await other.revoke_user("ada", but=kept.id) == 2
+        assert [info.key for info in await one.of_user("ada")] == [kept.key]
+        for session in others:
+            session["a"] = 1
+            with pytest.raises(SessionGoneError):
+                await one.save(session)
+            assert await one.load(session.id) is None
+        assert await one.load(stranger.id) is not None
+        again = await one.load(kept.id)
+        await one.rotate(again, grace=20)
+        assert await other.load(again.id) is not None
+        assert await other.revoke_user("ada") == 1
+        assert await one.load(again.id) is None
