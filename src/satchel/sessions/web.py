@@ -38,7 +38,7 @@ class Sessions:
     """Store of the sessions of a web service; `SessionMiddleware` uses it, and the service asks it about users.
 
     The id of a session is 32 random bytes that only the visitor's cookie holds. Its key in the store is the SHA-256
-    of the id: who copies the database can open no session with it.
+    of the id, so that a copy of the database opens no session.
 
     ```python
     from satchel import MemoryStore
