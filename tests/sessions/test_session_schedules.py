@@ -231,7 +231,7 @@ def test_the_schedules_have_in_them_what_they_are_about():
 
 @pytest.mark.long
 def test_successors_of_one_session_that_differ_are_caught(monkeypatch):
-    monkeypatch.setattr(web, "successor", lambda id, nonce: web.new_id())
+    monkeypatch.setattr(web, "successor", lambda present, nonce: web.new_id())
     with pytest.raises(AssertionError):
         explore_many(300)
 
@@ -255,8 +255,8 @@ def test_a_revocation_without_epochs_is_caught(monkeypatch):
 
 @pytest.mark.long
 def test_an_end_that_leaves_no_mark_is_caught(monkeypatch):
-    async def removing(self, id, *, expected):
-        key = web.key_of(id)
+    async def removing(self, ended, *, expected):
+        key = web.key_of(ended)
         entry = await self._store.get_entry(self._collection, key)
         if entry is None:
             return True, False, None

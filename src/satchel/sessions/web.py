@@ -419,7 +419,7 @@ class Sessions:
         if isinstance(record, MovedMark):
             return True, False, following
         await self._unlist(record.user, key)
-        return True, following is None and not self._lifetime.is_over(entry, record), following
+        return True, not self._lifetime.is_over(entry, record), following
 
     async def _keep(self, stored: StoredSession, user: str, epoch: str) -> bool:
         """Let a session of a user outlive a revocation, and return whether it did."""
