@@ -8,10 +8,14 @@ from satchel import BatchError, InvalidKeyError, StoreClosedError, StoreUnavaila
 from satchel.stores.memory import MemoryStore
 from satchel.wrappers.base import BaseWrapper
 from satchel.wrappers.default_value import DefaultValueWrapper
+from satchel.wrappers.fallback import FallbackWrapper
 from satchel.wrappers.limit_size import LimitSizeWrapper
+from satchel.wrappers.on_error import OnErrorWrapper
 from satchel.wrappers.prefix_keys import PrefixKeysWrapper
+from satchel.wrappers.retry import RetryWrapper
 from satchel.wrappers.routing import RoutingStore
 from satchel.wrappers.statistics import StatisticsWrapper
+from satchel.wrappers.tiered import TieredStore
 from tests.scripted import BatchStore, Server, turns
 
 COUNT = 10_000
@@ -31,6 +35,12 @@ STORES = {
     "default": lambda: DefaultValueWrapper(MemoryStore(), value=0),
     "around": lambda: StatisticsWrapper(MemoryStore()),
     "routing": routed,
+    "tiered": lambda: TieredStore(MemoryStore(), MemoryStore()),
+    "around hot": lambda: TieredStore(MemoryStore(), MemoryStore(), write="around"),
+    "back": lambda: TieredStore(MemoryStore(), MemoryStore(), write="back", queue_size=2 * COUNT),
+    "both": lambda: FallbackWrapper(MemoryStore(), MemoryStore(), write_both=True),
+    "lazy": lambda: OnErrorWrapper(MemoryStore(), policy="lazy"),
+    "retry": lambda: RetryWrapper(MemoryStore()),
 }
 
 
@@ -142,3 +152,45 @@ async def test_closing_waits_for_all_parts_of_a_long_batch():
     await putting
     with pytest.raises(StoreClosedError):
         await store.get_many("c", KEYS)
+
+
+MANY = [f"k{number}" for number in range(60_000)]
+
+
+async def test_all_of_a_long_batch_is_tried_again():
+    failing = True
+
+    class Once(MemoryStore):
+        async def _write(self, records):
+            return [StoreUnavailableError("away") if failing else None for _ in records]
+
+    async def sleep(_):
+        nonlocal failing
+        failing = False
+
+    async with RetryWrapper(Once(), sleep=sleep) as store:
+        await store.put_many("c", dict.fromkeys(MANY, 1))
+
+
+async def test_a_long_batch_of_deletes_waits_for_the_writes_that_are_queued():
+    cold = MemoryStore()
+    async with TieredStore(MemoryStore(), cold, write="back", queue_size=len(MANY)) as store:
+        await store.put_many("c", dict.fromkeys(MANY, 1))
+        assert await store.delete_many("c", MANY) == len(MANY)
+        await store.flush()
+        assert [key async for key in cold.keys("c")] == []
+
+
+@pytest.mark.parametrize("verb", ["get_many", "delete_many"])
+async def test_what_fails_in_parts_of_a_long_batch_is_one_error(verb):
+    class Failing(MemoryStore):
+        async def _read(self, refs):
+            return [StoreUnavailableError("gone") if ref[1][-1] == "7" else None for ref in refs]
+
+        async def _delete(self, refs, now):
+            return [StoreUnavailableError("gone") if ref[1][-1] == "7" else False for ref in refs]
+
+    async with TieredStore(MemoryStore(), Failing()) as store:
+        with pytest.raises(BatchError, match=r"1000 of 10000 keys failed|1000 keys failed") as caught:
+            await getattr(store, verb)("c", KEYS)
+        assert sorted(caught.value.failed) == sorted(key for key in KEYS if key[-1] == "7")

@@ -247,7 +247,7 @@ async def test_arguments_without_a_form_are_refused(store, runs, argument, kind)
             ConfigurationError, match=r"argument 'thing' of .*call holds an? .*; give cached\(.*key="
         ) as no:
             await use(1, argument)
-        assert f"holds a{'n' * (kind[:1] in 'aeio')} {kind}, of which" in str(no.value)
+        assert f"holds a{'n' * (kind[:1] in 'aeio')} {kind}, which cannot be part of a key" in str(no.value)
     assert runs["calls"] == 0
 
 

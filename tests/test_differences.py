@@ -247,7 +247,7 @@ AGAIN = "let validators return their own results as they are"
         (with_private(), "$._cache", "a private attribute is not stored"),
         (Excluding(note=SECRET), "$.note", "left out by exclude=True"),
         (Handled(handled=object(), other=[object()]), "$.other[0]", "JSON has no form"),
-        (Stuck(name=SECRET), "$.name", "a serializer of the model's own refuses it"),
+        (Stuck(name=SECRET), "$.name", "the model's own serializer refuses it"),
         (Anything(object()), "$.a", "JSON has no form for an object of type object"),
         (Anything([{"x": {(1, 2): 3}}]), "$.a[0][...]", "JSON has no form for a key of type tuple; use str for keys"),
         (Anything({1: SECRET}), "$.a", "JSON has only str for keys"),
@@ -404,7 +404,7 @@ class Sparse(msgspec.Struct):
 
 
 ROWS: dict[str, list[Any]] = {
-    "a date, time, UUID, decimal, enum, set or tuple in a field that says so": [
+    "a date, time, UUID, decimal, enum, set or tuple in a field of that type": [
         Declared(dt.date(2024, 2, 29), {1}, (1, "a"), decimal.Decimal("1.10"), uuid.UUID(int=7)),
     ],
     "the same in a field of type `Any`, `list` or `dict`": [
@@ -426,7 +426,7 @@ ROWS: dict[str, list[Any]] = {
     "`SecretStr`": [Login(password=SECRET)],
     "`SecretStr` with such a serializer": [KeptLogin(password=SECRET)],
     "a validator that changes its own result": [Shouting(name="ada")],
-    "a validator that leaves its own result alone": [ShoutingOnce(name="ada")],
+    "a validator that leaves its own result unchanged": [ShoutingOnce(name="ada")],
     "an excluded field or a private attribute that has been set": [Excluding(note="x"), with_private()],
     "`bytes` in a dataclass or Struct": [Raw(b"\xff")],
     "`bytes` in a pydantic model, valid UTF-8": [Picture(raw="é".encode())],

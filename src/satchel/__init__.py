@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from .caching import Cached, cached
     from .codec import AutoCodec, Codec, JsonCodec, MessagePackCodec, SignedPickleCodec
     from .collection import Collection
+    from .copying import CopyFailure, CopyReport, StoreDifference, check_stores, copy_store
     from .stores.disk import DiskStore
     from .stores.dynamodb import DynamoDBStore as DynamoDBStore
     from .stores.elasticsearch import ElasticsearchStore as ElasticsearchStore
@@ -93,6 +94,8 @@ __all__ = [
     "Collection",
     "ConfigurationError",
     "ConflictError",
+    "CopyFailure",
+    "CopyReport",
     "DecryptionError",
     "DiskStore",
     "Entry",
@@ -116,6 +119,7 @@ __all__ = [
     "SerializationError",
     "SignedPickleCodec",
     "StoreClosedError",
+    "StoreDifference",
     "StoreError",
     "StoreTimeoutError",
     "StoreUnavailableError",
@@ -131,6 +135,8 @@ __all__ = [
     "UnsupportedOperationError",
     "ValueTooLargeError",
     "cached",
+    "check_stores",
+    "copy_store",
     "open_store",
     "require",
 ]
@@ -145,7 +151,11 @@ __getattr__, __dir__ = lazy_exports(
         "Cached": "caching",
         "cached": "caching",
         "Codec": "codec",
+        "check_stores": "copying",
         "Collection": "collection",
+        "copy_store": "copying",
+        "CopyFailure": "copying",
+        "CopyReport": "copying",
         "DiskStore": "stores.disk",
         "DynamoDBStore": "stores.dynamodb",
         "ElasticsearchStore": "stores.elasticsearch",
@@ -162,6 +172,7 @@ __getattr__, __dir__ = lazy_exports(
         "PostgreSQLStore": "stores.postgresql",
         "RedisStore": "stores.redis",
         "SignedPickleCodec": "codec",
+        "StoreDifference": "copying",
         "SyncCollection": "sync",
         "SyncStore": "sync",
         "ValkeyStore": "stores.valkey",

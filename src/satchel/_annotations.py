@@ -1,4 +1,4 @@
-"""What the return annotation of an async function says about how its results are kept."""
+"""Models for the results of async functions, from their return annotations."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def result_model(function: Any) -> Any:
     except ConfigurationError as error:
         name = getattr(function, "__qualname__", type(function).__name__)
         raise ConfigurationError(
-            f"{name} returns {name_of(kind)}, which cannot be kept: {error}; give model= a type that the results have, "
-            "or Any where they are what a store takes"
+            f"{name} returns {name_of(kind)}, which cannot be kept: {error}; pass the type of the results as model=, "
+            "or Any if a store accepts them as they are"
         ) from error
     return kind
 
@@ -70,7 +70,7 @@ def _annotation(function: Any) -> Any:
 
 
 def _is_plain(kind: Any, seen: set[int], *, top: bool = True) -> bool:
-    """Say whether values of a type are kept without a model; `bytes` are, at the top level alone."""
+    """Return whether values of a type are kept without a model; `bytes` are, at the top level alone."""
     if any(kind is plain for plain in _PLAIN) or isinstance(kind, (TypeVar, ForwardRef, str)) or id(kind) in seen:
         return True
     seen.add(id(kind))

@@ -11,24 +11,24 @@ from .names import MAX_NAME_BYTES, check_items, check_names
 
 T = TypeVar("T")
 
-_SLICE = 500
-"""So many items are worked on without looking at the time: few enough to take about a millisecond."""
+LONG = 500
+"""Number of items processed without checking the time: few enough to take about a millisecond."""
 
 
-def slices(count: int, size: int = _SLICE) -> Iterator[slice]:
-    """Give the slices of a batch of so many items, each of a size but for the last."""
+def slices(count: int, size: int = LONG) -> Iterator[slice]:
+    """Yield the slices of a batch, all of one size except the last."""
     for start in range(0, count, size):
         yield slice(start, start + size)
 
 
 async def checked_names(names: object, limit: int = MAX_NAME_BYTES) -> list[str]:
     """Return the keys of a batch, each once, in the order given, as `check_names` does."""
-    if type(names) is list and len(names) <= _SLICE:
+    if type(names) is list and len(names) <= LONG:
         return check_names(names, limit)
     if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
         return check_names(names, limit)  # it refuses them
     given = list(names)  # as they are now: the caller may change them in a pause
-    if len(given) <= _SLICE:
+    if len(given) <= LONG:
         return check_names(given, limit)
     unique: dict[str, None] = {}
     turns = Yielder()
@@ -40,7 +40,7 @@ async def checked_names(names: object, limit: int = MAX_NAME_BYTES) -> list[str]
 
 async def checked_items(items: object, limit: int = MAX_NAME_BYTES) -> dict[str, object]:
     """Return the keys and values of a batch of writes, as `check_items` does."""
-    if not isinstance(items, Mapping) or len(items) <= _SLICE:
+    if not isinstance(items, Mapping) or len(items) <= LONG:
         return dict(check_items(items, limit))
     keys, values = list(items), list(items.values())  # as they are now: the caller may change them in a pause
     checked: dict[str, object] = {}
@@ -52,7 +52,7 @@ async def checked_items(items: object, limit: int = MAX_NAME_BYTES) -> dict[str,
 
 
 async def chosen(found: Mapping[str, T], keys: Sequence[str]) -> dict[str, T]:
-    """Return what there is for these keys, in their order."""
+    """Return the existing items for these keys, in their order."""
     some: dict[str, T] = {}
     turns = Yielder()
     for part in slices(len(keys)):

@@ -1,4 +1,4 @@
-"""Options of stores and wrappers, checked when one is made: what is wrong is refused with a `ConfigurationError`."""
+"""Checks of the options of stores and wrappers; a wrong one raises `ConfigurationError`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_bound(option: str, bound: object) -> None:
 
 
 def check_seconds(option: str, seconds: object) -> None:
-    """Refuse what is no number of seconds above 0, or longer than any time to live."""
+    """Raise unless the value is a number of seconds above 0, and no longer than any time to live."""
     if type(seconds) not in (int, float) or not 0 < seconds <= MAX_TTL:  # type: ignore[operator]  # the type was just compared
         raise ConfigurationError(
             f"{option} must be a number of seconds above 0 and at most 100 years, got {safe_repr(seconds)}"
@@ -30,7 +30,7 @@ def check_seconds(option: str, seconds: object) -> None:
 
 
 def check_choice(option: str, choice: object, known: Iterable[str]) -> None:
-    """Refuse what is none of the known texts."""
+    """Raise unless the value is one of the known texts."""
     if not isinstance(choice, str):
         raise ConfigurationError(f"{option} must be one of {', '.join(sorted(known))}, got {type(choice).__name__}")
     if choice not in known:
@@ -38,18 +38,18 @@ def check_choice(option: str, choice: object, known: Iterable[str]) -> None:
 
 
 def check_bool(option: str, flag: object) -> None:
-    """Refuse what is neither True nor False: a text such as "no" would count as True."""
+    """Raise unless the value is True or False: a text such as "no" would count as True."""
     if type(flag) is not bool:
         raise ConfigurationError(f"{option} must be a bool, got {type(flag).__name__}")
 
 
 def check_seed(seed: object) -> None:
-    """Refuse what is neither an int nor None: what else has a hash differs from run to run."""
+    """Raise unless the value is an int or None: the hashes of other types differ from run to run."""
     if seed is not None and type(seed) is not int:
         raise ConfigurationError(f"seed must be an int or None, got {type(seed).__name__}")
 
 
 def check_clock(clock: object) -> None:
-    """Refuse what cannot be called for the time."""
+    """Raise ConfigurationError unless the value can be called for the time."""
     if not callable(clock):
-        raise ConfigurationError(f"clock must be a function that gives seconds, got {type(clock).__name__}")
+        raise ConfigurationError(f"clock must be a function that returns seconds, got {type(clock).__name__}")

@@ -1,4 +1,4 @@
-"""Empty contexts: what outlives its caller must neither carry the caller's context variables nor keep them alive."""
+"""Empty contexts: work that outlives its caller must neither use the caller's context variables nor keep them alive."""
 
 from __future__ import annotations
 

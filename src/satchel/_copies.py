@@ -1,4 +1,4 @@
-"""Copies for callers who are given the same thing, so that they share nothing that can change."""
+"""Copies for callers that receive the same object, so that they share nothing mutable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 _UNCHANGING = frozenset({str, int, float, bool, type(None), bytes})
 _AT_ONCE = LARGE // 8
-"""So many items in all are copied in one go."""
+"""Maximum number of items copied at once."""
 
 
 class _TakesLongerError(Exception):
@@ -23,7 +23,7 @@ class _TakesLongerError(Exception):
 
 
 async def copied(value: T) -> T:
-    """Return a deep copy of a value, made in a worker thread where it is large."""
+    """Return a deep copy of a value, made in a worker thread if it is large."""
     twin = copied_at_once(value)
     if twin is not None or value is None:
         return cast("T", twin)
@@ -72,13 +72,13 @@ def copy_of_error(error: Exception) -> Exception:
             if type(twin) is type(error) and twin.args == error.args and str(twin) == str(error):
                 twin.__cause__ = error.__cause__ or error
                 return twin
-        except Exception:  # noqa: S112  # its constructor or its text are somebody else's
+        except Exception:  # noqa: S112  # its constructor or its text may do anything
             continue
     return error
 
 
 def _rebuilt(error: Exception) -> Exception:
-    """Copy an error whose constructor does not take what it keeps in `args`."""
+    """Copy an error whose constructor does not accept its `args`."""
     twin = type(error).__new__(type(error), *error.args)
     twin.args = error.args
     twin.__dict__.update(error.__dict__)

@@ -1,4 +1,4 @@
-"""What of a value would come back different, or not at all: where it is, and what to do about it.
+"""Parts of a value that would come back changed, or not at all: their paths, and what to do about them.
 
 Nothing here runs unless a value is refused or its parts have to be compared one by one. No message holds a value: a key
 of a `dict` is shown as `[...]`, unless it is the name of a field.
@@ -15,7 +15,7 @@ from typing import Any, ClassVar, get_origin, get_type_hints
 import msgspec
 
 _NOT_FINITE = "a float that is NaN or infinite cannot be stored; use None or a str"
-_SECRET = "a secret is written as stars; add a field_serializer that returns get_secret_value()"  # noqa: S105  # advice
+_SECRET = "a secret is written as asterisks; add a field_serializer that returns get_secret_value()"  # noqa: S105  # advice
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 
 
@@ -31,7 +31,7 @@ class Difference:
 
 
 def is_typeddict(kind: Any) -> bool:
-    """Say whether a type is a TypedDict."""
+    """Return whether a type is a TypedDict."""
     return hasattr(kind, "__required_keys__")  # typing's own check does not know those of typing_extensions
 
 
@@ -140,7 +140,7 @@ def _of_field(difference: Difference, kind: Any, name: Any, path: str) -> Differ
 
 
 def _has_parts_that_count(kind: Any, value: Any, loaded: Any, names: Collection[str]) -> bool:
-    """Say whether parts that count as equal make two objects equal whose `==` says that they are not."""
+    """Return whether parts that count as equal make two objects equal whose `==` says that they are not."""
     if kind.__eq__ is object.__eq__ or (issubclass(kind, msgspec.Struct) and not kind.__struct_config__.eq):
         return True
     if getattr(kind.__eq__, "__module__", "") == "pydantic.main":  # it compares the parts, extra ones too
@@ -229,7 +229,7 @@ def _other_keys(path: str, loaded: Any, value: Any) -> Difference:
 
 def _no_form(value: Any, dump: Callable[[Any], Any]) -> str:
     if not _fails(dump, value):
-        return "a serializer of the model's own refuses it"
+        return "the model's own serializer refuses it"
     if isinstance(value, dict):
         for key in value:
             if _fails(dump, {key: None}):
@@ -248,7 +248,7 @@ def _no_form(value: Any, dump: Callable[[Any], Any]) -> str:
 
 
 def _part_fails(dump: Callable[[Any], Any], whole: Any, name: Any, part: Any) -> bool:
-    """Say whether a part cannot be dumped, by the serializer of its field if it has one."""
+    """Return whether a part cannot be dumped, by the serializer of its field if it has one."""
     serializer = getattr(type(whole), "__pydantic_serializer__", None)
     if serializer is None:
         return _fails(dump, part)

@@ -1,8 +1,8 @@
-"""What becomes, in a child of `fork`, of what its parent had open.
+"""Handling of a parent's open resources in a child of `fork`.
 
 A child shares its parent's sockets, and what the system knows of the parent's event loop: when it closes a connection,
-be it as garbage, the parent's loop is not told any more of what comes in there. So whoever has such things lets go of
-them without touching them, and they are held here for ever, so that they do not become garbage.
+even by garbage collection, the parent's loop no longer receives data from it. So their owners drop them without
+touching them, and they are held here forever, so that they do not become garbage.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import msgspec
 
 
 class Inherits(Protocol):
-    """Object that holds something that a child of `fork` must let go of."""
+    """Object with resources that a child of `fork` must release."""
 
     def after_fork(self) -> None:
-        """In the child: let go of what the parent had, without touching it."""
+        """In the child: drop the parent's resources without touching them."""
 
 
 class _Forever(msgspec.Struct, gc=False):
@@ -44,7 +44,7 @@ def watch(inheriting: Inherits) -> None:
 
 
 def hold(*objects: object) -> None:
-    """Hold objects for ever, untouched."""
+    """Hold objects forever, untouched."""
     _forever.held.extend(objects)
 
 
@@ -57,7 +57,7 @@ def hold_loop(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def random_numbers(seed: int | None) -> random.Random:
-    """Return a source of random numbers: without a seed, one that gives others in every process."""
+    """Return a source of random numbers: without a seed, different ones in every process."""
     return _random if seed is None else random.Random(seed)  # noqa: S311  # as above
 
 

@@ -1,4 +1,4 @@
-"""Packages that import what they export when it is first asked for, with its driver."""
+"""Packages that import each export, with its driver, when it is first used."""
 
 from __future__ import annotations
 

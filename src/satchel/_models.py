@@ -1,7 +1,7 @@
-"""Models: what turns the values of a typed collection into what a store takes, and back, through msgspec or pydantic.
+"""Models: convert the values of a typed collection to plain JSON, and back, through msgspec or pydantic.
 
-pydantic validates what only it understands, msgspec everything else. Either way a value is stored as plain JSON, under
-the names that the fields have in Python. No message made here holds a value: a key of a `dict` is shown as `[...]`.
+pydantic validates its own types, msgspec everything else. Either way a value is stored as plain JSON, under the Python
+names of the fields. No message made here holds a value: a key of a `dict` is shown as `[...]`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from ._differences import Difference, fields_of, first_difference, first_unstora
 from .errors import ConfigurationError, MissingExtraError, ModelMismatchError, SatchelError, SerializationError
 
 _MISFITS = (ValueError, TypeError, ArithmeticError, RecursionError)
-"""What msgspec and pydantic themselves raise for a value that does not fit; anything else is a model's own."""
+"""Errors of msgspec and pydantic for a value that does not fit; any other error comes from the model."""
 
-_LARGE = 8192  # so many objects make a value that keeps the event loop waiting
+_LARGE = 8192  # number of objects from which validating a value delays the event loop
 _SAFE_MESSAGE = re.compile(
     r"Expected `[^`]+`(, got `[^`]+`| [<>]=? [-\d.]+| of length [<>=]* ?\d+(, got \d+)?)?"
     r"|Object missing required field `[^`]+`"
@@ -41,29 +41,29 @@ class Model(Protocol):
 
     @property
     def load(self) -> Callable[[Any], Any]:
-        """Makes a value of the model from plain JSON; raises anything when it does not fit."""
+        """Function that makes a value of the model from plain JSON; raises any exception if it does not fit."""
         ...
 
     @property
     def dump(self) -> Callable[[Any], Any]:
-        """Makes plain JSON from a value of the model; raises anything when it does not fit."""
+        """Function that makes plain JSON from a value of the model; raises any exception if it does not fit."""
         ...
 
     def explain(self, error: Exception) -> str:
-        """Say where a value does not fit and why, without anything of the value itself."""
+        """Return where a value does not fit and why, without any part of the value."""
         ...
 
     def dump_part(self, part: Any) -> Any:
-        """Make plain JSON from a part of a value, of whatever type; raise anything when it has no form."""
+        """Make plain JSON from a part of a value, of any type; raise any exception if that is impossible."""
         ...
 
 
 def model_for(kind: Any) -> Model | None:
-    """Return the model that validates a type; None for `Any`, which takes what the store takes.
+    """Return the model that validates a type; None for `Any`, which accepts whatever the store accepts.
 
     Raises:
         ConfigurationError: It is not a type, or not one that msgspec or pydantic can validate.
-        MissingExtraError: It takes pydantic, which is not installed.
+        MissingExtraError: It needs pydantic, which is not installed.
     """
     if kind is None or kind is Any:
         return None
@@ -88,20 +88,20 @@ def model_for(kind: Any) -> Model | None:
 
 
 def name_of(kind: Any) -> str:
-    """Return how messages call a type."""
+    """Return the name of a type for messages."""
     if get_origin(kind) is Annotated:
         kind = kind.__origin__
     return kind.__qualname__ if isinstance(kind, type) and not get_args(kind) else repr(kind).replace("typing.", "")
 
 
 def dump_checked(kind: Any, model: Model, value: Any) -> Any:
-    """Return a value as plain JSON, having seen that it comes back equal.
+    """Return a value as plain JSON, after checking that it comes back equal.
 
-    The messages go on where the caller's began with "the value".
+    The messages continue the caller's "the value".
 
     Raises:
-        ModelMismatchError: The value is not one of the model's.
-        SerializationError: It is, but would come back different.
+        ModelMismatchError: The value does not fit the model.
+        SerializationError: It fits, but would come back different.
     """
     is_class = isinstance(kind, type) and not is_typeddict(kind) and kind.__module__ != "builtins"
     if is_class and not isinstance(value, kind):
@@ -123,7 +123,7 @@ def dump_checked(kind: Any, model: Model, value: Any) -> Any:
 
 
 def _changed(kind: Any, loaded: Any, value: Any) -> SatchelError | None:
-    """Return the error for a value that comes back as another one; None if it counts as the same."""
+    """Return the error for a value that comes back changed; None if it counts as equal."""
     if type(loaded) is not type(value) and not (type(value) is int and type(loaded) is float):
         return ModelMismatchError(f"is of type {type(value).__name__}, but comes back as {type(loaded).__name__}")
     try:
@@ -134,7 +134,7 @@ def _changed(kind: Any, loaded: Any, value: Any) -> SatchelError | None:
 
 
 def _refusal(kind: Any, model: Model, value: Any, error: Exception, *, is_dumped: bool) -> SatchelError:
-    """Return the error for a value that the model cannot dump, or not load again."""
+    """Return the error for a value that the model cannot dump, or cannot load again."""
     problem = model.explain(error)
     different = None
     if is_dumped:
@@ -154,7 +154,7 @@ def _names(kind: Any) -> set[str]:
 
 
 def is_large(plain: Any) -> bool:
-    """Say whether plain JSON is so large that validating it belongs in a worker thread.
+    """Return whether plain JSON is large enough to be validated in a worker thread.
 
     It counts objects, layer by layer, as the garbage collector sees them: nothing else is as fast.
     """
@@ -176,7 +176,7 @@ def is_large_object(value: object) -> bool:
 
 
 class _Bytes:
-    """Model of `bytes`, which stores keep without encoding."""
+    """Model for `bytes`, which stores keep without encoding."""
 
     def load(self, value: Any) -> Any:
         if type(value) is not bytes:
@@ -207,7 +207,7 @@ class _Msgspec:
 
     def explain(self, error: Exception) -> str:
         if not isinstance(error, msgspec.ValidationError):
-            return _own(error) or "$: it holds something that JSON has no form for"
+            return _own(error) or "$: it contains something that JSON cannot represent"
         message, _, path = str(error).rpartition(" - at `")
         if not message:
             message, path = path, "$`"
@@ -250,7 +250,7 @@ class _Pydantic:
 
     def explain(self, error: Exception) -> str:
         if not isinstance(error, self._error):
-            return _own(error) or "$: it holds something that the model cannot turn into JSON"
+            return _own(error) or "$: it contains something that the model cannot turn into JSON"
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         return f"${''.join(map(self._step, first['loc']))}: {first['type']}"
 
@@ -285,7 +285,7 @@ def _parts(kind: Any) -> Iterator[Any]:
 
 
 def _is_pydantic(part: Any) -> bool:
-    """Say whether a part means something to pydantic that msgspec would pass over."""
+    """Return whether a part has a meaning for pydantic that msgspec would ignore."""
     return (
         hasattr(part, "__get_pydantic_core_schema__")
         or hasattr(part, "__pydantic_validator__")
@@ -307,7 +307,7 @@ def _is_mapping(origin: Any) -> bool:
 
 
 def _has(schema: Any, name: str) -> bool:
-    """Say whether a pydantic schema has something anywhere in it."""
+    """Return whether a pydantic schema has something anywhere in it."""
     if isinstance(schema, dict):
         return bool(schema.get(name)) or any(_has(part, name) for part in schema.values())
     return isinstance(schema, (list, tuple)) and any(_has(part, name) for part in schema)

@@ -11,7 +11,7 @@ def settled(directory: str, name: str) -> Path:
     """Return the absolute path of a directory, with a leading `~` or `~user` as that user's home.
 
     Raises:
-        ConfigurationError: The home, or the working directory that a relative path stands on, is not known.
+        ConfigurationError: The home, or the working directory of a relative path, is not known.
     """
     try:
         return Path(directory).expanduser().absolute()

@@ -1,4 +1,4 @@
-"""What a machine or a process has used up, told from the error that says so: descriptors, threads, memory, room."""
+"""Exhausted resources, recognized from an error: descriptors, threads, memory, disk space."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NO_DESCRIPTORS = (
     "or raise the limit (ulimit -n)"
 )
 _NO_ROOM = "there is no room for the write on the disk or in the user's quota: free some space; nothing was changed"
-_NO_MEMORY = "the operating system gives no more memory: use less, or give the process more"
+_NO_MEMORY = "the operating system has no more memory: use less, or allow the process more"
 _NO_THREADS = "no thread can be started: end some, or raise the limit of threads and processes (ulimit -u)"
 
 
@@ -36,7 +36,7 @@ def shortage(error: BaseException) -> StoreUnavailableError | None:
 
 
 def shortage_of_descriptors(needed: int) -> StoreUnavailableError | None:
-    """Return the error for a process that cannot open so many files more, by trying; None where it can.
+    """Return the error for a process that cannot open a number of further files, by trying; None if it can.
 
     SQLite says only that it could not open a file.
     """

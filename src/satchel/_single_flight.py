@@ -1,9 +1,9 @@
-"""Flights: one call of a factory for all who miss the same key at the same time, and refreshes in the background.
+"""Flights: one factory call for concurrent misses of a key, and refreshes in the background.
 
-A flight is a task of its own, so that no caller's cancellation ends it for others. It looks again where another flight
-has ended since its caller's read began: what that read missed may be there by now.
+A flight is a separate task, so that no caller's cancellation ends it for others. It reads again if another flight has
+ended since its caller's read began: the missing entry may exist by now.
 
-Each event loop has flights of its own, for a task can be waited for on its own loop alone.
+Each event loop has its own flights, because a task can be awaited only on its own loop.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _MOST_EARLY = 1e18
 
 @dataclass(frozen=True, slots=True)
 class RefreshPolicy:
-    """How long an entry is kept, and when it is refreshed.
+    """Lifetime of an entry, and when to refresh it.
 
     Attributes:
-        lifetime: The seconds from the put until it expires, `stale` among them; None for never.
-        stale: So many of them at the end it is served while it is refreshed.
-        early: How eagerly it is refreshed before those; None for not at all.
+        lifetime: Seconds from the put until it expires, including `stale`; None for never.
+        stale: Seconds at the end of its lifetime in which it is served while it is refreshed.
+        early: Eagerness to refresh it before that; None for never.
     """
 
     lifetime: float | None
@@ -53,14 +53,14 @@ class RefreshPolicy:
 
 
 def terms(ttl: TTL | None, stale: TTL | None, early: float | None) -> RefreshPolicy:
-    """Return the terms that a caller gave, checked.
+    """Return the caller's terms, checked.
 
     Raises:
         InvalidTTLError: A time is not finite, above 0 and at most 100 years.
         ConfigurationError: `early` is not a number above 0, or there is no ttl for `stale` or `early`.
     """
     if ttl is None and (stale is not None or early is not None):
-        raise ConfigurationError("stale and early say what happens around the end of a ttl: give ttl= too")
+        raise ConfigurationError("stale and early apply to the end of a ttl: give ttl= too")
     if early is not None and (type(early) not in (int, float) or not 0 < early <= _MOST_EARLY):
         raise ConfigurationError(f"early must be a number above 0, such as 1.0, got {safe_repr(early)}")
     fresh = None if ttl is None else seconds(ttl)
@@ -73,10 +73,10 @@ def terms(ttl: TTL | None, stale: TTL | None, early: float | None) -> RefreshPol
 
 
 def is_due_early(left: float, cost: float, early: float, drawn: float) -> bool:
-    """Say whether an entry is refreshed before its end: XFetch, the optimal rule for independent callers.
+    """Return whether an entry is refreshed before its end: XFetch, the optimal rule for independent callers.
 
     From A. Vattani, F. Chierichetti, K. Lowenstein: "Optimal Probabilistic Cache Stampede Prevention", PVLDB 8(8),
-    2015. Of calls with so many seconds left, a share of `exp(-left / (cost * early))` is due.
+    2015. Of the calls with `left` seconds to go, a share of `exp(-left / (cost * early))` is due.
 
     Args:
         left: The seconds until the end.
@@ -99,12 +99,12 @@ class _Flight:
     """One call of a factory, and its result.
 
     Attributes:
-        version: What the entry had that is to be replaced; None where nothing was there.
-        looks: Look first whether there is an entry by now, which the caller's read was too early to see.
-        background: It goes on without anybody who waits for it.
+        version: Version of the entry to replace; None if it was absent.
+        looks: Read again first, in case an entry was put after the caller's read.
+        background: It continues even if no caller waits for it.
         kept: Its result is put.
         keeping: Its result is being put.
-        waiting: So many callers wait for it.
+        waiting: Number of callers waiting for it.
         awaited: The flights for which its factory waits.
     """
 
@@ -127,7 +127,7 @@ class _Flight:
         return not self.task.done() and self.loop.is_running()
 
     def waits_for(self, other: _Flight) -> bool:
-        """Say whether this waits for another, also by way of others."""
+        """Return whether this waits for another flight, directly or through others."""
         seen: set[_Flight] = set()
         left = [self]
         while left and other not in seen:
@@ -175,7 +175,7 @@ class SingleFlight:
         stale: TTL | None = None,
         early: float | None = None,
     ) -> Any:
-        """Do what `SingleFlightWrapper.get_or_put` says."""
+        """Do what `SingleFlightWrapper.get_or_put` documents."""
         if not callable(factory):
             raise _no_factory(factory)
         ended = self._ended
@@ -196,7 +196,7 @@ class SingleFlight:
         return await self._wait_for(self._flight(collection, key, factory, agreed, ended))
 
     async def delete(self, collection: str, key: str) -> bool:
-        """Remove the entry under a key, also one that is being made, and say whether it was there."""
+        """Remove the entry under a key, also one that is being made, and return whether it existed."""
         await self.forget(collection, (key,))
         return await self._store.delete(collection, key)
 
@@ -217,7 +217,7 @@ class SingleFlight:
                     await _end_of(flight)
 
     async def finish(self) -> None:
-        """Start no more flights, cancel those for which nobody waits, and wait for the others."""
+        """Start no more flights, cancel those without waiting callers, and wait for the others."""
         self._closed = True
         for flight in list(self._all):
             if not flight.waiting and not flight.keeping:
@@ -242,7 +242,7 @@ class SingleFlight:
     def _flight(
         self, collection: str, key: str, factory: Factory, agreed: RefreshPolicy, ended: int, entry: Entry | None = None
     ) -> _Flight:
-        """Return the flight of a key, a new one where none is under way; with an entry, one that refreshes it."""
+        """Return the flight of a key, a new one if none is under way; with an entry, one that refreshes it."""
         ref = check_name(collection, "collection"), check_name(key)
         loop = asyncio.get_running_loop()
         flight = self._under_way.get(loop, {}).get(ref)
@@ -265,12 +265,12 @@ class SingleFlight:
         return flight
 
     def _forget_closed_loops(self) -> None:
-        """Let go of flights that were cut off with their loop, and never land."""
+        """Forget flights whose loop ended before they did."""
         for loop in [loop for loop in self._under_way if loop.is_closed()]:
             self._all.difference_update(self._under_way.pop(loop).values())
 
     async def _fly(self, flight: _Flight) -> tuple[Any, Exception | None]:
-        """Return what a flight gives, or why it failed: one error raised in many callers would grow with every one."""
+        """Return a flight's result, or a copy of its error: one error raised in many callers would grow each time."""
         _inside.set(flight)
         try:
             return await self._result(flight), None
@@ -301,12 +301,12 @@ class SingleFlight:
             except StoreError as error:
                 if not error.retryable:
                     raise
-                # A cache that cannot be written to now takes nothing from who asked for the value.
+                # If the cache cannot be written to, the caller still gets the value.
                 logger.warning("a value for %r was made but not kept: %s", flight.ref[0], type(error).__name__)
         return value
 
     async def _keep(self, flight: _Flight, value: Any) -> None:
-        """Put a result, but not over what was put since the flight began, where the store can tell."""
+        """Put a result, but not over a newer value if the store supports conditional writes."""
         store, ttl = self._store, flight.terms.lifetime
         if Capability.CONDITIONAL not in store.capabilities:
             await store.put(*flight.ref, value, ttl=ttl)
@@ -391,5 +391,5 @@ def _unheard(error: Exception) -> None:
 def _no_factory(given: object) -> TypeError:
     if inspect.iscoroutine(given):
         given.close()
-        return TypeError("factory must be an async function, got what one returned; give the function, without calling")
+        return TypeError("factory must be an async function, got the result of a call; pass the function itself")
     return TypeError(f"factory must be an async function without arguments, got {type(given).__name__}")

@@ -158,7 +158,7 @@ class Yielder:
         self._end = monotonic() + _A_TURN
 
     def over(self) -> bool:
-        """Say whether the batch has held the event loop for long enough."""
+        """Return whether the batch has held the event loop for long enough."""
         return monotonic() >= self._end
 
     async def pause(self) -> None:
@@ -175,7 +175,7 @@ class Yielder:
 Given = TypeVarTuple("Given")
 
 _LAST_SECONDS = 5.0
-"""How long the end of the process waits for what is under way; then that is cut off, as by a kill."""
+"""Seconds for which the end of the process waits for running work before cutting it off, as by a kill."""
 
 
 class Worker:

@@ -1,4 +1,4 @@
-"""Read, change, write back if nobody else has written: the loop beneath every update."""
+"""Read, change, write back if unchanged: the loop behind every update."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from ._forks import at_fork, hold
-from .clock import TTL, Until
+from .clock import TTL, Until, as_datetime
 from .entry import Entry
 from .errors import ConflictError
 from .protocol import SupportsConditional
@@ -61,7 +61,7 @@ async def key_lock(store: object, collection: str, key: str) -> AsyncIterator[No
 
 
 def holds_key_lock(store: object, collection: str, key: str) -> bool:
-    """Say whether the running task has the turn for a key: it would wait for itself."""
+    """Return whether the running task has the turn for a key: it would wait for itself."""
     queue = _queues.get(_place(store, collection, key))
     return queue is not None and queue.holder is not None and queue.holder is asyncio.current_task()
 
@@ -73,6 +73,8 @@ def _place(store: object, collection: str, key: str) -> _Place:
 T = TypeVar("T")
 
 ATTEMPTS = 50
+_FOUND_IN_A_ROW = 2
+_UNKNOWN = as_datetime(0)
 _SHORTEST_TTL = 1e-6
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.1
 # A try in vain costs the backend as much as one that succeeds: with eight writers, pauses this long let most succeed.
@@ -80,8 +82,45 @@ _FIRST_PAUSE, _LAST_PAUSE = 4, 32  # times as long as a try
 
 
 def random_pause(attempt: int, shortest: float, longest: float) -> float:
-    """Return how many seconds to wait after so many attempts in vain: up to twice as long each time, at random."""
+    """Return the random pause in seconds after a number of failed attempts: its bound doubles each time."""
     return random.uniform(0, min(shortest * 2.0 ** min(attempt, 30), longest))  # noqa: S311  # it spreads load, and hides nothing
+
+
+class LastWrite:
+    """What an updater wrote last. While nobody else writes the entry, its next update needs no read.
+
+    It is trusted once two reads in a row have found it, and no more after a write that was in vain.
+    """
+
+    __slots__ = ("_entry", "_found")
+
+    def __init__(self) -> None:
+        self._entry: Entry | None = None
+        self._found = 0
+
+    def recall(self) -> Entry | None:
+        """Return the entry as it was left, None where that is not to be relied on."""
+        return self._entry if self._found >= _FOUND_IN_A_ROW else None
+
+    def was_read(self, entry: Entry | None) -> None:
+        """Compare with what a read has found."""
+        own = self._entry is not None and entry is not None and entry.version == self._entry.version
+        self._found = self._found + 1 if own else 0
+
+    def was_in_vain(self) -> None:
+        """Note that another writer has changed the entry."""
+        self._entry, self._found = None, 0
+
+    def was_written(self, value: object, ttl: TTL | None, version: str) -> None:
+        """Remember what was written."""
+        if ttl is None:
+            deadline = None
+        elif isinstance(ttl, Until):
+            deadline = as_datetime(ttl.deadline)
+        else:  # only the store knows when that is
+            self._entry = None
+            return
+        self._entry = Entry(value=value, version=version, updated_at=_UNKNOWN, expires_at=deadline, ttl=ttl, size=0)
 
 
 async def optimistic_update(
@@ -89,6 +128,7 @@ async def optimistic_update(
     collection: str,
     key: str,
     change: Callable[[Entry | None], Awaitable[tuple[object, TTL | None, T]]],
+    last: LastWrite | None = None,
 ) -> T:
     """Write what is made of an entry, unless another writer was faster; then make it of what that one wrote.
 
@@ -98,12 +138,20 @@ async def optimistic_update(
         store: The store.
         collection: The collection.
         key: The key.
-        change: Takes the present entry, None for an absent one, and gives the value to write, its time to live, and
+        change: Takes the present entry, None for an absent one, and returns the value to write, its time to live, and
             what to return.
+        last: What the caller wrote last to this entry, to do without a read.
 
     Raises:
         ConflictError: Other writers were faster every time.
     """
+    if last is not None and (entry := last.recall()) is not None:
+        value, ttl, result = await change(entry)
+        version = await store.compare_and_put(collection, key, value, version=entry.version, ttl=ttl)
+        if version is not None:
+            last.was_written(value, ttl, version)
+            return result
+        last.was_in_vain()
     async with key_lock(store, collection, key):
         loop, took = asyncio.get_running_loop(), 0.0
         for attempt in range(ATTEMPTS):
@@ -112,12 +160,16 @@ async def optimistic_update(
                 await asyncio.sleep(random_pause(attempt, max(_SHORTEST_PAUSE, _FIRST_PAUSE * took), longest))
             begun = loop.time()
             entry = await store.get_entry(collection, key)
+            if last is not None:
+                last.was_read(entry)
             value, ttl, result = await change(entry)
             if entry is None:
-                written = await store.put_if_absent(collection, key, value, ttl=ttl)
+                version = await store.put_if_absent(collection, key, value, ttl=ttl)
             else:
-                written = await store.compare_and_put(collection, key, value, version=entry.version, ttl=ttl)
-            if written is not None:
+                version = await store.compare_and_put(collection, key, value, version=entry.version, ttl=ttl)
+            if version is not None:
+                if last is not None:
+                    last.was_written(value, ttl, version)
                 return result
             took = loop.time() - begun
     raise ConflictError(
@@ -137,7 +189,7 @@ def remaining(entry: Entry | None) -> TTL | None:
 
 
 def check_plain(function: object) -> None:
-    """Refuse what is no function, and a coroutine function: an update calls a plain one."""
+    """Raise unless the argument is a plain function; coroutine functions are refused."""
     if not callable(function):
         raise TypeError(f"update takes a function, got {type(function).__name__}")
     if inspect.iscoroutinefunction(function):
@@ -155,4 +207,4 @@ def plain_result(value: T) -> T:
 
 
 def _no_plain_function() -> TypeError:
-    return TypeError("update takes a plain function; await what it needs before, for it may be called many times")
+    return TypeError("update takes a plain function; await its inputs first, because it may be called many times")

@@ -1,4 +1,4 @@
-"""What every URL is checked for, whoever reads it, before a driver does.
+"""Checks of every URL, before a driver reads it.
 
 A password that was not percent-encoded splits a URL in the wrong places. So no message shows anything of a URL but the
 names of options that are known, or that cannot be a part of a secret.
@@ -26,7 +26,7 @@ _LAST_PORT = 65535
 
 
 def is_secret(option: str) -> bool:
-    """Say whether an option holds a secret, by its name."""
+    """Return whether an option holds a secret, by its name."""
     return _SECRET.search(option) is not None and not option.endswith("_env")
 
 
@@ -38,8 +38,8 @@ def check_characters(url: str) -> None:
     """
     if _ODD.search(url):
         raise ConfigurationError(
-            "the URL has white space around it, or a control character such as a line end in it; remove it (what is "
-            "read from a file often ends with a line end), or percent-encode it where it is meant"
+            "the URL has white space around it, or a control character such as a line end in it; remove it (a URL "
+            "read from a file often ends with a line end), or percent-encode it if it is intended"
         )
 
 
@@ -122,9 +122,9 @@ def check_options(query: str, known: Collection[str], what: str, *, any_case: bo
     """Return the options of a URL that a driver is to read, as `pairs` does, once all of them are known.
 
     Args:
-        query: What stands behind the `?`.
+        query: The part after the `?`.
         known: The names of the options.
-        what: How messages call the URL.
+        what: The name of the URL in messages.
         any_case: Whether upper and lower case are the same.
 
     Raises:

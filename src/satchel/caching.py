@@ -1,4 +1,4 @@
-"""`cached`: an async function whose results are kept in a store."""
+"""`cached`: decorator that keeps the results of an async function in a store."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class CallKeys:
 
     Args:
         function: The function.
-        limit: Gives the longest key, in UTF-8 bytes.
+        limit: Function that returns the longest key, in UTF-8 bytes.
     """
 
     def __init__(self, function: Callable[..., Any], limit: Callable[[], int]) -> None:
@@ -67,7 +67,7 @@ class CallKeys:
             return canonical(value)
         except _NoFormError as error:
             raise ConfigurationError(
-                f"argument {name!r} of {self._name} holds {with_article(str(error))}, of which no key can be made; "
+                f"argument {name!r} of {self._name} holds {with_article(str(error))}, which cannot be part of a key; "
                 "give cached(..., key=) a function that takes the same arguments and returns the key"
             ) from None
         except RecursionError:
@@ -75,7 +75,7 @@ class CallKeys:
         except ValueError:  # of more digits than `sys.set_int_max_str_digits` allows
             problem = "holds an int of too many digits"
         raise ConfigurationError(
-            f"argument {name!r} of {self._name} {problem}, and no key can be made of it; "
+            f"argument {name!r} of {self._name} {problem}, so it cannot be part of a key; "
             "give cached(..., key=) a function that takes the same arguments and returns the key"
         )
 
@@ -85,7 +85,7 @@ class _NoFormError(Exception):
 
 
 def canonical(value: object) -> str:
-    """Return a text for a value that no other value has, and equal ones of the same type and order share."""
+    """Return a text that is unique to a value, and the same for equal values of one type and order."""
     kind = type(value)
     if kind is str:
         return ascii(value)
@@ -118,7 +118,7 @@ def _is_plain(moment: datetime) -> bool:
 
 
 # mypy: disable-error-code="overload-overlap"
-# A class as model says what the results are, any other type does not: on purpose.
+# Only a class as model determines the type of the results, on purpose.
 
 
 __all__ = ["Cached", "cached"]
@@ -170,11 +170,11 @@ def cached(
     early: float | None = None,
     model: Any = None,
 ) -> Callable[[Callable[P, Coroutine[Any, Any, Any]]], Cached[P, Any]]:
-    """Keep the results of an async function or method in a store, and call it only for what is absent.
+    """Keep the results of an async function or method in a store, and call it only for missing results.
 
-    Calls at the same time for the same key run the function once. A result of None is kept as any other. An error is
-    not: it is raised in all who wait, and the next call runs the function again. What a call raises, and what `stale`
-    and `early` do, is as `SingleFlightWrapper.get_or_put` says.
+    Concurrent calls for the same key run the function once. A result of None is kept like any other. An error is not
+    kept: it is raised for all waiting callers, and the next call runs the function again. Errors, `stale` and `early`
+    are as in `SingleFlightWrapper.get_or_put`.
 
     ```python
     from satchel import MemoryStore
@@ -190,21 +190,21 @@ def cached(
     ```
 
     Args:
-        store: The store. With `stale` or `early` it must be a `SingleFlightWrapper`, which ends when it closes what
-            runs in the background.
+        store: The store. With `stale` or `early` it must be a `SingleFlightWrapper`, which ends background refreshes
+            when it closes.
         collection: The collection.
         ttl: After how many seconds, or what `timedelta`, a result expires; None for never.
-        key: Takes what the function takes, and returns the whole key. Give each function a collection of its own then.
-            Without it the key is made of the function's module and qualified name, and of all arguments: None, bool,
-            int, float, str, bytes, enums, dates, datetimes, timedeltas, decimals, UUIDs, and lists, tuples, dicts and
-            sets of them. For others, a method's `self` among them, it must be given.
-        stale: How much longer a result is served while it is refreshed.
-        early: How eagerly a result is refreshed before its ttl ends; 1.0 is the best choice.
-        model: What the results are, as for a `Collection`. Without it the return annotation says so where that is
-            more than plain JSON; `Any` for results that a store takes as they are.
+        key: Function that takes the same arguments and returns the whole key; give each function its own collection
+            then. If omitted, the key consists of the function's module and qualified name and all arguments: None,
+            bool, int, float, str, bytes, enums, dates, datetimes, timedeltas, decimals, UUIDs, and lists, tuples, dicts
+            and sets of them. It is required for other arguments, including a method's `self`.
+        stale: Additional time for which a result is served while it is refreshed.
+        early: Eagerness to refresh a result before its ttl ends; 1.0 is the best choice.
+        model: Type of the results, as for a `Collection`. If omitted, the return annotation is used if it is more than
+            plain JSON; `Any` for results that a store accepts as they are.
 
     Raises:
-        ConfigurationError: An option contradicts another, the store is none, or results as annotated cannot be kept.
+        ConfigurationError: Options contradict each other, `store` is not a store, or the annotated type cannot be kept.
         InvalidKeyError, InvalidTTLError: The collection or a time is not legal.
     """
     terms(ttl, stale, early)
@@ -260,7 +260,7 @@ class Cached(Generic[P, R]):
         return f"<cached {self._function!r}>"
 
     async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Return the result that is kept for these arguments, or call the function and keep what it returns."""
+        """Return the kept result for these arguments, or call the function and keep its result."""
         key = self._key(*args, **kwargs)
 
         async def make() -> Any:
@@ -274,7 +274,7 @@ class Cached(Generic[P, R]):
         return self._key(*args, **kwargs)
 
     async def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Forget the result for these arguments, also one that is being made, and say whether there was one."""
+        """Forget the result for these arguments, even one being computed, and return whether there was one."""
         removed: bool = await self._delete(self._collection.name, self._key(*args, **kwargs))
         return removed
 
@@ -303,7 +303,7 @@ class Cached(Generic[P, R]):
 
 
 def _mark_as_async(wrapper: Any, function: Any) -> None:
-    """Let `inspect.iscoroutinefunction` say yes."""
+    """Make `inspect.iscoroutinefunction` return True."""
     mark = getattr(inspect, "markcoroutinefunction", None)  # new in Python 3.12
     if mark is not None:
         mark(wrapper)

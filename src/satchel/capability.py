@@ -1,4 +1,4 @@
-"""What a store can do beyond the core, as values."""
+"""Capabilities of a store beyond the core, as flags."""
 
 from __future__ import annotations
 

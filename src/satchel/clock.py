@@ -11,7 +11,7 @@ from typing import Self
 from .errors import InvalidTTLError, safe_repr
 
 Clock = Callable[[], float]
-"""Gives the present as seconds since the Unix epoch."""
+"""Function that returns seconds since the Unix epoch."""
 
 TTL = float | timedelta
 """A time to live: seconds, or a `timedelta`."""
@@ -60,7 +60,7 @@ def seconds(ttl: TTL) -> float:
         raise InvalidTTLError(f"ttl must be seconds or a timedelta, got {type(ttl).__name__}")
     if 0 < length <= MAX_TTL:
         return length
-    hint = "omit ttl to keep an entry for ever" if length > 0 else "use delete to remove an entry"
+    hint = "omit ttl to keep an entry forever" if length > 0 else "use delete to remove an entry"
     raise InvalidTTLError(
         f"ttl must be above 0 and at most 100 years ({MAX_TTL:.0f} s), got {safe_repr(length)} s; {hint}"
     )

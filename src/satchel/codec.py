@@ -1,4 +1,4 @@
-"""Codecs: values to bytes and back, refusing what would not come back the same.
+"""Codecs: values to bytes and back, refusing values that would come back changed.
 
 The accepted values are the same for every store and codec: `None`, `bool`, 64-bit `int`, finite `float`, valid-Unicode
 `str`, and `list` and `dict` of these, with `str` keys, at most 100 deep. `bytes` are accepted at the top level and
@@ -28,14 +28,14 @@ _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
 _CHANGED = "this value changed while it was being encoded; leave it alone until its put has returned"
 _NODE_SIZE = 8  # a rough number of bytes for each item of a container
 REFUSED = -math.inf
-"""What `room_left` gives for something that would not come back the same."""
+"""Result of `room_left` for a value that would come back changed."""
 
 
 class Codec(ABC):
     """Encoder of values as bytes. Numbers 128 to 255 are free for codecs of your own.
 
     Attributes:
-        number: Is written into every entry, so that a store knows what it reads.
+        number: Identifies the codec in every entry, for reading.
         name: Names the codec in messages.
     """
 
@@ -52,7 +52,7 @@ class Codec(ABC):
 
     @abstractmethod
     def decode(self, payload: bytes) -> Any:
-        """Return the value that `encode` was given; what it raises becomes an `IntegrityError`."""
+        """Return the value passed to `encode`; any exception becomes an `IntegrityError`."""
 
     def encode_if_small(self, value: object) -> bytes | None:
         """Encode a value that is quickly done; None for one that belongs in a worker thread."""
@@ -130,7 +130,7 @@ class MessagePackCodec(StrictCodec):
 class SignedPickleCodec(Codec):
     """Codec that pickles any object and signs it with HMAC-SHA256: nothing is unpickled that the key did not sign.
 
-    Whoever has the key can run code in every process that reads the store. Prefer the JSON codec with models.
+    Anyone with the key can run code in every process that reads the store. Prefer the JSON codec with models.
 
     Args:
         signing_key: At least 32 secret bytes.
@@ -239,12 +239,12 @@ def room_left(container: Any, room: float, depth: int) -> float:
 
     The walk stops once there is none left: then the result is below 0. It is `REFUSED` when it met something that the
     codecs do not keep; lone surrogates are left to the encoder, which refuses them.
-    This is the hottest Python code of a put: keep an edit only if `benchmarks/memory.py` says so.
+    This is the hottest Python code of a put: keep an edit only if `benchmarks/memory.py` shows a gain.
 
     Args:
         container: A list or a dict.
         room: How many bytes there are.
-        depth: So many containers may be nested in this one.
+        depth: Maximum number of containers nested in this one.
     """
     room -= _NODE_SIZE * len(container)
     if room < 0:
@@ -295,7 +295,7 @@ def rough_size(value: object) -> int:
 
 
 def explain(value: object) -> SerializationError:
-    """Find what in a value is not accepted, and say where and what to do about it."""
+    """Return the path of the part of a value that is not accepted, with a remedy."""
     stack: list[tuple[object, str, int]] = [(value, "$", MAX_DEPTH)]
     while stack:
         item, path, depth = stack.pop()
@@ -323,13 +323,13 @@ def _complaint(item: object, depth: int) -> str:
     if kind is str:
         return "" if _is_text(item) else "a str with a lone surrogate; decode it properly, or put bytes"
     if kind is int:
-        return "" if _MIN_INT <= item <= _MAX_INT else "an int beyond 64 bits; put it as a str"  # type: ignore[operator]  # kind says so
+        return "" if _MIN_INT <= item <= _MAX_INT else "an int beyond 64 bits; put it as a str"  # type: ignore[operator]  # as kind shows
     if kind is float:
-        return "" if math.isfinite(item) else "a float that is NaN or infinite; put None or a str"  # type: ignore[arg-type]  # kind says so
+        return "" if math.isfinite(item) else "a float that is NaN or infinite; put None or a str"  # type: ignore[arg-type]  # as kind shows
     return f"{_describe(item)} would not come back as it is; {_ADVICE.get(kind, _CONVERT)}"
 
 
-_CONVERT = "convert it to plain JSON types, or say its type once: store.collection(..., model=...)"
+_CONVERT = "convert it to plain JSON types, or declare its type: store.collection(..., model=...)"
 _ADVICE: dict[type, str] = {
     tuple: "convert it to a list",
     set: "convert it to a list",
@@ -342,7 +342,7 @@ _ADVICE: dict[type, str] = {
 
 def _is_text(text: object) -> bool:
     try:
-        str.encode(text)  # type: ignore[arg-type]  # kind says so
+        str.encode(text)  # type: ignore[arg-type]  # as kind shows
     except UnicodeEncodeError:
         return False
     return True

@@ -47,8 +47,8 @@ _VIEWS = 8
 class Collection(Generic[T]):
     """Collection of values of one type in a store: the store's verbs, with the collection bound.
 
-    Values are validated when they are put, before any I/O, and when they are read. A value comes back equal to what
-    was put, or `put` refuses it. Without a model, the collection takes what the store takes.
+    Values are validated when they are put, before any I/O, and when they are read. A value comes back equal to the one
+    that was put, or `put` refuses it. Without a model, the collection accepts whatever the store accepts.
 
     `store.collection("users", model=User)` makes one; so does `Collection(store, "users", model=User)`, over anything
     that satisfies `AsyncKeyValue`. Making one does no I/O.
@@ -56,19 +56,19 @@ class Collection(Generic[T]):
     Args:
         store: The store.
         name: The name of the collection.
-        model: What the values are: a pydantic model, msgspec Struct, dataclass, TypedDict, `bytes`, or any type, such
-            as `list[int]`, that msgspec or pydantic can validate.
-        ttl: When a value put here expires, in seconds or as a `timedelta`, unless the call says otherwise; None for
-            never.
-        encode: In place of a model: makes of a value what the store takes. It may be called in a worker thread.
-        decode: Makes the value again of what `encode` gave. That this is equal is not checked.
+        model: The type of the values: a pydantic model, msgspec Struct, dataclass, TypedDict, `bytes`, or any type,
+            such as `list[int]`, that msgspec or pydantic can validate.
+        ttl: Default time to live of values put here, in seconds or as a `timedelta`; None for no expiry.
+        encode: Function used in place of a model: returns the form of a value that the store takes. It may run in a
+            worker thread.
+        decode: Function that returns the value from the result of `encode`. Equality is not checked.
         codec: Encodes the values of this collection in place of the store's codec, which then keeps `bytes`.
 
     Raises:
         InvalidKeyError, InvalidTTLError: The name or the ttl is not legal.
         ConfigurationError: The store is not one, the model is not a type that can be validated, `encode` comes with a
             model or without `decode`, or the codec is none.
-        MissingExtraError: The model takes pydantic, which is not installed.
+        MissingExtraError: The model needs pydantic, which is not installed.
     """
 
     @overload
@@ -191,11 +191,11 @@ class Collection(Generic[T]):
         return None if entry is None else replace(entry, value=await self._loaded(key, entry.value))
 
     async def exists(self, key: str) -> bool:
-        """Say whether there is an entry under a key, without validating its value."""
+        """Return whether there is an entry under a key, without validating its value."""
         return await self._store.exists(self._name, key)
 
     async def put(self, key: str, value: T, *, ttl: TTL | UnsetType | None = UNSET) -> None:
-        """Store a value under a key, replacing what was there, its deadline included.
+        """Store a value under a key, replacing any existing entry and its deadline.
 
         Args:
             key: The key.
@@ -210,7 +210,7 @@ class Collection(Generic[T]):
         await self._store.put(self._name, key, await self._dumped(key, value), ttl=self._ttl_for(ttl))
 
     async def delete(self, key: str) -> bool:
-        """Remove the entry under a key, and say whether it was there."""
+        """Remove the entry under a key, and return whether it existed."""
         await self._forget((key,))
         return await self._store.delete(self._name, key)
 
@@ -307,7 +307,7 @@ class Collection(Generic[T]):
     @overload
     async def get_many(self, keys: Iterable[str], *, model: type[M]) -> dict[str, M]: ...
     async def get_many(self, keys: Iterable[str], *, model: Any = None) -> Any:
-        """Return the values of those keys that are there, in the order asked.
+        """Return the values of the keys that exist, in the order requested.
 
         Raises:
             BatchError: Some could not be read, or do not fit the model; `.failed` names them.
@@ -321,7 +321,7 @@ class Collection(Generic[T]):
     @overload
     async def get_entries(self, keys: Iterable[str], *, model: type[M]) -> dict[str, Entry[M]]: ...
     async def get_entries(self, keys: Iterable[str], *, model: Any = None) -> Any:
-        """Return the entries of those keys that are there, in the order asked."""
+        """Return the entries of the keys that exist, in the order requested."""
         if model is not None:
             return await self._read_as(model).get_entries(keys)
         entries = await self._store.get_entries(self._name, keys)
@@ -460,7 +460,7 @@ class Collection(Generic[T]):
         return _folders(self.keys(prefix=prefix), delimiter, len(prefix))
 
     async def destroy(self) -> bool:
-        """Remove every entry of the collection, and say whether there was any."""
+        """Remove every entry of the collection, and return whether there was one."""
         store = require(self._store, Capability.DESTROY_COLLECTION)
         await self._forget(None)
         return await store.destroy_collection(self._name)
@@ -486,11 +486,11 @@ class Collection(Generic[T]):
         return await store.compare_and_put(self._name, key, plain, version=version, ttl=self._ttl_for(ttl))
 
     async def compare_and_delete(self, key: str, *, version: str) -> bool:
-        """Remove the entry if it still has the version, and say whether it was removed."""
+        """Remove the entry if it still has the version, and return whether it was removed."""
         return await require(self._store, Capability.CONDITIONAL).compare_and_delete(self._name, key, version=version)
 
     async def touch(self, key: str, *, ttl: TTL | UnsetType | None = UNSET) -> bool:
-        """Give the entry a new deadline, counted from now, and say whether it was there.
+        """Give the entry a new deadline, counted from now, and return whether it existed.
 
         Args:
             key: The key.
@@ -514,23 +514,23 @@ class Collection(Generic[T]):
         initial: T | UnsetType = UNSET,
         ttl: TTL | UnsetType | None = UNSET,
     ) -> T:
-        """Replace a value by what a function makes of it, losing no other writer's update, and return the new value.
+        """Replace a value by the result of a function, losing no other writer's update, and return the new value.
 
-        Updates of one key through one store object wait for each other. When another writer, such as another
-        process, was faster, the function is called again with what that one wrote.
+        Updates of one key through one store object wait for each other. If another writer, such as another process, was
+        faster, the function is called again with the value it wrote.
 
         Args:
             key: The key.
-            function: Takes the present value and returns the new one. It is a plain function, quick, and without
-                effects of its own, for it may be called many times.
-            initial: Stands in for the present value when the key is absent.
-            ttl: When the new value expires, None for never. When it is not given, an entry keeps its deadline, and a
-                new one gets the collection's ttl.
+            function: Takes the present value and returns the new one. It must be a plain, quick function without side
+                effects, because it may be called many times.
+            initial: Value to pass to the function when the key is absent.
+            ttl: Time to live of the new value, None for no expiry. If omitted, an entry keeps its deadline, and a new
+                one gets the collection's ttl.
 
         Raises:
-            TypeError: It is no function, or a coroutine function, or returns something to be awaited.
+            TypeError: `function` is not callable, is a coroutine function, or returns an awaitable.
             KeyMissingError: The key is absent, and there is no initial value.
-            ConflictError: Other writers were faster every time, about 50 times in some seconds.
+            ConflictError: Other writers were faster about 50 times in a row, over several seconds.
             ModelMismatchError: The present or the new value does not fit the model.
         """
         check_plain(function)

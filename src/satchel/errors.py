@@ -20,7 +20,7 @@ SatchelError
    └─ BatchError                    .failed = {key: error}
 ```
 
-No message, attribute or `repr` of an error holds a value or a secret. What a driver said is chained as `__cause__`.
+No message, attribute or `repr` of an error holds a value or a secret. The driver's own error is chained as `__cause__`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class InvalidTTLError(SatchelError, ValueError):
 
 
 class SerializationError(SatchelError):
-    """A value would not come back as it was put; the message names the place in it (`$.tags[2]`)."""
+    """A value would not come back unchanged; the message gives the path of the fault (`$.tags[2]`)."""
 
 
 class ValueTooLargeError(SatchelError):
@@ -114,7 +114,7 @@ class ReadOnlyError(SatchelError):
 
 
 class ResultUnknownError(SatchelError):
-    """A function was carried out for an idempotency key, and its result could not be recorded."""
+    """A function ran for an idempotency key, but its result could not be recorded."""
 
 
 class LockLostError(SatchelError):
@@ -122,17 +122,17 @@ class LockLostError(SatchelError):
 
 
 class QueueFullError(SatchelError):
-    """A bounded queue of writes has no room left."""
+    """A bounded queue of writes is full."""
 
 
 class StoreError(SatchelError):
-    """A backend failed an operation; what the driver raised is the cause.
+    """A backend failed an operation; the driver's error is the cause.
 
     Attributes:
-        store: What the store calls itself, without secrets.
+        store: The store's description of itself, without secrets.
         operation: The method that failed, such as `"put"`.
-        collection: The collection of the call, where there was one.
-        key: The key of the call, where there was one.
+        collection: The collection of the call, if any.
+        key: The key of the call, if any.
         retryable: Whether the same call may succeed a little later.
     """
 
@@ -158,7 +158,7 @@ class StoreError(SatchelError):
 
 
 class StoreUnavailableError(StoreError):
-    """The backend could not be reached, or could not serve now."""
+    """The backend could not be reached, or is temporarily unable to serve requests."""
 
     retryable = True
 
@@ -167,7 +167,7 @@ class CircuitOpenError(StoreUnavailableError):
     """A circuit breaker refused the call without asking the backend.
 
     Attributes:
-        retry_after: Seconds until the breaker tries the backend again; 0 while such a try is under way.
+        retry_after: Seconds until the breaker tries the backend again; 0 while a trial call is under way.
     """
 
     def __init__(self, message: str, *, retry_after: float = 0.0, **about: Any) -> None:
@@ -186,7 +186,7 @@ class StoreClosedError(StoreError):
 
 
 class ConflictError(StoreError):
-    """An update was given up, because other writers were faster every time."""
+    """An update was abandoned, because other writers were faster every time."""
 
     retryable = True
 
@@ -222,7 +222,7 @@ def batch_error(
         operation: The verb.
         collection: The collection.
         failed: The error of each key that failed; one of them becomes the cause.
-        count: How many keys the batch had; None where this is not known.
+        count: Number of keys in the batch; None if unknown.
     """
     first = next(iter(failed.values()))
     of_all = "" if count is None else f" of {count}"
@@ -242,7 +242,7 @@ _VOWELS = frozenset("aeioAEIO")  # not u: a UUID, a User
 
 
 def safe_repr(value: object) -> str:
-    """Return what a message says of an option's value: a number as it is, and of everything else its type alone.
+    """Return an option's value for a message: a number as it is, and only the type of anything else.
 
     A text may be a secret that was given in the wrong place. Python refuses to write very long ints.
     """
@@ -263,8 +263,8 @@ def missing_extra(who: str, extra: str, error: ModuleNotFoundError) -> MissingEx
     """Return the error for a package that is not installed, with the command that installs it.
 
     Args:
-        who: What needs it.
-        extra: The extra of satchel that brings it.
+        who: The feature that needs it.
+        extra: The extra of satchel that installs it.
         error: The failure to import it.
     """
     return MissingExtraError(
@@ -275,13 +275,13 @@ def missing_extra(who: str, extra: str, error: ModuleNotFoundError) -> MissingEx
 def unknown(
     what: str, name: str, known: Iterable[str], likeness: float = 0.6, *, shown: bool = True
 ) -> ConfigurationError:
-    """Return the error for a name that is not known, with those that are and the one that was probably meant.
+    """Return the error for an unknown name, with the known names and the likeliest match.
 
     Args:
-        what: What is not known.
-        name: The name.
-        known: Those that are.
-        likeness: How much a name that was meant is like it, from 0 to 1.
+        what: The kind of name.
+        name: The unknown name.
+        known: The known names.
+        likeness: Minimum similarity of the suggested name, from 0 to 1.
         shown: Show the name. The text of an option is not shown: it may be a secret in the wrong place.
     """
     import difflib  # noqa: PLC0415  # only a mistake needs it

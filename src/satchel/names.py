@@ -1,8 +1,8 @@
-"""Names: which are legal, and how a backend with narrower rules writes them down.
+"""Names: rules for legal ones, and escaping for backends with narrower rules.
 
-`Escaping` turns any legal name into one that a backend takes, and back. Two names never become the same one:
+`Escaping` turns any legal name into one that a backend accepts, and back. Two names never become the same one:
 
-* Characters the backend takes stay; every other UTF-8 byte becomes `%` and two lower-case hexadecimal digits.
+* Characters that the backend accepts stay; every other UTF-8 byte becomes `%` and two lower-case hexadecimal digits.
 * A result past the length limit becomes its own beginning, `%-`, and the SHA-256 of the whole name in hexadecimal.
   No escape has a `-` after `%`, so that the two forms cannot meet. Such a name cannot be read back: the entry itself
   then keeps it.
@@ -26,9 +26,9 @@ Ref = tuple[str, str]
 
 _LETTERS_AND_DIGITS = "abcdefghijklmnopqrstuvwxyz0123456789"
 FOLDED_SAFE = frozenset(_LETTERS_AND_DIGITS + "-_.")
-"""Characters that survive every file system and service, also one that folds case."""
+"""Characters that survive every file system and service, even a case-insensitive one."""
 SAFE = FOLDED_SAFE | frozenset(_LETTERS_AND_DIGITS.upper())
-"""Characters that survive every file system and service that tells upper from lower case."""
+"""Characters that survive every case-sensitive file system and service."""
 
 _HASH_MARK = "%-"
 _HASH_LENGTH = len(_HASH_MARK) + 64
@@ -39,12 +39,12 @@ def check_name(name: object, what: str = "key", limit: int = MAX_NAME_BYTES) -> 
     """Return a key or collection as an exact `str`, or refuse it.
 
     Args:
-        name: What the caller gave.
-        what: How the message calls it.
+        name: The name to check.
+        what: Its name in the message.
         limit: The longest allowed, in UTF-8 bytes.
 
     Raises:
-        InvalidKeyError: It is not a `str`, empty, too long, or has a lone surrogate.
+        InvalidKeyError: It is not a `str`, is empty or too long, or has a lone surrogate.
     """
     if type(name) is not str:
         if not isinstance(name, str):
@@ -62,8 +62,8 @@ def check_ref(collection: object, key: object, limit: int = MAX_NAME_BYTES) -> R
     """Return a collection and a key as exact `str`s, or refuse them as `check_name` does.
 
     Args:
-        collection: What the caller gave as the collection.
-        key: What the caller gave as the key.
+        collection: The collection to check.
+        key: The key to check.
         limit: The longest key allowed, in UTF-8 bytes.
     """
     # Most names are as simple as this, and need no further calls.
@@ -84,7 +84,7 @@ def utf8_size(name: str, what: str) -> int:
     try:
         return len(name.encode())
     except UnicodeEncodeError as error:
-        raise InvalidKeyError(f"{what} has a lone surrogate at index {error.start}, which is no valid text") from None
+        raise InvalidKeyError(f"{what} has a lone surrogate at index {error.start}, which is not valid text") from None
 
 
 def check_prefix(prefix: object) -> str:
@@ -102,7 +102,7 @@ def check_names(names: object, limit: int = MAX_NAME_BYTES) -> list[str]:
 
 
 def check_limit(limit: object) -> int | None:
-    """Return how many keys a listing gives at most; None for no limit."""
+    """Return the maximum number of keys of a listing; None for no limit."""
     if limit is not None and (type(limit) is not int or limit < 0):
         raise ValueError(f"limit must be None or an int of at least 0, got {limit!r}")
     return limit

@@ -26,14 +26,14 @@ class AsyncKeyValue(Protocol):
     """Store that keeps values under keys in collections.
 
     * A value is a JSON value (`None`, `bool`, a 64-bit `int`, finite `float`, `str`, `list`, `dict` with `str` keys)
-      or, at the top level, `bytes`. What would come back different is refused by `put`.
+      or, at the top level, `bytes`. A value that would come back changed is refused by `put`.
     * A key and a collection is any non-empty `str` of at most 4,096 UTF-8 bytes.
-    * A missing and an expired entry are alike: absent, which is not an error.
+    * Missing and expired entries are both absent, which is not an error.
     """
 
     @property
     def capabilities(self) -> Capability:
-        """What this store can do beyond the core."""
+        """The capabilities of this store beyond the core."""
         ...
 
     @property
@@ -62,17 +62,17 @@ class AsyncKeyValue(Protocol):
         ...
 
     async def exists(self, collection: str, key: str) -> bool:
-        """Say whether there is an entry under a key."""
+        """Return whether there is an entry under a key."""
         ...
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
-        """Store a value under a key, replacing what was there, its deadline included.
+        """Store a value under a key, replacing any existing entry and its deadline.
 
         Args:
             collection: The collection; it needs no creating.
             key: The key.
-            value: What to keep. It is encoded before the call returns: do not change it meanwhile.
-            ttl: After how many seconds, or what `timedelta`, the entry expires; None for never.
+            value: The value to store. It is encoded before the call returns: do not change it during the call.
+            ttl: Time to live in seconds or as a `timedelta`; None for no expiry.
 
         Raises:
             InvalidKeyError: The collection or key is not a legal name.
@@ -84,11 +84,11 @@ class AsyncKeyValue(Protocol):
         ...
 
     async def delete(self, collection: str, key: str) -> bool:
-        """Remove the entry under a key, and say whether it was there."""
+        """Remove the entry under a key, and return whether it existed."""
         ...
 
     async def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
-        """Return the values of those keys that are there, in the order asked.
+        """Return the values of the keys that exist, in the order requested.
 
         Raises:
             InvalidKeyError: A key is not legal, or one bare `str` was given for the keys.
@@ -97,7 +97,7 @@ class AsyncKeyValue(Protocol):
         ...
 
     async def get_entries(self, collection: str, keys: Iterable[str]) -> dict[str, Entry]:
-        """Return the entries of those keys that are there, in the order asked."""
+        """Return the entries of the keys that exist, in the order requested."""
         ...
 
     async def put_many(self, collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> None:
@@ -121,7 +121,7 @@ class AsyncKeyValue(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Refuse new calls, wait for those under way, and release what the store opened."""
+        """Refuse new calls, wait for those under way, and release the store's own resources."""
         ...
 
     async def __aenter__(self) -> Self: ...
@@ -138,13 +138,13 @@ class SupportsEnumerateKeys(AsyncKeyValue, Protocol):
     ) -> AsyncIterator[str]:
         """Iterate over the keys of a collection, in no particular order unless `after` is given, in constant memory.
 
-        * An entry that is there throughout is listed exactly once; one put or removed meanwhile may be.
+        * An entry that is present throughout is listed exactly once; one put or removed meanwhile may be.
         * Arguments are checked at the call, before the first step.
 
         Args:
             collection: The collection; a missing one is empty.
             prefix: Only keys that start with exactly this.
-            limit: At most so many keys.
+            limit: Maximum number of keys.
             after: Only keys that sort after this one, in order of code points; `""` begins with the first. The
                 last key of a page is the `after` of the next. A store that cannot start in the middle of a collection,
                 such as Redis, reads all of it for each page.
@@ -171,7 +171,7 @@ class SupportsDestroyCollection(AsyncKeyValue, Protocol):
     """Store with `Capability.DESTROY_COLLECTION`."""
 
     async def destroy_collection(self, collection: str) -> bool:
-        """Remove every entry of a collection, and say whether there was any."""
+        """Remove every entry of a collection, and return whether there was one."""
         ...
 
 
@@ -179,7 +179,7 @@ class SupportsDestroyStore(AsyncKeyValue, Protocol):
     """Store with `Capability.DESTROY_STORE`."""
 
     async def destroy(self) -> bool:
-        """Remove everything that this store wrote and nothing else, and say whether there was any entry.
+        """Remove everything that this store wrote and nothing else, and return whether there was any entry.
 
         The store is usable again at once.
         """
@@ -208,11 +208,11 @@ class SupportsConditional(AsyncKeyValue, Protocol):
         ...
 
     async def compare_and_delete(self, collection: str, key: str, *, version: str) -> bool:
-        """Remove the entry if it still has the version, and say whether it was removed."""
+        """Remove the entry if it still has the version, and return whether it was removed."""
         ...
 
     async def touch(self, collection: str, key: str, *, ttl: TTL | None) -> bool:
-        """Give the entry a new deadline, None for no deadline, and say whether it was there.
+        """Give the entry a new deadline, None for no deadline, and return whether it existed.
 
         The version and `updated_at` stay.
         """
@@ -235,16 +235,16 @@ S = TypeVar("S", bound="SupportsEverything")
 
 
 def is_store(thing: object) -> bool:
-    """Say whether a thing is a store: its capabilities tell it, and `aclose` tells it from a `SyncStore`."""
+    """Return whether an object is a store: it has capabilities and, unlike a `SyncStore`, `aclose`."""
     return isinstance(getattr(thing, "capabilities", None), Capability) and hasattr(thing, "aclose")
 
 
 def check_store(store: object, who: str) -> None:
-    """Refuse what is not a store.
+    """Raise ConfigurationError unless an object is a store.
 
     Args:
-        store: What the caller gave.
-        who: How the message calls what takes it.
+        store: The object to check.
+        who: The name in the message of the function that takes it.
 
     Raises:
         ConfigurationError: It is a class, or an object without capabilities.

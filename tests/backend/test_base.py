@@ -21,7 +21,7 @@ from satchel import (
 )
 from satchel import _threads as threads
 from satchel.backend import coalescer as coalesce
-from satchel.backend import engine
+from satchel.backend import reclaiming
 from tests.scripted import BatchStore, Server, SingleStore, held, turns
 
 BOTH = pytest.mark.parametrize("kind", [BatchStore, SingleStore])
@@ -447,7 +447,7 @@ async def test_a_failing_cull_is_logged_and_harms_nobody(caplog, monkeypatch):
         async def _cull(self, now):
             raise OSError
 
-    monkeypatch.setattr(engine, "_CULL_AFTER_WRITES", 1)
+    monkeypatch.setattr(reclaiming, "AFTER_DEADLINES", 1)
     store = FailsToCull()
     with caplog.at_level(logging.WARNING, "satchel"):
         await store.put("c", "k", 1, ttl=5)

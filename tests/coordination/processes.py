@@ -31,9 +31,15 @@ URLS = {
     "postgresql": lambda _place, name: f"{server_url('postgresql')}?table_name={name.replace('-', '_')}",
 }
 EMBEDDED = ("disk", "filetree")
+DAILY = ("disk", "redis")
+"""Stores with which the default profile is content: on the others, processes wait for each other for minutes."""
 
 
-BACKENDS = [pytest.param(name, marks=() if name in EMBEDDED else pytest.mark.server(name)) for name in URLS]
+def _marks(name):
+    return [*[pytest.mark.server(name)] * (name not in EMBEDDED), *[pytest.mark.night] * (name not in DAILY)]
+
+
+BACKENDS = [pytest.param(name, marks=_marks(name)) for name in URLS]
 
 
 class Worker:

@@ -17,7 +17,7 @@ from satchel import (
     SerializationError,
     UnsupportedOperationError,
 )
-from satchel.coordination import Counter, Lock, Once, update
+from satchel.coordination import Counter, Leader, Lock, Once, Semaphore, update
 from satchel.testing import FlakyStore
 from satchel.wrappers import ReadOnlyWrapper
 
@@ -200,6 +200,8 @@ MAKERS = {
     "counter": lambda store: Counter(store, "name"),
     "lock": lambda store: Lock(store, "name"),
     "once": Once,
+    "semaphore": lambda store: Semaphore(store, "name", permits=2),
+    "leader": lambda store: Leader(store, "name"),
 }
 
 

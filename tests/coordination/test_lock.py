@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from satchel import IntegrityError, LockLostError, MemoryStore, StoreUnavailableError
+from satchel import IntegrityError, InvalidTTLError, LockLostError, MemoryStore, StoreUnavailableError
 from satchel.coordination import Lock
 from satchel.testing import FlakyStore
 from satchel.wrappers import CompressionWrapper, PrefixKeysWrapper, RetryWrapper, StatisticsWrapper, TTLWrapper
@@ -153,16 +153,20 @@ async def test_another_task_may_release_what_one_acquired(store):
     await lock.release()
 
 
-async def test_tokens_grow_over_releases_lapses_and_restarts(store, clock):
-    tokens = []
-    for _ in range(3):
-        async with Lock(store, "name") as lock:
-            tokens.append(lock.fencing_token)
-    for _ in range(3):
-        lapsing = Lock(Another(store), "name", ttl=10, clock=clock)
-        assert await lapsing.acquire(timeout=0)
-        tokens.append(lapsing.fencing_token)
-        clock.advance(10)
+def test_tokens_grow_over_releases_lapses_and_restarts():
+    async def scenario():
+        store, tokens = MemoryStore(clock=wall_clock), []
+        for _ in range(3):
+            async with Lock(store, "name", ttl=10) as lock:
+                tokens.append(lock.fencing_token)
+        for _ in range(3):
+            lapsing = Lock(Another(store), "name", ttl=10)
+            assert await lapsing.acquire()
+            lapsing._claim.lease.stop()
+            tokens.append(lapsing.fencing_token)
+        return tokens
+
+    tokens = run(scenario())
     assert tokens == list(range(tokens[0], tokens[0] + 6))
 
 
@@ -182,43 +186,81 @@ async def test_the_entry_stays_for_a_month_and_does_not_stay_for_ever(store):
     async with Lock(store, "name", ttl=60):
         held = await store.get_entry("locks", "name")
     released = await store.get_entry("locks", "name")
-    assert held.ttl == released.ttl == 30 * 86_400 + 60
-    assert released.value == {"fencing_token": held.value["fencing_token"], "owner": "", "until": 0.0}
+    assert (held.ttl, released.ttl) == (30 * 86_400 + 60, 30 * 86_400)
+    token = held.value["fencing_token"]
+    assert released.value == {"format": 1, "fencing_token": token, "owner": "", "lease": 0.0, "until": 0.0}
 
 
-async def test_culling_expired_entries_leaves_lapsed_locks(store, clock):
-    lock = Lock(store, "name", ttl=1, clock=clock)
-    await lock.acquire()
-    token = lock.fencing_token
-    clock.advance(3600)
-    await store.cull()
-    async with Lock(Another(store), "name", clock=clock) as later:
-        assert later.fencing_token == token + 1
+@pytest.mark.parametrize(("keep", "in_use"), [(100, 110), (1, 100), (0, 100)])
+async def test_an_entry_in_use_outlives_ten_leases_and_a_released_one_stays_as_asked(store, keep, in_use):
+    async with Lock(store, "name", ttl=10, keep=keep):
+        assert (await store.get_entry("locks", "name")).ttl == in_use
+    released = await store.get_entry("locks", "name")
+    assert (None if released is None else released.ttl) == (keep or None)
 
 
-async def test_a_lapsed_holder_neither_renews_nor_releases(store, clock):
-    lapsed, later = Lock(Another(store), "name", ttl=SHORT, clock=clock), Lock(Another(store), "name", clock=clock)
-    await lapsed.acquire()
-    clock.advance(SHORT)
+async def test_tokens_go_on_from_the_clock_when_the_entry_is_not_kept(store, clock):
+    tokens = []
+    for _ in range(3):
+        clock.advance(0.001)
+        async with Lock(store, "name", keep=0, clock=clock) as lock:
+            tokens.append(lock.fencing_token)
+    assert tokens == sorted(set(tokens))
+
+
+@pytest.mark.parametrize("keep", [-1, "1", None])
+def test_the_time_to_keep_is_a_ttl_or_0(store, keep):
+    with pytest.raises(InvalidTTLError):
+        Lock(store, "name", keep=keep)
+
+
+def test_culling_expired_entries_leaves_lapsed_locks():
+    async def scenario():
+        store = MemoryStore(clock=wall_clock)
+        lock = Lock(store, "name", ttl=1)
+        await lock.acquire()
+        lock._claim.lease.stop()
+        await asyncio.sleep(3600)
+        await store.cull()
+        async with Lock(Another(store), "name") as later:
+            assert later.fencing_token == lock.fencing_token + 1
+
+    run(scenario())
+
+
+def test_a_lapsed_holder_neither_renews_nor_releases():
+    async def scenario():
+        store = MemoryStore(clock=wall_clock)
+        lapsed, later = Lock(Another(store), "name", ttl=30), Lock(Another(store), "name", ttl=1000)
+        await lapsed.acquire()
+        lapsed._claim.lease.stop()
+        assert await later.acquire(timeout=100)
+        entry = await store.get_entry("locks", "name")
+        assert not lapsed.held
+        with pytest.raises(LockLostError, match="key 'name' of collection 'locks' was lost"):
+            await lapsed.release()
+        assert await store.get_entry("locks", "name") == entry
+        assert later.held
+        await later.release()
+
+    run(scenario())
+
+
+async def take_away(store):
+    """Let another holder have the lock, as if an administrator had removed its entry."""
+    await store.delete("locks", "name")
+    later = Lock(Another(store), "name")
     assert await later.acquire(timeout=0)
-    entry = await store.get_entry("locks", "name")
-    async with asyncio.timeout(50):
-        while lapsed.held:  # noqa: ASYNC110  # it finds out at its next renewal, and sets no event
-            await asyncio.sleep(0.01)
-    with pytest.raises(LockLostError, match="key 'name' of collection 'locks' was lost"):
-        await lapsed.release()
-    assert await store.get_entry("locks", "name") == entry
-    assert later.held
-    await later.release()
+    return later
 
 
-async def test_a_holder_that_learns_at_the_release_that_it_lost_the_lock_says_so(store, clock):
-    later = Lock(Another(store), "name", clock=clock)
+async def test_a_holder_that_learns_at_the_release_that_it_lost_the_lock_says_so(store):
+    later = None
 
     async def work():
-        async with Lock(store, "name", ttl=1000, clock=clock):
-            clock.advance(1000)
-            assert await later.acquire(timeout=0)
+        nonlocal later
+        async with Lock(store, "name", ttl=1000):
+            later = await take_away(store)
 
     with pytest.raises(LockLostError):
         await work()
@@ -490,14 +532,47 @@ def test_a_renewal_whose_answer_comes_too_late_does_not_bring_a_lock_back():
 def test_a_holder_notices_at_its_next_renewal_that_another_has_taken_the_lock():
     async def scenario():
         store = MemoryStore(clock=wall_clock)
-        lock = Lock(Another(store), "name", ttl=30, clock=wall_clock)
+        lock = Lock(store, "name", ttl=30)
         await lock.acquire()
-        ahead = Lock(Another(store), "name", clock=lambda: wall_clock() + 100)
-        assert await ahead.acquire(timeout=0)
+        later = await take_away(store)
         assert lock.held
         await asyncio.sleep(11)
         assert not lock.held
-        assert ahead.held
+        assert later.held
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("difference", [-1e6, -20, 20, 1e6])
+def test_clocks_of_hosts_that_differ_do_not_matter(difference):
+    async def scenario():
+        store, begun = MemoryStore(clock=wall_clock), wall_clock()
+        holder = Lock(Another(store), "name", ttl=30, clock=lambda: wall_clock() + difference)
+        waiting = Lock(Another(store), "name", ttl=30)
+        await holder.acquire()
+        assert not await waiting.acquire(timeout=100)
+        holder._claim.lease.stop()
+        stopped = wall_clock()
+        assert await waiting.acquire()
+        assert holder._claim.lease.lapsed
+        assert 20 <= wall_clock() - stopped <= 30.5  # the last renewal was up to ten seconds before
+        assert wall_clock() - begun > 100
+
+    run(scenario())
+
+
+def test_attempts_that_do_not_wait_observe_the_holder_as_well():
+    async def scenario():
+        store = MemoryStore(clock=wall_clock)
+        dead, other = Lock(Another(store), "name", ttl=30), Lock(Another(store), "name", ttl=30)
+        await dead.acquire()
+        dead._claim.lease.stop()
+        await asyncio.sleep(1000)
+        assert not await other.acquire(timeout=0)  # seen for the first time
+        await asyncio.sleep(29)
+        assert not await other.acquire(timeout=0)
+        await asyncio.sleep(1)
+        assert await other.acquire(timeout=0)
 
     run(scenario())
 

@@ -77,7 +77,7 @@ class World:
     async def _work(self, lock, *, stops):
         token = lock.fencing_token
         if stops:
-            lock._lease.stop()  # a process that is stopped renews nothing
+            lock._claim.lease.stop()  # a process that is stopped renews nothing
         for _ in range(self.chance.randrange(4)):
             try:
                 await asyncio.sleep(self.chance.choice([0.1, 5, TTL / 2, TTL]))
@@ -124,8 +124,8 @@ def test_the_schedules_have_in_them_what_they_are_about():
 def test_a_holder_that_counts_from_the_answer_is_caught(monkeypatch):
     make = Lease.__init__
 
-    def late(self, claims, key, claim, version, deadline):
-        make(self, claims, key, claim, version, asyncio.get_running_loop().time() + claims.seconds)
+    def late(self, length, sent, renew, what):
+        make(self, length, asyncio.get_running_loop().time(), renew, what)
 
     monkeypatch.setattr(Lease, "__init__", late)
     with pytest.raises(AssertionError):

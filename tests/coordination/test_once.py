@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import TypedDict
 
@@ -25,7 +26,7 @@ from satchel import (
     StoreUnavailableError,
     ValueTooLargeError,
 )
-from satchel.coordination import Once
+from satchel.coordination import Busy, Claimed, Once, Recorded
 from satchel.testing import FlakyStore
 from tests.coordination.test_counter import Another
 from tests.coordination.test_lock import background_ends, wrapped
@@ -193,25 +194,28 @@ async def test_a_result_that_is_not_recorded_after_its_caller_was_cancelled_is_t
     assert unheard == []
 
 
-async def test_a_claim_that_lapsed_is_taken_by_another_and_its_holder_records_nothing(store, clock):
-    slow, quick = Work("slow", gate=asyncio.Event()), Work("quick")
-    stopped = asyncio.create_task(Once(Another(store), claim_ttl=1000, clock=clock).run("key", slow))
-    await slow.begun.wait()
-    clock.advance(1000)
-    assert await Once(Another(store), clock=clock).run("key", quick) == "quick"
-    slow.gate.set()
-    with pytest.raises(LockLostError):
-        await stopped
-    assert await Once(store).run("key", slow) == "quick"
+def test_a_claim_that_lapsed_is_taken_by_another_and_its_holder_records_nothing():
+    async def scenario():
+        store, slow, quick = MemoryStore(clock=wall_clock), Work("slow", gate=asyncio.Event()), Work("quick")
+        stopped = asyncio.create_task(Once(Another(store), claim_ttl=1000).run("key", slow))
+        other = asyncio.create_task(Once(Another(store)).run("key", quick))
+        await slow.begun.wait()
+        await asyncio.sleep(1)
+        asyncio.get_running_loop().pass_time(1000)
+        assert await other == "quick"
+        slow.gate.set()
+        with pytest.raises(LockLostError):
+            await stopped
+        assert await Once(store).run("key", slow) == "quick"
+
+    run(scenario())
 
 
 def test_a_claim_is_renewed_while_the_function_runs():
     async def scenario():
         store, work, ready = MemoryStore(clock=wall_clock), Work("done"), asyncio.Event()
         work.gate = ready
-        racers = [
-            asyncio.create_task(Once(Another(store), claim_ttl=10, clock=wall_clock).run("key", work)) for _ in range(3)
-        ]
+        racers = [asyncio.create_task(Once(Another(store), claim_ttl=10).run("key", work)) for _ in range(3)]
         await asyncio.sleep(100)
         ready.set()
         assert await asyncio.gather(*racers) == ["done"] * 3
@@ -224,7 +228,7 @@ def test_the_function_is_cancelled_when_its_claim_cannot_be_renewed():
     async def scenario():
         store, work = FlakyStore(clock=wall_clock), Work("done")
         work.gate = asyncio.Event()
-        once = Once(store, claim_ttl=10, clock=wall_clock)
+        once = Once(store, claim_ttl=10)
         task = asyncio.create_task(once.run("key", work))
         await work.begun.wait()
         store.fail_next(1000)
@@ -232,7 +236,7 @@ def test_the_function_is_cancelled_when_its_claim_cannot_be_renewed():
             await task
         store._failures.clear()
         work.gate.set()
-        return await Once(store, clock=wall_clock).run("key", work), work.calls
+        return await Once(store).run("key", work), work.calls
 
     assert run(scenario()) == ("done", 2)
 
@@ -273,9 +277,9 @@ def test_a_result_that_cannot_be_recorded_while_the_claim_holds_is_an_error_of_t
             store.fail_next(1000)
 
         with pytest.raises(StoreUnavailableError):
-            await Once(store, claim_ttl=10, clock=wall_clock).run("key", work)
+            await Once(store, claim_ttl=10).run("key", work)
         store._failures.clear()
-        return await Once(store, clock=wall_clock).run("key", Work("again"))
+        return await Once(store).run("key", Work("again"))
 
     assert run(scenario()) == "again"
 
@@ -472,3 +476,60 @@ async def test_bad_arguments_are_refused(store):
     with pytest.raises(InvalidKeyError):
         await Once(store).run("", Work("done"))
     assert repr(Once(store)) == "Once(MemoryStore(), collection='once')"
+
+
+async def test_a_claim_is_given_to_one_caller_and_its_record_to_all_others(store):
+    once = Once(store)
+    claim = await once.claim("key")
+    assert await Once(Another(store)).claim("key") == await once.claim("key") == Busy()
+    async with claim:
+        await claim.record({"charged": 100})
+    assert await once.claim("key") == Recorded({"charged": 100})
+    assert await once.run("key", Work()) == {"charged": 100}
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, asyncio.CancelledError, None])
+async def test_a_block_that_records_nothing_gives_its_claim_back(store, error):
+    once = Once(store)
+    with suppress(ZeroDivisionError, asyncio.CancelledError):
+        async with await once.claim("key"):
+            if error is not None:
+                raise error
+    assert isinstance(await Once(Another(store)).claim("key"), Claimed)
+
+
+async def test_a_result_is_recorded_by_a_claim_once(store):
+    async with await Once(store).claim("key") as claim:
+        await claim.record(None)
+        with pytest.raises(RuntimeError, match="recorded already"):
+            await claim.record(None)
+    assert await Once(store).claim("key") == Recorded(None)
+
+
+async def test_a_claim_takes_results_of_a_model(store):
+    once = Once(store)
+    async with await once.claim("key", model=date) as claim:
+        await claim.record(date(2026, 1, 2))
+    assert await once.claim("key", model=date) == Recorded(date(2026, 1, 2))
+
+
+def test_a_claim_is_renewed_in_its_block_and_lost_without_the_store():
+    async def scenario():
+        store = FlakyStore(clock=wall_clock)
+        once, other = Once(store, claim_ttl=10), Once(Another(store), claim_ttl=10)
+
+        async def work():
+            async with await once.claim("key"):
+                await asyncio.sleep(100)
+                assert await other.claim("key") == Busy()
+                store.fail_next(1000)
+                await asyncio.sleep(100)
+
+        with pytest.raises(LockLostError):
+            await work()
+        store._failures.clear()
+        assert await other.claim("key") == Busy()  # seen for the first time since its last renewal
+        await asyncio.sleep(10)
+        assert isinstance(await other.claim("key"), Claimed)
+
+    run(scenario())

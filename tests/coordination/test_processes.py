@@ -6,7 +6,7 @@ from itertools import chain
 import pytest
 
 from satchel import MemoryStore
-from satchel.coordination import Counter
+from satchel.coordination import Counter, Queue, Semaphore
 from tests.coordination.processes import BACKENDS, Place
 from tests.coordination.test_counter import Another
 
@@ -87,3 +87,40 @@ def test_another_runs_what_a_killed_process_had_claimed(place):
         killed.kill()
         assert place.run("run_once", 1) == [[{"done": True}]]
     assert place.use(count) == 1
+
+
+def test_jobs_outlive_workers_that_are_killed_or_stopped(place):
+    async def push(store):
+        await asyncio.gather(*[Queue(store, "shared").push(number) for number in range(24)])
+
+    async def counts(store):
+        return [await Counter(store, f"job {number}").value() for number in range(24)]
+
+    place.use(push)
+    with place.worker("work_through", SHORT) as killed, place.worker("work_through", SHORT) as stopped:
+        killed.hear()
+        killed.kill()
+        stopped.hear()
+        stopped.pause()
+        place.run("work_through", SHORT)
+        done = place.use(counts)
+        assert all(done)
+        stopped.resume()
+        assert stopped.finish()[-1] == ["end"]
+    assert place.use(lambda store: Queue(store, "shared").size()) == 0
+    assert sum(place.use(counts)) <= 26  # the two jobs that were interrupted may have had their effect twice
+
+
+def test_processes_share_the_permits(place):
+    most = place.run_all(4, "share_permits", 2, 5)
+    assert max(count for (count,) in most) <= 2
+    assert place.use(lambda store: Semaphore(store, "shared", permits=2).taken()) == 0
+
+
+def test_another_process_leads_when_the_leader_is_killed(place):
+    with place.worker("lead", SHORT) as first:
+        _, earlier = first.hear()
+        with place.worker("lead", SHORT) as second:
+            first.kill()
+            _, later = second.hear()
+    assert later == earlier + 1

@@ -5,12 +5,13 @@ It says on its standard output how it fares, a line of JSON each time.
 
 import asyncio
 import json
+import logging
 import sys
 import warnings
 from itertools import chain
 
 from satchel import LockLostError, open_store
-from satchel.coordination import Counter, Lock, Once
+from satchel.coordination import Counter, Leader, Lock, Once, Queue, Semaphore
 
 
 def say(*what):
@@ -73,6 +74,36 @@ async def run_once(store, racers):
 
     once = Once(store)
     say(await asyncio.gather(*[once.run("key", work) for _ in range(int(racers))]))
+
+
+async def work_through(store, lease):
+    """Do jobs until none is left; say which one is begun."""
+    logging.disable()  # a worker that was stopped logs that it has lost its job
+    queue = Queue(store, "shared", lease=float(lease))
+    while (job := await queue.take(timeout=2 * float(lease))) is not None:
+        async with job:
+            say("begun", job.value)
+            await Counter(store, f"job {job.value}").increment()
+            await asyncio.sleep(0.05)
+    say("end")
+
+
+async def share_permits(store, permits, times):
+    """Hold a permit again and again; say how many held one at most."""
+    semaphore, inside, most = Semaphore(store, "shared", permits=int(permits), ttl=20), Counter(store, "inside"), 0
+    for _ in range(int(times)):
+        async with semaphore.permit():
+            most = max(most, await inside.increment())
+            await asyncio.sleep(0.01)
+            await inside.increment(by=-1)
+    say(most)
+
+
+async def lead(store, ttl):
+    """Lead until the end."""
+    async with Leader(store, "shared", ttl=float(ttl)).term() as term:
+        say("leads", term.fencing_token)
+        await asyncio.Event().wait()
 
 
 async def run_for_ever(store, claim_ttl):

@@ -310,3 +310,70 @@ loop.run_until_complete(store.destroy_collection(name))
 """
     # What is in memory is the parent's own: its children count in copies.
     assert outcome(program) == ("2\n2\n2\n" if url == "memory://" else "2\n3\n4\n")
+
+
+@pytest.mark.parametrize("way", ["acquired", "async with"])
+def test_a_child_does_not_hold_its_parents_lock(way, tmp_path):
+    program = f"""
+from satchel.coordination import Lock
+
+async def main():
+    store = open_store("disk://{tmp_path}/data")
+    lock = Lock(store, "name")
+    forked = 1
+    async def fork():
+        nonlocal forked
+        forked = os.fork()
+        if forked == 0:
+            print(lock.held)
+            try:
+                await lock.release()
+            except RuntimeError as error:
+                print("is not held" in str(error), flush=True)
+    if {way == "acquired"}:
+        await lock.acquire()
+        await fork()
+    else:
+        async with lock:
+            await fork()
+            if forked:
+                os.waitpid(forked, 0)
+                print(lock.held, await Lock(store, "name").locked())
+        print("left", flush=True)
+    if forked == 0:
+        os._exit(0)
+    if {way == "acquired"}:
+        os.waitpid(forked, 0)
+        print(lock.held, await Lock(store, "name").locked())
+        await lock.release()
+    print(await lock.locked())
+    await store.aclose()
+asyncio.run(main())
+"""
+    left = "left\n" * (way == "async with")
+    assert outcome(program) == f"False\nTrue\n{left}True True\n{left}False\n"
+
+
+def test_a_child_takes_a_lock_of_its_parents_on_its_own(tmp_path):
+    program = """
+from satchel.coordination import Lock
+
+store = MemoryStore()
+lock = Lock(store, "name")
+
+async def take():
+    print(lock.held, await lock.acquire(timeout=0))
+    await store.destroy()
+    print(lock.held, await lock.acquire(timeout=0), lock.held, flush=True)
+    await lock.release()
+
+parent = asyncio.new_event_loop()
+parent.run_until_complete(lock.acquire())
+in_child(lambda: asyncio.run(take()))
+async def held():
+    return lock.held
+print(parent.run_until_complete(held()))
+parent.run_until_complete(lock.release())
+parent.close()
+"""
+    assert outcome(program) == "False False\nFalse True True\nTrue\n"

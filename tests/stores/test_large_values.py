@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import hiredis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from obstore.store import MemoryStore as MemoryBucket
 from redis.asyncio import Redis
 
 from satchel import BaseStore, IntegrityError
 from satchel.stores._redislike.large import LargeReplies, Pieces
 from satchel.stores.disk import DiskStore
 from satchel.stores.filetree import FileTreeStore
+from satchel.stores.objectstore import ObjectStore, bucket
 from satchel.stores.redis import RedisStore
 from satchel.stores.valkey import ValkeyStore
 from tests.servers import server_url
@@ -32,6 +35,34 @@ def some_bytes(size: int) -> bytes:
 async def test_bytes_of_any_size_come_back_exactly(kind: Any, size: int, tmp_path: Path) -> None:
     async with kind(tmp_path) as store:
         await round_trip(store, size)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_bytes_of_any_size_come_back_exactly_from_a_bucket(size: int) -> None:
+    async with ObjectStore(client=MemoryBucket()) as store:
+        await round_trip(store, size)
+
+
+async def test_a_large_object_is_copied_in_worker_threads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    value, copies = some_bytes(5_000_000), list[Any]()
+    works = {name: getattr(bucket, name) for name in ("pack", "unpack", "unpack_pieces")}
+    for name, function in works.items():
+
+        def noted(content: Any, *rest: Any, work: Any = function, **named: Any) -> Any:
+            copies.append((threading.current_thread(), content))
+            return work(content, *rest, **named)
+
+        monkeypatch.setattr(bucket, name, noted)
+    async with ObjectStore(client=MemoryBucket()) as store:
+        await store.put("c", "k", value)
+        assert await store.get("c", "k") == value
+        assert await store.touch("c", "k", ttl=60)
+        version = (await store.get_entry("c", "k") or pytest.fail("it has gone")).version
+        assert await store.compare_and_put("c", "k", value[::-1], version=version)
+    assert len(copies) >= 6
+    for thread, content in copies:
+        payload = getattr(content, "payload", content)
+        assert len(payload) < 1_000_000 or thread is not threading.main_thread()
 
 
 REDIS_LIKE = [

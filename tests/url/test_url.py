@@ -278,7 +278,7 @@ def test_parts_and_options_are_converted(url, expected):
         ("server://", "server needs the option 'host'"),
         ("file://", "file needs the option 'data_directory'"),
         ("broken://", "broken stands for .*Nothing, which cannot be imported"),
-        ("number://", "number stands for .*DOCUMENT, which is no BaseStore or BaseWrapper"),
+        ("number://", "number stands for .*DOCUMENT, which is not a BaseStore or BaseWrapper"),
         ("memory://?wrap=tll", r"unknown wrapper 'tll'; did you mean 'ttl'\? Known: .*sealed.*statistics"),
         ("memory://?wrap=ttl(", r"a wrapper is written name or name\(option=value,option=value\)"),
         ("memory://?wrap=", "a wrapper is written name"),

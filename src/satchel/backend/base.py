@@ -23,6 +23,7 @@ from ..url.description import Described
 from .coalescer import Operation, Request
 from .engine import Engine
 from .hooks import ABSENT, UNPROCESSED, ChangeResult, Condition, Hooks, ReadResult, WriteResult, optional
+from .time_limit import TimeLimit
 
 __all__ = ["ABSENT", "UNPROCESSED", "BaseStore", "ChangeResult", "Condition", "ReadResult", "WriteResult", "optional"]
 
@@ -41,8 +42,8 @@ class BaseStore(Hooks, HasCollections, Described):
 
     Args:
         codec: Encodes values; JSON by default.
-        clock: Gives the present as seconds since the Unix epoch.
-        timeout: Seconds that a request may take, from sending it to its answer, and opening; None for no end. A hook
+        clock: Function that returns seconds since the Unix epoch.
+        timeout: Seconds that a request may take, from sending it to its answer, and opening; None for no limit. A hook
             that makes several requests one after the other, as `_destroy` and `_cull` do, bounds each with
             `_with_timeout`.
     """
@@ -55,6 +56,7 @@ class BaseStore(Hooks, HasCollections, Described):
             check_seconds("timeout", timeout)
         self.clock = clock
         self._timeout = timeout
+        self._time_limit = TimeLimit(several_loops=self._any_loop)
         self._engine = Engine(self, codec)
         self._lifecycle = self._engine.lifecycle
         """Whether the store is open, and the calls under way."""
@@ -91,27 +93,27 @@ class BaseStore(Hooks, HasCollections, Described):
         return None if record is None else await self._engine.entry("get_entry", ref, record)
 
     async def exists(self, collection: str, key: str) -> bool:
-        """Say whether there is an entry under a key."""
+        """Return whether there is an entry under a key."""
         head = await self._engine.read("exists", check_ref(collection, key, self.max_key_bytes), Operation.READ_HEAD)
         return head is not None
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
-        """Store a value under a key, replacing what was there, its deadline included."""
+        """Store a value under a key, replacing any existing entry and its deadline."""
         await self._engine.put("put", check_ref(collection, key, self.max_key_bytes), value, ttl)
 
     async def delete(self, collection: str, key: str) -> bool:
-        """Remove the entry under a key, and say whether it was there."""
+        """Remove the entry under a key, and return whether it existed."""
         done: bool = await self._engine.change(
             "delete", Request(Operation.DELETE, check_ref(collection, key, self.max_key_bytes))
         )
         return done
 
     async def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
-        """Return the values of those keys that are there, in the order asked."""
+        """Return the values of the keys that exist, in the order requested."""
         return await self._engine.read_many("get_many", *await self._checked_keys(collection, keys), self._engine.value)
 
     async def get_entries(self, collection: str, keys: Iterable[str]) -> dict[str, Entry]:
-        """Return the entries of those keys that are there, in the order asked."""
+        """Return the entries of the keys that exist, in the order requested."""
         return await self._engine.read_many(
             "get_entries", *await self._checked_keys(collection, keys), self._engine.entry
         )
@@ -149,14 +151,14 @@ class BaseStore(Hooks, HasCollections, Described):
         )
 
     async def compare_and_delete(self, collection: str, key: str, *, version: str) -> bool:
-        """Remove the entry if it still has the version, and say whether it was removed."""
+        """Remove the entry if it still has the version, and return whether it was removed."""
         self._need("compare_and_delete")
         request = Request(Operation.DELETE_IF, check_ref(collection, key, self.max_key_bytes), _check_version(version))
         done: bool = await self._engine.change("compare_and_delete", request)
         return done
 
     async def touch(self, collection: str, key: str, *, ttl: TTL | None) -> bool:
-        """Give the entry a new deadline, None for no deadline, and say whether it was there."""
+        """Give the entry a new deadline, None for no deadline, and return whether it existed."""
         self._need("touch")
         deadline = deadline_after(ttl, self.clock())
         done: bool = await self._engine.change(
@@ -194,7 +196,7 @@ class BaseStore(Hooks, HasCollections, Described):
         return self._engine.listing("collections", lambda: self._collections(self.clock()), None)
 
     async def destroy_collection(self, collection: str) -> bool:
-        """Remove every entry of a collection, and say whether there was any."""
+        """Remove every entry of a collection, and return whether there was one."""
         self._need("destroy_collection")
         name = check_name(collection, "collection")
         return await self._engine.run_admin(
@@ -202,7 +204,7 @@ class BaseStore(Hooks, HasCollections, Described):
         )
 
     async def destroy(self) -> bool:
-        """Remove everything that this store wrote and nothing else, and say whether there was any entry."""
+        """Remove everything that this store wrote and nothing else, and return whether there was any entry."""
         self._need("destroy")
         return await self._engine.run_admin("destroy", lambda: self._destroy(self.clock()), settle=True)
 
@@ -212,7 +214,7 @@ class BaseStore(Hooks, HasCollections, Described):
         return await self._engine.run_admin("cull", lambda: self._cull(self.clock()))
 
     async def aclose(self) -> None:
-        """Refuse new calls, wait for those under way, and release what the store opened.
+        """Refuse new calls, wait for those under way, and release the store's own resources.
 
         Raises:
             StoreClosedError: The store has been closed before. Leaving `async with` after that raises nothing.
@@ -240,7 +242,7 @@ class BaseStore(Hooks, HasCollections, Described):
 
     def _count_deadlines(self, count: int) -> None:
         """Count entries that `_cull` will have to reclaim; when they are many, it runs in the background."""
-        self._engine.count_deadlines(count)
+        self._engine.reclaimer.count(count)
 
     async def _run_admin(self, operation: str, work: Callable[[], Awaitable[T]]) -> T:
         """Carry out something that is not about single entries, on the open store, with errors mapped."""

@@ -1,12 +1,11 @@
 """`Engine`: how a base store's verbs are carried out, from checked names to the outcome for the caller.
 
 It holds what one open store needs: the lifecycle, the queue of reads and the queue of writes (put, delete, touch and
-conditional writes share one, or their order would be lost), the codec, and the amortized `cull`.
+conditional writes share one, or their order would be lost), the codec, and what reclaims expired entries.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -15,13 +14,11 @@ from .._batches import slices
 from .._forks import hold
 from .._shortage import shortage
 from .._threads import Yielder
-from ..capability import Capability
 from ..clock import NEVER, TTL, as_datetime, deadline_after
 from ..codec import LARGE, Codec
 from ..entry import Entry
 from ..errors import (
     SatchelError,
-    StoreClosedError,
     StoreError,
     StoreTimeoutError,
     StoreUnavailableError,
@@ -32,6 +29,7 @@ from ..names import Ref
 from .coalescer import Coalescer, CoalescerPerLoop, Operation, Request
 from .hooks import Hooks
 from .lifecycle import Lifecycle, SharedLifecycle
+from .reclaiming import Reclaimer
 from .record import Record
 from .serializer import RecordSerializer
 
@@ -46,7 +44,7 @@ async def send(store: Hooks, requests: list[Request]) -> Sequence[Any]:
         return await _send_by_operation(store, requests)
     try:
         called = _hook_call(store, operation, requests)
-        outcomes = await (called if store._timeout is None else store._with_timeout(called))
+        outcomes = await (called if store._timeout is None else store._time_limit.bound(called, store._timeout))
     except Exception as error:
         failure = translated(store, error, operation.value)
         if len(requests) == 1 or operation not in _SAFE_TO_RESEND or getattr(failure, "retryable", False):
@@ -110,11 +108,7 @@ def translated(store: Hooks, error: Exception, operation: str) -> SatchelError:
 T = TypeVar("T")
 
 _AT_ONCE = 4000
-"""So many requests of one batch are queued together: many calls of a hook, and a few milliseconds of work."""
-_CULL_AFTER_WRITES = 1000
-_CULL_AFTER_SECONDS = 60.0
-
-logger = logging.getLogger("satchel")
+"""Number of requests of one batch that are queued together: many calls of a hook, and a few milliseconds of work."""
 
 
 class Engine:
@@ -127,10 +121,13 @@ class Engine:
         self.lifecycle = lifecycle(
             store.__repr__, open=self._open, close=self._close, abandon=self._discard, disown=self._disown
         )
-        self._expiring = 0
-        self._culling = False
-        self._culled_at = store.clock()
         self._make_queues()
+        self.reclaimer = Reclaimer(
+            store,
+            spawn=lambda work: self._writes.spawn(work),  # noqa: PLW0108  # the queue is another one on the next loop
+            cull=lambda: self.run_admin("cull", lambda: store._cull(store.clock())),
+            ask=self._first_deadline,
+        )
 
     async def read(self, operation: str, ref: Ref, reading: Operation = Operation.READ) -> Record | None:
         """Return the record of one live entry, or its head alone; None when it is absent."""
@@ -146,6 +143,11 @@ class Engine:
         if isinstance(outcome, SatchelError):
             raise self.failure(outcome, operation, *ref)
         return outcome if outcome is not None and self._is_live(outcome) else None
+
+    @property
+    def writes_nothing(self) -> bool:
+        """Whether no write is under way or waits, so that one more need not go by the queue."""
+        return self._writes.idle
 
     async def value(self, operation: str, ref: Ref, record: Record) -> Any:
         """Return the value of a record that was found."""
@@ -205,7 +207,10 @@ class Engine:
         (outcome,) = await self._submit(operation, [request])
         if isinstance(outcome, SatchelError):
             raise self.failure(outcome, operation, *request.ref)
-        self.count_deadlines(int(request.operation is Operation.TOUCH and request.argument != NEVER))
+        if request.operation is Operation.TOUCH and request.argument != NEVER:
+            self.reclaimer.count(1, request.argument)
+        elif self.reclaimer.owed:
+            self.reclaimer.count(0)
         return outcome
 
     async def put(self, operation: str, ref: Ref, value: object, ttl: TTL | None, *condition: str | None) -> str | None:
@@ -220,8 +225,8 @@ class Engine:
             if not self.lifecycle.opened:
                 await self._open_for(operation)
             outcome = await self._writes.submit_one(request)
-            if ttl is not None or self._expiring:
-                self.count_deadlines(int(ttl is not None))
+            if ttl is not None or self.reclaimer.owed:
+                self.reclaimer.count(int(ttl is not None), record.deadline)
         finally:
             self.lifecycle.leave(loop)
         if isinstance(outcome, SatchelError):
@@ -234,16 +239,17 @@ class Engine:
         turns = Yielder()
         loop = self.lifecycle.begin(operation)
         try:
-            requests = []
+            requests, first = [], NEVER
             for key, value in items.items():
                 record = await self._record(operation, (collection, key), value, ttl)
                 requests.append(Request(Operation.PUT, (collection, key), record, len(record.payload)))
+                first = min(first, record.deadline)
                 await turns.after_item()
             while requests:
                 part = requests[:_AT_ONCE]
                 del requests[:_AT_ONCE]  # a part at a time: to free all at once takes long, too
                 await self._change_part(operation, part, failed, turns)
-            self.count_deadlines(0 if ttl is None else len(items))
+            self.reclaimer.count(0 if ttl is None else len(items), first)
         finally:
             self.lifecycle.leave(loop)
         self._refuse(operation, collection, failed, len(items))
@@ -301,21 +307,10 @@ class Engine:
             if isinstance(pages, AsyncGenerator):
                 await pages.aclose()
 
-    def count_deadlines(self, deadlines: int) -> None:
-        """Count deadlines that were set; now and then they pay for a `cull` in the background."""
-        store = self._store
-        self._expiring += deadlines
-        if store._native_expiry or self._culling or not self._expiring:
-            return
-        due = self._expiring >= _CULL_AFTER_WRITES or store.clock() - self._culled_at >= _CULL_AFTER_SECONDS
-        if due and Capability.CULL in store.capabilities:
-            self._culling = True
-            self._writes.spawn(self._cull()).add_done_callback(self._culled)
-
     def failure(
         self, error: SatchelError, operation: str, collection: str | None = None, key: str | None = None
     ) -> SatchelError:
-        """Return an error of the caller's own that says which call failed."""
+        """Return a separate error for a caller, which names the failed call."""
         own = error.again()
         if isinstance(own, StoreError):
             own.store, own.operation, own.collection, own.key = repr(self._store), operation, collection, key
@@ -395,16 +390,11 @@ class Engine:
         self._writes: Coalescer | CoalescerPerLoop
         self._reads, self._writes = (CoalescerPerLoop(make) if store._any_loop else make() for make in makers)
 
-    async def _cull(self) -> None:
+    async def _first_deadline(self) -> float:
         try:
-            await self.run_admin("cull", lambda: self._store._cull(self._store.clock()))
-        except StoreClosedError:
-            pass  # the next one to open it culls
-        except SatchelError as error:
-            logger.warning("%r could not reclaim expired entries: %s", self._store, error)
-
-    def _culled(self, _task: object) -> None:
-        self._culling, self._expiring, self._culled_at = False, 0, self._store.clock()
+            return await self._store._first_deadline()
+        except Exception as error:
+            raise self.failure(translated(self._store, error, "cull"), "cull") from error
 
     async def _open(self) -> None:
         try:
@@ -412,8 +402,10 @@ class Engine:
             await (opening if self._store._open_sets_own_timeouts else self._store._with_timeout(opening))
         except Exception as error:
             raise self.failure(translated(self._store, error, "open"), "open") from error
+        self.reclaimer.start()
 
     async def _close(self) -> None:
+        self.reclaimer.stop()
         await self._writes.drained()
         await self._reads.drained()
         try:
@@ -422,6 +414,7 @@ class Engine:
             raise self.failure(translated(self._store, error, "aclose"), "aclose") from error
 
     def _discard(self) -> None:
+        self.reclaimer.forget()
         self._make_queues()
         self._store._discard()
 
@@ -429,6 +422,6 @@ class Engine:
         if used:
             hold(self._reads, self._writes)
             self._make_queues()
-            self._culling = False
+            self.reclaimer.disown()
             self._store._disown()
         return self._store._lent

@@ -1,14 +1,12 @@
-"""`Hooks`: what a backend writes, and what a store is capable of by it."""
+"""`Hooks`: the methods that a backend implements, and the capabilities that follow from them."""
 
 from __future__ import annotations
 
-import asyncio
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, ClassVar, Final, Literal, TypeVar
 
-from .._contexts import run_in_empty_context
 from .._forks import hold
 from ..capability import Capability
 from ..clock import Clock
@@ -16,6 +14,7 @@ from ..errors import SatchelError, UnsupportedOperationError
 from ..names import Ref
 from ..verbs import NEEDED
 from .record import Checksums, Record
+from .time_limit import TimeLimit
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -28,16 +27,16 @@ class Unprocessed(enum.Enum):
 
 
 UNPROCESSED: Final = Unprocessed.UNPROCESSED
-"""A hook gives this for an item that the engine left unprocessed; the base sends it again a little later."""
+"""Outcome of an item that the engine left unprocessed; the base sends it again later."""
 
 ReadResult = Record | None | SatchelError | Literal[Unprocessed.UNPROCESSED]
-"""What `_read` gives for each item: a record, None for nothing there, or the error of this item alone."""
+"""Outcome of `_read` for an item: a record, None if absent, or the error of this item alone."""
 
 ChangeResult = bool | SatchelError | Literal[Unprocessed.UNPROCESSED]
-"""What a changing hook gives for each item: whether it was done, or the error of this item alone."""
+"""Outcome of a changing hook for an item: whether it was done, or the error of this item alone."""
 
 WriteResult = None | SatchelError | Literal[Unprocessed.UNPROCESSED]
-"""What `_write` gives for each item: None for written, or the error of this item alone."""
+"""Outcome of `_write` for an item: None for written, or the error of this item alone."""
 
 ABSENT = None
 """As the condition of `_put_if`: write only where nothing is."""
@@ -59,16 +58,17 @@ class Hooks(ABC):
     """
 
     clock: Clock
-    """Gives the present as seconds since the Unix epoch."""
+    """Function that returns seconds since the Unix epoch."""
     _timeout: float | None
     """Seconds that one request may take; None for no limit."""
+    _time_limit: TimeLimit
 
     _max_inflight: ClassVar[int] = 1
-    """So many requests of each kind, reading and writing, are under way at once."""
+    """Maximum number of concurrent requests of each kind, reading and writing."""
     _max_items: ClassVar[int] = 500
     """The most items in one call of a hook."""
     _max_reads: ClassVar[int | None] = None
-    """The most items in one call of `_read`, where that is another number; None for `_max_items`."""
+    """Maximum number of items in one call of `_read`, if it differs; None for `_max_items`."""
     _max_bytes: ClassVar[int] = 4 * 1024 * 1024
     """The most payload bytes in one call of a hook, but for a single item."""
     _shield_writes: ClassVar[bool] = True
@@ -122,30 +122,30 @@ class Hooks(ABC):
 
     @abstractmethod
     async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[WriteResult]:
-        """Store records, replacing what is there, deadline included."""
+        """Store records, replacing existing ones and their deadlines."""
 
     @abstractmethod
     async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[ChangeResult]:
-        """Remove entries; say of each whether it was there and live."""
+        """Remove entries; say of each whether it existed and live."""
 
     @optional
     async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[ChangeResult]:
-        """Store each record where the condition holds; say whether it did. Each is one atomic step."""
+        """Store each record where the condition holds; return whether it did. Each is one atomic step."""
         raise self._unsupported("put_if_absent")
 
     @optional
     async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[ChangeResult]:
-        """Remove each entry that has the version; say whether it had. Each is one atomic step."""
+        """Remove each entry that has the version; return whether it had. Each is one atomic step."""
         raise self._unsupported("compare_and_delete")
 
     @optional
     async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[ChangeResult]:
-        """Give each live entry a new deadline, and nothing else; say whether there was one."""
+        """Give each live entry a new deadline, and nothing else; return whether there was one."""
         raise self._unsupported("touch")
 
     @optional
     def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
-        """Give the keys of live entries in pages of bounded size."""
+        """Yield the keys of live entries in pages of bounded size."""
         raise self._unsupported("keys")
 
     @optional
@@ -163,22 +163,31 @@ class Hooks(ABC):
 
     @optional
     def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
-        """Give the collections with live entries, each once, in pages of bounded size."""
+        """Yield the collections with live entries, each once, in pages of bounded size."""
         raise self._unsupported("collections")
 
     @optional
     async def _destroy_collection(self, collection: str, now: float) -> bool:
-        """Remove a collection; say whether it had a live entry."""
+        """Remove a collection; return whether it had a live entry."""
         raise self._unsupported("destroy_collection")
 
     @optional
     async def _destroy(self, now: float) -> bool:
-        """Remove all that this store wrote and nothing else; say whether there was a live entry."""
+        """Remove all that this store wrote and nothing else; return whether there was a live entry."""
         raise self._unsupported("destroy")
 
     @optional
     async def _cull(self, now: float) -> int:
         """Remove entries that have expired, never one put meanwhile; return how many."""
+        raise self._unsupported("cull")
+
+    @optional
+    async def _first_deadline(self) -> float:
+        """Return the earliest deadline of all entries, `NEVER` if none has one.
+
+        It makes the base call `_cull` about a minute after each deadline, also in a process that writes nothing more.
+        It is asked a minute after `_open`, and after each such `_cull`.
+        """
         raise self._unsupported("cull")
 
     async def _open(self) -> None:
@@ -188,12 +197,12 @@ class Hooks(ABC):
         """Release what `_open` acquired."""
 
     def _discard(self) -> None:
-        """Let go of what `_open` acquired on an event loop that has been closed, without awaiting anything."""
+        """Drop the resources that `_open` acquired on a closed event loop, without awaiting anything."""
 
     def _disown(self) -> None:
-        """In a child of `fork`: let go of what the parent opened, without closing it or sending anything.
+        """In a child of `fork`: drop the parent's resources, without closing them or sending anything.
 
-        By default all that the store refers to is held for ever, so that nothing of it is closed as garbage; `_open`
+        By default all that the store refers to is held forever, so that nothing of it is closed as garbage; `_open`
         replaces it.
         """
         hold(dict(vars(self)))
@@ -212,17 +221,13 @@ class Hooks(ABC):
         """Return the names where the backend cannot give them back, because it hashes them: the record keeps them."""
         return None
 
-    async def _with_timeout(self, work: Awaitable[T]) -> T:
+    async def _with_timeout(self, request: Awaitable[T]) -> T:
         """Await one request; after the store's timeout it is cut off, and `TimeoutError` is raised."""
-        async with asyncio.timeout(None) as limit:
-            if self._timeout is not None:
-                # The loop keeps a timer for a while after it was cancelled, with what it holds.
-                run_in_empty_context(limit.reschedule, asyncio.get_running_loop().time() + self._timeout)
-            return await work
+        return await (request if self._timeout is None else self._time_limit.bound(request, self._timeout))
 
     @property
     def capabilities(self) -> Capability:
-        """What this store can do beyond the core."""
+        """The capabilities of this store beyond the core."""
         return self._class_capabilities & ~self._missing
 
     def _need(self, operation: str) -> None:

@@ -1,4 +1,4 @@
-"""`KeyedStore`: the base of stores whose engine takes one item a request."""
+"""`KeyedStore`: base class of stores whose engine takes one item per request."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ class KeyedStore(BaseStore):
 
     @abstractmethod
     async def _write_one(self, ref: Ref, record: Record) -> WriteResult:
-        """Store a record, replacing what is there, deadline included."""
+        """Store a record, replacing any existing one and its deadline."""
 
     @abstractmethod
     async def _delete_one(self, ref: Ref, now: float) -> ChangeResult:
-        """Remove an entry; say whether it was there and live."""
+        """Remove an entry; return whether it existed and live."""
 
     @optional
     async def _put_if_one(self, ref: Ref, record: Record, condition: Condition, now: float) -> ChangeResult:
-        """Store a record where the condition holds; say whether it did, in one atomic step."""
+        """Store a record where the condition holds; return whether it did, in one atomic step."""
         raise self._unsupported("put_if_absent")
 
     @optional
     async def _delete_if_one(self, ref: Ref, version: str, now: float) -> ChangeResult:
-        """Remove an entry that has the version; say whether it had, in one atomic step."""
+        """Remove an entry that has the version; return whether it had, in one atomic step."""
         raise self._unsupported("compare_and_delete")
 
     @optional
     async def _touch_one(self, ref: Ref, deadline: float, now: float) -> ChangeResult:
-        """Give a live entry a new deadline, and nothing else; say whether there was one."""
+        """Give a live entry a new deadline, and nothing else; return whether there was one."""
         raise self._unsupported("touch")
 
     async def _read(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:

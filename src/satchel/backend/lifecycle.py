@@ -47,13 +47,13 @@ class Lifecycle:
     It opens at the first call, counts the calls under way, and closes after the last of them.
 
     Args:
-        name: How messages call the store.
+        name: The name of the store in messages.
         open: Is awaited once before the first call; after a failure the next call tries again.
         close: Is awaited once, when no call is under way any more.
         abandon: Is called when the event loop under the open resources has been closed, before they are opened anew.
-        disown: Is called in a child of `fork`, and told whether its parent has used the store: to let go of what that
-            one had open without touching it. It returns what the caller gave to the store that a child cannot use, as
-            messages call it; None where that is nothing.
+        disown: Function called in a child of `fork`, with whether its parent has used the store: drops the parent's
+            resources without touching them, and returns the name of the client or connection that was passed in and
+            cannot be used in a child, for messages; None if there is none.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Lifecycle:
         return loop
 
     def after_fork(self) -> None:
-        """In a child of `fork`: let go of what its parent had open, and begin anew."""
+        """In a child of `fork`: drop the parent's resources, and start again."""
         self._barred_by = self._disown(self._loop is not None)
         if self._loop is None:
             return

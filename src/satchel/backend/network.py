@@ -11,7 +11,7 @@ from ..errors import ConfigurationError, safe_repr
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 10.0
-"""Seconds that a request may take, unless the caller says otherwise: nothing waits for ever."""
+"""Default limit of a request in seconds: nothing waits forever."""
 
 
 def check_one_way(way: str, given: object, **others: object) -> None:

@@ -64,7 +64,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         version: 32 hexadecimal digits that identify the write.
         updated_at: Seconds since the Unix epoch.
         deadline: Seconds since the Unix epoch, `NEVER` without one.
-        names: The collection and key, where the backend cannot give them back.
+        names: The collection and key, if the backend cannot restore them.
         checksum: CRC-32 of all but the deadline; None where it was not made, or has been checked.
     """
 
@@ -177,6 +177,16 @@ def unpack_outcome(wire: bytes | None, *, whole: bool = True) -> Record | Satche
         return None if wire is None else unpack(wire, whole=whole)
     except IntegrityError as error:
         return error
+
+
+def checksum_of(payload: bytes, codec: int, version: bytes, updated_at: float, names: Ref) -> int:
+    """Return the checksum of a record with names, from its parts: what `sealed` makes, without making a record.
+
+    Raises:
+        ValueError, struct.error: A part has a value that none can have.
+    """
+    fixed = _FIXED.pack(_MAGIC, FORMAT, codec, _HAS_NAMES, 0, version, updated_at)
+    return zlib.crc32(payload, zlib.crc32(_names_part(names), zlib.crc32(fixed)))
 
 
 def _fixed_part(record: Record, names: Ref | None) -> bytes:

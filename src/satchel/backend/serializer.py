@@ -64,7 +64,7 @@ class RecordSerializer:
         return self.decode(record) if self.is_small(record) else await offload(self.decode, record)
 
     def is_small(self, record: Record) -> bool:
-        """Say whether a record's value is quickly decoded, so that no worker thread is needed."""
+        """Return whether a record's value is quickly decoded, so that no worker thread is needed."""
         return len(record.payload) < LARGE or (record.codec == RAW_BYTES and not self._seals_large)
 
     def decode(self, record: Record) -> Any:

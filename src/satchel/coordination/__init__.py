@@ -1,14 +1,34 @@
-"""Coordination: updates, counters, locks and idempotency keys, on any store with conditional writes.
+"""Coordination: locks, permits, leaders, queues, counters and idempotency keys, on any store with conditional writes.
 
 * `update` changes a value without losing other writers' changes; a `Counter` counts with it.
-* A `Lock` lets one holder at a time in, and gives it a fencing token.
+* A `Lock` admits one holder at a time, and gives it a fencing token; a `Semaphore` admits a number of them; a `Leader`
+  leads while no other process does.
+* A `Queue` hands jobs to workers, at least once.
 * `Once` carries out what has an idempotency key once, and gives every caller the result.
 
 Everything is an entry of the store: the same code works over each of them, and through wrappers.
 """
 
 from .counter import Counter, update
+from .leader import Leader, Term
 from .lock import Lock
-from .once import Once
+from .once import Busy, Claimed, Once, Recorded
+from .queue import DeadJob, Job, Queue
+from .semaphore import Permit, Semaphore
 
-__all__ = ["Counter", "Lock", "Once", "update"]
+__all__ = [
+    "Busy",
+    "Claimed",
+    "Counter",
+    "DeadJob",
+    "Job",
+    "Leader",
+    "Lock",
+    "Once",
+    "Permit",
+    "Queue",
+    "Recorded",
+    "Semaphore",
+    "Term",
+    "update",
+]

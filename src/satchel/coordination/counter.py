@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from .._contexts import task_in_empty_context
 from .._copies import copy_of_error
 from .._forks import at_fork, hold
-from .._update import check_plain, optimistic_update, plain_result, remaining
+from .._update import LastWrite, check_plain, optimistic_update, plain_result, remaining
 from ..capability import Capability
 from ..clock import TTL, seconds
 from ..entry import Entry
@@ -76,7 +76,7 @@ class _Tally:
         return batch
 
     def _end(self, _: object) -> None:
-        """Let nobody wait for ever where the task was cancelled, maybe before its first step."""
+        """End all waiting if the task was cancelled, perhaps before its first step."""
         if _tallies.get(self._place) is self:
             del _tallies[self._place]
             for _, future in self._take():
@@ -87,7 +87,7 @@ _tallies: dict[_Place, _Tally] = {}
 
 
 def _leave_to_parent() -> None:
-    """In a child of `fork`: nobody here carries out the writes that are under way in the parent."""
+    """In a child of `fork`, forget writes under way in the parent: nothing here carries them out."""
     hold(dict(_tallies))
     _tallies.clear()
 
@@ -99,11 +99,11 @@ async def add(store: object, collection: str, name: str, amount: int, write: Wri
     """Add an amount to a counter, and return its count after that.
 
     Args:
-        store: The store; its identity tells its counters from those of others.
+        store: The store; its identity distinguishes its counters from those of others.
         collection: The collection.
         name: The name of the counter.
         amount: How much.
-        write: Adds amounts, in one write, and gives for each the count after it, or why it was left out.
+        write: Function that adds amounts in one write, and returns for each the resulting count, or the error.
     """
     place = (asyncio.get_running_loop(), id(store), collection, name)
     tally = _tallies.get(place)
@@ -134,11 +134,11 @@ async def update(
     initial: object = UNSET,
     ttl: TTL | UnsetType | None = UNSET,
 ) -> Any:
-    """Replace a value by what a function makes of it, losing no other writer's change, and return the new value.
+    """Replace a value by the result of a function, losing no other writer's change, and return the new value.
 
-    Updates of one key through one store object wait for each other. When another writer, such as another process, was
-    faster, the function is called again with what that one wrote, after a short, random pause. An update costs two
-    round trips, and two more for each time that another writer was faster.
+    Updates of one key through one store object wait for each other. If another writer, such as another process, was
+    faster, the function is called again with the value it wrote, after a short, random pause. An update costs two round
+    trips, and two more for each time that another writer was faster.
 
     An update that ends in a `StoreTimeoutError` or a `StoreUnavailableError` may or may not have happened.
 
@@ -146,16 +146,16 @@ async def update(
         store: A store with `Capability.CONDITIONAL`.
         collection: The collection.
         key: The key.
-        function: Takes the present value and returns the new one. It is a plain function, quick, and without effects
-            of its own, for it may be called many times.
-        initial: Stands in for the present value when the key is absent.
-        ttl: When the new value expires, in seconds or as a `timedelta`, None for never. When it is not given, an
-            entry keeps its deadline, and a new one never expires.
+        function: Takes the present value and returns the new one. It must be a plain, quick function without side
+            effects, because it may be called many times.
+        initial: Value to pass to the function when the key is absent.
+        ttl: Time to live of the new value, in seconds or as a `timedelta`, None for no expiry. If omitted, an entry
+            keeps its deadline, and a new one never expires.
 
     Raises:
         UnsupportedOperationError: The store has no conditional writes.
         InvalidKeyError, InvalidTTLError: A name or the ttl is not legal.
-        TypeError: It is no function, or a coroutine function, or returns something to be awaited.
+        TypeError: `function` is not callable, is a coroutine function, or returns an awaitable.
         KeyMissingError: The key is absent, and there is no initial value.
         ConflictError: Other writers were faster every time, about 50 times in some seconds.
         StoreError: The backend failed.
@@ -196,8 +196,8 @@ class Counter:
         store: A store with `Capability.CONDITIONAL`.
         name: The name of the counter, a key.
         collection: The collection that holds it.
-        ttl: How long it counts before it begins again at 0, in seconds or as a `timedelta`, None for ever. The time
-            runs from the first increment; later ones do not lengthen it.
+        ttl: Time after which it starts again at 0, in seconds or as a `timedelta`; None for never. The time runs from
+            the first increment; later ones do not extend it.
 
     Raises:
         UnsupportedOperationError: The store has no conditional writes.
@@ -211,6 +211,7 @@ class Counter:
         self._name = check_name(name, "name", store.max_key_bytes)
         self._collection = check_name(collection, "collection")
         self._ttl = None if ttl is None else seconds(ttl)
+        self._last = LastWrite()
 
     def __repr__(self) -> str:
         ttl = "" if self._ttl is None else f", ttl={self._ttl:g}"
@@ -219,19 +220,19 @@ class Counter:
     async def increment(self, by: int = 1) -> int:
         """Add to the count, and return the new one.
 
-        It takes two round trips when no other process is faster. What other tasks add meanwhile takes two more, however
-        many they are.
+        It takes two round trips when no other process is faster, and one while nobody else counts. What other tasks add
+        meanwhile shares a write, however many they are.
 
         Args:
-            by: How much; a negative number counts down.
+            by: The amount to add; a negative number counts down.
 
         Raises:
-            TypeError: It is no int.
+            TypeError: `by` is not an int.
             SerializationError: The count would leave the 64-bit integers.
-            IntegrityError: The entry holds something else than a count.
+            IntegrityError: The entry does not hold a count.
             ConflictError: Other writers were faster every time, about 50 times in some seconds.
             StoreError: The backend failed. After a `StoreTimeoutError` or a `StoreUnavailableError` it may have
-                counted: an increment that is made again may count twice.
+                counted: repeating the increment may count twice.
         """
         if type(by) is not int:
             raise TypeError(f"by must be an int, got {type(by).__name__}")
@@ -256,7 +257,7 @@ class Counter:
                 raise self._overflow()
             return count, self._ttl if entry is None else remaining(entry), outcomes
 
-        return await optimistic_update(self._store, self._collection, self._name, change)
+        return await optimistic_update(self._store, self._collection, self._name, change, self._last)
 
     def _overflow(self) -> SerializationError:
         return SerializationError(f"the count of {self._place} would leave the 64-bit integers; reset it")

@@ -1,171 +1,50 @@
-"""`Lease`: a claim on an entry for a time, renewed while it is needed. Locks and idempotency keys stand on it.
-
-A claim is the value of the entry: a fencing token, who owns it, and until when. It is taken, renewed and ended by
-conditional writes alone, each for the version that was last seen: whoever lost it in between changes nothing.
-"""
+"""`Lease`: something held for a time, and renewed while it is needed. Locks, permits, terms and jobs are leases."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import secrets
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
 
-from .._checks import check_clock
-from .._shielding import in_background, shielded
-from ..capability import Capability
-from ..clock import MAX_TTL, TTL, Clock, seconds
-from ..entry import Entry
-from ..errors import LockLostError, StoreError
-from ..names import check_name
-from ..protocol import AsyncKeyValue, require
-
-KEPT = 30 * 86_400.0
-"""So many seconds the entry of a lease outlives it: the fencing token goes on from there."""
+from .._shielding import in_background
+from ..errors import LockLostError
 
 _RENEWALS = 3
-"""So many times in its time to live a lease is renewed."""
+"""Number of renewals within the length of a lease."""
 _RETRIES = 12
-"""After a renewal that failed, as many are tried in that time."""
-_MICROSECONDS = 1_000_000
-_NOBODY = ""
-OWNER_BYTES = 16
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
-"""The bounds of the pauses of who waits: four reads a second on average, after the first second."""
-
-logger = logging.getLogger("satchel")
-
-
-class Claim(NamedTuple):
-    """Content of the entry of a lease; `until` is in seconds since the Unix epoch."""
-
-    token: int
-    owner: str
-    until: float
-
-    def value(self) -> dict[str, Any]:
-        """Return the value of the entry."""
-        return {"fencing_token": self.token, "owner": self.owner, "until": self.until}
-
-
-def claim_of(value: object) -> Claim | None:
-    """Return the claim that a value says; None when it says something else."""
-    match value:
-        case {"fencing_token": int(token), "owner": str(owner), "until": float(until)}:
-            return Claim(token, owner, until)
-    return None
-
-
-@dataclass
-class Claims:
-    """Entries of one collection in which claims are made.
-
-    Args:
-        store: A store with `Capability.CONDITIONAL`.
-        collection: The collection.
-        ttl: How long a lease holds without being renewed.
-        clock: Gives the present as seconds since the Unix epoch.
-        forgets: An ended lease leaves no entry behind, and so no fencing token.
-    """
-
-    store: AsyncKeyValue
-    collection: str
-    ttl: TTL
-    clock: Clock
-    forgets: bool
-
-    def __post_init__(self) -> None:
-        self.writable = require(self.store, Capability.CONDITIONAL)
-        self.collection = check_name(self.collection, "collection")
-        self.seconds = seconds(self.ttl)
-        self.kept = min(self.seconds + KEPT, MAX_TTL)
-        check_clock(self.clock)
-
-    def is_free(self, claim: Claim | None, owner: str | None = None) -> bool:
-        """Say whether an owner may take what an entry says: he may have taken it, and not have been told."""
-        return claim is None or claim.until <= self.clock() or claim.owner == owner
-
-    async def take(self, key: str, entry: Entry | None, owner: str) -> Lease | None:
-        """Take a claim that is free, in one round trip; None when somebody else was faster.
-
-        When the caller is cancelled, the request is carried out to its end all the same, and what it took is given
-        back before the cancellation goes on. After an error the caller does not wait for that.
-        """
-        attempt = in_background(self._take(key, entry, owner))
-        try:
-            return await asyncio.shield(attempt)
-        except asyncio.CancelledError:
-            await shielded(lambda: self._give_back(key, owner, attempt), partial(self._not_given_back, key))
-            raise
-        except StoreError:
-            in_background(self._give_back(key, owner, attempt))
-            raise
-
-    async def _take(self, key: str, entry: Entry | None, owner: str) -> Lease | None:
-        sent, now = _loop_time(), self.clock()
-        last = None if entry is None else claim_of(entry.value)
-        # Where nothing is, the clock begins a higher count than that of an entry which was evicted or removed.
-        token = int(now * _MICROSECONDS) if last is None else last.token + 1
-        claim = Claim(token, owner, now + self.seconds)
-        if entry is None:
-            version = await self.writable.put_if_absent(self.collection, key, claim.value(), ttl=self.kept)
-        else:
-            version = await self.writable.compare_and_put(
-                self.collection, key, claim.value(), version=entry.version, ttl=self.kept
-            )
-        lease = None if version is None else Lease(self, key, claim, version, sent + self.seconds)
-        return None if lease is None or lease.lapsed else lease  # an answer may come too late
-
-    async def _give_back(self, key: str, owner: str, attempt: asyncio.Task[Lease | None]) -> None:
-        await asyncio.wait([attempt])
-        if not attempt.cancelled():
-            attempt.exception()  # or asyncio would tell of it: who was cancelled has not heard it
-        try:
-            entry = await self.store.get_entry(self.collection, key)
-            claim = None if entry is None else claim_of(entry.value)
-            if entry is not None and claim is not None and claim.owner == owner:
-                await Lease(self, key, claim, entry.version, _loop_time() + self.seconds).end()
-        except Exception as error:
-            self._not_given_back(key, error)
-
-    def _not_given_back(self, key: str, error: Exception) -> None:
-        logger.debug("%s was not given back, and will lapse: %s", self.place(key), error)
-
-    def place(self, key: str) -> str:
-        """Return how messages call an entry."""
-        return f"key {key!r} of collection {self.collection!r}"
+"""Number of attempts in the same time after a renewal has failed."""
 
 
 class Lease:
-    """Claim that was taken.
+    """Time until which something is held, counted on the clock of the event loop.
+
+    It counts from before a request was sent, never from its answer: so it ends for the holder no later than for those
+    who saw the entry afterwards.
+
+    Args:
+        length: Seconds for which it holds without being renewed.
+        sent: Time of the event loop before the request that began it was sent.
+        renew: Writes the renewal. It raises `LockLostError` where another holder has it now; after any other error
+            it is called again.
+        what: Names in messages what is held, such as "the lease on key 'a' of collection 'locks'".
 
     Attributes:
-        key: The key of its entry.
-        claim: What the entry says.
-        deadline: When it lapses, on the clock of the event loop: counted from before the request was sent.
+        deadline: When it lapses.
     """
 
-    def __init__(self, claims: Claims, key: str, claim: Claim, version: str, deadline: float) -> None:
-        self._claims, self.key = claims, key
-        self.claim, self._version, self.deadline = claim, version, deadline
+    def __init__(self, length: float, sent: float, renew: Callable[[], Awaitable[None]], what: str) -> None:
+        self.deadline = sent + length
+        self._length, self._write_renewal, self._what = length, renew, what
         self._renewing: asyncio.Task[None] | None = None
         self._limit: asyncio.Timeout | None = None
         self._trouble: Exception | None = None
         self._lost = False
 
     @property
-    def place(self) -> str:
-        """How messages call its entry."""
-        return self._claims.place(self.key)
-
-    @property
     def lapsed(self) -> bool:
         """Whether it was lost, as far as this process can know."""
-        return self._lost or _loop_time() >= self.deadline
+        return self._lost or loop_time() >= self.deadline
 
     def start(self) -> None:
         """Renew it from now on."""
@@ -175,6 +54,16 @@ class Lease:
         """Renew it no more."""
         if self._renewing is not None:
             self._renewing.cancel()
+
+    def check(self) -> None:
+        """Raise `LockLostError` if it has lapsed."""
+        if self.lapsed:
+            raise self._loss() from self._trouble
+
+    def lose(self) -> LockLostError:
+        """Note that another holder has it, and return the error to raise."""
+        self._lost = True
+        return self._loss()
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
@@ -189,94 +78,54 @@ class Lease:
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            raise self._loss() from self._trouble or error
+            raise self.lose() from self._trouble or error
         finally:
             self._limit = None
             self.stop()
 
-    async def replace(self, value: object, ttl: float) -> None:
-        """Write another value in place of the claim, in one round trip.
+    async def renew(self) -> None:
+        """Renew it now.
 
         Raises:
-            LockLostError: It has lapsed, or somebody else has it.
+            LockLostError: It has lapsed, or another holder has it.
+            StoreError: The backend failed; it holds until its deadline.
         """
-        store, names = self._claims.writable, (self._claims.collection, self.key)
-        while True:
-            self._check()
-            version = await store.compare_and_put(*names, value, version=self._version, ttl=ttl)
-            if version is not None:
-                self._version = version
-                return
-            entry = await store.get_entry(*names)
-            if entry is not None and entry.value == value:
-                self._version = entry.version  # an earlier attempt, whose answer was lost
-                return
-            self._check_entry(entry)
-
-    async def end(self) -> None:
-        """Let others take it, in one round trip.
-
-        Raises:
-            LockLostError: It has lapsed, or somebody else has it.
-        """
-        if not self._claims.forgets:
-            await self.replace(self.claim._replace(owner=_NOBODY, until=0.0).value(), self._claims.kept)
-            return
-        self._check()
-        store, names = self._claims.writable, (self._claims.collection, self.key)
-        while not await store.compare_and_delete(*names, version=self._version):
-            self._check_entry(await store.get_entry(*names))
-            self._check()
-
-    def _check(self) -> None:
-        if self.lapsed:
-            raise self._loss() from self._trouble
-
-    def _check_entry(self, entry: Entry | None) -> None:
-        """Take note of the version that an own write, whose answer was lost, has given to the entry."""
-        claim = None if entry is None else claim_of(entry.value)
-        if entry is None or claim is None or claim[:2] != self.claim[:2]:
-            self._lost = True
-            raise self._loss()
-        self._version = entry.version
+        self.check()
+        sent = loop_time()
+        await self._write_renewal()
+        self.check()  # an answer that comes too late does not bring it back
+        self.deadline = sent + self._length
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(self.deadline)
 
     def _loss(self) -> LockLostError:
         return LockLostError(
-            f"the lease on {self.place} was lost: it was not renewed within "
-            f"{self._claims.seconds:g} s, or somebody else has it"
+            f"{self._what} was lost: it was not renewed within {self._length:g} s, or another holder has it"
         )
 
     async def _renew_until_lapsed(self) -> None:
-        length = self._claims.seconds
-        pause = length / _RENEWALS
+        pause = self._length / _RENEWALS
         while not self.lapsed:
             await asyncio.sleep(pause)
             try:
                 async with asyncio.timeout_at(self.deadline):
-                    await self._renew()
-                self._trouble, pause = None, length / _RENEWALS
+                    await self.renew()
+                self._trouble, pause = None, self._length / _RENEWALS
             except LockLostError:
                 break
             except Exception as error:  # whatever it is, there is time to try again until the lease lapses
                 self._trouble = error
-                pause = length / _RETRIES
+                pause = self._length / _RETRIES
         if self._limit is not None and not self._limit.expired():
-            self._limit.reschedule(_loop_time())
-
-    async def _renew(self) -> None:
-        sent, length = _loop_time(), self._claims.seconds
-        claim = self.claim._replace(until=self._claims.clock() + length)
-        await self.replace(claim.value(), self._claims.kept)
-        self._check()  # an answer that comes too late does not bring it back
-        self.deadline = sent + length
-        if self._limit is not None and not self._limit.expired():
-            self._limit.reschedule(self.deadline)
+            self._limit.reschedule(loop_time())
 
 
-def new_owner() -> str:
-    """Return the name of a new owner: each attempt to get a lease is one, also after a fork."""
-    return secrets.token_hex(OWNER_BYTES)
-
-
-def _loop_time() -> float:
+def loop_time() -> float:
+    """Return the time of the running event loop: monotonic, and of this process alone."""
     return asyncio.get_running_loop().time()
+
+
+def check_timeout(timeout: object) -> None:
+    """Raise ValueError unless the value is a number of seconds, 0 or above, or None."""
+    if timeout is not None and (type(timeout) not in (int, float) or not 0 <= timeout < math.inf):  # type: ignore[operator]  # the type was just compared
+        raise ValueError(f"timeout must be a number of seconds, 0 or above, or None, got {timeout!r}")

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from types import TracebackType
 from typing import Self
 
+from .._forks import hold, watch
 from .._shielding import shielded
 from .._update import holds_key_lock, key_lock, random_pause
 from ..clock import TTL, Clock, system_clock
@@ -17,7 +18,8 @@ from ..entry import Entry
 from ..errors import IntegrityError, LockLostError, StoreError
 from ..names import check_name
 from ..protocol import AsyncKeyValue
-from .lease import LONGEST_PAUSE, SHORTEST_PAUSE, Claim, Claims, Lease, claim_of, new_owner
+from .claim import KEPT, LONGEST_PAUSE, SHORTEST_PAUSE, Claims, HeldClaim, Standing, new_owner, standing_of
+from .lease import check_timeout
 
 logger = logging.getLogger("satchel")
 
@@ -26,11 +28,11 @@ class Lock:
     """Mutual exclusion among tasks, processes and hosts, with a higher fencing token for each holder.
 
     A lock is a lease: it holds for `ttl` seconds and is renewed every third of that while it is held, so that the lock
-    of a process that dies lapses. A holder that was stopped for longer, as by a pause of its host or its network, has
-    lost the lock without knowing. No lock service can prevent that (Martin Kleppmann, "How to do distributed locking",
+    of a process that dies lapses. A holder that was paused for longer, for example by its host or its network, has lost
+    the lock without knowing. No lock service can prevent that (Martin Kleppmann, "How to do distributed locking",
     2016). Hence the fencing token, a number that is higher for each holder than for all before it (Mike Burrows calls
-    it a sequencer: "The Chubby lock service for loosely-coupled distributed systems", OSDI 2006). What the lock
-    protects has to refuse a token lower than the highest that it has seen:
+    it a sequencer: "The Chubby lock service for loosely-coupled distributed systems", OSDI 2006). The protected
+    resource has to refuse a token lower than the highest that it has seen:
 
     ```python
     from satchel import LockLostError, MemoryStore
@@ -54,46 +56,50 @@ class Lock:
         await write("report", "final", lock.fencing_token)
     ```
 
-    What is promised:
+    Guarantees:
 
     * Of two holders of one name, the later one has the higher token: also after a release, a lapse or a restart, as
-      long as the entry of the lock is there. It stays for 30 days after its last use.
-    * A lock that has lapsed, or that somebody else has taken since, is neither renewed nor released by its old holder:
+      long as the entry of the lock is there. It stays for `keep` after its last use.
+    * A lock that has lapsed, or that another holder has taken since, is neither renewed nor released by its old holder:
       each change is conditional on the version that the holder wrote.
     * The body of `async with` is cancelled, and ends in `LockLostError`, when the lock could not be renewed in time.
-      The time is counted on the monotonic clock of the holder, from before the request was sent: it ends there no
-      later than for the others. A cancellation from outside stays one.
-    * While the store answers, clocks agree and nobody is stopped, no two bodies run at once.
+      A cancellation from outside stays one.
+    * No two bodies run at once, whatever the clocks of the hosts show, as long as monotonic clocks run equally fast
+      and no process is stopped or blocks its event loop. The holder counts `ttl` on its monotonic clock from before
+      its last renewal was sent; everybody else counts it on theirs from after they first saw that renewal.
 
-    What is not:
+    Not guaranteed:
 
     * That no two bodies ever run at once. A body is cancelled at its next `await`, and not before: one that blocks the
       event loop, or a process that is stopped, goes on until then. A host that was suspended may have a monotonic clock
       that stood still.
-    * That clocks do not matter: others tell by their own clock whether a lock has lapsed. One that is ahead takes the
-      lock that much earlier, one that is behind, later. Keep clocks in step, and `ttl` far above what they differ by.
+    * Speed after a crash: a waiting process takes the lock of a dead one `ttl` seconds after it first saw it.
     * Fairness. Tasks of one process, over one store object, take their turns; processes try at random moments.
-    * Anything, once the entry is gone: where a store evicts it, a `TTLWrapper` shortens its life below `ttl`, or
-      somebody destroys the collection. Two may hold the lock then. Tokens go on from the clock, in microseconds, and so
-      are higher even then, if the clock is right.
+    * Anything, once the entry is lost: if a store evicts it, a `TTLWrapper` shortens its life below `ttl`, or the
+      collection is destroyed. Two may then hold the lock. Tokens continue from the clock, in microseconds, and so are
+      higher even then, if the clock is right.
 
-    Tasks may share a `Lock`; they wait for one another. A lock is not reentrant: a task that acquires what it holds,
-    also by way of another `Lock` of the same name, gets `RuntimeError`, for it would wait for itself. Over another
+    Tasks may share a `Lock`; they wait for one another. A lock is not reentrant: a task that acquires a lock it holds,
+    even through another `Lock` of the same name, gets `RuntimeError`, because it would wait for itself. Over another
     store object it does wait, as another process would.
 
-    To acquire takes two round trips when the lock is free; who waits reads it about four times a second, once for all
-    the tasks of one process that wait over one store object. To renew and to release take one each.
+    To acquire takes two round trips when the lock is free, and one with the `Lock` object that had it last. A waiting
+    process reads about four times a second, once for all its tasks that wait over one store object. To renew and to
+    release take one each.
 
     Args:
         store: A store with `Capability.CONDITIONAL`.
         name: The name of the lock, a key.
         ttl: How long the lock holds without being renewed, in seconds or as a `timedelta`.
         collection: The collection that holds it.
-        clock: Gives the present as seconds since the Unix epoch.
+        keep: How long its entry stays after the last use, and with it the order of tokens. 0 deletes the entry at each
+            release, for locks with ever new names.
+        clock: Returns the present as seconds since the Unix epoch: the first token is made of it, and `locked` looks
+            at it. It does not decide who holds the lock.
 
     Raises:
         UnsupportedOperationError: The store has no conditional writes.
-        InvalidKeyError, InvalidTTLError: A name or the ttl is not legal.
+        InvalidKeyError, InvalidTTLError: A name, the ttl or `keep` is not legal.
     """
 
     def __init__(
@@ -103,13 +109,22 @@ class Lock:
         *,
         ttl: TTL = 30,
         collection: str = "locks",
+        keep: TTL = KEPT,
         clock: Clock = system_clock,
     ) -> None:
-        self._claims = Claims(store, collection, ttl, clock, forgets=False)
+        self._claims = Claims(store, collection, ttl, clock=clock, keep=keep)
         self._name = check_name(name, "name", store.max_key_bytes)
-        self._lease: Lease | None = None
+        self._claim: HeldClaim | None = None
+        self._left: tuple[Standing | None] | None = (None,) if self._claims.forgets else None
         self._turn = AsyncExitStack()
         self._body: AbstractAsyncContextManager[None] | None = None
+        watch(self)
+
+    def after_fork(self) -> None:
+        """In a child of `fork`: its parent alone holds the lock, and renews and releases it."""
+        if self._claim is not None:
+            hold(self._claim, self._turn, self._body)
+            self._claim, self._turn, self._body = None, AsyncExitStack(), None
 
     def __repr__(self) -> str:
         claims = self._claims
@@ -127,34 +142,40 @@ class Lock:
     @property
     def held(self) -> bool:
         """Whether the lock is held by way of this object, as far as this process can know."""
-        return self._lease is not None and not self._lease.lapsed
+        return self._claim is not None and not self._claim.lease.lapsed
 
     async def locked(self) -> bool:
-        """Say whether anybody holds the lock, in one round trip."""
-        entry = await self._claims.store.get_entry(self._claims.collection, self._name)
-        return not self._claims.is_free(self._claim(entry))
+        """Return whether anybody seems to hold the lock, in one round trip.
+
+        It compares the clocks of two hosts, and the answer may be out of date: to decide, use `acquire(timeout=0)`.
+        """
+        claims = self._claims
+        entry = await claims.store.get_entry(claims.collection, self._name)
+        standing = self._standing(entry)
+        return standing is not None and standing.claim is not None and standing.claim.until > claims.clock()
 
     async def acquire(self, *, timeout: float | None = None) -> bool:  # noqa: ASYNC109  # as threading.Lock has it
-        """Wait for the lock, and say whether it was got in time.
+        """Wait for the lock, and return whether it was acquired in time.
 
-        It is renewed until `release`, which is needed also when the lock was lost. What `async with` does beyond this
-        is to cancel its body then; here, look at `held`.
+        It is renewed until `release`, which must be called even if the lock was lost. `async with` also cancels its
+        body when the lock is lost; here, check `held`.
 
         Args:
-            timeout: The longest wait in seconds, 0 to try once, None for no end. A request that is under way then is
+            timeout: The longest wait in seconds, 0 to try once, None for no limit. A request that is under way then is
                 awaited.
 
         Raises:
-            RuntimeError: The task holds the lock, by way of any object over the same store object.
+            RuntimeError: The task already holds the lock, through any object over the same store object.
             ValueError: The timeout is not a number of seconds, 0 or above.
             IntegrityError: The entry holds something that no lock wrote.
             StoreError: The backend failed.
         """
-        if timeout is not None and (type(timeout) not in (int, float) or not 0 <= timeout < math.inf):
-            raise ValueError(f"timeout must be a number of seconds, 0 or above, or None, got {timeout!r}")
+        check_timeout(timeout)
         claims = self._claims
         if holds_key_lock(claims.store, claims.collection, self._name):
-            raise RuntimeError(f"this task holds {self!r}: it would wait for itself, for a lock is not reentrant")
+            raise RuntimeError(
+                f"this task already holds {self!r}: it would wait for itself, as a lock is not reentrant"
+            )
         end = math.inf if timeout is None else asyncio.get_running_loop().time() + timeout
         async with AsyncExitStack() as turn:
             try:
@@ -162,11 +183,11 @@ class Lock:
                     await turn.enter_async_context(key_lock(claims.store, claims.collection, self._name))
             except TimeoutError:
                 return False
-            lease = await self._wait_for_lease(end)
-            if lease is None:
+            claim = await self._wait_for_claim(end)
+            if claim is None:
                 return False
-            self._lease, self._turn = lease, turn.pop_all()
-        lease.start()
+            self._claim, self._turn = claim, turn.pop_all()
+        claim.lease.start()
         return True
 
     async def release(self) -> None:
@@ -177,10 +198,10 @@ class Lock:
             RuntimeError: It is not held by way of this object, or `async with` holds it.
             StoreError: The backend failed; the lock lapses.
         """
-        lease = self._held()
+        claim = self._held()
         if self._body is not None:
             raise RuntimeError(f"{self!r} is held by `async with`: leave its block to release it")
-        await self._give_up(lease)
+        await self._give_up(claim)
 
     async def __aenter__(self) -> Self:
         body = self._holding()
@@ -197,54 +218,54 @@ class Lock:
     @asynccontextmanager
     async def _holding(self) -> AsyncIterator[None]:
         await self.acquire()
-        lease, failed = self._held(), True
+        claim, failed = self._held(), True
         try:
-            async with lease.kept():
+            async with claim.lease.kept():
                 yield
             failed = False
         finally:
             try:
-                await self._give_up(lease)
+                await self._give_up(claim)
             except StoreError as error:  # the body had the lock to its end
                 self._not_released(error)
             except LockLostError:
                 if not failed:
                     raise
 
-    async def _wait_for_lease(self, end: float) -> Lease | None:
+    async def _wait_for_claim(self, end: float) -> HeldClaim | None:
         claims, owner, attempt = self._claims, new_owner(), 0
+        if self._left is not None and (claim := await claims.take(self._name, *self._left, owner)) is not None:
+            return claim
         while True:
-            entry = await claims.store.get_entry(claims.collection, self._name)
-            if claims.is_free(self._claim(entry), owner):
-                lease = await claims.take(self._name, entry, owner)
-                if lease is not None:
-                    return lease
+            standing = self._standing(await claims.store.get_entry(claims.collection, self._name))
+            if claims.is_free(self._name, standing, owner):
+                claim = await claims.take(self._name, standing, owner)
+                if claim is not None:
+                    return claim
             left = end - asyncio.get_running_loop().time()
             if left <= 0:
                 return None
             await asyncio.sleep(min(random_pause(attempt, SHORTEST_PAUSE, LONGEST_PAUSE), left))
             attempt += 1
 
-    async def _give_up(self, lease: Lease) -> None:
-        lease.stop()
-        turn, self._lease = self._turn, None
+    async def _give_up(self, claim: HeldClaim) -> None:
+        claim.lease.stop()
+        turn, self._claim, self._left = self._turn, None, None
         try:
-            await shielded(lease.end, self._not_released)
+            self._left = (await shielded(claim.end, self._not_released),)
         finally:
             await turn.aclose()
 
     def _not_released(self, error: Exception) -> None:
         logger.warning("%r was not released, and will lapse: %s", self, error)
 
-    def _held(self) -> Lease:
-        if self._lease is None:
+    def _held(self) -> HeldClaim:
+        if self._claim is None:
             raise RuntimeError(f"{self!r} is not held by way of this object; acquire it first")
-        return self._lease
+        return self._claim
 
-    def _claim(self, entry: Entry | None) -> Claim | None:
-        if entry is None:
-            return None
-        claim = claim_of(entry.value)
-        if claim is None:
-            raise IntegrityError(f"{self._claims.place(self._name)} holds something that no Lock wrote")
-        return claim
+    def _standing(self, entry: Entry | None) -> Standing | None:
+        standing = standing_of(entry)
+        if standing is not None and standing.claim is None:
+            raise IntegrityError(f"{self._claims.describe(self._name)} holds something that no Lock wrote")
+        return standing

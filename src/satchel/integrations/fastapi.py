@@ -59,22 +59,22 @@ logger = logging.getLogger("satchel")
 def store_lifespan(make_store: Callable[[], AsyncKeyValue]) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """Return a lifespan that makes a store, waits until it answers, and closes it when the application ends.
 
-    To have a lifespan of your own as well, enter this one in it: `async with store_lifespan(make_store)(app): ...`.
-    An application whose store `override_store` has replaced makes none.
+    To combine it with your own lifespan, enter this one there: `async with store_lifespan(make_store)(app): ...`.
+    While `override_store` is in effect, the lifespan makes no store.
 
     Args:
         make_store: Makes the store each time the application starts: a class such as `MemoryStore`, or a function
             such as `open_store`.
 
     Raises:
-        ConfigurationError: What was given is not a plain function; or, when the application starts, what that made is
-            not a store.
-        StoreError: When the application starts: the store does not answer. The application then does not start.
+        ConfigurationError: The argument is not a plain function; or, when the application starts, its result is not a
+            store.
+        StoreError: When the application starts, if the store does not answer. The application then does not start.
     """
     if not callable(make_store):
         raise ConfigurationError(
             f"store_lifespan takes a function that makes a store, got {with_article(type(make_store))}; "
-            "give the class or a lambda, so that each start of the application has a store of its own"
+            "give the class or a lambda, so that each start of the application creates its own store"
         )
     if inspect.iscoroutinefunction(make_store):
         raise ConfigurationError("store_lifespan takes a plain function that makes a store, got a coroutine function")
@@ -103,7 +103,7 @@ async def get_store(connection: HTTPConnection) -> AsyncKeyValue:
     """Return the application's store. `Store` is the annotation that injects it.
 
     Raises:
-        ConfigurationError: The application has none: its lifespan has not run.
+        ConfigurationError: The application has no store, because its lifespan has not run.
     """
     store: AsyncKeyValue | None = getattr(connection.app.state, "satchel_store", None)
     if store is None:
@@ -115,7 +115,7 @@ async def get_store(connection: HTTPConnection) -> AsyncKeyValue:
 
 
 Store = Annotated[AsyncKeyValue, Depends(get_store)]
-"""Annotates a parameter of an endpoint that is to be the application's store."""
+"""Annotation for a parameter of an endpoint that receives the application's store."""
 
 
 def collection(name: str, *, model: Any = None, ttl: TTL | None = None) -> Any:
@@ -134,12 +134,12 @@ def collection(name: str, *, model: Any = None, ttl: TTL | None = None) -> Any:
 
 @contextmanager
 def override_store(app: FastAPI, store: StoreT) -> Iterator[StoreT]:
-    """Give an application another store for the length of a `with` block, as tests do, and give that store.
+    """Replace an application's store within a `with` block, as in tests, and yield the new store.
 
-    The store stays open: you made it, you close it. Within the block the application's lifespan makes no store.
+    The caller closes the store. Within the block the application's lifespan makes no store.
 
     Raises:
-        ConfigurationError: What was given is not a store.
+        ConfigurationError: The argument is not a store.
     """
     check_store(store, "override_store")
 
@@ -158,13 +158,14 @@ def override_store(app: FastAPI, store: StoreT) -> Iterator[StoreT]:
 
 
 def readiness_router(path: str = "/ready", *, timeout: float = 2.0) -> APIRouter:
-    """Return a router with one route, which says whether the store answers, for `app.include_router`.
+    """Return a router with one route that reports whether the store answers, for `app.include_router`.
 
-    It answers 200 and `{"status": "ready"}`, or 503 and `{"status": "unavailable"}`. Why goes to the log `satchel`.
+    It answers 200 and `{"status": "ready"}`, or 503 and `{"status": "unavailable"}`. The reason goes to the logger
+    `satchel`.
 
     Args:
         path: The path of the route.
-        timeout: After so many seconds without an answer the store counts as unavailable.
+        timeout: Seconds after which a store that does not answer counts as unavailable.
 
     Raises:
         ConfigurationError: The timeout is not a number above 0, or more than 100 years.

@@ -29,22 +29,22 @@ _Attributes = dict[str, str | int]
 _SCHEMA = "https://opentelemetry.io/schemas/1.34.0"
 _BOUNDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
 _SYSTEMS = {"disk": "sqlite", "dynamodb": "aws.dynamodb"}
-"""Names that the conventions have for what a URL scheme stands for, where they differ."""
+"""The conventions' names of backends, where they differ from the URL scheme."""
 
 
 class OpenTelemetryWrapper(BaseWrapper):
     """Wrapper that records a client span and `db.client.operation.duration` for each call except listings.
 
     The span is called `{operation} {collection}`. It has `db.system.name`, `db.operation.name`, `db.collection.name`,
-    for a batch of two or more keys `db.operation.batch.size`, and where the call raised, the class of the error as
-    `error.type`. Keys, values and messages of errors are nowhere. Without an SDK nothing is recorded.
+    for a batch of two or more keys `db.operation.batch.size`, and if the call raised, the class of the error as
+    `error.type`. Keys, values and error messages are never recorded. Without an SDK nothing is recorded.
 
     Args:
-        inner: The store around which this is.
-        max_collections: Name so many collections, those that come first, in names of spans and in measurements; of the
-            further ones only the attributes of spans do.
-        tracer_provider: Makes the tracer; without it the global one does, also when it is set later.
-        meter_provider: Makes the meter; without it the global one does, also when it is set later.
+        inner: The wrapped store.
+        max_collections: Number of collections, the first ones used, to name in span names and measurements; further
+            ones appear only in the attributes of spans.
+        tracer_provider: Makes the tracer; if omitted, the global one does, even if it is set later.
+        meter_provider: Makes the meter; if omitted, the global one does, even if it is set later.
 
     Raises:
         ConfigurationError: The bound is not an int of at least 0, or a provider is none.
@@ -121,7 +121,7 @@ class OpenTelemetryWrapper(BaseWrapper):
 
 
 def _system(store: AsyncKeyValue) -> str:
-    """Return what the conventions call the innermost store."""
+    """Return the conventions' name for the innermost store."""
     while isinstance(store, BaseWrapper) and not isinstance(store, CompositeStore):
         store = store.inner
     name = name_of(type(store))

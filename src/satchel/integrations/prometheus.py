@@ -1,4 +1,4 @@
-"""What a `StatisticsWrapper` counts, as metrics for Prometheus.
+"""The counts of a `StatisticsWrapper` as metrics for Prometheus.
 
 ```python
 from prometheus_client import CollectorRegistry, generate_latest
@@ -35,21 +35,21 @@ _BOUNDS = [2**exponent / 1e6 for exponent in range(6, 26, 2)]
 
 
 class StatisticsCollector(Collector):
-    """Prometheus collector of what `StatisticsWrapper` counted.
+    """Prometheus collector of the counts of `StatisticsWrapper`.
 
     * `satchel_operations_total`: calls that have ended, by `outcome`: `ok` or `error`.
-    * `satchel_operation_duration_seconds`: a histogram of what they took.
-    * `satchel_hits_total`, `satchel_misses_total`: entries that were read and there, or not.
-    * `satchel_value_bytes_total`: of the values that were put or got, an estimate.
+    * `satchel_operation_duration_seconds`: a histogram of their durations.
+    * `satchel_hits_total`, `satchel_misses_total`: reads that found an entry, or did not.
+    * `satchel_value_bytes_total`: bytes of the values put or read, an estimate.
 
-    Each has the labels `store`, `collection` and `operation`, and none has a key. What `StatisticsWrapper` counts
-    together has an empty `collection`.
+    Each has the labels `store`, `collection` and `operation`, and none has a key. Collections that `StatisticsWrapper`
+    counts together have an empty `collection`.
 
     Args:
-        stores: The stores by the names that the label `store` gives them. A registry takes one collector: give it all.
+        stores: The stores by name, for the label `store`. A registry accepts one collector: pass it all stores.
 
     Raises:
-        ConfigurationError: They are no mapping of texts, or one of them does not count.
+        ConfigurationError: `stores` is not a mapping of names to `StatisticsWrapper`s.
     """
 
     def __init__(self, stores: Mapping[str, StatisticsWrapper]) -> None:
@@ -64,11 +64,11 @@ class StatisticsCollector(Collector):
         self._stores = dict(stores)
 
     def describe(self) -> Iterator[Metric]:
-        """Give the metrics without samples, so that a registry learns their names."""
+        """Yield the metrics without samples, so that a registry learns their names."""
         yield from _Families().all
 
     def collect(self) -> Iterator[Metric]:
-        """Give the metrics as they are now."""
+        """Yield the metrics as they are now."""
         families = _Families()
         for name, store in self._stores.items():
             for collection, operations in store.snapshot().items():

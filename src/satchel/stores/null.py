@@ -10,9 +10,9 @@ from ..names import Ref
 
 
 class NullStore(BaseStore):
-    """Store that accepts every legal write and holds nothing: a cache that is switched off, or a double in tests.
+    """Store that accepts every legal write and keeps nothing: a disabled cache, or a double in tests.
 
-    Arguments are checked as everywhere, so that what a NullStore refuses every store refuses. It behaves as a store
+    Arguments are checked as in every store. It behaves as a store
     whose entries expire at once: `put_if_absent` succeeds, reads and `compare_and_put` find nothing.
     """
 

@@ -48,7 +48,7 @@ _CODES = {
     "ResponseError": "ERR",
     "TryAgain": "TRYAGAIN",
 }
-"""The names that the client gives to some of the server's codes."""
+"""The client's names for some of the server's codes."""
 
 
 class ValkeyStore(RedisLikeStore):
@@ -59,27 +59,27 @@ class ValkeyStore(RedisLikeStore):
     Each entry is one string under `prefix:collection:key`. The client keeps one connection to each node.
 
     Args:
-        url: Where the server is: `valkey://username:password@host:port/db`, with `valkeys` for TLS, and `+cluster`
-            behind either for a cluster.
-        client: A `GlideClient` or `GlideClusterClient` of yours instead. It stays open.
-        host: Where the server is, without a URL; `"localhost"` by default.
+        url: URL of the server: `valkey://username:password@host:port/db`, with `valkeys` for TLS, and `+cluster` after
+            either for a cluster.
+        client: Your own `GlideClient` or `GlideClusterClient` instead. It stays open.
+        host: Host of the server, without a URL; `"localhost"` by default.
         port: Its port; 6379 by default.
         db: The number of the database; 0 by default.
-        username: Who asks; the server's default user without one.
+        username: The user; the server's default user if omitted.
         password: The password of that user.
         tls: Encrypt the connection.
-        ca_certs: The file with the certificate of the authority that the server's is checked against; by default the
-            authorities that the system trusts.
+        ca_certs: The file with the certificate authority to trust; by default those of the system.
         cluster: The server is a node of a cluster; the others are found through it.
-        prefix: What the keys of the store begin with, so that several can share a database.
-        timeout: Seconds that a request may take; None for no end.
-        clock_skew: Seconds that the clocks of clients may be apart: the server keeps an expired entry no shorter.
+        prefix: Prefix of the store's keys, so that several stores can share a database.
+        timeout: Seconds that a request may take; None for no limit.
+        clock_skew: Maximum difference of clients' clocks in seconds: the server keeps an expired entry at least that
+            long.
         codec: Encodes values; JSON by default.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
 
     Raises:
         ConfigurationError: An option is wrong, or two exclude each other. At the first call: the server refuses the
-            username or the password, or is no node of a cluster.
+            username or the password, or is not a node of a cluster.
     """
 
     url_parts = {"url": "url"}  # noqa: RUF012  # the base says ClassVar
@@ -302,7 +302,7 @@ def _server_error(error: glide.RequestError) -> ServerError:
 
 
 def _parts_of(url: str) -> dict[str, Any]:
-    """Return what a URL says, by the names of the constructor's options."""
+    """Return the constructor's options in a URL, by name."""
     split, hosts = split_url(url)
     number = split.path.strip("/")
     is_number = not number or (number.isascii() and number.isdecimal())

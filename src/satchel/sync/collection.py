@@ -36,7 +36,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _PAGE = 100
-"""So many values are read together by iterating over them."""
+"""Number of values read together when iterating."""
 
 
 class BlockingStore(Protocol):
@@ -104,7 +104,7 @@ class CollectionMapping(MutableMapping[str, T]):
         return self._collection.count()
 
     def __bool__(self) -> bool:
-        """Say whether there is a key, by listing one."""
+        """Return whether there is a key, by listing one."""
         return any(True for _ in self._collection.keys(limit=1))
 
     def items(self) -> ItemsView[str, T]:
@@ -247,18 +247,18 @@ class SyncCollection(Generic[T]):
         return self._call(self._inner.get_entry, key, model=model)
 
     def exists(self, key: str) -> bool:
-        """Say whether there is an entry under a key, without validating its value."""
+        """Return whether there is an entry under a key, without validating its value."""
         return self._call(self._inner.exists, key)
 
     def put(self, key: str, value: T, *, ttl: TTL | UnsetType | None = UNSET) -> None:
-        """Store a value under a key, replacing what was there.
+        """Store a value under a key, replacing any existing entry.
 
         The ttl is the collection's when it is not given. None means never, even where the collection has one.
         """
         self._call(self._inner.put, key, value, ttl=ttl)
 
     def delete(self, key: str) -> bool:
-        """Remove the entry under a key, and say whether it was there."""
+        """Remove the entry under a key, and return whether it existed."""
         return self._call(self._inner.delete, key)
 
     @overload
@@ -266,7 +266,7 @@ class SyncCollection(Generic[T]):
     @overload
     def get_many(self, keys: Iterable[str], *, model: type[M]) -> dict[str, M]: ...
     def get_many(self, keys: Iterable[str], *, model: Any = None) -> Any:
-        """Return the values of those keys that are there, in the order asked."""
+        """Return the values of the keys that exist, in the order requested."""
         return self._call(self._inner.get_many, check_names(keys), model=model)
 
     @overload
@@ -274,7 +274,7 @@ class SyncCollection(Generic[T]):
     @overload
     def get_entries(self, keys: Iterable[str], *, model: type[M]) -> dict[str, Entry[M]]: ...
     def get_entries(self, keys: Iterable[str], *, model: Any = None) -> Any:
-        """Return the entries of those keys that are there, in the order asked."""
+        """Return the entries of the keys that exist, in the order requested."""
         return self._call(self._inner.get_entries, check_names(keys), model=model)
 
     def put_many(self, items: Mapping[str, T], *, ttl: TTL | UnsetType | None = UNSET) -> None:
@@ -383,7 +383,7 @@ class SyncCollection(Generic[T]):
         self._call(self._inner.move, source, target)
 
     def destroy(self) -> bool:
-        """Remove every entry of the collection, and say whether there was any."""
+        """Remove every entry of the collection, and return whether there was one."""
         self._store._able("destroy_collection")
         return self._call(self._inner.destroy)
 
@@ -396,13 +396,13 @@ class SyncCollection(Generic[T]):
         return self._call(self._inner.compare_and_put, key, value, version=version, ttl=ttl)
 
     def compare_and_delete(self, key: str, *, version: str) -> bool:
-        """Remove the entry if it still has the version, and say whether it was removed."""
+        """Remove the entry if it still has the version, and return whether it was removed."""
         return self._call(self._inner.compare_and_delete, key, version=version)
 
     def touch(self, key: str, *, ttl: TTL | UnsetType | None = UNSET) -> bool:
-        """Give the entry a new deadline, counted from now, and say whether it was there.
+        """Give the entry a new deadline, counted from now, and return whether it existed.
 
-        Without a ttl it is the collection's; where that has none, `InvalidTTLError` is raised.
+        Without a ttl the collection's is used; if it has none, `InvalidTTLError` is raised.
         """
         return self._call(self._inner.touch, key, ttl=ttl)
 
@@ -414,12 +414,12 @@ class SyncCollection(Generic[T]):
         initial: T | UnsetType = UNSET,
         ttl: TTL | UnsetType | None = UNSET,
     ) -> T:
-        """Replace a value by what a function makes of it, losing no other writer's update, and return the new value.
+        """Replace a value by the result of a function, losing no other writer's update, and return the new value.
 
         Without a ttl an entry keeps its deadline, and a new one gets the collection's ttl.
 
-        The function runs in the thread of the store's event loop, maybe many times: it is quick, has no effects of its
-        own, and does not call the store, which would refuse it. `Collection.update` says the rest.
+        The function runs in the thread of the store's event loop, perhaps many times: it must be quick, without side
+        effects, and must not call the store, which would refuse it. See `Collection.update` for the rest.
         """
         return self._call(self._inner.update, key, function, initial=initial, ttl=ttl)
 

@@ -28,10 +28,10 @@ class SyncStore:
     """Any store for code without an event loop: the same verbs, which block until they are done.
 
     The store runs on one event loop in a thread of its own, which starts with the first call and ends with `close`. Any
-    number of threads may call at once; what they have in flight together travels together, as calls of tasks do. Each
+    number of threads may call at once; concurrent calls share requests, as those of tasks do. Each
     call runs in its caller's context variables. `KeyboardInterrupt` cancels the call that it interrupts.
 
-    `docs/sync.md` tells what a call costs, and what happens to a `SyncStore` that is not closed and at a fork.
+    `docs/sync.md` describes the cost of a call, and what happens without closing and after a fork.
 
     Args:
         store: The store, or its URL. It belongs to the `SyncStore` from now on, which closes it.
@@ -85,7 +85,7 @@ class SyncStore:
 
     @property
     def capabilities(self) -> Capability:
-        """What this store can do beyond the core."""
+        """The capabilities of this store beyond the core."""
         return self._store.capabilities
 
     @property
@@ -123,8 +123,8 @@ class SyncStore:
 
         Args:
             name: The name of the collection.
-            **options: `model`, what the values are, such as a pydantic model, a dataclass or `list[int]`; `ttl`, when a
-                value put there expires unless the call says otherwise; `encode` and `decode`; `codec`.
+            **options: `model`, the type of the values, such as a pydantic model, a dataclass or `list[int]`; `ttl`, the
+                default time to live of values put there; `encode` and `decode`; `codec`.
         """
         return SyncCollection(self, Collection(self._store, name, **options))
 
@@ -144,23 +144,23 @@ class SyncStore:
         return self._call(self._store.get_entry, collection, key)
 
     def exists(self, collection: str, key: str) -> bool:
-        """Say whether there is an entry under a key."""
+        """Return whether there is an entry under a key."""
         return self._call(self._store.exists, collection, key)
 
     def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
-        """Store a value under a key, replacing what was there, its deadline included."""
+        """Store a value under a key, replacing any existing entry and its deadline."""
         self._call(self._store.put, collection, key, value, ttl=ttl)
 
     def delete(self, collection: str, key: str) -> bool:
-        """Remove the entry under a key, and say whether it was there."""
+        """Remove the entry under a key, and return whether it existed."""
         return self._call(self._store.delete, collection, key)
 
     def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
-        """Return the values of those keys that are there, in the order asked."""
+        """Return the values of the keys that exist, in the order requested."""
         return self._call(self._store.get_many, collection, check_names(keys))
 
     def get_entries(self, collection: str, keys: Iterable[str]) -> dict[str, Entry]:
-        """Return the entries of those keys that are there, in the order asked."""
+        """Return the entries of the keys that exist, in the order requested."""
         return self._call(self._store.get_entries, collection, check_names(keys))
 
     def put_many(self, collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> None:
@@ -192,11 +192,11 @@ class SyncStore:
         return self._listed("collections", self._able("collections").collections())
 
     def destroy_collection(self, collection: str) -> bool:
-        """Remove every entry of a collection, and say whether there was any."""
+        """Remove every entry of a collection, and return whether there was one."""
         return self._call(self._able("destroy_collection").destroy_collection, collection)
 
     def destroy(self) -> bool:
-        """Remove everything that this store wrote and nothing else, and say whether there was any entry."""
+        """Remove everything that this store wrote and nothing else, and return whether there was any entry."""
         return self._call(self._able("destroy").destroy)
 
     def cull(self) -> int:
@@ -215,11 +215,11 @@ class SyncStore:
         return self._call(put, collection, key, value, version=version, ttl=ttl)
 
     def compare_and_delete(self, collection: str, key: str, *, version: str) -> bool:
-        """Remove the entry if it still has the version, and say whether it was removed."""
+        """Remove the entry if it still has the version, and return whether it was removed."""
         return self._call(self._able("compare_and_delete").compare_and_delete, collection, key, version=version)
 
     def touch(self, collection: str, key: str, *, ttl: TTL | None) -> bool:
-        """Give the entry a new deadline, None for no deadline, and say whether it was there."""
+        """Give the entry a new deadline, None for no deadline, and return whether it existed."""
         return self._call(self._able("touch").touch, collection, key, ttl=ttl)
 
     def _able(self, operation: str) -> SupportsEverything:

@@ -33,7 +33,7 @@ class LoopThread:
     """Thread with an event loop that runs coroutines for other threads; it starts with the first call.
 
     Args:
-        name: How messages call the store that it is for.
+        name: The name of its store in messages.
         last: Is awaited on the loop when it ends.
     """
 

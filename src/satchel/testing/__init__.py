@@ -1,4 +1,4 @@
-"""Tests for stores and wrappers of your own, and doubles for testing what uses them.
+"""Tests for your own stores and wrappers, and doubles for testing code that uses stores.
 
 `FakeClock` and `FlakyStore` need nothing beyond satchel. The conformance suite needs `pip install "satchel[testing]"`
 and is imported at its first use.
@@ -15,6 +15,7 @@ from ..errors import MissingExtraError
 if TYPE_CHECKING:
     from .clock import FakeClock
     from .conformance import ContractConformance, StoreConformance
+    from .conformance.coordination import CoordinationConformance
     from .conformance.suite import needs
     from .conformance.wrapper import WrapperConformance
     from .flaky import FlakyStore
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ContractConformance",
+    "CoordinationConformance",
     "DictModel",
     "FakeClock",
     "FlakyStore",
@@ -39,6 +41,7 @@ _load, __dir__ = lazy_exports(
     __name__,
     {
         "ContractConformance": "conformance.store",
+        "CoordinationConformance": "conformance.coordination",
         "DictModel": "model",
         "FakeClock": "clock",
         "FlakyStore": "flaky",

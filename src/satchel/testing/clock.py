@@ -1,4 +1,4 @@
-"""`FakeClock`: time that passes when a test says so."""
+"""`FakeClock`: time under the control of a test."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ class FakeClock:
         return f"FakeClock({datetime.fromtimestamp(self._now, UTC).isoformat()})"
 
     def advance(self, seconds: float) -> None:
-        """Let so many seconds pass; a negative number turns the clock back."""
+        """Let a number of seconds pass; a negative number turns the clock back."""
         self._now += seconds

@@ -1,4 +1,4 @@
-"""`FlakyStore`: a store that is slow or fails when a test says so."""
+"""`FlakyStore`: a store that is slow or fails on demand."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ OPERATIONS: Final = (
 
 
 class FlakyStore(BaseStore):
-    """Store in memory that is slow or fails when told, for testing how a service bears trouble.
+    """Store in memory that is slow or fails on demand, for testing how a service handles failures.
 
-    A failed request has changed nothing. Calls that wait for one another share a request, as with a real backend, and
-    so its failure. An operation is what is asked of the backend:
+    A failed request has changed nothing. Waiting calls share a request, as with a real backend, and so its failure. The
+    operations of the backend are:
 
     * `read`: `get`, `get_many`, `get_entry`, `get_entries`, `exists`
     * `write`: `put`, `put_many`
@@ -50,10 +50,10 @@ class FlakyStore(BaseStore):
     Args:
         latency: Seconds that each request takes.
         failure_rate: The share of requests that fail, from 0 to 1.
-        random_seed: Makes the same requests fail in each run.
-        sleep: Waits out the latency; another function here makes a test with latency fast.
+        random_seed: Seed that makes the same requests fail in each run.
+        sleep: Function that waits for the latency; replace it to make tests fast.
         codec: Encodes values; JSON by default.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
 
     Raises:
         ConfigurationError: The failure rate is not from 0 to 1, or the latency is below 0.
@@ -91,12 +91,12 @@ class FlakyStore(BaseStore):
         return f"FlakyStore(latency={self._latency}, failure_rate={self._failure_rate})"
 
     def fail_next(self, count: int = 1, *, operation: str | None = None, error: SatchelError | None = None) -> None:
-        """Let the next requests fail, in addition to what was asked for before.
+        """Make the next requests fail, in addition to those of earlier calls.
 
         Args:
             count: How many.
             operation: Only requests of this operation; any by default.
-            error: What to raise; a `StoreUnavailableError` by default.
+            error: The error to raise; a `StoreUnavailableError` by default.
 
         Raises:
             ConfigurationError: There is no such operation.

@@ -76,7 +76,7 @@ class StoreMachine(RuleBasedStateMachine):
         self._runner.close()
 
     def has(self, capability: Capability) -> bool:
-        """Say whether the store has a capability."""
+        """Return whether the store has a capability."""
         return capability in self.store.capabilities
 
     @rule(collection=_collections, key=_keys, value=_values, ttl=_ttls)
@@ -247,7 +247,7 @@ def check_random_operations(
         parent: The directory for the places, which are removed afterwards.
         persistent: The store finds its data again when reopened over the same place.
         holds: The store keeps what it is given.
-        chosen: How many sequences and steps; those of the loaded Hypothesis profile, or 40 of 30 where none is.
+        chosen: Number of sequences and steps; those of the loaded Hypothesis profile, or 40 of 30 by default.
     """
     with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as directory:
 

@@ -1,4 +1,4 @@
-"""`DictModel`: what a store should hold, kept in a plain dict."""
+"""`DictModel`: expected contents of a store, kept in a plain dict."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..clock import Clock
 
 @dataclass
 class Held:
-    """Entry as the model knows it; the version is None until the store has told it."""
+    """Entry as the model knows it; the version is None until the store has returned it."""
 
     value: Any
     deadline: float
@@ -42,7 +42,7 @@ class DictModel:
         return held if held is not None and held.deadline > self._clock() else None
 
     def values(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
-        """Return the values that `get_many` must give."""
+        """Return the values that `get_many` must return."""
         return {key: held.value for key in keys if (held := self.find(collection, key)) is not None}
 
     def put(self, collection: str, key: str, value: object, ttl: float | None, version: str | None = None) -> None:
@@ -53,20 +53,20 @@ class DictModel:
             self._entries[collection, key] = Held(copy.deepcopy(value), deadline, now, version)
 
     def touch(self, collection: str, key: str, ttl: float | None) -> bool:
-        """Set a new deadline, and say whether there was an entry."""
+        """Set a new deadline, and return whether there was an entry."""
         held = self.find(collection, key)
         if held is not None:
             held.deadline = math.inf if ttl is None else self._clock() + ttl
         return held is not None
 
     def delete(self, collection: str, key: str) -> bool:
-        """Remove an entry, and say whether it was there."""
+        """Remove an entry, and return whether it existed."""
         found = self.find(collection, key) is not None
         self._entries.pop((collection, key), None)
         return found
 
     def keys(self, collection: str, prefix: str = "") -> list[str]:
-        """Return the keys that a listing must give, sorted."""
+        """Return the keys that a listing must yield, sorted."""
         return sorted(
             key
             for place, key in self._entries
@@ -74,11 +74,11 @@ class DictModel:
         )
 
     def collections(self) -> list[str]:
-        """Return the collections that a listing must give, sorted."""
+        """Return the collections that a listing must yield, sorted."""
         return sorted({collection for collection, key in self._entries if self.find(collection, key)})
 
     def destroy(self, collection: str | None = None) -> bool:
-        """Remove a collection, or everything, and say whether there was an entry."""
+        """Remove a collection, or everything, and return whether there was an entry."""
         doomed = [ref for ref in self._entries if collection is None or ref[0] == collection]
         found = [self.delete(*ref) for ref in doomed]
         return any(found)

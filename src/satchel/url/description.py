@@ -26,7 +26,7 @@ class Layer:
 
     Attributes:
         name: How URLs call it; the name of its class when they cannot.
-        options: What it was given, but for an inner store. Secrets are among it.
+        options: Its options without an inner store, including secrets.
         kind: Its class; None to look the name up.
     """
 
@@ -40,14 +40,14 @@ class Layer:
 
 @dataclass(frozen=True, repr=False)
 class Description:
-    """Store with its wrappers as data; `str()` gives it as one line, a URL with secrets hidden.
+    """Store with its wrappers as data; `str()` returns it as one line, a URL with secrets hidden.
 
     `open_store(description)` builds the same stack again. So does `open_store(str(description))`, as long as nothing
     in it is hidden and no option is an object, such as a client.
 
     Attributes:
         store: The store itself.
-        wrappers: What is around it, the innermost first.
+        wrappers: Its wrappers, the innermost first.
     """
 
     store: Layer
@@ -84,7 +84,7 @@ class Described:
     """Base class for stores and wrappers that remember how they were made, so that they can describe themselves."""
 
     url_parts: ClassVar[Mapping[str, str]] = {}
-    """Which option each part of a URL before the `?` gives.
+    """The option for each part of a URL before the `?`.
 
     The parts are `username`, `password`, `host`, `port` and `path`, or `url` alone for all of it as it is. Behind a
     host the path comes without its first slash.
@@ -97,13 +97,13 @@ class Described:
     _given: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __new__(cls, *arguments: Any, **named: Any) -> Self:
-        """Make one, and remember of what."""
+        """Make one, and remember its parts."""
         self = super().__new__(cls)
         self._given = arguments, named
         return self
 
     def describe(self) -> Description:
-        """Return what this is made of, as data."""
+        """Return the parts of this stack as data."""
         return Description(self._layer())
 
     def _layer(self) -> Layer:

@@ -35,30 +35,30 @@ class OpenedStore(SupportsEverything, HasCollections, Protocol):
     """
 
     def describe(self) -> Description:
-        """Return what this is made of, as data."""
+        """Return the parts of this stack as data."""
         ...
 
 
 def open_store(url: str | Description | Mapping[str, Any] | PathLike[str] | None = None, **options: Any) -> OpenedStore:
     """Make the store that a URL names, with the wrappers around it. It connects at its first call.
 
-    `docs/urls.md` lists the URLs. Without one, the environment variable `SATCHEL_URL` gives it, and variables such as
-    `SATCHEL_TIMEOUT` and `SATCHEL_DEFAULT_TTL` the options; or else the table `[satchel]` of the file `satchel.toml` in
-    the working directory.
+    `docs/urls.md` lists the URLs. Without one, the URL is taken from the environment variable `SATCHEL_URL`, with options
+    from variables such as `SATCHEL_TIMEOUT` and `SATCHEL_DEFAULT_TTL`; or from the table `[satchel]` of the file
+    `satchel.toml` in the working directory.
 
-    A file is read now, and so is what is installed, when a scheme or wrapper is not one of satchel's own: then call
-    this before the event loop runs.
+    A file is read now, and so are installed entry points if a scheme or wrapper is not satchel's own: in these cases
+    call this before the event loop runs.
 
     Args:
-        url: `scheme://...?option=value&wrap=name(option=value)`, the first wrapper innermost; or what `describe` gave;
-            or a mapping with `url` and options; or the `Path` of a TOML, YAML or JSON file that has such a mapping
-            under `satchel`.
+        url: `scheme://...?option=value&wrap=name(option=value)`, the first wrapper innermost; or the result of
+            `describe`; or a mapping with `url` and options; or the `Path` of a TOML, YAML or JSON file that has such a
+            mapping under `satchel`.
         **options: More options of the store, as text or as they are. `wrap` is a list of further wrappers;
-            `default_ttl` the seconds after which what is put without a ttl expires; `read_only` refuses every change.
+            `default_ttl` is the ttl in seconds of values that are put without one; `read_only` refuses every change.
 
     Raises:
-        ConfigurationError: There is no URL, or something in it is not known or has a wrong form. The message says what
-            is known, and holds no secret.
+        ConfigurationError: There is no URL, or a part of it is unknown or malformed. The message lists the known names,
+            and holds no secret.
         MissingExtraError: The driver is not installed; the message has the command that installs it.
     """
     if isinstance(url, (str, Description)):

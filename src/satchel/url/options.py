@@ -26,8 +26,8 @@ def convert(kind: type[Described], what: str, options: Mapping[str, Any]) -> dic
 
     Args:
         kind: The class.
-        what: How messages call it.
-        options: What was given; only a `str` is converted.
+        what: Its name in messages.
+        options: The given options; only a `str` is converted.
 
     Raises:
         ConfigurationError: An option is not known, has a wrong form, or is needed and missing.
@@ -70,7 +70,7 @@ def known_options(kind: type[Described]) -> list[str]:
 
 
 def takes(kind: type[Described], option: str) -> bool:
-    """Say whether there is an option of a name, or of the name before its `_env`."""
+    """Return whether there is an option of a name, or of the name before its `_env`."""
     parameters = _parameters(kind)
     return option in parameters or (option.endswith("_env") and option.removesuffix("_env") in parameters)
 
@@ -126,7 +126,7 @@ def _variable(what: str, variable: object, *, secret: bool) -> str:
     except UnicodeEncodeError:
         value = None
     if value is None:
-        # Its name is not shown: who mistakes the option gives the secret itself.
+        # Its name is not shown: by mistake it may be the secret itself.
         raise ConfigurationError(f"{what} names an environment variable that is not set")
     if secret and not value.strip():
         raise ConfigurationError(f"{what} names the environment variable {variable}, which is empty: set it")

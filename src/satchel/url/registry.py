@@ -1,4 +1,4 @@
-"""Which class each scheme and each wrapper name of a URL stands for.
+"""Classes by the schemes and wrapper names of URLs.
 
 Others add theirs by the entry-point groups `satchel.stores` and `satchel.wrappers`.
 """
@@ -94,7 +94,7 @@ def find_store(scheme: str, base: type[K], *, shown: bool = True) -> type[K]:
 
     Args:
         scheme: The scheme.
-        base: What the class must be derived from, if an entry point gives it.
+        base: The required base class of a class from an entry point.
         shown: Whether messages may show the scheme; a text that is no URL may be a secret.
 
     Raises:
@@ -110,7 +110,7 @@ def find_wrapper(name: str, base: type[K]) -> type[K]:
 
 
 def is_wrapper(name: str) -> bool:
-    """Say whether there is a wrapper of a name."""
+    """Return whether there is a wrapper with a name."""
     if name in WRAPPERS:
         return True
     from importlib.metadata import entry_points  # noqa: PLC0415  # it takes long to import, and few need it
@@ -158,5 +158,5 @@ def _load(point: EntryPoint, base: type[K]) -> type[K]:
     except (ImportError, AttributeError) as error:
         raise ConfigurationError(f"{point.name} stands for {point.value}, which cannot be imported: {error}") from error
     if not (isinstance(kind, type) and issubclass(kind, base)):
-        raise ConfigurationError(f"{point.name} stands for {point.value}, which is no BaseStore or BaseWrapper")
+        raise ConfigurationError(f"{point.name} stands for {point.value}, which is not a BaseStore or BaseWrapper")
     return kind

@@ -1,40 +1,40 @@
 """Wrappers: stores around a store, each changing one thing about it.
 
-Where several are used, this is the order that works, from the innermost, which is the first in a URL, outwards:
+If you use several, this is the recommended order, from the innermost, which is the first in a URL, outwards:
 
-1. `TimeoutWrapper`: right around the store, as are the next three, which leave names and values alone too: what they
-   send again has been encrypted and compressed once. It bounds a single attempt.
-2. `CircuitBreakerWrapper`: outside of it, since a call that is cut off from further out says nothing of the store.
-3. `RetryWrapper`: outside of both, so that each attempt has its time and is counted, and a circuit that opens ends the
+1. `TimeoutWrapper`: next to the store, as are the next three, which do not change names or values, so that repeated
+   requests are encrypted and compressed only once. It limits a single attempt.
+2. `CircuitBreakerWrapper`: around it, because a call cut off by an outer wrapper says nothing about the store.
+3. `RetryWrapper`: around both, so that each attempt has its own limit and is counted, and an open circuit ends the
    attempts. Its deadline bounds them all.
-4. `OnErrorWrapper`: outside of these, which need to see failures; inside of what refuses values or changes times to
-   live, so that what waits has been through it, and once.
-5. `EncryptionWrapper` or `SigningWrapper`: next to the store, so that the names bound in are those of the store: an
-   entry that somebody moves from one prefix to another is refused, and `rotate` reaches all, also where names are
-   hashed. What is encrypted need not be signed.
-6. `CompressionWrapper`: right around it. What is put goes from the outermost inwards, so values are compressed first:
-   what is encrypted can no longer be. And nothing is unpacked that was not verified. (A size tells something of what
-   was compressed: where secrets are stored next to text that others choose, do not compress them.)
-7. `SanitizationWrapper`: next to the store whose names it is about, so that all names reach it, also changed ones;
-   around those above, which leave names alone.
+4. `OnErrorWrapper`: around these, which need to see failures; inside wrappers that refuse values or change times to
+   live, so that queued writes have passed them exactly once.
+5. `EncryptionWrapper` or `SigningWrapper`: next to the store, so that values are bound to the store's names: an entry
+   moved from one prefix to another is refused, and `rotate` reaches all entries even if names are hashed. Encrypted
+   values need no signature.
+6. `CompressionWrapper`: around it. Values that are put pass from the outermost wrapper inwards, so they are compressed
+   first, because encrypted data cannot be compressed; and data is verified before it is decompressed. (Sizes reveal
+   something about compressed content: do not compress secrets together with text that others choose.)
+7. `SanitizationWrapper`: next to the store whose names it adapts, so that it sees all names, including those changed by
+   other wrappers; around those above, which leave names alone.
 8. `SingleCollectionWrapper`, `PrefixCollectionsWrapper` and `PrefixKeysWrapper`: next to the store too, so that all
-   further out is said and counted in the callers' own names. Where they are sanitized, the prefixes are with them.
-9. `LimitSizeWrapper`: outside of what makes values smaller to measure what callers give, inside of it to measure what
-   the store gets.
-10. `TTLWrapper`: outside of what changes names only, so that no entry gets in without a bounded time to live.
-    `EventsWrapper` goes right inside of it: its events have the callers' names, and it learns how long entries live.
-11. `ReadOnlyWrapper`: outside of all that writes, a sliding `TTLWrapper` among it, so that only callers are refused.
-12. `StatisticsWrapper`, `LoggingWrapper` and `OpenTelemetryWrapper`: nearly outermost, so that they say what callers
-    ask for, by their own names, as they see it. Put one further in as well, to see what the layers between answer
-    themselves.
-13. `DefaultValueWrapper`: outermost, so that no other takes its value for one that is stored, and misses count as such.
-14. `SingleFlightWrapper`: around all others: `get_or_put` is its own, and what goes around it does not have that.
-     What is further in, statistics and limits on size among it, also sees what factories give.
+   outer wrappers see and count the callers' own names. With a `SanitizationWrapper`, prefixes are sanitized as well.
+9. `LimitSizeWrapper`: outside compression to measure the callers' values, inside it to measure the stored ones.
+10. `TTLWrapper`: outside wrappers that only change names, so that no entry gets in without a bounded time to live.
+    `EventsWrapper` goes directly inside it: its events have the callers' names, and it learns how long entries live.
+11. `ReadOnlyWrapper`: outside all wrappers that write, including a sliding `TTLWrapper`, so that only callers are
+    refused.
+12. `StatisticsWrapper`, `LoggingWrapper` and `OpenTelemetryWrapper`: nearly outermost, so that they report calls as
+    callers make and see them. Add another one further in to see which calls the layers between answer themselves.
+13. `DefaultValueWrapper`: outermost, so that no other wrapper mistakes its value for a stored one, and misses count as
+    misses.
+14. `SingleFlightWrapper`: around all others, because a wrapper around it does not have `get_or_put`. Inner wrappers,
+    including statistics and size limits, also see the results of factories.
 
-`FallbackWrapper` goes around two stores, each with 1 to 3 of its own, and in the place of 4.
-`RoutingStore` and `TieredStore` stand on several stores, each with wrappers of its own; more can go around them. What
-changes names or values goes around a `TieredStore` where hot and cold are to hold the same, and around cold alone where
-hot is fast and trusted: a value is then decompressed and decrypted once, and read as it is from hot.
+`FallbackWrapper` goes around two stores, each with wrappers 1 to 3, and in the place of 4. `RoutingStore` and
+`TieredStore` combine several stores, each with its own wrappers; more can go around them. Put wrappers that change
+names or values around a `TieredStore` if hot and cold are to hold the same, and around cold alone if hot is fast and
+trusted: a value is then decompressed and decrypted once, and read from hot as it is.
 """
 
 from ._layer import layer

@@ -29,10 +29,10 @@ class QueuedWrites:
 
     Args:
         inner: Takes the writes.
-        name: How messages call the wrapper.
-        most: So many keys can wait.
+        name: The name of the wrapper in messages.
+        most: Maximum number of queued keys.
         codec: Encodes the values that wait; JSON by default.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class QueuedWrites:
             self.waiting[ref] = record
 
     def lives(self, record: Record | None) -> bool:
-        """Say whether what waits is a put, and has not expired."""
+        """Return whether what waits is a put, and has not expired."""
         return record is not None and record.deadline > self._clock()
 
     async def value(self, record: Record | None, default: object) -> Any:
@@ -155,7 +155,7 @@ class QueuedWrites:
 
     async def _send(self, ref: Ref, record: Record | None) -> None:
         left = 0.0 if record is None else record.deadline - self._clock()
-        # A put that has expired meanwhile has still overwritten what was there.
+        # A put that has expired meanwhile would still have overwritten the older entry.
         if record is None or left <= 0:
             await self._inner.delete(*ref)
             return

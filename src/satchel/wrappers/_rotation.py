@@ -133,7 +133,7 @@ class RotatingWrapper(BaseWrapper):
             return await self._inner.get_entries(collection, [key for key in keys if key not in failed])
 
     async def _renew(self, ref: Ref, entry: Entry) -> bool | None:
-        """Say whether an entry was replaced; None for one that is under the current key."""
+        """Return whether an entry was replaced; None for one that is under the current key."""
         frame = await self._transformed(self._reencrypt_if_stale, self._reencrypt, "rotate", ref, entry.value)
         if frame is None:
             return None

@@ -78,7 +78,7 @@ class SealingWrapper(RotatingWrapper, ABC):
     """Base class for wrappers that keep every value in a frame made with a key.
 
     Args:
-        inner: The store around which this is.
+        inner: The wrapped store.
         keys: By their ids, in the form that `_seal` and `_unseal` take; new values are put under the first.
     """
 

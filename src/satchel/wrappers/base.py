@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar, cast, overload
 
-from .._batches import checked_items, checked_names, in_order, slices
+from .._batches import LONG, checked_items, checked_names, in_order, slices
 from .._threads import Yielder, offload
 from ..backend.lifecycle import finish_and_close, leave
 from ..capability import Capability
@@ -46,7 +46,7 @@ def with_outer_names(error: SatchelError, names: Mapping[Ref, Ref], collection: 
 async def renamed_batch(error: SatchelError, inner: str, keys: Mapping[str, str], collection: str) -> SatchelError:
     """Return the error of a batch with the caller's own names; `keys` gives the caller's keys for the inner ones.
 
-    An empty batch has no names, and is still about a collection of the caller's.
+    An empty batch has no names, but still concerns one of the caller's collections.
     """
     own, turns = error.again(), Yielder()
     for name, key in keys.items():
@@ -67,7 +67,7 @@ async def renamed_batch(error: SatchelError, inner: str, keys: Mapping[str, str]
 
 
 def _say(error: SatchelError, inner: Ref, ref: Ref) -> bool:
-    """Put the caller's name for the inner one into a message that has it, and say whether it has."""
+    """Put the caller's name for the inner one into a message that has it, and return whether it has."""
     said = str(error)
     if describe_ref(inner) not in said:
         return False
@@ -148,7 +148,7 @@ class Seams:
         """Carry out a call by `await function(*args, **named)`, once or several times or not at all.
 
         The arguments are as the caller gave them, but the keys or items of a batch have been checked and are a list or
-        a dict. Who inspects them makes a `Call`: `call = Call.of(operation, function, args, named)`, then
+        a dict. To inspect them, make a `Call`: `call = Call.of(operation, function, args, named)`, then
         `return call.answer(await call())`.
         """
         return await function(*args, **named)
@@ -181,7 +181,7 @@ class Passage(Seams):
     """The longest key, in UTF-8 bytes."""
 
     async def _call(self, function: Callable[..., Awaitable[T]], ref: Ref, *arguments: Any, **named: Any) -> T:
-        """Call a method of the inner store about one entry of the caller's."""
+        """Call a method of the inner store about one of the caller's entries."""
         inner = self._ref(*ref)
         try:
             return await function(*inner, *arguments, **named)
@@ -292,7 +292,7 @@ class BaseWrapper(HasCollections, Passage, Described):
     call. Of several wrappers around one store the first that is closed closes it for all.
 
     Args:
-        inner: The store around which this is.
+        inner: The wrapped store.
         drops: Capabilities of the inner store that this one does not have.
 
     Raises:
@@ -360,11 +360,11 @@ class BaseWrapper(HasCollections, Passage, Described):
         return await self._decoded_entry("get_entry", ref, entry) if self._decodes and entry is not None else entry
 
     async def exists(self, collection: str, key: str) -> bool:
-        """Say whether there is an entry under a key."""
+        """Return whether there is an entry under a key."""
         return await self._call(self._inner.exists, check_ref(collection, key, self._limit))
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
-        """Store a value under a key, replacing what was there, its deadline included."""
+        """Store a value under a key, replacing any existing entry and its deadline."""
         collection, key = check_ref(collection, key, self._limit)
         inner_collection, inner_key = self._ref(collection, key)
         if self._encodes:
@@ -376,15 +376,15 @@ class BaseWrapper(HasCollections, Passage, Described):
             raise with_outer_names(error, names, collection) from error.__cause__ or error
 
     async def delete(self, collection: str, key: str) -> bool:
-        """Remove the entry under a key, and say whether it was there."""
+        """Remove the entry under a key, and return whether it existed."""
         return await self._call(self._inner.delete, check_ref(collection, key, self._limit))
 
     async def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
-        """Return the values of those keys that are there, in the order asked."""
+        """Return the values of the keys that exist, in the order requested."""
         return await self._read_many("get_many", collection, keys, self._decoded)
 
     async def get_entries(self, collection: str, keys: Iterable[str]) -> dict[str, Entry]:
-        """Return the entries of those keys that are there, in the order asked."""
+        """Return the entries of the keys that exist, in the order requested."""
         return await self._read_many("get_entries", collection, keys, self._decoded_entry)
 
     async def put_many(self, collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> None:
@@ -428,12 +428,12 @@ class BaseWrapper(HasCollections, Passage, Described):
         return await self._call(self._inner.compare_and_put, ref, value, version=version, ttl=self._ttl(ttl))
 
     async def compare_and_delete(self, collection: str, key: str, *, version: str) -> bool:
-        """Remove the entry if it still has the version, and say whether it was removed."""
+        """Remove the entry if it still has the version, and return whether it was removed."""
         ref = check_ref(collection, key, self._limit)
         return await self._call(self._inner.compare_and_delete, ref, version=version)
 
     async def touch(self, collection: str, key: str, *, ttl: TTL | None) -> bool:
-        """Give the entry a new deadline, None for no deadline, and say whether it was there."""
+        """Give the entry a new deadline, None for no deadline, and return whether it existed."""
         return await self._call(self._inner.touch, check_ref(collection, key, self._limit), ttl=self._ttl(ttl))
 
     def keys(
@@ -477,7 +477,7 @@ class BaseWrapper(HasCollections, Passage, Described):
         return self._with_own_keys(found) if self._inner_collection_is_shared else found
 
     async def destroy_collection(self, collection: str) -> bool:
-        """Remove every entry of a collection, and say whether there was any."""
+        """Remove every entry of a collection, and return whether there was one."""
         self._need("destroy_collection")
         name = check_name(collection, "collection")
         if not self._inner_collection_is_shared:
@@ -485,7 +485,7 @@ class BaseWrapper(HasCollections, Passage, Described):
         return await self._deleted(BaseWrapper.keys(self, name), functools.partial(BaseWrapper.delete_many, self, name))
 
     async def destroy(self) -> bool:
-        """Remove everything that this store wrote and nothing else, and say whether there was any entry."""
+        """Remove everything that this store wrote and nothing else, and return whether there was any entry."""
         self._need("destroy")
         if not self._overrides(*SHARED):
             return await self._inner.destroy()
@@ -497,12 +497,12 @@ class BaseWrapper(HasCollections, Passage, Described):
         return await self._inner.cull()
 
     def describe(self) -> Description:
-        """Return what the stack is made of, as data."""
+        """Return the parts of this stack as data."""
         described: Description = self.inner.describe()  # type: ignore[attr-defined]  # every store of ours has it
         return Description(described.store, (*described.wrappers, self._layer()))
 
     async def aclose(self) -> None:
-        """Finish what is the wrapper's own, and close the inner store.
+        """Finish the wrapper's own work, and close the inner store.
 
         Raises:
             StoreClosedError: It has been closed before. Leaving `async with` after that raises nothing.
@@ -556,7 +556,7 @@ class BaseWrapper(HasCollections, Passage, Described):
         return UnsupportedOperationError(f"{self!r} does not have {operation}; see its .capabilities")
 
     async def _deleted(self, keys: AsyncIterator[str], delete_many: Callable[[list[str]], Awaitable[int]]) -> bool:
-        """Delete keys in pages, and say whether any was there."""
+        """Delete keys in pages, and return whether any was there."""
         removed, page = 0, list[str]()
         async for key in keys:
             page.append(key)
@@ -572,14 +572,19 @@ class BaseWrapper(HasCollections, Passage, Described):
         names = await self._inner_keys(collection, keys)
         found = await self._call_many(getattr(self._inner, operation), collection, names, names)
         own: dict[str, Any] = {}
-        inner_keys, turns = list(found), Yielder()
-        for part in slices(len(inner_keys)):
-            own |= {names[key]: found[key] for key in inner_keys[part]}
-            await turns.after_item()
+        if len(found) <= LONG:
+            own = {names[key]: value for key, value in found.items()}
+        else:
+            inner_keys, turns = list(found), Yielder()
+            for part in slices(len(inner_keys)):
+                own |= {names[key]: found[key] for key in inner_keys[part]}
+                await turns.after_item()
         return await self._decoded_many(operation, collection, own, decode) if self._decodes else own
 
     async def _inner_keys(self, collection: str, keys: Iterable[str]) -> dict[str, str]:
         checked = await checked_names(keys, self._limit)
+        if len(checked) <= LONG:
+            return {self._ref(collection, key)[1]: key for key in checked}
         inner: dict[str, str] = {}
         turns = Yielder()
         for part in slices(len(checked)):

@@ -1,4 +1,4 @@
-"""`CircuitBreakerWrapper`: a failing store is left alone for a while (`?wrap=circuit_breaker(failures=5)`)."""
+"""`CircuitBreakerWrapper`: stop calling a failing store for a while (`?wrap=circuit_breaker(failures=5)`)."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ _FAILURES = (StoreUnavailableError, StoreTimeoutError)
 
 
 class CircuitBreakerWrapper(BaseWrapper):
-    """Wrapper that refuses calls while the inner store fails, with a `CircuitOpenError` that says when it tries again.
+    """Wrapper that refuses calls with `CircuitOpenError`, which has the time of the next try, while the store fails.
 
     * Closed: every call goes through. When too many fail it opens.
     * Open: every call is refused.
     * Half-open, after a while: a few calls go through, the others are refused. The first that succeeds closes it, one
       that fails opens it again.
 
-    A `StoreUnavailableError` and a `StoreTimeoutError` are failures, also in a batch or a step of a listing. Any other
-    error, and a cancelled call, is neither a failure nor a success: bad input says nothing of the backend.
+    `StoreUnavailableError` and `StoreTimeoutError` are failures, even in a batch or a step of a listing. Any other
+    error, and a cancelled call, is neither a failure nor a success: bad input says nothing about the backend.
 
     Args:
-        inner: The store around which this is.
-        failures: So many, a million at most, open it,
-        window: within so many seconds,
-        share: if they are this share of the calls meanwhile, from above 0 to 1.
+        inner: The wrapped store.
+        failures: Number of failures, at most a million, that opens it,
+        window: within this number of seconds,
+        share: if they are at least this share of the calls, from above 0 to 1.
         reset_after: Seconds for which it stays open.
-        probes: So many calls at once go through while it is half-open.
-        clock: Gives seconds that never go back.
+        probes: Maximum number of concurrent calls while it is half-open.
+        clock: Function that returns monotonic seconds.
 
     Raises:
         ConfigurationError: An option is out of its range.

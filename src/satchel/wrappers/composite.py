@@ -1,4 +1,4 @@
-"""`CompositeStore`: what stores over several inner stores share."""
+"""`CompositeStore`: base class of stores over several inner stores."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class CompositeStore(BaseWrapper):
 
     @property
     def capabilities(self) -> Capability:
-        """What this store can do beyond the core: what every inner store can, and this one makes use of."""
+        """The capabilities of all inner stores that this one uses."""
         return functools.reduce(operator.and_, [inner.capabilities for inner in self.inners]) & ~self._dropped
 
     @property
@@ -60,7 +60,7 @@ class CompositeStore(BaseWrapper):
         return min([limit for inner in self.inners if (limit := inner.max_value_bytes) is not None], default=None)
 
     def describe(self) -> Description:
-        """Return what this store is made of, as data."""
+        """Return the parts of this store as data."""
         return Described.describe(self)
 
     async def aclose(self) -> None:

@@ -127,7 +127,7 @@ ALGORITHMS = {
     "gzip": Kind(2, range(1, 10), 6, 10, _gzip),
     "lz4": Kind(3, range(17), 0, 17, _lz4, "lz4"),
 }
-"""By their names. A number keeps its meaning for ever."""
+"""By their names. A number keeps its meaning forever."""
 
 
 FORMAT = 1
@@ -144,18 +144,19 @@ class CompressionWrapper(BaseWrapper):
     """Wrapper that compresses values above a size.
 
     Every `bytes` value is kept in a frame, compressed or not; other values only when they are compressed, as JSON. A
-    value that compressing does not make smaller is kept as it is. What any algorithm and level wrote is read.
+    value that compressing does not make smaller is kept as it is. Values written with any algorithm and level can be
+    read.
 
     Args:
-        inner: The store around which this is.
-        algorithm: How values are compressed that are put.
-        level: How hard to try: -7 to 22 for `zstd` (3 by default), 1 to 9 for `gzip` (6), 0 to 16 for `lz4` (0).
-        threshold: The bytes, as JSON or as they are, from which a value is compressed.
-        max_size: The most bytes to which a value may unpack, so that a small entry cannot fill the memory. A larger
-            value is put without being compressed.
+        inner: The wrapped store.
+        algorithm: The algorithm for values that are put.
+        level: The compression level: -7 to 22 for `zstd` (3 by default), 1 to 9 for `gzip` (6), 0 to 16 for `lz4` (0).
+        threshold: Minimum size in bytes, as JSON or of `bytes`, of values to compress.
+        max_size: Maximum decompressed size in bytes, so that a small entry cannot fill the memory. A larger value is
+            put without being compressed.
 
     Raises:
-        ConfigurationError: An option is out of its range, or not known.
+        ConfigurationError: An option is out of its range, or unknown.
         MissingExtraError: The algorithm's package is not installed. Reading raises it too, for an entry that was
             compressed by another algorithm.
     """

@@ -1,4 +1,4 @@
-"""`DefaultValueWrapper`: a value for what is absent (`?wrap=default_value(value=0)`)."""
+"""`DefaultValueWrapper`: a default for absent entries (`?wrap=default_value(value=0)`)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _codec = JsonCodec()
 
 
 class DefaultValueWrapper(BaseWrapper):
-    """Wrapper that gives `get` and `get_many` a value for absent keys; nothing is stored.
+    """Wrapper whose `get` and `get_many` return a default for absent keys; nothing is stored.
 
     A default that the caller gives to `get` wins, also None. A stored None is there. `get_many` gives every key asked.
 
     Args:
-        inner: The store around which this is.
-        value: What to give: any value that a store takes. Each call gets a copy of its own.
+        inner: The wrapped store.
+        value: The default: any value that a store accepts. Each call gets its own copy.
 
     Raises:
         ConfigurationError: The value is not one that a store takes.

@@ -20,16 +20,15 @@ class EncryptionWrapper(SealingWrapper):
     the nonces are random: use a new one before that.
 
     Args:
-        inner: The store around which this is.
-        key: The current key, under which values are put: 32 bytes, or as text these in base64 or hexadecimal.
-        other_keys: Further keys, under which values are read: older ones, or the next one. As one text they are
-            separated by commas.
+        inner: The wrapped store.
+        key: The current key, used to encrypt: 32 bytes, or as text in base64 or hexadecimal.
+        other_keys: Further keys, used only to decrypt: older ones, or the next one. As one text, separated by commas.
 
     Raises:
         ConfigurationError: A key has another form. The message does not show it.
         MissingExtraError: The package `cryptography` is not installed.
-        DecryptionError: By reading: the value was changed or moved, or its key is none of those given.
-        IntegrityError: By reading: what is stored was not put through this.
+        DecryptionError: When reading: the value was changed or moved, or its key is not among those given.
+        IntegrityError: When reading: the value was not put through this wrapper.
     """
 
     _magic = b"\x89E"

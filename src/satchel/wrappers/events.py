@@ -1,4 +1,4 @@
-"""`EventsWrapper`: tells what happens to entries (`?wrap=events`, then `subscribe` in code)."""
+"""`EventsWrapper`: notify handlers of changes (`?wrap=events`, then `subscribe` in code)."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class KnownDeadlines:
         self._deadlines = OrderedDict(kept)
 
     def take_if_past(self, ref: Ref, now: float) -> bool:
-        """Say whether an entry is known to have expired by now, and then forget it."""
+        """Return whether an entry is known to have expired by now, and then forget it."""
         if self._deadlines.get(ref, NEVER) > now:
             return False
         del self._deadlines[ref]
@@ -134,7 +134,7 @@ class KnownDeadlines:
 def events_of(
     operation: str, call: Call, outcome: Any, deadlines: KnownDeadlines, started: float, ended: float
 ) -> Iterator[Event]:
-    """Give the events of a call that succeeded, and bring the deadlines up to date."""
+    """Yield the events of a call that succeeded, and bring the deadlines up to date."""
     if operation == "destroy":
         deadlines.forget_all()
         if outcome:
@@ -161,7 +161,7 @@ def events_of(
 def events_of_rest(
     operation: str, call: Call, error: BatchError, deadlines: KnownDeadlines, started: float
 ) -> Iterator[Event]:
-    """Give the events of those keys of a batch of writes that did not fail."""
+    """Yield the events of those keys of a batch of writes that did not fail."""
     collection = check_name(call.collection, "collection")
     keys = [key for key in call.arguments[1] if key not in error.failed]
     if operation == "put_many":
@@ -229,20 +229,19 @@ class EventsWrapper(BaseWrapper):
 
     * A batch makes one event for each key; one that failed for some keys makes them for the others.
     * Handlers are called one after the other, in the order in which they subscribed, and an async one is awaited: a
-      slow one makes the call slow. One that has much to do puts it into a queue of its own.
-    * What the caller does not learn makes no event: a write that timed out or was cancelled may have happened.
-      Nor does what goes past the wrapper: other processes, `cull`, eviction. A call that is cancelled while its
-      handlers run tells no further ones. Concurrent calls about one key may tell of it in another order than it
-      happened.
+      slow one makes the call slow. A handler with much work should put the event into its own queue.
+    * Results that the caller does not learn cause no event: a write that timed out or was cancelled may have happened.
+      Neither do changes that bypass the wrapper: other processes, `cull`, eviction. If a call is cancelled while its
+      handlers run, later handlers are not called. Events of concurrent calls for one key may arrive in another order.
     * `Expired` comes when a call finds an entry absent whose deadline has passed: one that was put or touched through
-      this wrapper, or read by `get_entry` or `get_entries`, since somebody subscribed to `Expired`. It comes once, with
-      the first such call. If nobody asks for the entry, or something else removed it before, there is no telling.
+      this wrapper, or read by `get_entry` or `get_entries`, since somebody subscribed to `Expired`. It is emitted once,
+      by the first such call. An entry that is not read again expires without an event.
 
     Args:
-        inner: The store around which this is.
-        strict: Let a call raise the first error of its handlers, after all of them, though the operation was carried
-            out. Otherwise, and for all further errors, they are logged.
-        max_deadlines: Remember so many deadlines for `Expired`, the latest ones.
+        inner: The wrapped store.
+        strict: Make a call raise the first error of its handlers, after all of them have run, although the operation
+            was carried out. All other errors are logged.
+        max_deadlines: Number of deadlines remembered for `Expired`, the latest ones.
         clock: The inner store's, if it is not the system's.
 
     Raises:

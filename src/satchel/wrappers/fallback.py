@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
 from .._checks import check_bool
+from .._threads import Yielder
 from .._update import key_lock
 from ..errors import BatchError, ConfigurationError, SatchelError, StoreTimeoutError, StoreUnavailableError
 from ..names import check_name
@@ -24,24 +25,25 @@ _DELETES_OF_ONE = DELETES - BATCHES
 
 
 class FallbackWrapper(CompositeStore):
-    """Reads from a second store when the first one fails, so that reads go on while it is away.
+    """Store that reads from a second store while the first one fails.
 
-    Reads are those of entries, listings that have not given a name yet, and `ping`. A batch of which a part failed is
-    read from the second store as a whole. Where that fails too, its error is raised.
+    Reads are reads of entries, listings that have not yielded a name yet, and `ping`. A batch that failed in part is
+    read from the second store as a whole. If that fails too, its error is raised.
 
-    A write succeeds when the first store has it. What the second holds is never newer, and can be older: whatever was
-    not written there, or has another deadline there. Its versions are its own, so that a conditional write with one
-    that was read from it finds that it does not match.
+    A write succeeds when the first store has it. Entries in the second are never newer, and can be older: writes may be
+    missing there, or have another deadline. Its versions are different, so a conditional write with a version read from
+    it does not match.
 
     Args:
         inner: The first store.
         fallback: The second store. Both are owned: closing this one closes them.
-        on: For which errors of the first store the second is read; of a batch, those of all keys that failed.
-        write_both: Write to the second store what the first one took; writes of one key then take turns. What fails
-            there is logged, and leaves there what was there before. Otherwise it is filled by others.
+        on: Errors of the first store after which the second is read; in a batch, the errors of all failed keys must be
+            among them.
+        write_both: Also write accepted writes to the second store; writes of one key then take turns. A failure there
+            is logged, and leaves the older entry there. Otherwise something else has to fill it.
 
     Raises:
-        ConfigurationError: One is no store, or `on` is no tuple of satchel's errors.
+        ConfigurationError: One is not a store, or `on` is not a tuple of satchel's errors.
     """
 
     _around_steps: ClassVar[bool] = True
@@ -64,7 +66,7 @@ class FallbackWrapper(CompositeStore):
         self._is_narrower, self._write_both = self.max_key_bytes < inner.max_key_bytes, write_both
 
     def describe(self) -> Description:
-        """Return what the stack is made of, as data."""
+        """Return the parts of this stack as data."""
         return BaseWrapper.describe(self)
 
     async def _around(
@@ -94,8 +96,11 @@ class FallbackWrapper(CompositeStore):
         """Write to the first store, and to the second what that took; writes of one key one after the other."""
         if operation in PUTS:
             call = await with_own_values(call)
+        yielder = Yielder()
         async with AsyncExitStack() as turns:
             for key in sorted([check_name(key, "key", self._limit) for key in call.all_keys]):
+                await yielder.after_item()
+                turns.push_async_callback(yielder.after_item)  # to give the turns back takes as long
                 collection = check_name(call.collection, "collection")
                 await turns.enter_async_context(key_lock(self, collection, key))
             try:

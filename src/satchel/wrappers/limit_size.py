@@ -21,12 +21,13 @@ class LimitSizeWrapper(BaseWrapper):
     """Wrapper that refuses values larger than a number of encoded bytes.
 
     Args:
-        inner: The store around which this is.
+        inner: The wrapped store.
         max_bytes: The largest value, in bytes as the codec encodes it; `bytes` count as they are.
         policy: With `refuse`, a larger value raises `ValueTooLargeError` before anything is sent. With `skip`, `put`
-            and `put_many` leave nothing under its key, as if it had been put and evicted at once: what was there goes
-            too. Conditional writes refuse with either, as their answer says whether the value is there.
-        codec: Measures values; JSON by default. Give the inner store's own where that keeps what JSON does not.
+            and `put_many` leave nothing under its key, as if it had been put and evicted at once: an existing entry is
+            removed too. Conditional writes refuse with either, because their result states whether the value was
+            stored.
+        codec: Measures values; JSON by default. Pass the inner store's own if it supports more than JSON.
 
     Raises:
         ConfigurationError: An option is out of its range, or not known.
@@ -54,7 +55,7 @@ class LimitSizeWrapper(BaseWrapper):
         return self._max_bytes if inner is None else min(inner, self._max_bytes)
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
-        """Store a value under a key, replacing what was there, its deadline included."""
+        """Store a value under a key, replacing any existing entry and its deadline."""
         collection, key = check_ref(collection, key, self._limit)
         if await self._fits("put", (collection, key), value, ttl):
             await self._inner.put(collection, key, value, ttl=ttl)
@@ -79,7 +80,7 @@ class LimitSizeWrapper(BaseWrapper):
         await gather_batch(self, "put_many", collection, parts)
 
     async def _fits(self, operation: str, ref: Ref, value: object, ttl: TTL | None) -> bool:
-        """Say whether a value is put; one that is not raises, or is to be skipped."""
+        """Return whether a value is put; one that is not raises, or is to be skipped."""
         if self._is_small(value):
             return True
         try:

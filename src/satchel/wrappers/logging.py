@@ -33,18 +33,18 @@ _LOOKUPS = (READS | DELETES | TOUCHES) - BATCHES - CONDITIONAL_WRITES
 class LoggingWrapper(BaseWrapper):
     """Wrapper that logs every call when it has ended: operation, collection, outcome and duration, never a value.
 
-    A call that raised is logged as an error, by the class of what it raised and not its message, which may have a key
-    in it: as a warning where the same call may succeed a little later. Listings are not logged.
+    A call that raised is logged as an error, or as a warning if the same call may succeed later, with the class of the
+    error but not its message, which may contain a key. Listings are not logged.
 
     Args:
-        inner: The store around which this is.
-        logger: Takes the records: a logger or the name of one.
-        level: The level of calls that raised nothing, or were cancelled, by name or number.
-        keys: Say the key of calls about one. Keys can be personal data, such as e-mail addresses, so they are left out
-            unless this is set.
+        inner: The wrapped store.
+        logger: The logger, or its name.
+        level: The level of calls that did not raise, or were cancelled, by name or number.
+        keys: Log the keys of single-key calls. Keys can be personal data, such as e-mail addresses, so they are omitted
+            by default.
 
     Raises:
-        ConfigurationError: The level is none, or another option has a wrong type.
+        ConfigurationError: The level is unknown, or another option has a wrong type.
     """
 
     def __init__(

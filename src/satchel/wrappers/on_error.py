@@ -1,4 +1,4 @@
-"""`OnErrorWrapper`: what callers see of a failing store (`?wrap=on_error(policy=lenient)`)."""
+"""`OnErrorWrapper`: behaviour of a failing store (`?wrap=on_error(policy=lenient)`)."""
 
 from __future__ import annotations
 
@@ -32,35 +32,35 @@ _ANSWERS: dict[str, Callable[[], Any]] = {
     "delete": lambda: False,
     "delete_many": lambda: 0,
 }
-"""What a lenient one answers for a store that fails. For other verbs every answer would be a lie."""
+"""Results of the lenient policy for a failing store. For other verbs any result would be wrong."""
 
 _WRITES = CORE & CHANGES
 
 
 class OnErrorWrapper(BaseWrapper):
-    """Wrapper that decides what becomes of a call that fails with a retryable `StoreError`.
+    """Wrapper that decides the result of a call that fails with a retryable `StoreError`.
 
     * `strict`: it raises.
-    * `lenient`: it is logged and counted. Reads miss, `put` and `put_many` do nothing, `delete` says False and
-      `delete_many` 0; what was there before stays there. All other verbs raise: that a conditional write was made, or
-      that its condition did not hold, is not known, and half a listing would look whole.
-    * `lazy`: `put`, `put_many`, `delete` and `delete_many` that failed wait in memory, and are
-      sent in order when another call succeeds, by `flush` and on closing. Whatever ends the process first loses them.
-      Until then `get`, `get_many` and `exists` find them; a `delete` that waits says True only where a put waited.
-      Verbs that need the store itself (entries with versions, conditional writes, listings) send first what waits
-      that they are about, and raise where that fails.
+    * `lenient`: it is logged and counted. Reads miss, `put` and `put_many` do nothing, `delete` returns False and
+      `delete_many` 0; older entries stay stored. All other verbs raise: the result of a conditional write is not known,
+      and half a listing would look complete.
+    * `lazy`: a failed `put`, `put_many`, `delete` or `delete_many` is queued in memory, and sent in order when another
+      call succeeds, by `flush` and on closing. The queue is lost if the process ends before that. Until then `get`,
+      `get_many` and `exists` find them; a queued `delete` returns True only if a put was queued. Verbs that need the
+      store itself (entries with versions, conditional writes, listings) first send the queued writes that concern them,
+      and raise if that fails.
 
     All other errors raise with each: bad input, damaged entries, a wrong password.
 
     Args:
-        inner: The store around which this is.
+        inner: The wrapped store.
         policy: `strict`, `lenient` or `lazy`.
-        max_queued: Of so many keys writes can wait; a further one raises `QueueFullError`.
-        codec: Encodes what waits; JSON by default. Give the inner store's own where that keeps what JSON does not.
-        clock: Gives the present as seconds since the Unix epoch; what waits keeps its deadline.
+        max_queued: Maximum number of keys with queued writes; a further one raises `QueueFullError`.
+        codec: Encodes queued values; JSON by default. Pass the inner store's own if it supports more than JSON.
+        clock: Function that returns seconds since the Unix epoch; queued writes keep their deadlines.
 
     Attributes:
-        failures: How often each operation failed and did not raise.
+        failures: Number of suppressed failures by operation.
 
     Raises:
         ConfigurationError: An option is not known, or out of its range.

@@ -14,7 +14,7 @@ class PrefixCollectionsWrapper(BaseWrapper):
     Other collections inside are neither listed nor destroyed: `destroy` removes collection by collection.
 
     Args:
-        inner: The store around which this is.
+        inner: The wrapped store.
         prefix: What stands before each collection, with `:` and `%` in it escaped, so that no two prefixes meet. A
             collection that it makes longer than 4,096 bytes raises `InvalidKeyError`.
 

@@ -14,7 +14,7 @@ class PrefixKeysWrapper(BaseWrapper):
     Other keys inside are neither listed nor destroyed: `destroy_collection` and `destroy` remove key by key.
 
     Args:
-        inner: The store around which this is.
+        inner: The wrapped store.
         prefix: What stands before each key, with `:` and `%` in it escaped, so that no two prefixes meet. It takes its
             length off the longest key.
 

@@ -18,7 +18,7 @@ class ReadOnlyWrapper(BaseWrapper):
     What else changes something is not there: of the capabilities, listing alone is passed on.
 
     Args:
-        inner: The store around which this is.
+        inner: The wrapped store.
 
     Raises:
         ConfigurationError: The inner store is none.

@@ -34,27 +34,27 @@ class RetryWrapper(BaseWrapper):
     """Wrapper that repeats calls that failed with an error whose `.retryable` is True.
 
     The pause before each is drawn from 0 to a bound that doubles, up to a maximum ("full jitter": Marc Brooker,
-    "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). A `CircuitOpenError` is waited out where the breaker
-    tries again within the maximum pause; else it is raised at once.
+    "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). A `CircuitOpenError` is retried if the breaker tries
+    again within the maximum pause; otherwise it is raised at once.
 
-    A call that failed may have happened all the same, and then happens twice. What that means for each verb:
+    A call that failed may still have happened, and then happens twice. The consequences for each verb:
 
-    * Reads, `put`, `put_many`, `touch`: nothing but that a write of others in between is overwritten.
-    * `delete`, `destroy` and `destroy_collection` may say False, and `delete_many` and `cull` count too few: what the
-      first attempt removed is not there any more.
-    * `put_if_absent`, `compare_and_put` and `compare_and_delete`: that the condition does not hold may be their own
-      doing. Then the failure is raised, never None or False; a version and True are certain.
+    * Reads, `put`, `put_many`, `touch`: none, except that a write by others in between is overwritten.
+    * `delete`, `destroy` and `destroy_collection` may return False, and `delete_many` and `cull` count too few, because
+      the first attempt has already removed entries.
+    * `put_if_absent`, `compare_and_put` and `compare_and_delete`: if the condition does not hold, the first attempt may
+      be the reason. Then the failure is raised, never None or False returned; a version and True are certain.
 
-    Of a batch only the keys that failed are sent again. What else a batch of reads found is then read again too, since
-    an error carries no values. A listing begins anew only if it has not given a name.
+    In a batch only the keys that failed are sent again. The other keys of a batch of reads are then read again too,
+    since an error carries no values. A listing starts again only if it has not yielded a name.
 
     Args:
-        inner: The store around which this is.
-        attempts: How often a call is made at most, from 1 to 100.
-        first_pause: The bound of the first pause, in seconds.
-        max_pause: The largest bound.
-        deadline: Seconds for a call with all its attempts and pauses, after which it is cut off; None for no end.
-        sleep: Waits out a pause.
+        inner: The wrapped store.
+        attempts: Maximum number of attempts, from 1 to 100.
+        first_pause: The upper bound of the first pause, in seconds.
+        max_pause: The upper bound of every pause, in seconds.
+        deadline: Seconds for a call with all its attempts and pauses, after which it is cut off; None for no limit.
+        sleep: Function that waits for a pause.
         seed: Makes the pauses the same in every run.
 
     Raises:
@@ -130,7 +130,7 @@ class RetryWrapper(BaseWrapper):
         reads = operation in BATCHES_OF_READS
         collection, keys = call.arguments
         lost = [key for key, error in failure.failed.items() if _is_retryable(error)]
-        refused = {key: error for key, error in failure.failed.items() if key not in lost}
+        refused = {key: error for key, error in failure.failed.items() if not _is_retryable(error)}
         if not lost or (reads and refused):
             raise failure
         await self._pause(operation, call, failure.failed[lost[0]], end, attempt, failure)

@@ -1,4 +1,4 @@
-"""`RoutingStore`: several stores as one, each collection or key in the one where it belongs."""
+"""`RoutingStore`: several stores as one, each collection or key in the one it belongs to."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ Route = Callable[[str, str], AsyncKeyValue | None]
 class RoutingStore(CompositeStore):
     """Store that keeps each entry in one of several stores, chosen by its collection or by a function.
 
-    An entry is in the store where its names lead, and nowhere else: what another store holds under the same names is
-    neither found, listed nor destroyed. So a route that changes leaves behind what was put before.
+    An entry is only in the store to which its names are routed: entries under the same names in another store are not
+    found, listed or destroyed. So changing a route leaves earlier entries behind.
 
     Args:
-        default: Where everything is kept that belongs nowhere else.
+        default: The store for everything that is not routed elsewhere.
         collections: The stores of single collections.
-        prefixes: The stores of collections by how they begin; the longest prefix that fits decides.
-        route: Instead of both, a function of collection and key that gives one of the stores, or None for the default.
-            It gives the same for the same names at every time.
-        others: The further stores that the function gives.
+        prefixes: The stores of collections by prefix; the longest matching prefix decides.
+        route: Instead of both, a function of collection and key that returns one of the stores, or None for the
+            default. It must always return the same store for the same names.
+        others: The other stores that the function returns.
 
     Raises:
-        ConfigurationError: One is no store, or the options contradict each other.
+        ConfigurationError: One is not a store, or the options contradict each other.
     """
 
     def __init__(
@@ -85,15 +85,15 @@ class RoutingStore(CompositeStore):
         return await (inner.get(collection, key) if default is NOT_GIVEN else inner.get(collection, key, default))
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
-        """Store a value under a key, replacing what was there, its deadline included."""
+        """Store a value under a key, replacing any existing entry and its deadline."""
         await self._of(collection, key).put(collection, key, value, ttl=ttl)
 
     async def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
-        """Return the values of those keys that are there, in the order asked."""
+        """Return the values of the keys that exist, in the order requested."""
         return await self._find("get_many", collection, await checked_names(keys, self._limit))
 
     async def get_entries(self, collection: str, keys: Iterable[str]) -> dict[str, Entry]:
-        """Return the entries of those keys that are there, in the order asked."""
+        """Return the entries of the keys that exist, in the order requested."""
         return await self._find("get_entries", collection, await checked_names(keys, self._limit))
 
     async def put_many(self, collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> None:
@@ -134,11 +134,11 @@ class RoutingStore(CompositeStore):
         return self._found_collections()
 
     async def destroy_collection(self, collection: str) -> bool:
-        """Remove every entry of a collection, and say whether there was any."""
+        """Remove every entry of a collection, and return whether there was one."""
         return any([await view.destroy_collection(collection) for view in self._views_of(collection)])
 
     async def destroy(self) -> bool:
-        """Remove everything that leads to its store, and nothing else there, and say whether there was any entry."""
+        """Remove everything that leads to its store, and nothing else there, and return whether there was any entry."""
         return any([await view.destroy() for view in self._views.values()])
 
     async def cull(self) -> int:

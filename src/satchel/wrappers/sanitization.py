@@ -98,7 +98,7 @@ PRESETS = {
     "objectstore-v1": _preset(700, 255, SAFE),
     "filesystem-v1": _preset(200, 200, FOLDED_SAFE, reserved=_DEVICES),
 }
-"""What suits each backend's own limits. A preset never changes; a better one gets the next version."""
+"""Options for each backend's own limits. A preset never changes; a better one gets the next version."""
 
 
 def rule(strategy: str, max_bytes: int | None, characters: str | None) -> Rule:
@@ -143,7 +143,7 @@ __all__ = ["PRESETS", "SanitizationWrapper"]
 
 
 class SanitizationWrapper(BaseWrapper):
-    """Wrapper that changes keys and collections to what a backend or a reader accepts, or refuses them.
+    """Wrapper that rewrites keys and collections for a backend or a reader, or refuses them.
 
     Two names never become one.
 
@@ -160,8 +160,8 @@ class SanitizationWrapper(BaseWrapper):
     `ENUMERATE_COLLECTIONS`. The presets hash excess length.
 
     Args:
-        inner: The store around which this is.
-        preset: What suits a backend's own limits: one of `PRESETS`.
+        inner: The wrapped store.
+        preset: Options for a backend's own limits: one of `PRESETS`.
         key_strategy: Instead of a preset, the strategy for keys.
         collection_strategy: Instead of a preset, the strategy for collections.
         max_bytes: The longest result, in UTF-8 bytes; the inner store's limit by default.

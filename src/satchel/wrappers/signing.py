@@ -14,10 +14,10 @@ _SIZE = 32
 class SigningWrapper(SealingWrapper):
     """Wrapper that signs every value with HMAC-SHA256, bound to its key and collection.
 
-    Values stay readable. An older value of the same entry, put back by whoever can write to the store, is accepted.
+    Values stay readable. An older value of the same entry, put back by someone who can write to the store, is accepted.
 
     Args:
-        inner: The store around which this is.
+        inner: The wrapped store.
         key: The current key, under which values are put: 32 bytes, or as text these in base64 or hexadecimal.
         other_keys: Further keys, under which values are read: older ones, or the next one. As one text they are
             separated by commas.

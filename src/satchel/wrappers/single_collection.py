@@ -23,8 +23,8 @@ class SingleCollectionWrapper(BaseWrapper):
     names meet, whatever is in them. Listing collections reads all keys, and keeps the collections in memory.
 
     Args:
-        inner: The store around which this is.
-        collection: The inner collection; what is there with keys of another form is left alone.
+        inner: The wrapped store.
+        collection: The inner collection; entries with keys of another form are left alone.
 
     Raises:
         ConfigurationError: The collection is no legal name, or the inner store's keys are too short.
@@ -54,7 +54,7 @@ class SingleCollectionWrapper(BaseWrapper):
         return self._found_collections()
 
     async def destroy(self) -> bool:
-        """Remove everything that this store wrote and nothing else, and say whether there was any entry."""
+        """Remove everything that this store wrote and nothing else, and return whether there was any entry."""
         self._need("destroy")
         return await self._deleted(self._framed(), partial(self._inner.delete_many, self._whole))
 

@@ -1,4 +1,4 @@
-"""`SingleFlightWrapper`: one call of a factory for all who miss a key at the same time (`?wrap=single_flight`)."""
+"""`SingleFlightWrapper`: one factory call for concurrent misses of a key (`?wrap=single_flight`)."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ T = TypeVar("T")
 
 
 class SingleFlightWrapper(BaseWrapper):
-    """Wrapper with `get_or_put`, which calls a factory once for all who miss a key at the same time.
+    """Wrapper with `get_or_put`, which calls a factory once for concurrent misses of a key.
 
-    That holds for the callers of one wrapper: each process, and each wrapper, calls its own. Plain reads are the inner
-    store's own, which makes one request of alike reads already; puts and conditional writes are its own too. What is
-    deleted or destroyed through the wrapper while its factory runs is not put by that factory.
+    This applies to the callers of one wrapper: each process, and each wrapper, makes its own call. Plain reads, puts
+    and conditional writes are the inner store's own methods; it already merges identical reads. If a key is deleted or
+    destroyed through the wrapper while its factory runs, the result is not put.
 
-    Closing cancels refreshes in the background, and waits for factories that callers wait for.
+    Closing cancels background refreshes, and waits for factories with waiting callers.
 
     Args:
-        inner: The store around which this is.
+        inner: The wrapped store.
         seed: Makes the same calls refresh early in every run.
 
     Raises:
@@ -47,36 +47,36 @@ class SingleFlightWrapper(BaseWrapper):
         stale: TTL | None = None,
         early: float | None = None,
     ) -> Coroutine[Any, Any, T]:
-        """Return the value under a key; where it is absent, put and return what the factory gives.
+        """Return the value under a key; if it is absent, put and return the result of the factory.
 
-        The factory runs in a copy of the context of the caller that started it. A caller that is cancelled cancels the
-        factory only if nobody else waits for it. What was put under the key meanwhile is not overwritten, if the inner
-        store has `CONDITIONAL`. Each caller gets a value, or an error, of its own.
+        The factory runs in a copy of the context of the caller that started it. A cancelled caller cancels the factory
+        only if no other caller waits for it. A value that was put under the key meanwhile is not overwritten, if the
+        inner store has `CONDITIONAL`. Each caller gets its own copy of the value or the error.
 
         Args:
             collection: The collection.
             key: The key.
-            factory: An async function without arguments, or any function that returns an awaitable. It may give None,
-                which is kept as any other value.
-            ttl: After how many seconds, or what `timedelta`, the entry expires; None for never.
-            stale: How much longer it is kept and served, at once, while one call of the factory refreshes it in the
-                background. That fails with a warning of the logger `satchel`, and the next call tries again.
-            early: Also refresh it in the background before its ttl ends, by chance: the likelier the nearer the end
-                and the longer the factory took the last time in this process. 1.0 is the best choice, more is earlier.
+            factory: An async function without arguments, or any function that returns an awaitable. It may return None,
+                which is kept like any other value.
+            ttl: Time to live in seconds or as a `timedelta`; None for no expiry.
+            stale: Additional time for which it is kept and served, at once, while one call of the factory refreshes it
+                in the background. If that fails, the logger `satchel` warns, and the next call tries again.
+            early: Also refresh it in the background at random before its ttl ends: the nearer the end and the longer
+                the factory took last time in this process, the likelier. 1.0 is the best choice, more is earlier.
 
         Raises:
-            TypeError: The factory is not a function, or does not give an awaitable.
+            TypeError: The factory is not a function, or does not return an awaitable.
             InvalidKeyError, InvalidTTLError: A name or a time is not legal.
             ConfigurationError: `early` is not a number above 0, `stale` or `early` comes without a ttl, or the factory
                 waits for its own result.
-            SerializationError, ValueTooLargeError: The factory gave what cannot be kept.
+            SerializationError, ValueTooLargeError: The result of the factory cannot be kept.
             StoreError: The backend failed.
-            Exception: What the factory raised; nothing is put, and the next call tries again.
+            Exception: The factory's own exception; nothing is put, and the next call tries again.
         """
         return self._flights.get_or_put(collection, key, factory, ttl, stale, early)
 
     async def delete(self, collection: str, key: str) -> bool:
-        """Remove the entry under a key, and say whether it was there."""
+        """Remove the entry under a key, and return whether it existed."""
         return await self._flights.delete(collection, key)
 
     async def delete_many(self, collection: str, keys: Iterable[str]) -> int:
@@ -86,17 +86,17 @@ class SingleFlightWrapper(BaseWrapper):
         return await self._inner.delete_many(collection, names)
 
     async def compare_and_delete(self, collection: str, key: str, *, version: str) -> bool:
-        """Remove the entry if it still has the version, and say whether it was removed."""
+        """Remove the entry if it still has the version, and return whether it was removed."""
         await self._flights.forget(collection, (key,))
         return await self._inner.compare_and_delete(collection, key, version=version)
 
     async def destroy_collection(self, collection: str) -> bool:
-        """Remove every entry of a collection, and say whether there was any."""
+        """Remove every entry of a collection, and return whether there was one."""
         await self._flights.forget(collection)
         return await self._inner.destroy_collection(collection)
 
     async def destroy(self) -> bool:
-        """Remove everything that this store wrote and nothing else, and say whether there was any entry."""
+        """Remove everything that this store wrote and nothing else, and return whether there was any entry."""
         await self._flights.forget()
         return await self._inner.destroy()
 

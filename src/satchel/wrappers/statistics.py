@@ -25,7 +25,7 @@ class OperationStatistics:
 
     Attributes:
         calls: All calls that have ended.
-        hits: Entries that were read and there, each key of a batch counted. A stored None is there.
+        hits: Reads that found an entry, counting each key of a batch. A stored None counts as found.
         misses: Entries that were read and absent.
         errors: Calls that raised, or were cancelled.
         bytes: Of the values put or got: what `get_entry` and `get_entries` say; for other operations an estimate, from
@@ -80,7 +80,7 @@ class OperationCounter:
             self.samples += 1
 
     def snapshot(self) -> OperationStatistics:
-        """Return what was counted until now."""
+        """Return the counts so far."""
         latencies = self.latencies.copy()  # other tasks go on meanwhile where this is another thread
         if self.samples:
             self.estimate = max(self.estimate, round(self.measured * self.values / self.samples))
@@ -108,8 +108,8 @@ class StatisticsWrapper(BaseWrapper):
     A listing is counted when it begins, with a latency of nothing; other calls when they end.
 
     Args:
-        inner: The store around which this is.
-        max_collections: Count so many collections each on its own, the further ones together.
+        inner: The wrapped store.
+        max_collections: Number of collections counted separately; further ones are counted together.
 
     Raises:
         ConfigurationError: The bound is not an int of at least 0.

@@ -24,7 +24,7 @@ class OutOfTimeError(Exception):
 
 @coroutine
 def in_time(seconds: float, work: Awaitable[T]) -> Generator[Any, Any, T]:
-    """Await work, and cut it off after so many seconds; infinity is no limit.
+    """Await work, and cut it off after a number of seconds; infinity is no limit.
 
     Most calls to a store in memory, or to one that remembers, never wait: the timer is set when one does.
 
@@ -76,8 +76,8 @@ class TimeoutWrapper(BaseWrapper):
     store sees to it that it does not land over a later one.
 
     Args:
-        inner: The store around which this is.
-        seconds: What one call may take, waiting for others included.
+        inner: The wrapped store.
+        seconds: Limit of one call, including waiting for others.
 
     Raises:
         ConfigurationError: The seconds are not a number above 0, or more than 100 years.

@@ -25,26 +25,27 @@ logger = logging.getLogger("satchel")
 
 
 class TTLWrapper(BaseWrapper):
-    """Wrapper that decides how long entries live that are put or touched through it.
+    """Wrapper that decides how long entries put or touched through it live.
 
-    A time to live is the caller's or else the default, shortened at random by the jitter, then brought within the
-    bounds. Where there is a default or a maximum, a `touch` with None gives that too: nothing lives for ever.
+    A time to live is the caller's or otherwise the default, shortened at random by the jitter, then brought within the
+    bounds. If there is a default or a maximum, a `touch` with None sets that too: nothing lives forever.
 
     Args:
-        inner: The store around which this is.
-        default: The time to live where the caller gives none, in seconds or as a `timedelta`; None for no end.
+        inner: The wrapped store.
+        default: The time to live if the caller gives none, in seconds or as a `timedelta`; None for no limit.
         minimum: The shortest time to live: shorter ones become this.
-        maximum: The longest: longer ones, and none, become this.
-        jitter: Shorten each time to live by a random part, up to this much of it (0.1 is up to a tenth), so that what
-            was put together does not expire together. One `put_many` draws once.
+        maximum: The longest time to live: longer ones, and no expiry, become this.
+        jitter: Shorten each time to live by a random part, up to this much of it (0.1 is up to a tenth), so that
+            entries put together do not expire together. Each `put_many` draws once.
         seed: Makes the jitter the same in every run.
-        sliding: Let a `get`, `get_many`, `get_entry` or `get_entries` renew what it finds to the default, when less
-            than half of that is left. An entry without a deadline, or with a later one, keeps it. A renewal that the
-            backend fails is logged, and the read succeeds. A put of the same key between the read and the renewal
-            gets the renewed deadline. The entry that a read gives back has the times from before.
+        sliding: Let `get`, `get_many`, `get_entry` and `get_entries` renew entries to the default when less than half
+            of it is left. An entry without a deadline, or with a later one, keeps it. A failed renewal is logged, and
+            the read succeeds. A put of the same key between the read and the renewal gets the renewed deadline. The
+            entry that a read returns has the times from before.
 
     Raises:
-        ConfigurationError: An option is out of its range, contradicts another, or needs what the inner store lacks.
+        ConfigurationError: An option is out of its range, contradicts another, or needs a capability that the inner
+            store lacks.
     """
 
     def __init__(

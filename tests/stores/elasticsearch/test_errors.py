@@ -38,8 +38,8 @@ ITEMS = [
     (item(403, "security_exception"), StoreError, "privileges"),
     (item(429, "cluster_block_exception"), StoreError, "disk of the cluster is nearly full"),
     (item(503, "unavailable_shards_exception"), StoreUnavailableError, "not available now"),
-    (item(400, "strict_dynamic_mapping_exception"), ConfigurationError, "another mapping"),
-    (item(400, "document_parsing_exception"), ConfigurationError, "another mapping"),
+    (item(400, "strict_dynamic_mapping_exception"), ConfigurationError, "satchel's mapping"),
+    (item(400, "document_parsing_exception"), ConfigurationError, "satchel's mapping"),
 ]
 
 

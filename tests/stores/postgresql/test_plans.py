@@ -72,6 +72,9 @@ async def test_reclaiming_reads_the_index_of_deadlines_alone(admin: asyncpg.Conn
     assert table.index.strip('"') in found
     assert "Tid Scan" in found
     assert "Seq Scan" not in found
+    first = await plan(admin, Statements(table.quoted).first_deadline)
+    assert table.index.strip('"') in first
+    assert "Sort" not in first
 
 
 async def test_a_batch_is_looked_up_entry_by_entry(admin: asyncpg.Connection, table: Table) -> None:

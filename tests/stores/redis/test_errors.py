@@ -68,7 +68,7 @@ async def test_a_missing_password_is_asked_for():
         async with RedisStore(server.url) as store:
             error = await failure_of(store.put("c", "k", 1))
             assert isinstance(error, ConfigurationError)
-            assert "asks for a password" in str(error)
+            assert "requires a password" in str(error)
 
 
 async def test_a_user_who_may_not_is_told_so_for_the_keys_concerned(server):
@@ -165,7 +165,7 @@ async def test_a_server_that_is_no_sentinel_is_called_so(server):
     async with RedisStore(f"redis+sentinel://127.0.0.1:{server.port}/mymaster") as store:
         error = await failure_of(store.get("c", "k"))
         assert isinstance(error, ConfigurationError)
-        assert "is no Sentinel" in str(error)
+        assert "is not a Sentinel" in str(error)
 
 
 # What is under a key.

@@ -122,7 +122,7 @@ async def test_tls_against_a_plain_port(server):
 async def test_passwords(server):
     resp.ask(server.port, "CONFIG", "SET", "requirepass", PASSWORD)
     async with opened(url=server.url, timeout=1) as store:
-        with pytest.raises(ConfigurationError, match="asks for a password"):
+        with pytest.raises(ConfigurationError, match="requires a password"):
             await store.get("c", "k")
     async with opened(host="127.0.0.1", port=server.port, password="wrong-one", timeout=1) as store:
         with pytest.raises(ConfigurationError, match="refuses the username or password") as raised:

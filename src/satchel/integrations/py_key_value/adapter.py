@@ -22,7 +22,7 @@ from .errors import NoTTLError, raising_theirs
 
 _DEFAULT_COLLECTION = "default_collection"
 _MOST_NAMES = 10_000
-"""So many names a listing of py-key-value has at most; it has no pages."""
+"""Maximum number of names in a listing of py-key-value, which has no pages."""
 
 
 class PyKeyValueAdapter(TheirKeyValue):
@@ -62,7 +62,7 @@ class PyKeyValueAdapter(TheirKeyValue):
             await self._store.put(name, _text(key, "key"), plain, ttl=lifetime)
 
     async def delete(self, key: str, *, collection: str | None = None) -> bool:
-        """Remove the entry under a key, and say whether it was there."""
+        """Remove the entry under a key, and return whether it existed."""
         name = self._collection(collection)
         with raising_theirs("delete", name, key):
             return await self._store.delete(name, _text(key, "key"))
@@ -115,7 +115,7 @@ class _Capable(PyKeyValueAdapter):
 
 class _EnumeratesKeys(_Capable):
     async def keys(self, collection: str | None = None, *, limit: int | None = None) -> list[str]:
-        """Return the keys of a collection: at most 10,000, or fewer if a limit says so."""
+        """Return the keys of a collection: at most 10,000, or fewer with a limit."""
         name = self._collection(collection)
         with raising_theirs("keys", name):
             return await _listed(self._store.keys(name, limit=_most(limit)), _MOST_NAMES)
@@ -123,14 +123,14 @@ class _EnumeratesKeys(_Capable):
 
 class _EnumeratesCollections(_Capable):
     async def collections(self, *, limit: int | None = None) -> list[str]:
-        """Return the collections that hold an entry: at most 10,000, or fewer if a limit says so."""
+        """Return the collections that hold an entry: at most 10,000, or fewer with a limit."""
         with raising_theirs("collections"):
             return await _listed(self._store.collections(), _most(limit))
 
 
 class _DestroysCollections(_Capable):
     async def destroy_collection(self, collection: str) -> bool:
-        """Remove every entry of a collection, and say whether there was any."""
+        """Remove every entry of a collection, and return whether there was one."""
         with raising_theirs("destroy_collection", collection):
             return await self._store.destroy_collection(_text(collection, "collection"))
 
@@ -162,17 +162,17 @@ _PARTS: dict[Capability, type[PyKeyValueAdapter]] = {
 def as_py_key_value(store: AsyncKeyValue, *, default_collection: str = _DEFAULT_COLLECTION) -> PyKeyValueAdapter:
     """Return a satchel store with the interface of py-key-value: methods, results and errors are that library's.
 
-    The store stays yours: closing it is up to you. Beyond what py-key-value refuses, a `SerializationError` refuses NaN
-    and infinity, integers beyond 64 bits, text with lone surrogates and nesting deeper than 100, an `InvalidKeyError`
-    the empty key, and an `InvalidTTLError` a ttl over 100 years. Under a key where satchel has put something else than
-    a dict, reading raises `DeserializationError`.
+    The store stays yours: close it yourself. In addition to py-key-value's own checks, NaN and infinity, integers
+    beyond 64 bits, text with lone surrogates and nesting deeper than 100 raise `SerializationError`, the empty key
+    raises `InvalidKeyError`, and a ttl over 100 years raises `InvalidTTLError`. If satchel has put a value other than a
+    dict under a key, reading it raises `DeserializationError`.
 
     Args:
         store: Any satchel store.
-        default_collection: The collection of calls that name none.
+        default_collection: The collection for calls without one.
 
     Raises:
-        ConfigurationError: What was given is not a store.
+        ConfigurationError: The argument is not a store.
         InvalidKeyError: The default collection is not a legal name; this one is satchel's.
     """
     check_store(store, "as_py_key_value")
@@ -187,7 +187,7 @@ def _adapter_class(capabilities: Capability) -> type[PyKeyValueAdapter]:
 
 
 async def _as_json(value: object) -> dict[str, Any]:
-    """Return a value with the types that JSON gives back; the value itself where it has no others."""
+    """Return a value with the types that JSON restores; the value itself if it has no others."""
     if type(value) is dict:
         room = room_left(value, LARGE, MAX_DEPTH - 1)
         if room >= 0:

@@ -77,7 +77,7 @@ def unwrap(stored: object) -> Record:
         envelope = msgspec.convert(stored, Envelope)
         payload = _payload(envelope)
     except (msgspec.ValidationError, ValueError):
-        raise IntegrityError("what is stored here is not an entry of satchel's; something else put it") from None
+        raise IntegrityError("the stored value is not an entry of satchel's; another program put it") from None
     if envelope.satchel != FORMAT:
         raise IntegrityError(
             f"a stored entry has format {envelope.satchel}, this release reads format {FORMAT}; upgrade it"

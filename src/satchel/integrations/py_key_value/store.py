@@ -48,25 +48,26 @@ def from_py_key_value(
 ) -> PyKeyValueStore:
     """Return a store of py-key-value as a satchel store.
 
-    It takes what every satchel store takes, exactly: each entry is a dict that holds the encoded value, its version,
-    times and a checksum. What the py-key-value side put reads as `IntegrityError`; `docs/migrating.md` copies it.
+    It accepts exactly what every satchel store accepts: each entry is a dict that holds the encoded value, its version,
+    times and a checksum. Reading an entry put through py-key-value raises `IntegrityError`; `docs/migrating.md` shows
+    how to copy those.
 
-    * It can list, and destroy what satchel wrote, where the store has `keys` and `collections`; never more than 10,000
-      names, for py-key-value has no pages: beyond that a `StoreError` says so, rather than leaving some out.
-    * It has no conditional writes and no `cull`: py-key-value has nothing that they could be made of.
+    * It can list, and destroy satchel's entries, if the store has `keys` and `collections`; but at most 10,000 names,
+      because py-key-value has no pages: beyond that it raises `StoreError` rather than omit names.
+    * It has no conditional writes and no `cull`: py-key-value has nothing to build them on.
     * Stores whose calls block, such as its `DiskStore`, are called in a worker thread, one call at a time.
     * Stores that hold connections, such as its `RedisStore`, work on the event loop of their first call alone.
 
-    The store given stays yours: closing it is up to you.
+    The store passed in stays yours: close it yourself.
 
     Args:
         store: A store or wrapper of py-key-value.
-        timeout: Seconds that a call may take; None for no end.
+        timeout: Seconds that a call may take; None for no limit.
         codec: Encodes values; JSON by default.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
 
     Raises:
-        ConfigurationError: What was given is not a store of py-key-value.
+        ConfigurationError: The argument is not a store of py-key-value.
     """
     return PyKeyValueStore(store, timeout=timeout, codec=codec, clock=clock)
 
@@ -175,7 +176,7 @@ class PyKeyValueStore(BaseStore):
         return as_ours(error, repr(self))
 
     async def _pages(self, collection: str) -> AsyncGenerator[dict[str, Record], None]:
-        """Give the entries of satchel's in a collection, by py-key-value's own keys; expired ones too."""
+        """Yield the entries of satchel's in a collection, by py-key-value's own keys; expired ones too."""
         keys = _complete(
             await self._with_timeout(self._call(self._theirs.keys, collection, limit=_MOST_NAMES)),
             "keys of a collection",
@@ -271,7 +272,7 @@ def _outcome(ref: Ref, stored: object) -> ReadResult:
     except IntegrityError as error:
         return error
     if record.names not in (None, ref):
-        return IntegrityError("a stored entry is another one's: something else copied it to this key")
+        return IntegrityError("the stored entry belongs to another key: another program copied it here")
     return record
 
 
@@ -293,5 +294,5 @@ def _lifetime(deadline: float, now: float) -> int | None:
 
 def _complete(names: list[str], what: str) -> list[str]:
     if len(names) >= _MOST_NAMES:
-        raise StoreError(f"there are {_MOST_NAMES} {what} or more, and py-key-value lists no more than that")
+        raise StoreError(f"there are {_MOST_NAMES} {what} or more, and py-key-value cannot list more than that")
     return names

@@ -1,1 +1,1 @@
-"""What stores over Redis's commands share, whatever their driver."""
+"""Parts shared by stores over Redis's commands, whatever their driver."""

@@ -40,7 +40,7 @@ PAGE = 1000
 """How many keys a server is to look at for one page of a listing."""
 
 CLOCK_SKEW = 1.0
-"""Seconds that the clocks of clients may be apart, where nothing else is said."""
+"""Default of the maximum difference of clients' clocks, in seconds."""
 
 _LONGEST_GRACE = 60.0
 _ANY = b""
@@ -54,7 +54,7 @@ class RedisLikeStore(BaseStore):
     """Base class for stores over a server that speaks Redis's commands.
 
     Args:
-        prefix: What the keys of the store begin with on the server.
+        prefix: Prefix of the store's keys on the server.
         codec, clock, timeout: As for `BaseStore`.
     """
 
@@ -77,14 +77,14 @@ class RedisLikeStore(BaseStore):
         self._layout = Layout(prefix)
         super().__init__(codec=codec, clock=clock, timeout=timeout)
 
-    # What a subclass writes.
+    # To be written by a subclass.
 
     @abstractmethod
     async def _execute(self, commands: Sequence[Command], *, changes: bool) -> Sequence[Any]:
         """Send commands together, and return the reply to each, in order, bulk strings as `bytes`.
 
-        A reply that is an error is given, not raised: as a `ServerError`, or as a `SatchelError` for a command whose
-        node of a cluster cannot be reached. What is raised has failed all commands.
+        A reply that is an error is returned, not raised: as a `ServerError`, or as a `SatchelError` for a command whose
+        cluster node cannot be reached. A raised error means that all commands failed.
 
         Args:
             commands: Those that look up or change entries; the keys of each are in one slot of a cluster.
@@ -118,7 +118,7 @@ class RedisLikeStore(BaseStore):
         return [_head(reply) for reply in await self._execute(commands, changes=False)]
 
     async def _find(self, keys: Sequence[bytes]) -> Sequence[Any] | None:
-        """Read many keys; None where only a GET of each can say what is there.
+        """Read many keys; None if only a GET of each can tell what they hold.
 
         MGET costs both sides far less than many GETs. It gives nothing for a key of another type too: which shows in
         the number of keys that exist, at the same moment.

@@ -1,4 +1,4 @@
-"""What a Redis-like server answers instead of a result, in satchel's errors.
+"""Error replies of Redis-like servers, as satchel's errors.
 
 `ServerError` is such an answer, whatever library received it; `translate` gives the satchel error, which says what to
 do, and is retryable only where the same call can succeed a little later. A server's text may quote what was sent, so
@@ -10,10 +10,10 @@ from __future__ import annotations
 from ...errors import ConfigurationError, IntegrityError, SatchelError, StoreError, StoreUnavailableError
 
 NOT_OURS = "the key holds something that satchel did not write; choose another prefix, or remove the key"
-"""What to do about a value that is not an entry."""
+"""Advice for a value that is not an entry."""
 
 _UNAVAILABLE = {
-    "LOADING": "the server is loading its data after a start; try again in a while",
+    "LOADING": "the server is loading its data after a start; try again later",
     "BUSY": "the server is busy with a script that takes too long; try again, or end it with SCRIPT KILL",
     "TRYAGAIN": "the cluster is moving these keys to another node; try again",
     "CLUSTERDOWN": "the cluster cannot serve these keys: a node has failed and none has taken its place yet; try again",
@@ -28,11 +28,11 @@ _REFUSED = {
     "WRONGTYPE": NOT_OURS,
     "OOM": "the server has reached its maxmemory; raise it, set a maxmemory-policy that evicts, or remove entries",
     "READONLY": "the server is a read-only replica; connect to the primary",
-    "NOAUTH": "the server asks for a password; give username and password, or a URL with them",
+    "NOAUTH": "the server requires a password; pass username and password, or a URL with them",
     "WRONGPASS": "the server refuses the username or password; check both",
     "NOPERM": "the user may not do this to this key; allow it in the server's ACL",
     "CROSSSLOT": "the server is a node of a cluster; open the store with the cluster's URL or client",
-    "NOSCRIPT": "the server forgets Lua scripts at once, which it must keep; look for what calls SCRIPT FLUSH",
+    "NOSCRIPT": "the server forgets Lua scripts at once, but must keep them; find the program that calls SCRIPT FLUSH",
 }
 _SETTINGS = frozenset({"NOAUTH", "WRONGPASS", "CROSSSLOT"})
 
@@ -41,7 +41,7 @@ class ServerError(Exception):
     """Error that the server answered a command with.
 
     Args:
-        text: What it said. The first word is the code, such as `WRONGTYPE`.
+        text: The reply. Its first word is the code, such as `WRONGTYPE`.
     """
 
     def __init__(self, text: str) -> None:
@@ -70,9 +70,7 @@ def _failure(error: ServerError) -> SatchelError:
     if "max number of clients" in error.text:
         return StoreUnavailableError("the server has reached its maxclients; close other clients, or raise it")
     if "unknown command" in error.text.lower() or "unsupported" in error.text.lower():
-        return StoreError(
-            "the server does not have a command that the store needs: it takes Redis 6 or later, or Valkey"
-        )
+        return StoreError("the server lacks a command that the store needs: use Redis 6 or later, or Valkey")
     if "invalid DB index" in error.text or "DB index is out of range" in error.text:
         return ConfigurationError("the server has no database with this number; choose a smaller db")
     return StoreError(f"the server refused the command ({code if code.isupper() else 'ERR'})")

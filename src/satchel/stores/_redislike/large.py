@@ -14,9 +14,9 @@ from typing import Any
 from ...backend.record import HEADER_SIZE
 
 _LARGE = 1024 * 1024
-"""From so many bytes on a reply is taken out of what hiredis sees."""
+"""Size in bytes from which a reply is hidden from hiredis."""
 _SLICE = 256 * 1024
-"""So many bytes at most are sent, or read, in one go."""
+"""Maximum number of bytes sent or read at once."""
 
 
 class Pieces(list[bytes]):
@@ -36,7 +36,7 @@ class LargeReplies:
     The parser sees a short string in the place of each, which `restored` puts right.
 
     Args:
-        stream: What the replies are read from, in RESP 2, from the beginning of one.
+        stream: The stream of replies, in RESP 2, from the beginning of one.
     """
 
     def __init__(self, stream: asyncio.StreamReader) -> None:
@@ -54,7 +54,7 @@ class LargeReplies:
                 return data and passed
 
     def restored(self, replies: list[Any]) -> list[Any]:
-        """Return the parser's replies with what was taken out of them."""
+        """Return the parser's replies with the hidden strings restored."""
         return [self._restored(reply) for reply in replies] if self._taken else replies
 
     def _restored(self, reply: Any) -> Any:
@@ -116,7 +116,7 @@ def packed_in_pieces(command: Sequence[str | bytes | tuple[bytes, ...]]) -> list
 
 
 def slices(packed: Sequence[bytes]) -> Iterator[list[memoryview]]:
-    """Give what is to be sent in parts of at most `_SLICE` bytes."""
+    """Yield the data to send in parts of at most `_SLICE` bytes."""
     part: list[memoryview] = []
     room = _SLICE
     for piece in packed:
@@ -133,7 +133,7 @@ def slices(packed: Sequence[bytes]) -> Iterator[list[memoryview]]:
 
 
 def is_large(packed: Sequence[bytes]) -> bool:
-    """Say whether it takes more than one slice to send this."""
+    """Return whether sending this takes more than one slice."""
     return sum(map(len, packed)) > _SLICE
 
 

@@ -6,7 +6,7 @@ An entry is one Redis string: the record as `envelope.pack` writes it, under `pr
 * In the prefix and the collection `%` and `:` become `%25` and `%3a`, so that the first two colons are the separators:
   no two entries share a Redis key, and no store's keys begin as those of a store with another prefix do.
 
-`RedisStore` and `ValkeyStore` share this layout: what one of them writes the other reads.
+`RedisStore` and `ValkeyStore` share this layout: each reads entries written by the other.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Layout:
     """Mapping of names to Redis keys and back.
 
     Args:
-        prefix: What all keys of the store begin with, before the first colon.
+        prefix: Prefix of the store's keys, before the first colon.
 
     Raises:
         ConfigurationError: The prefix is not a `str`, or empty, or has a lone surrogate.

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 
 FOREIGN = 2
-"""What a script returns for a key whose string is no entry of this format."""
+"""Result of a script for a key whose string is not an entry of this format."""
 
 _HEAD = """
 local function head(key)

@@ -55,7 +55,7 @@ _SOURCES = (
     driver.TokenRetrievalError,
 )
 _GIVE_CREDENTIALS = (
-    "give aws_access_key_id and aws_secret_access_key, or set up one of the ways in which every AWS program finds them"
+    "give aws_access_key_id and aws_secret_access_key, or configure one of the usual AWS sources of credentials"
 )
 
 
@@ -65,7 +65,7 @@ def code_of(error: driver.ClientError) -> str:
 
 
 def was_sent_before(response: dict[str, object]) -> bool:
-    """Say whether the driver had sent this request before, by itself."""
+    """Return whether the driver had sent this request before, by itself."""
     about = response.get("ResponseMetadata")
     return isinstance(about, dict) and bool(about.get("RetryAttempts"))
 
@@ -74,7 +74,7 @@ def translate(error: Exception, table: str, where: str) -> SatchelError | None:
     """Return the satchel error for one of the driver's; None for those that say nothing to a user.
 
     Args:
-        error: What was raised.
+        error: The error raised.
         table: The name of the table.
         where: The region and, if one was given, the endpoint.
     """
@@ -116,7 +116,7 @@ def _not_reached(error: Exception, table: str, where: str) -> SatchelError | Non
     if isinstance(error, driver.HTTPClientError):
         return StoreUnavailableError(f"the connection to DynamoDB in {where} broke ({type(error).__name__})")
     if isinstance(error, ResponseParserError):
-        return StoreError(f"what answers in {where} is not DynamoDB: check endpoint_url")
+        return StoreError(f"the server in {where} is not DynamoDB: check endpoint_url")
     return None
 
 
@@ -132,7 +132,7 @@ def _answered(error: driver.ClientError, table: str, where: str) -> SatchelError
         return StoreError(f"DynamoDB in {where} finds the signature too old: set the clock of this host ({code})")
     if code in _UNKNOWN_CREDENTIALS and "valid region" in str(error):
         return StoreError(
-            f"what answers in {where} belongs to another region: check region_name and endpoint_url ({code})"
+            f"the server in {where} belongs to another region: check region_name and endpoint_url ({code})"
         )
     if code in _UNKNOWN_CREDENTIALS:
         return StoreError(f"DynamoDB in {where} does not accept the AWS credentials: {_GIVE_CREDENTIALS} ({code})")

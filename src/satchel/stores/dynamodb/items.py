@@ -28,10 +28,10 @@ MAX_COLLECTION_BYTES, MAX_KEY_BYTES = 2048, 1024
 """The longest partition key and sort key that DynamoDB takes."""
 
 HEAD = ("collection", "key", "satchel", "version", "updated_at", "deadline", "codec", "checksum")
-"""The attributes that say all of an entry but its value and its names."""
+"""The attributes of an entry without its value and its names."""
 
 _GRACE = 3600
-"""So many seconds after its deadline DynamoDB may remove an entry: the clocks of hosts differ."""
+"""Seconds after its deadline when DynamoDB may remove an entry, because clocks of hosts differ."""
 _MARK = "#"
 _HASH_BYTES = len(_MARK) + 64
 _CUT = 3  # cutting between characters loses at most so many bytes
@@ -49,7 +49,7 @@ def collection_of(collection: str) -> dict[str, str]:
 
 
 def place_of(item: Item) -> tuple[str, str]:
-    """Return what tells an item from the others of a batch."""
+    """Return the identity of an item within its batch."""
     return item["collection"]["S"], item["key"]["S"]
 
 
@@ -111,7 +111,7 @@ def deadline_of(deadline: float) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def outcome_of(item: Item | None) -> Record | IntegrityError | None:
-    """Return what `_read` gives for an item: an error for one that satchel did not write."""
+    """Return the result of `_read` for an item: an error if satchel did not write it."""
     if item is None:
         return None
     if "satchel" not in item:
@@ -149,7 +149,7 @@ def not_ours() -> IntegrityError:
 
 
 def lives(item: Item, now: float) -> bool:
-    """Say whether an item that is there has not expired."""
+    """Return whether an existing item has not expired."""
     try:
         return float(item["deadline"]["N"]) > now
     except (KeyError, ValueError):

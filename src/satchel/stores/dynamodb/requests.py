@@ -37,7 +37,7 @@ class Requests:
     Args:
         client: The driver's.
         table_name: The name of the table.
-        store: How messages call the store.
+        store: The name of the store in messages.
         consistent: Reads see every write acknowledged before.
     """
 
@@ -100,7 +100,7 @@ class Requests:
     # Changes with a condition: each says whether it held.
 
     async def delete(self, ref: Ref, now: float) -> bool:
-        """Remove an entry, and say whether it lived."""
+        """Remove an entry, and return whether it was live."""
         old: Item = {}
 
         async def delete(**request: Any) -> None:
@@ -126,7 +126,7 @@ class Requests:
         return await self._change_if(self._client.delete_item, {"Key": key_of(ref), **if_version(version, now)})
 
     async def touch(self, ref: Ref, deadline: float, now: float) -> bool:
-        """Give an entry that lives another deadline."""
+        """Set a live entry's deadline."""
         return await self._change_if(self._client.update_item, {"Key": key_of(ref), **new_deadline(deadline, now)})
 
     async def _change_if(self, method: Method, request: dict[str, Any]) -> bool:

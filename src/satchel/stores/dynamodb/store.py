@@ -53,24 +53,24 @@ class DynamoDBStore(BaseStore):
 
     The partition key is `collection`, the sort key is `key`, both strings.
 
-    Calls that wait at the same time share BatchGetItem and BatchWriteItem requests. `keys` is a Query over the
+    Concurrent calls share BatchGetItem and BatchWriteItem requests. `keys` is a Query over the
     collection. `collections`, `destroy` and `cull` are a Scan over the whole table, which costs as much as reading
-    every entry in it: keep them to tests and administration. Expired entries are removed by DynamoDB's own expiry.
+    every entry in it: use them only for tests and administration. Expired entries are removed by DynamoDB's own expiry.
 
     Args:
         table_name: The name of the table, or its ARN.
         client: An aiobotocore client for DynamoDB to use; it is not closed. It excludes the next five.
         region_name: The AWS region; None for the one that the environment or the AWS configuration names.
-        endpoint_url: Where to find DynamoDB instead of in its region, such as a local one.
-        aws_access_key_id: Credentials; without these, those that AWS programs find by themselves.
+        endpoint_url: Another endpoint, such as a local DynamoDB.
+        aws_access_key_id: Credentials; if omitted, those from the usual AWS sources.
         aws_secret_access_key: The second half of them.
         aws_session_token: The third part of temporary ones.
-        create_table: Make the table if it is missing, paid by request, with expiry by `ttl`. A mapping gives further
-            arguments of CreateTable, such as `{"Tags": [...]}`.
-        consistent_reads: See every write acknowledged before; False may miss the last ones at half the price.
-        timeout: Seconds that a request may take; None for no end. Making a table may take 5 minutes all the same.
+        create_table: Create the table if it is missing, billed per request, with expiry by `ttl`. A mapping gives
+            further arguments of CreateTable, such as `{"Tags": [...]}`.
+        consistent_reads: See every write acknowledged before; False may miss the latest ones, at half the price.
+        timeout: Seconds that a request may take; None for no limit. Creating a table may still take 5 minutes.
         codec: Encodes values; JSON by default.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
 
     Raises:
         ConfigurationError: An option is wrong, or two exclude each other.

@@ -1,4 +1,4 @@
-"""The table of a `DynamoDBStore`: whether it is there and fits, and how it is made."""
+"""Table of a `DynamoDBStore`: checks and creates it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Table:
     async def check(self) -> None:
         """Refuse a table with another key, and wait for one that is being made.
 
-        Whoever may not describe the table may still use it, and learns of a missing one then.
+        A user who may not describe the table may still use it, and learns of a missing one then.
         """
         try:
             async with asyncio.timeout(_LONGEST_WAIT):
@@ -125,7 +125,7 @@ class Table:
 
 
 Method = Callable[..., Coroutine[Any, Any, Any]]
-"""Sends a request: a method of the driver's client."""
+"""Function that sends a request: a method of the driver's client."""
 
 MAX_CHANGES = 25
 """DynamoDB's own limit of changes in one request."""
@@ -151,7 +151,7 @@ class Scanner:
     async def pages(
         self, method: Method, request: dict[str, Any], *, consistent: bool
     ) -> AsyncIterator[Sequence[Item]]:
-        """Give what a Query or a Scan finds, to its end; a page may be empty."""
+        """Yield the pages of a Query or a Scan; a page may be empty."""
         start: dict[str, Any] = {}
         while True:
             answer = await self._patiently(
@@ -163,7 +163,7 @@ class Scanner:
             start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     async def remove(self, items: Sequence[Item]) -> None:
-        """Remove items, whatever has become of them meanwhile."""
+        """Remove items, even if they have changed meanwhile."""
         left = [{"DeleteRequest": {"Key": {"collection": item["collection"], "key": item["key"]}}} for item in items]
         for pause in (*_PAUSES, None):
             left = [

@@ -28,7 +28,7 @@ from .errors import MISSING_INDEX, failure
 
 FORMAT = 1
 NOT_OURS = "the document under this name is not one that satchel wrote; remove it, or choose another index_prefix"
-"""What to do about a document that is no entry."""
+"""Advice for a document that is not an entry."""
 
 MAPPING: dict[str, Any] = {
     "dynamic": "strict",
@@ -46,9 +46,9 @@ MAPPING: dict[str, Any] = {
     },
 }
 HEAD = [name for name in MAPPING["properties"] if name not in ("value", "payload")]
-"""The fields that say all of an entry but its value."""
+"""The fields of an entry without its value."""
 NEEDED_TYPES = {"collection": "keyword", "key": "keyword", "deadline": "double"}
-"""The types without which listing and expiry would give wrong answers."""
+"""The types that listing and expiry depend on."""
 
 _NAME = Escaping(max_bytes=255)  # two of them and a colon: an _id has at most 512 bytes
 _LARGEST_OBJECT = 16 * 1024  # Lucene takes terms of 32,766 bytes: a name's path and a text of the value
@@ -56,7 +56,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 Guard = dict[str, int | str]
-"""What a document must be for a change to be carried out: the one that was looked at, or of a lower `_version`."""
+"""Condition of a change: the document is unchanged since it was read, or has a lower `_version`."""
 
 
 class Document(msgspec.Struct):
@@ -74,7 +74,7 @@ class Document(msgspec.Struct):
 
 
 class State(msgspec.Struct):
-    """What a change needs to know of a document.
+    """State of a document, as needed for a change.
 
     Attributes:
         guard: Makes a change conditional on the document being the one that was looked at.
@@ -87,7 +87,7 @@ class State(msgspec.Struct):
     deadline: float
 
     def lives(self, now: float) -> bool:
-        """Say whether the entry has not expired."""
+        """Return whether the entry has not expired."""
         return self.deadline > now
 
 
@@ -97,7 +97,7 @@ def document_id(ref: Ref) -> str:
 
 
 def is_searchable(record: Record) -> bool:
-    """Say whether a value is a JSON object that can be indexed as it is."""
+    """Return whether a value is a JSON object that can be indexed as it is."""
     payload = record.payload
     return (
         record.codec == JsonCodec.number
@@ -172,10 +172,10 @@ CHANGED: Final = Changed.CHANGED
 """Of an action: not done, because the document is not, or no longer, the one that it was for."""
 
 Result = None | SatchelError | Literal[Changed.CHANGED, Unprocessed.UNPROCESSED]
-"""What came of an action: None for done."""
+"""Result of an action: None for done."""
 
 Answer = tuple[int, str]
-"""What the server says of an action: a status, and the type of the error or nothing."""
+"""The server's answer to an action: a status, and the type of the error, if any."""
 
 
 class Action(msgspec.Struct):
@@ -225,7 +225,7 @@ def lines_of(actions: Sequence[Action], searchable: bool) -> list[bytes]:
 
 
 def result_of(action: Action, status: int, kind: str) -> Result:
-    """Return what the server's answer to an action means."""
+    """Return the meaning of the server's answer to an action."""
     if status < 300:
         return None
     if kind == _REJECTED or (kind == MISSING_INDEX and action.record is not None):

@@ -28,8 +28,8 @@ PRIVILEGES = "read, write and manage"
 """The index privileges that a store needs."""
 
 _UNTRUSTED = (ssl.SSLCertVerificationError, ClientConnectorCertificateError)
-_OTHER_PRODUCT = "what answers there is not Elasticsearch; check the host, the port and the path of the URL"
-_OTHER_MAPPING = "the index has another mapping than satchel gives it; choose another index_prefix, or remove the index"
+_OTHER_PRODUCT = "the server is not Elasticsearch; check the host, the port and the path of the URL"
+_OTHER_MAPPING = "the index does not have satchel's mapping; choose another index_prefix, or remove the index"
 _BY_TYPE: dict[str, tuple[type[SatchelError], str]] = {
     "media_type_header_exception": (
         ConfigurationError,
@@ -74,7 +74,7 @@ _BY_STATUS: dict[int, tuple[type[SatchelError], str]] = {
 
 
 def translate(error: Exception) -> SatchelError | None:
-    """Return the satchel error for what the client raised; None for what is not its own."""
+    """Return the satchel error for one of the client's; None for any other error."""
     if isinstance(error, UnsupportedProductError):
         return ConfigurationError(_OTHER_PRODUCT)
     if isinstance(error, ApiError):
@@ -121,7 +121,7 @@ def _of_tls(error: TlsError) -> SatchelError:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Give what an error of the client came from: it keeps its own errors and those of the library below apart."""
+    """Yield the causes of a client's error, its own and those of the library below."""
     left: list[BaseException] = [error]
     while left:
         one = left.pop()

@@ -52,7 +52,7 @@ class Index:
     Args:
         client: Talks to the server.
         name: The name of the alias; the index behind it has a number after it.
-        timeout: Seconds for one request; None for no end.
+        timeout: Seconds for one request; None for no limit.
     """
 
     def __init__(self, client: AsyncElasticsearch, name: str, timeout: float | None) -> None:
@@ -83,7 +83,7 @@ class Index:
                 f"there is an index {self._name!r} that satchel did not make; choose another index_prefix"
             )
         if len(found) > 1:
-            raise ConfigurationError(f"the alias {self._name!r} stands for several indices; leave it only the newest")
+            raise ConfigurationError(f"the alias {self._name!r} refers to several indices; leave only the newest")
         for index, about in found.items():
             _check_mapping(index, about.get("mappings", {}))
 
@@ -94,7 +94,7 @@ class Index:
         return [_found(item) for item in answer.body["docs"]]
 
     async def carry_out(self, actions: Sequence[Action]) -> list[Result]:
-        """Carry out actions in one bulk request, and say of each what came of it.
+        """Carry out actions in one bulk request, and return the result of each.
 
         The index is made if an action needs it. A document whose value Elasticsearch cannot index is written without
         that.
@@ -116,7 +116,7 @@ class Index:
         return [result_of(action, *result) for action, result in zip(actions, results, strict=True)]
 
     async def refresh(self) -> bool:
-        """Make all that was written until now appear in searches; say whether there is an index at all."""
+        """Refresh the index, so that searches see all writes so far; return whether there is an index."""
         try:
             await in_empty_context(self._client.indices.refresh(index=self._name))
         except NotFoundError as error:
@@ -126,14 +126,30 @@ class Index:
         return True
 
     async def has_any(self, query: dict[str, Any]) -> bool:
-        """Say whether a document matches."""
+        """Return whether a document matches."""
         answer = await in_empty_context(
             self._client.search(index=self._name, query=query, size=1, source=False, allow_partial_search_results=False)
         )
         return bool(answer.body["hits"]["hits"])
 
+    async def first_deadline(self) -> float | None:
+        """Return the earliest deadline of all documents, None if none has one."""
+        answer = await in_empty_context(
+            self._client.search(
+                index=self._name,
+                query={"exists": {"field": "deadline"}},
+                sort=[{"deadline": "asc"}],
+                size=1,
+                source=False,
+                track_total_hits=False,
+                allow_partial_search_results=False,
+            )
+        )
+        hits = answer.body["hits"]["hits"]
+        return hits[0]["sort"][0] if hits else None
+
     async def remove_some(self, query: dict[str, Any]) -> int:
-        """Remove up to a page of the documents that match, none that has changed meanwhile; say how many."""
+        """Remove up to a page of matching documents, except changed ones; return how many."""
         try:
             answer = await in_empty_context(
                 self._changing.delete_by_query(
@@ -149,7 +165,7 @@ class Index:
         return int(answer.body["deleted"])
 
     async def keys(self, query: dict[str, Any]) -> AsyncGenerator[list[str]]:
-        """Give the keys of the documents that match, in order, in pages.
+        """Yield the keys of the documents that match, in order, in pages.
 
         They are those of one point in time; of a later one, when the caller takes longer over a page than points in
         time are kept.
@@ -172,7 +188,7 @@ class Index:
                 return
 
     async def collections(self, query: dict[str, Any]) -> AsyncIterator[list[str]]:
-        """Give the collections of the documents that match, each once, in pages."""
+        """Yield the collections of the documents that match, each once, in pages."""
         names: dict[str, Any] = {"size": PAGE, "sources": [{"collection": {"terms": {"field": "collection"}}}]}
         while True:
             answer = await in_empty_context(
@@ -275,9 +291,7 @@ def _check_mapping(index: str, mapping: dict[str, Any]) -> None:
         raise ConfigurationError(f"the index {index!r} was made by a later release of satchel; upgrade this one")
     types = {name: field.get("type") for name, field in mapping.get("properties", {}).items()}
     if made != FORMAT or {name: types.get(name) for name in NEEDED_TYPES} != NEEDED_TYPES:
-        raise ConfigurationError(
-            f"the index {index!r} has another mapping than satchel gives it; choose another index_prefix"
-        )
+        raise ConfigurationError(f"the index {index!r} does not have satchel's mapping; choose another index_prefix")
 
 
 _SCHEMES = {"elasticsearch": "http", "elasticsearch+https": "https"}

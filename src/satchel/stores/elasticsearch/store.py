@@ -19,7 +19,7 @@ from ..._threads import offload
 from ...backend.base import ABSENT, UNPROCESSED, BaseStore, ChangeResult, Condition, ReadResult, WriteResult
 from ...backend.network import DEFAULT_TIMEOUT, check_one_way
 from ...backend.record import Record
-from ...clock import Clock, system_clock
+from ...clock import NEVER, Clock, system_clock
 from ...codec import LARGE, Codec
 from ...errors import ConfigurationError, ConflictError, IntegrityError, SatchelError, safe_repr
 from ...names import Ref
@@ -31,31 +31,30 @@ _PREFIX = re.compile(r"[a-z0-9][a-z0-9._-]{0,199}")
 _ROUNDS = 20
 
 _Decision = Action | SatchelError | None
-"""What a change does about the state of an entry: None for nothing, since the condition does not hold."""
+"""Function from the state of an entry to an action; None if the condition does not hold."""
 
 
 class ElasticsearchStore(BaseStore):
-    """Store that keeps entries as documents of one Elasticsearch index, which the first write makes.
+    """Store that keeps entries as documents of one Elasticsearch index, which the first write creates.
 
     Every write is seen by every read that begins after it. Listing, `destroy` and `cull` refresh the index first; no
-    other call does. `docs/stores/elasticsearch.md` has the layout and the privileges that a user needs.
+    other call does. `docs/stores/elasticsearch.md` describes the layout and the required privileges.
 
     Args:
         url: `elasticsearch://user:password@host:port/path`, or `elasticsearch+https://...` for TLS; the server on this
             machine by default.
         client: An `AsyncElasticsearch` to use instead; it stays open.
         api_key: An API key in its encoded form, instead of user and password.
-        index_prefix: The name of the store's alias, and the beginning of the name of its index.
-        ca_certs: The file with the certificate of the authority that the server's is checked against; by default the
-            authorities that the driver brings.
+        index_prefix: The name of the store's alias, and the prefix of the name of its index.
+        ca_certs: The file with the certificate authority to trust; by default those of the driver.
         verify_certs: Check the server's certificate.
-        timeout: Seconds that a request may take; None for no end.
+        timeout: Seconds that a request may take; None for no limit.
         codec: Encodes values; JSON by default.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
 
     Raises:
         ConfigurationError: An option is wrong, or two exclude each other. At the first call: the credentials are
-            refused, what answers is not Elasticsearch, or the index is not this store's.
+            refused, the server is not Elasticsearch, or the index is not this store's.
     """
 
     url_parts = {"url": "url"}  # noqa: RUF012  # the base says ClassVar
@@ -252,6 +251,11 @@ class ElasticsearchStore(BaseStore):
             while removed := await self._with_timeout(self._index.remove_some({"range": {"deadline": {"lte": now}}})):
                 culled += removed
         return culled
+
+    async def _first_deadline(self) -> float:
+        there = await self._with_timeout(self._index.refresh())
+        first = await self._with_timeout(self._index.first_deadline()) if there else None
+        return NEVER if first is None else first
 
     # Opening and closing.
 

@@ -1,9 +1,9 @@
 """The files of one collection: read, written and removed relative to its open directory, so that nothing leads outside.
 
 An entry is `{stem}.json`, or `{stem}.bin` for `bytes` and other codecs. Where a writer died between the two, both are
-there, and `.json` counts. So whoever changes one for the other puts the new file in place first and then removes the
-old one, whoever deletes removes `.bin` first, and whoever finds neither looks again. A change from one to the other is
-noted in a file, so that the next opener can finish it.
+there, and `.json` counts. So a change from one to the other puts the new file in place first and then removes the old
+one, a delete removes `.bin` first, and a reader that finds neither looks again. A change from one to the other is noted
+in a file, so that the next opener can finish it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Directory:
         return read_document(ref, b"".join(pieces), modified_at)
 
     def head(self, name: str, limit: int = _SHORT_HEAD) -> Head | None:
-        """Return what the beginning of a file tells, `UNREADABLE` if it tells nothing; None for no such file."""
+        """Return the head of a file, `UNREADABLE` if it cannot be read; None if there is no such file."""
         try:
             found = self._content(name, limit)
             if found is None:
@@ -89,7 +89,7 @@ class Directory:
             return UNREADABLE
 
     def head_with_names(self, name: str) -> Head | None:
-        """Return the head of a file whose name does not say its key."""
+        """Return the head of a file whose name does not determine its key."""
         return self.head(name, _LONG_HEAD)
 
     def head_of(self, stem: str) -> Head | None:
@@ -101,7 +101,7 @@ class Directory:
         return None
 
     def write(self, stem: str, ref: Ref, record: Record, saved_at: float, *, durable: bool) -> None:
-        """Put a record in place of what is there, in one step, or leave everything as it was."""
+        """Replace the current entry by a record, in one step, or leave everything unchanged."""
         is_json = record.codec == JsonCodec.number
         new, old = (JSON, BINARY) if is_json else (BINARY, JSON)
         changes = self.has(stem + old)
@@ -124,12 +124,12 @@ class Directory:
             raise
 
     def sweep(self) -> None:
-        """With the lock held, finish or undo what a writer left half done."""
+        """With the lock held, finish or undo an interrupted write."""
         self.unlink(_TEMPORARY)
         self._finish_change()
 
     def remove(self, stem: str) -> bool:
-        """Remove an entry, and say whether there was one."""
+        """Remove an entry, and return whether there was one."""
         return self.unlink(stem + BINARY) | self.unlink(stem + JSON)
 
     def discard(self, name: str) -> bool:
@@ -139,7 +139,7 @@ class Directory:
         return self.unlink(name)
 
     def unlink(self, name: str) -> bool:
-        """Remove a file, and say whether there was one."""
+        """Remove a file, and return whether there was one."""
         try:
             os.unlink(name, dir_fd=self._descriptor)
         except FileNotFoundError:
@@ -147,7 +147,7 @@ class Directory:
         return True
 
     def has(self, name: str) -> bool:
-        """Say whether there is such a file."""
+        """Return whether there is such a file."""
         try:
             os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
         except FileNotFoundError:
@@ -155,15 +155,15 @@ class Directory:
         return True
 
     def lists(self, stem: str) -> bool:
-        """Say whether an entry's file has exactly this name, however the file system compares names."""
+        """Return whether an entry's file has exactly this name, however the file system compares names."""
         return not {stem + JSON, stem + BINARY}.isdisjoint(os.listdir(self._descriptor))
 
     def sync(self) -> None:
-        """Wait until what was put in place and removed here would survive a loss of power."""
+        """Wait until the changes in this directory would survive a loss of power."""
         os.fsync(self._descriptor)
 
     def names(self) -> Generator[str, None, None]:
-        """Give the name of everything in the directory; close what this returns."""
+        """Yield the name of everything in the directory; close what this returns."""
         with os.scandir(self._descriptor) as found:
             for item in found:
                 yield item.name
@@ -241,7 +241,7 @@ def ensured_directory(path: str, *, durable: bool) -> Directory:
 
 
 def has_leftovers(path: str) -> bool:
-    """Say whether a writer is at work in a directory, or died there."""
+    """Return whether a writer is working in a directory, or died there."""
     return any(os.path.lexists(os.path.join(path, name)) for name in (_TEMPORARY, _CHANGING))
 
 

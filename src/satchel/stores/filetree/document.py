@@ -85,8 +85,8 @@ class Head(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         deadline: Seconds since the Unix epoch, `NEVER` without one.
-        names: The collection and key, where the file says them.
-        marked: Whether the file says that it is an entry; without that it may be anybody's.
+        names: The collection and key, if the file contains them.
+        marked: Whether the file is marked as an entry; otherwise it may belong to another program.
         readable: Whether it can be read at all.
         version: The version of the entry, where the beginning tells it: a JSON file that a person edited has one that
             is made of the whole file.
@@ -124,7 +124,7 @@ def read_document(ref: Ref, data: bytes, modified_at: int) -> Record:
 
     Args:
         ref: The names that lead to this file.
-        data: What is in it.
+        data: Its content.
         modified_at: The file's modification time in nanoseconds since the Unix epoch.
 
     Raises:
@@ -146,7 +146,7 @@ def read_document(ref: Ref, data: bytes, modified_at: int) -> Record:
 
 
 def read_head(data: bytes) -> Head | None:
-    """Return what the beginning of a file tells; None when it takes the whole file to know."""
+    """Return the head in the beginning of a file; None if that takes the whole file."""
     found = _HEAD.match(data)
     if found is None:
         return None
@@ -211,7 +211,7 @@ def _from_nanoseconds(moment: int) -> str:
 
 
 def _from_seconds(moment: float) -> str:
-    """Write a time with the digits that give back exactly this float."""
+    """Write a time with the digits that restore exactly this float."""
     digits = repr(moment)
     return _written(int(moment), "0" if "e" in digits else digits.partition(".")[2])
 

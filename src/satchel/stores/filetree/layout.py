@@ -65,7 +65,7 @@ def probe(directory: str) -> Layout:
     """Find the layout that a directory's file system takes, by writing a few files. One prober at a time."""
     limit = min(255, os.pathconf(directory, "PC_NAME_MAX")) - _LONGEST_SUFFIX
     if limit < 80:
-        raise ConfigurationError(f"the file system of {directory} takes names of {limit} bytes only; use another")
+        raise ConfigurationError(f"the file system of {directory} allows only names of {limit} bytes; use another")
     place = os.path.join(directory, _PROBE)
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(place)  # of a prober that died
@@ -131,7 +131,7 @@ def _recorded(metadata: str) -> Layout | None:
     except FileNotFoundError:
         return None
     except (msgspec.MsgspecError, ValueError):
-        raise IntegrityError(f"{path} is damaged; restore it, it says how names became file names") from None
+        raise IntegrityError(f"{path} is damaged; restore it: it records how names are mapped to file names") from None
     return recorded
 
 

@@ -2,42 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Literal
 
 from ..._places import settled
 from ..._threads import Worker
 from ...backend.base import BaseStore, ChangeResult, Condition, ReadResult, WriteResult
 from ...backend.record import Record
-from ...clock import Clock, system_clock
+from ...clock import NEVER, Clock, system_clock
 from ...codec import Codec
 from ...errors import ConfigurationError, SatchelError, safe_repr
 from ...names import Ref
 from .system import SUPPORTED, problem
-from .tree import Scan, Tree
+from .tree import Page, Scan, Tree
 
 _PAGE = 50  # directories looked into for one page of collections
+_PAUSE = 0.02  # seconds after each page of files that nobody waits for: others are to be read meanwhile
 
 
 class FileTreeStore(BaseStore):
-    """Store that keeps each entry in a file of its own, made to be opened, compared and edited by a person.
+    """Store that keeps each entry in its own file, meant to be opened, compared and edited by people.
 
-    `{collection}/{key}.json` holds an entry as indented JSON; `bytes`, and what codecs other than JSON make, are in
+    `{collection}/{key}.json` holds an entry as indented JSON; `bytes`, and the output of codecs other than JSON, are in
     `{key}.bin`. Several processes may use one tree at once. An edit by hand counts as a write: it makes a new version.
-    `docs/stores/filetree.md` has the format.
+    `docs/stores/filetree.md` describes the format.
 
     Args:
-        data_directory: Where the collections are; it is made if it is not there. A `~` is the user's home; a relative
-            one is below the working directory of this moment.
-        metadata_directory: Where the directory `.satchel` with locks and the way of naming files is; the data directory
-            by default. Every store on one data directory needs the same.
-        durability: What a finished write survives: `"normal"` the death of the process, `"full"` also a loss of power.
+        data_directory: Directory of the collections, created if missing. A `~` is the user's home; a relative path is
+            resolved against the current working directory.
+        metadata_directory: Parent of the directory `.satchel`, with locks and the naming of files; the data directory
+            by default. All stores on one data directory need the same.
+        durability: `"normal"`: a finished write survives the death of the process; `"full"`: also a loss of power.
         codec: Encodes values; JSON by default.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
 
     Raises:
-        ConfigurationError: An argument is not usable, or this platform has no locks between processes.
+        ConfigurationError: An argument is unusable, or this platform has no locks between processes.
     """
 
     url_parts = {"path": "data_directory"}  # noqa: RUF012  # the base says ClassVar
@@ -64,6 +68,7 @@ class FileTreeStore(BaseStore):
             self._data_directory, _directory("metadata_directory", metadata), durable=durability == "full"
         )
         self._process = 0
+        self._seen_first: float | None = None
         super().__init__(codec=codec, clock=clock)
 
     def __repr__(self) -> str:
@@ -129,22 +134,37 @@ class FileTreeStore(BaseStore):
         return await self._writer.run(self._tree.destroy, now)
 
     async def _cull(self, now: float) -> int:
-        removed = 0
-        for folder in await self._reader.run(self._tree.folders):
-            scan = await self._reader.run(self._tree.scan_folder, folder)
-            if scan is not None:
-                removed += await self._cull_folder(scan, folder, now)
-        return removed
-
-    async def _cull_folder(self, scan: Scan, folder: str, now: float) -> int:
-        removed = 0
-        try:
-            while (page := await self._reader.run(scan.page, "", now)) is not None:
+        removed, first = 0, NEVER
+        async with aclosing(self._pages(now)) as pages:
+            async for folder, page in pages:
+                first = min(first, page.first)
                 if page.expired:
                     removed += await self._writer.run(self._tree.remove_expired, folder, page.expired, now)
-        finally:
-            self._end(scan)
+        self._seen_first = first
         return removed
+
+    async def _first_deadline(self) -> float:
+        seen, self._seen_first = self._seen_first, None
+        if seen is not None:
+            return seen  # by the `cull` that has just been at every file
+        first = NEVER
+        async with aclosing(self._pages(-math.inf)) as pages:
+            async for _, page in pages:
+                first = min(first, page.first)
+                await asyncio.sleep(_PAUSE)
+        return first
+
+    async def _pages(self, now: float) -> AsyncGenerator[tuple[str, Page]]:
+        """Give the name of each collection's directory with what is in it."""
+        for folder in await self._reader.run(self._tree.folders):
+            scan = await self._reader.run(self._tree.scan_folder, folder)
+            if scan is None:
+                continue
+            try:
+                while (page := await self._reader.run(scan.page, "", now)) is not None:
+                    yield folder, page
+            finally:
+                self._end(scan)
 
     def _end(self, scan: Scan) -> None:
         """Close a listing, after the page that a cancelled caller may have left under way."""

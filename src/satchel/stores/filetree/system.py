@@ -1,4 +1,4 @@
-"""What the file tree store asks of the operating system: locks between processes, directories, what its errors mean."""
+"""Operating system functions of the file tree store: locks between processes, directories, errors."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Locks:
         return held(self._path(folder), lambda: False)
 
     def has(self, folder: str) -> bool:
-        """Say whether there is a lock for a directory."""
+        """Return whether there is a lock for a directory."""
         return os.path.lexists(self._path(folder))
 
     def remove(self, folder: str) -> None:
@@ -181,7 +181,7 @@ def make_directory(path: str) -> None:
 
 
 def problem(error: OSError, where: str) -> SatchelError:
-    """Return the satchel error that says what is wrong in a directory."""
+    """Return the satchel error for a fault in a directory."""
     used_up = shortage(error)
     if used_up is not None:
         return used_up

@@ -1,4 +1,4 @@
-"""The blocking half of the file tree store: what its worker threads do with directories, locks and files."""
+"""The blocking half of the file tree store: work of its threads on directories, locks and files."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import msgspec
 
 from ...backend.base import ABSENT, Condition
 from ...backend.record import Record
+from ...clock import NEVER
 from ...codec import RAW_BYTES
 from ...errors import SatchelError, StoreError, StoreUnavailableError
 from ...names import Escaping, Ref
@@ -31,6 +32,8 @@ class Page(msgspec.Struct):
     collection: str | None
     keys: list[str]
     expired: list[str]
+    first: float = NEVER
+    """The earliest deadline of those that live."""
 
 
 class Scan:
@@ -45,12 +48,12 @@ class Scan:
         self._collection = self._unescape(folder)
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Release the directory."""
         self._files.close()
         self._directory.__exit__()
 
     def page(self, prefix: str, now: float) -> Page | None:
-        """Return what is in the next files; None after the last."""
+        """Return the contents of the next files; None after the last."""
         page = Page(self._collection, [], [])
         names = list(islice(self._files, _PAGE))
         for name in names:
@@ -67,7 +70,7 @@ class Scan:
         return page if names else None
 
     def living_collection(self, now: float) -> str | None:
-        """Return the collection's name if it has a living entry, and let go of the directory."""
+        """Return the collection's name if it has a live entry, and release the directory."""
         try:
             while (page := self.page("", now)) is not None:
                 if page.collection is not None and page.keys:
@@ -84,6 +87,7 @@ class Scan:
         if head.deadline <= now:
             page.expired.append(name)
             return
+        page.first = min(page.first, head.deadline)
         if self._collection is None:
             self._collection = self._name_of(head, 0, self._folder)
         key = key or self._name_of(head, 1, stem)
@@ -91,7 +95,7 @@ class Scan:
             page.keys.append(key)
 
     def _name_of(self, head: Head, which: int, hashed: str) -> str | None:
-        """Return the name that the file says, if its hashed form is this one."""
+        """Return the name in the file, if its hashed form is this one."""
         name = None if head.names is None else head.names[which]
         return name if name is not None and self._escape(name) == hashed else None
 
@@ -154,7 +158,7 @@ class Tree:
         return self._look_up(refs, self._read_one)
 
     def read_heads(self, refs: Sequence[Ref]) -> list[Record | SatchelError | None]:
-        """Return records that say the deadline and nothing else."""
+        """Return records with a deadline and nothing else."""
         return self._look_up(refs, self._read_head_of_one)
 
     def _look_up(
@@ -186,7 +190,7 @@ class Tree:
         return [outcome if isinstance(outcome, SatchelError) else None for outcome in self._change(refs, put, True)]
 
     def delete(self, refs: Sequence[Ref], now: float) -> Changed:
-        """Remove entries, damaged ones too; say of each whether it was there and alive."""
+        """Remove entries, damaged ones too; say of each whether it existed and alive."""
 
         def remove(directory: Directory, index: int) -> bool:
             stem = self._escape(refs[index][1])
@@ -240,7 +244,7 @@ class Tree:
             return None
 
     def _refuse_gone(self) -> None:
-        """Tell a collection that nobody has written from a data directory that is gone."""
+        """Distinguish a collection without writes from a missing data directory."""
         if not os.path.isdir(self._data):
             raise StoreError(f"{self._data} was removed while it was open; close the store and make a new one")
 
@@ -268,11 +272,11 @@ class Tree:
         return removed
 
     def destroy_collection(self, collection: str, now: float) -> bool:
-        """Remove what the store wrote in a collection; say whether there was a living entry."""
+        """Remove what the store wrote in a collection; return whether there was a living entry."""
         return self._destroy_folder(self._escape(collection), now)
 
     def destroy(self, now: float) -> bool:
-        """Remove all entries that the store wrote; say whether a living one was among them."""
+        """Remove all entries that the store wrote; return whether a living one was among them."""
         refuse_replaced(self._opened)
         lived = [self._destroy_folder(folder, now) for folder in [*self.folders(), *self._lone_locks()]]
         return any(lived)
@@ -293,7 +297,7 @@ class Tree:
         return lived
 
     def _gives(self, name: str) -> bool:
-        """Say whether an entry's file may have got this name from the store."""
+        """Return whether an entry's file may have got this name from the store."""
         stem, dot, suffix = name.rpartition(".")
         return dot + suffix in {JSON, BINARY} and self._layout.makes(stem)
 
@@ -322,7 +326,7 @@ class Tree:
         """Hold a collection's lock, with its directory; None, and no lock, where it has none and needs none."""
         if not self._safe:
             raise StoreError(
-                f"{self._data} was copied to a file system that takes different names of its files for one; it can be "
+                f"{self._data} was copied to a file system that treats different names of its files as one; it can be "
                 "read here, not changed: put its entries into a new store"
             )
         refuse_replaced(self._opened)
@@ -344,7 +348,7 @@ class Tree:
                     yield directory
 
     def _has(self, folder: str) -> bool:
-        """Say whether there may be a directory of exactly this name, where the file system may take another for it."""
+        """Return whether a directory of exactly this name may exist, on a file system that may fold names."""
         return self._safe or folder in os.listdir(self._data)
 
     def _read_one(self, directory: Directory, ref: Ref) -> Record | None:
@@ -359,7 +363,7 @@ class Tree:
         return None if head is None else Record(b"", RAW_BYTES, head.version or "", 0.0, head.deadline)
 
     def _attempt(self, work: Callable[[*Given], R], *args: *Given) -> R | SatchelError:
-        """Return what the work on one entry gives, or why it failed."""
+        """Return the result of the work on one entry, or its error."""
         try:
             return work(*args)
         except SatchelError as error:

@@ -29,7 +29,7 @@ class RefusedError(Exception):
 
 
 class Reply(ABC):
-    """One reply, put together from what comes in."""
+    """One reply, assembled from the data received."""
 
     def __init__(self) -> None:
         self._chunks: list[bytes] = []
@@ -37,7 +37,7 @@ class Reply(ABC):
         self._needed = 0
 
     def feed(self, data: bytes) -> bool:
-        """Take what came in; say whether the reply is whole.
+        """Add received data; return whether the reply is complete.
 
         Raises:
             RefusedError: It is no reply to the question.
@@ -160,7 +160,7 @@ class Connection(asyncio.Protocol):
 
         Raises:
             ConnectionResetError: The connection was lost.
-            RefusedError: What came is no reply to this.
+            RefusedError: The data received is not a reply to this.
         """
         if self.closed:
             raise ConnectionResetError

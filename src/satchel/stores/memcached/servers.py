@@ -1,4 +1,4 @@
-"""What a `MemcachedStore` asks of memcached: a batch goes to each server at once, with the keys that are its own."""
+"""Requests of a `MemcachedStore`: a batch goes to all servers at once, each with its own keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 MAX_CONNECTIONS = 4
-"""So many connections of a store's own are open at once, however many calls wait."""
+"""Maximum number of a store's own open connections, however many calls wait."""
 
 _USUAL_LIMIT = 1024 * 1024
 _ITEM_OVERHEAD = 64
@@ -31,7 +31,7 @@ class Server(ABC):
     """Server that answers questions, one a connection at a time.
 
     Args:
-        where: How messages call the server.
+        where: The name of the server in messages.
     """
 
     def __init__(self, where: str) -> None:
@@ -40,7 +40,7 @@ class Server(ABC):
         self._unsettled: set[asyncio.Task[None]] = set()
 
     async def ask(self, request: bytes, reply: Reply) -> None:
-        """Ask what changes nothing.
+        """Send a command that changes nothing.
 
         Raises:
             StoreUnavailableError: The server cannot be reached, or hung up.
@@ -80,11 +80,11 @@ class Server(ABC):
         return self._largest
 
     async def check(self) -> None:
-        """Return when the server says that it is memcached."""
+        """Return when the server has identified itself as memcached."""
         await self.ask(b"version\r\n", Greeting())
 
     def too_large(self, size: int, largest: int) -> SatchelError:
-        """Return the error for an entry that the server would not take, and would drop what is there for."""
+        """Return the error for an entry that the server would refuse, dropping the existing one."""
         return ValueTooLargeError(
             f"the encoded value has {size} bytes with its header and key, {self.where} takes at most {largest}; "
             "start memcached with a larger -I, or put less"
@@ -94,17 +94,19 @@ class Server(ABC):
         """Return the error for an answer that is none; the answer is not in it, for it may be part of a value."""
         if line.startswith(b"SERVER_ERROR out of memory"):
             return StoreError(
-                f"{self.where} is out of memory, and what was under this key is gone: give memcached more (-m), "
+                f"{self.where} is out of memory, and has removed the entry under this key: give memcached more (-m), "
                 "or start it without -M so that it evicts"
             )
         if line.startswith(b"SERVER_ERROR object too large"):
             self._largest = None  # it was restarted with another limit
-            return ValueTooLargeError(f"the encoded value is larger than {self.where} takes; what was there is gone")
+            return ValueTooLargeError(
+                f"the encoded value is larger than {self.where} accepts; the entry under this key is gone"
+            )
         if line.startswith(b"SERVER_ERROR"):
-            return StoreUnavailableError(f"{self.where} could not do it now (SERVER_ERROR); try again later")
+            return StoreUnavailableError(f"{self.where} failed temporarily (SERVER_ERROR); try again later")
         if line.startswith(b"CLIENT_ERROR unauthenticated"):
             return StoreError(
-                f"{self.where} wants a user and a password: give them to emcache.create_client, and that as client="
+                f"{self.where} requires a user and a password: pass them to emcache.create_client, and that as client="
             )
         if line.startswith((b"CLIENT_ERROR", b"ERROR")):
             return StoreError(f"{self.where} refused a command; it must be memcached 1.4 or later")
@@ -120,14 +122,11 @@ class Server(ABC):
     async def _ask(self, request: bytes, reply: Reply, *, changing: bool) -> None:
         """Ask over any connection, and cut it when that fails."""
 
-    async def _ask_over(self, connection: Connection, request: bytes, reply: Reply, *, changing: bool) -> None:
-        try:
-            await connection.ask(request, reply)
-        except BaseException:
-            if changing:
-                self._settle(connection)
-            connection.cut()
-            raise
+    def _give_up(self, connection: Connection, *, changing: bool) -> None:
+        """Cut a connection on which a question was not answered."""
+        if changing:
+            self._settle(connection)
+        connection.cut()
 
     def _settle(self, connection: Connection) -> None:
         """Begin to wait until the server is done with what was sent: it then closes its end."""
@@ -141,7 +140,7 @@ class Server(ABC):
         task.add_done_callback(self._unsettled.discard)
 
     async def close(self) -> None:
-        """Release what was opened here."""
+        """Release the resources opened here."""
         for task in self._unsettled:
             task.cancel()
         if self._unsettled:
@@ -162,7 +161,11 @@ class OwnServer(Server):
             while (connection := self._unused()) is None:
                 # In an empty context: what reads from it would keep alive what this caller's variables hold.
                 await in_empty_context(self._connect())
-            await self._ask_over(connection, request, reply, changing=changing)
+            try:
+                await connection.ask(request, reply)
+            except BaseException:
+                self._give_up(connection, changing=changing)
+                raise
             self._idle.append(connection)
 
     def _unused(self) -> Connection | None:
@@ -196,7 +199,7 @@ class LentServer(Server):
 
     Args:
         node: emcache's own object for it.
-        patience: Seconds to wait for a connection, which emcache does for ever; None for no end.
+        patience: Seconds to wait for a connection, which emcache does forever; None for no limit.
     """
 
     def __init__(self, node: Any, patience: float | None) -> None:
@@ -214,7 +217,10 @@ class LentServer(Server):
             own = transport.get_protocol()
             transport.set_protocol(connection)
             try:
-                await self._ask_over(connection, request, reply, changing=changing)
+                await connection.ask(request, reply)
+            except BaseException:
+                self._give_up(connection, changing=changing)
+                raise
             finally:
                 transport.set_protocol(own)
 
@@ -247,7 +253,7 @@ class Command(NamedTuple):
     Attributes:
         verb: `set`, `add`, `cas` or `delete`.
         key: The key.
-        value: What to store.
+        value: The value to store.
         expiry: When memcached may forget it: seconds since the Unix epoch, 0 for never, -1 for at once.
         token: The CAS token that the key must have, with `cas`.
     """
@@ -298,16 +304,14 @@ class Servers:
 
     async def gets(self, keys: Sequence[bytes]) -> list[tuple[bytes, int] | SatchelError | None]:
         """Return the value and the CAS token of each key, None for those that are not there."""
-
-        async def ask(server: Server, own: Sequence[bytes]) -> list[tuple[bytes, int] | None]:
-            reply = Values()
-            await server.ask(b"gets %b\r\n" % b" ".join(own), reply)
-            return [reply.found.get(key) for key in own]
-
-        return await self._spread(keys, keys, ask)
+        if self._only is not None:
+            return await _outcomes(_gets, self._only, keys)
+        return await self._spread(keys, keys, _gets)
 
     async def carry_out(self, commands: Sequence[Command]) -> list[bytes | SatchelError]:
         """Return the answer to each command: `STORED`, `DELETED` or one of `MISSED`."""
+        if self._only is not None:
+            return await _outcomes(_change, self._only, commands)
         return await self._spread([command.key for command in commands], commands, _change)
 
     async def check(self) -> None:
@@ -318,10 +322,6 @@ class Servers:
     async def _spread(
         self, keys: Sequence[bytes], items: Sequence[Any], work: Callable[[Server, Any], Awaitable[Sequence[T]]]
     ) -> list[T | SatchelError]:
-        if not keys:
-            return []
-        if self._only is not None:
-            return await _outcomes(work, self._only, items)
         cluster = self._nodes()
         groups: dict[object, list[int]] = {}
         for index, key in enumerate(keys):
@@ -354,11 +354,19 @@ class Servers:
 async def _outcomes(
     work: Callable[[Server, Any], Awaitable[Sequence[T]]], server: Server, items: Sequence[Any]
 ) -> list[T | SatchelError]:
+    if not items:
+        return []
     # As outcomes and not raised: nothing is wrong with single items, so that a batch need not be halved to find them.
     try:
         return list(await work(server, items))
     except SatchelError as error:
         return [error] * len(items)
+
+
+async def _gets(server: Server, keys: Sequence[bytes]) -> list[tuple[bytes, int] | None]:
+    reply = Values()
+    await server.ask(b"gets %b\r\n" % b" ".join(keys), reply)
+    return [reply.found.get(key) for key in keys]
 
 
 async def _change(server: Server, commands: Sequence[Command]) -> list[bytes | SatchelError]:
@@ -367,7 +375,7 @@ async def _change(server: Server, commands: Sequence[Command]) -> list[bytes | S
     requests = []
     for index, command in enumerate(commands):
         size = len(command.key) + len(command.value)
-        if size > largest:  # memcached itself would drop what is there
+        if size > largest:  # memcached itself would drop the existing entry
             outcomes[index] = server.too_large(size, largest)
         else:
             requests.append(command.request())

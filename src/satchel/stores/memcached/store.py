@@ -43,7 +43,7 @@ class Layout:
     """Form of one store's names in memcached.
 
     Args:
-        prefix: What all its keys begin with.
+        prefix: Prefix of all its keys.
 
     Raises:
         ConfigurationError: Memcached would not take keys that begin with it.
@@ -68,7 +68,7 @@ class Layout:
         return f"{self._prefix}{self._escape_collection(collection)}{_SEPARATOR}{key}".encode()
 
     def hidden_names(self, ref: Ref) -> Ref | None:
-        """Return the names where the key cannot give them back."""
+        """Return the names if the key does not determine them."""
         return ref if _HASHED in self.key(ref) else None
 
 
@@ -93,7 +93,7 @@ _MOST_ROUNDS = 32
 _GONE_AT_ONCE = -1
 
 Found = tuple[Record, int] | SatchelError | None
-"""A record with its CAS token, the error that says why there is none, or None for nothing there."""
+"""A record with its CAS token, an error, or None if there is no item."""
 
 
 class MemcachedStore(BaseStore):
@@ -106,12 +106,12 @@ class MemcachedStore(BaseStore):
     Args:
         client: An open emcache client, instead of host and port: its servers and its connections are used, and it
             stays open.
-        host: Where memcached is; `127.0.0.1` by default.
+        host: Host of memcached; `127.0.0.1` by default.
         port: Its port; 11211 by default.
-        prefix: What every key of this store begins with: 1 to 88 visible ASCII characters.
-        timeout: Seconds that a request may take; None for no end.
+        prefix: Prefix of the store's keys: 1 to 88 visible ASCII characters.
+        timeout: Seconds that a request may take; None for no limit.
         codec: Encodes values; JSON by default.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
 
     Raises:
         ConfigurationError: An option is wrong, or two exclude each other.
@@ -206,18 +206,20 @@ class MemcachedStore(BaseStore):
         return self._layout.hidden_names(ref)
 
     async def _find(self, refs: Sequence[Ref]) -> list[Found]:
-        items = await self._open_servers.gets([self._layout.key(ref) for ref in refs])
+        keys = [self._layout.key(ref) for ref in refs]
+        items = await self._open_servers.gets(keys)
         return [
-            self._found(ref, *item) if isinstance(item, tuple) else item for ref, item in zip(refs, items, strict=True)
+            self._found(ref, key, *item) if isinstance(item, tuple) else item
+            for ref, key, item in zip(refs, keys, items, strict=True)
         ]
 
-    def _found(self, ref: Ref, value: bytes, token: int) -> Found:
+    def _found(self, ref: Ref, key: bytes, value: bytes, token: int) -> Found:
         try:
             record = unpack(value)
         except IntegrityError as error:
             return error
-        if record.names != self._layout.hidden_names(ref):
-            return IntegrityError("a stored entry is another one's: something else copied it to this key")
+        if record.names != (ref if _HASHED in key else None):
+            return IntegrityError("the stored entry belongs to another key: another program copied it here")
         return record, token
 
     def _storing(self, verb: bytes, ref: Ref, record: Record, now: float, token: int | None = None) -> Command:
@@ -233,8 +235,8 @@ class MemcachedStore(BaseStore):
 
         Args:
             refs: The names.
-            choose: Is given an index and what is there, and returns what to do; None where the condition does not hold.
-            found: What is there, if there is no need to read it the first time.
+            choose: Function from an index and the current item to a command; None if the condition does not hold.
+            found: The current items, if they need not be read the first time.
         """
         outcomes: list[ChangeResult] = [False] * len(refs)
         left = list(range(len(refs)))
@@ -280,7 +282,7 @@ class MemcachedStore(BaseStore):
     def _map_error(self, error: Exception) -> SatchelError | None:
         kind = type(error)
         if kind.__module__.partition(".")[0] == "emcache":
-            return StoreError(f"emcache cannot connect ({kind.__name__}); check what its client was made with")
+            return StoreError(f"emcache cannot connect ({kind.__name__}); check the arguments of its client")
         return None
 
 

@@ -1,4 +1,4 @@
-"""`Entries`: the records of a memory store, within its bounds. What is here alone changes them."""
+"""`Entries`: the records of a memory store, within its bounds. Only this module changes them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Deadlines:
     """Names of expired entries, earliest first. A name may come though its entry has a later deadline now.
 
     Args:
-        current: Gives the deadline that the entry of a name has now, `NEVER` where there is none.
+        current: Function that returns the current deadline of an entry, `NEVER` if it has none.
     """
 
     def __init__(self, current: Callable[[Ref], float]) -> None:
@@ -72,7 +72,7 @@ class Listings:
         return f"Listings({len(self._under_way)} under way)"
 
     def pages(self, names: dict[str, Any]) -> Iterator[list[str]]:
-        """Give the names in pages."""
+        """Yield the names in pages."""
         with self._lock:
             listing = _Listing(names)
             self._under_way.append(listing)
@@ -103,9 +103,9 @@ class _Listing:
 
 
 SWEEP = 500
-"""So many expired entries are removed at once."""
+"""Number of expired entries removed at once."""
 NO_VERSION_YET = ""
-"""Stands in a record for the version that is made when somebody looks."""
+"""Placeholder in a record for a version that is made when it is first read."""
 
 
 lock = threading.RLock()
@@ -117,8 +117,8 @@ class Entries:
     """Records by collection and key; expired entries are evicted first, then the least recently used.
 
     Args:
-        max_entries: Keep at most so many in each collection; None for no bound.
-        max_bytes: Keep at most so many bytes of payload in all; None for no bound.
+        max_entries: Maximum number in each collection; None for no limit.
+        max_bytes: Maximum bytes of payload in total; None for no limit.
     """
 
     def __init__(self, max_entries: int | None, max_bytes: int | None) -> None:
@@ -152,7 +152,7 @@ class Entries:
         return record if record is not None and record.deadline > now else None
 
     def any_live(self, collection: str, now: float) -> bool:
-        """Say whether a collection has a record that has not expired."""
+        """Return whether a collection has a record that has not expired."""
         return any(record.deadline > now for record in self.of(collection).values())
 
     def named(self, collection: str, key: str) -> Record | None:
@@ -164,7 +164,7 @@ class Entries:
         return record
 
     def holds(self, ref: Ref, condition: Condition, now: float) -> bool:
-        """Say whether the condition of a conditional write holds."""
+        """Return whether the condition of a conditional write holds."""
         record = self.named(*ref)
         if record is None or record.deadline <= now:
             return condition is ABSENT
@@ -220,7 +220,7 @@ class Entries:
             return  # it has gone meanwhile
 
     def sweep(self, now: float, limit: int) -> int:
-        """Remove up to so many expired records, the earliest first, and return how many they were."""
+        """Remove a limited number of expired records, the earliest first, and return how many."""
         swept = 0
         while swept < limit and (ref := self.deadlines.pop_due(now)) is not None:
             if self._deadline(ref) <= now:

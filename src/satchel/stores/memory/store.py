@@ -29,17 +29,17 @@ _SHORTEST_WAIT, _LONGEST_WAIT = 1.0, 60.0
 class MemoryStore(BaseStore):
     """Store that keeps entries in this process's memory.
 
-    They are encoded: what was put shares nothing with what is read.
+    They are encoded: the object you put and the object you read share nothing.
 
     Expired entries are freed by later writes and by a timer of the event loop, a few at a time. When a bound is
-    passed, expired entries go first, then the least recently used: the one longest not got and not put.
+    exceeded, expired entries are evicted first, then the least recently used.
 
     Args:
-        max_entries_per_collection: Keep at most so many entries in each collection; None for no bound.
-        max_bytes: Keep at most so many bytes of encoded values in all; None for no bound.
-        seed: Values to begin with: `{collection: {key: value}}`.
+        max_entries_per_collection: Maximum number of entries in each collection; None for no limit.
+        max_bytes: Maximum bytes of encoded values in total; None for no limit.
+        seed: Initial values: `{collection: {key: value}}`.
         codec: Encodes values; JSON by default.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
 
     Raises:
         ConfigurationError: A bound is not a positive int.
@@ -115,12 +115,12 @@ class MemoryStore(BaseStore):
             raise self._call_failed(error, "get", collection, key) from error.__cause__
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
-        """Store a value under a key, replacing what was there, its deadline included."""
+        """Store a value under a key, replacing any existing entry and its deadline."""
         if not self._lifecycle.ready:
             await super().put(collection, key, value, ttl=ttl)
             return
         if type(collection) is not str or type(key) is not str or key not in self._data.get(collection, ()):
-            # The names of what is there were checked when it was put.
+            # The names of existing entries were checked when they were put.
             collection, key = check_ref(collection, key, self.max_key_bytes)
         now = self.clock()
         deadline = NEVER if ttl is None else deadline_after(ttl, now)

@@ -95,7 +95,7 @@ def _parsed(url: str) -> Mapping[str, Any] | None:
 
 
 def check_client(client: object) -> None:
-    """Refuse what is neither a PyMongo `AsyncMongoClient` nor a Motor client, or does not wait for its writes."""
+    """Raise unless the client is a PyMongo `AsyncMongoClient` or a Motor client, and waits for its writes."""
     motor: Any = sys.modules.get("motor.motor_asyncio")
     if not isinstance(client, AsyncMongoClient) and not (motor and isinstance(client, motor.AsyncIOMotorClient)):
         raise ConfigurationError(
@@ -148,7 +148,7 @@ _NO_NAMESPACE = 26
 
 
 async def has_index(database: Any, coll_name: str) -> bool:
-    """Say whether the TTL index is there. To ask creates nothing, and meets most of what can be wrong.
+    """Return whether the TTL index exists. Checking creates nothing, and detects most faults.
 
     Raises:
         ConfigurationError: See `check_indexes`.
@@ -163,12 +163,12 @@ async def has_index(database: Any, coll_name: str) -> bool:
 
 
 async def make_index(collection: Any) -> None:
-    """Make the TTL index, unless it is there; any number of processes may do so at once."""
+    """Create the TTL index if it is missing; any number of processes may do so at once."""
     await collection.create_index(FIELD, name=NAME, expireAfterSeconds=GRACE)
 
 
 def check_indexes(indexes: Sequence[Any], where: str) -> bool:
-    """Say whether the TTL index is among those of a MongoDB collection.
+    """Return whether the TTL index is among those of a MongoDB collection.
 
     Raises:
         ConfigurationError: There is another in its place, or names are compared in a way that confuses some.

@@ -45,7 +45,7 @@ Query = dict[str, Any]
 
 FORMAT = 1
 OURS: Query = {"satchel": {"$gte": 1}}
-"""What every entry matches, and no document of other programs."""
+"""Filter that matches every entry, and no document of other programs."""
 LARGEST_DOCUMENT = 16 * 1024 * 1024
 """MongoDB's limit in bytes."""
 LARGEST_VALUE = LARGEST_DOCUMENT - 32 * 1024
@@ -71,13 +71,13 @@ def names_in(name: str) -> Ref:
 
 
 def range_of(collection: str, prefix: str = "") -> dict[str, str]:
-    """Return the condition on `_id` that the keys with a prefix meet, and nothing else does."""
+    """Return the condition on `_id` that matches exactly the keys with a prefix."""
     first = document_id((collection, prefix))
     return {"$gte": first, "$lt": _after_all_with(first)}
 
 
 def range_behind(collection: str) -> dict[str, str]:
-    """Return the condition on `_id` that what sorts behind a collection's entries meets."""
+    """Return the condition on `_id` that matches everything sorted after a collection's entries."""
     return {"$gte": range_of(collection)["$lt"]}
 
 
@@ -117,7 +117,7 @@ def read_head(raw: bytes) -> tuple[Any, Record | IntegrityError]:
 
 
 def is_version(text: str) -> bool:
-    """Say whether a version can be one of an entry."""
+    """Return whether a version can be one of an entry."""
     return _VERSION.fullmatch(text) is not None
 
 

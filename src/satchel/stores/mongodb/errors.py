@@ -1,4 +1,4 @@
-"""What MongoDB and its driver say, in satchel's errors: each says what to do, none repeats what was sent."""
+"""Mapping of errors of MongoDB and its driver to satchel's, with advice and without the data that was sent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SETTINGS = {
     20: "the server takes no retryable writes; add retryWrites=false to the URL",
     85: "an index on expire_at exists that is no TTL index; drop it, or choose another coll_name",
     86: "an index named satchel_expiry exists that is not satchel's; drop it, or choose another coll_name",
-    166: "it is a view, which takes no writes; choose another coll_name",
+    166: "it is a view, which is read-only; choose another coll_name",
 }
 _TOO_LARGE = frozenset({10334, 17280, 17419, 17420})
 _TIMEOUTS = {
@@ -55,17 +55,17 @@ _REFUSED = {
 
 
 def translate(error: Exception, where: str) -> SatchelError | None:
-    """Return the satchel error for a driver's; None for what is not a driver's.
+    """Return the satchel error for one of the driver's; None for any other error.
 
     Args:
-        error: What was raised.
+        error: The error raised.
         where: The names of the database and the MongoDB collection.
     """
     if isinstance(error, errors.OperationFailure):
         return refusal(error.code, error.details, where)
     if isinstance(error, errors.ServerSelectionTimeoutError):
         return StoreUnavailableError(
-            f"no MongoDB server that takes writes for {where} can be reached; "
+            f"no writable MongoDB server for {where} can be reached; "
             "check the hosts and ports of the URL, tls, and that the replica set has a primary"
         )
     if isinstance(error, errors.NotPrimaryError):
@@ -100,11 +100,11 @@ class Put(enum.Enum):
 
 
 Failure = Mapping[str, Any]
-"""What the server says against one write."""
+"""The server's objection to one write."""
 
 
 def outcomes_in(details: Mapping[str, Any], count: int) -> Sequence[Put | Failure]:
-    """Return what the answer to a batch of replacements says of each of them."""
+    """Return the result of each of a batch of replacements."""
     failed = {failure["index"]: failure for failure in details.get("writeErrors", ())}
     inserted = {item["index"] for item in details.get("upserted", ())}
     # Writes that too few members confirmed were carried out, but are not what was asked for.
@@ -116,14 +116,14 @@ def outcomes_in(details: Mapping[str, Any], count: int) -> Sequence[Put | Failur
 
 
 def is_taken(outcome: Put | Failure) -> bool:
-    """Say whether inserting failed because there is a document with this `_id`."""
+    """Return whether inserting failed because there is a document with this `_id`."""
     if isinstance(outcome, Put):
         return False
     return outcome.get("code") == _DUPLICATE_KEY and "_id" in outcome.get("keyPattern", ("_id",))
 
 
 def refusal(code: int | None, details: Mapping[str, Any] | None, where: str) -> SatchelError:
-    """Return the error for what the server refused, by its number."""
+    """Return the error for a refusal of the server, by its number."""
     details = details or {}
     number = -1 if code is None else code
     if number == _UNAUTHORIZED:
@@ -151,4 +151,4 @@ def refusal(code: int | None, details: Mapping[str, Any] | None, where: str) -> 
 
 
 def _too_large() -> ValueTooLargeError:
-    return ValueTooLargeError("the entry is larger than the 16 MiB that MongoDB takes for a document")
+    return ValueTooLargeError("the entry is larger than a MongoDB document's limit of 16 MiB")

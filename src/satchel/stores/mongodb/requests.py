@@ -1,4 +1,4 @@
-"""Requests to MongoDB: how long they may take, and one write told from another in the answers."""
+"""Requests to MongoDB: their time limits, and the results of single writes in their answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Requests:
     """Requests that the driver and the server give up a little before the base does, so that they can say why.
 
     Args:
-        timeout: Seconds that the base gives a request; None for no end.
+        timeout: Seconds that the base gives a request; None for no limit.
     """
 
     def __init__(self, timeout: float | None) -> None:
@@ -84,7 +84,7 @@ class Scanner:
 
     Args:
         collection: The driver's.
-        clock: Gives the present: a listing may take long.
+        clock: Function that returns the time: a listing may take long.
         ask: Calls the driver once.
         in_time: Bounds one call of several.
     """
@@ -108,7 +108,7 @@ class Scanner:
         return count
 
     async def keys(self, collection: str, prefix: str, after: str = "") -> AsyncIterator[Sequence[str]]:
-        """Give the keys of living entries in pages, those after a key, in order."""
+        """Yield the keys of living entries in pages, those after a key, in order."""
         where = range_of(collection, prefix)
         if after and after >= prefix:
             where = {"$gt": document_id((collection, after)), "$lt": where["$lt"]}
@@ -120,7 +120,7 @@ class Scanner:
             where = {"$gt": names[-1], "$lt": where["$lt"]}
 
     async def collections(self) -> AsyncIterator[Sequence[str]]:
-        """Give the collections with living entries, each once, in pages."""
+        """Yield the collections with living entries, each once, in pages."""
         where = {"$gte": ""}
         while True:
             names = await self._living(where)
@@ -131,13 +131,13 @@ class Scanner:
             where = range_behind(page[-1])  # past the rest of a collection that has more entries
 
     async def empty(self, query: Query, now: float) -> bool:
-        """Remove what matches, and say whether any of it lived."""
+        """Remove matching entries, and return whether any was live."""
         lived = await self.remove({**query, "deadline": {"$gt": now}})
         await self.remove(query)
         return lived > 0
 
     async def remove(self, query: Query) -> int:
-        """Remove what matches, and return how much it was."""
+        """Remove matching entries, and return how many."""
         removed = 0
         while names := await self._with_timeout(self._names(query)):
             matching = {"$and": [{"_id": {"$in": names}}, query]}

@@ -61,17 +61,17 @@ class MongoDBStore(BaseStore):
 
     JSON values are BSON, which MongoDB's tools can search.
 
-    The first write makes a TTL index, by which the server reclaims expired entries. `docs/stores/mongodb.md` has the
-    layout, and the privileges that are needed.
+    The first write creates a TTL index, with which the server reclaims expired entries. `docs/stores/mongodb.md`
+    describes the layout and the required privileges.
 
     Args:
         url: Where the server is, with options for the driver; `mongodb://localhost` by default.
-        client: A `pymongo.AsyncMongoClient` or Motor client of the caller's, instead of a URL; it stays open.
-        db_name: The database; by default the one that the URL names, or else `satchel`.
-        coll_name: The MongoDB collection for everything that this store holds.
-        timeout: Seconds that a request may take; None for no end.
-        codec: Encodes values; JSON by default. What other codecs make is kept as bytes.
-        clock: Gives the present as seconds since the Unix epoch.
+        client: Your own `pymongo.AsyncMongoClient` or Motor client, instead of a URL; it stays open.
+        db_name: The database; by default the one in the URL, or `satchel`.
+        coll_name: The MongoDB collection for all entries of this store.
+        timeout: Seconds that a request may take; None for no limit.
+        codec: Encodes values; JSON by default. The output of other codecs is stored as bytes.
+        clock: Function that returns seconds since the Unix epoch.
 
     Raises:
         ConfigurationError: An option has a wrong form, or the client does not wait for its writes.
@@ -267,12 +267,12 @@ class MongoDBStore(BaseStore):
         return translate(error, self._where)
 
     async def _make_index(self) -> None:
-        """Make the TTL index unless it was seen a short time ago: who drops the MongoDB collection drops it too."""
+        """Create the TTL index unless it was seen recently: dropping the MongoDB collection drops it too."""
         now = time.monotonic()
         if now - self._index_seen < _INDEX_STANDS:
             return
         with self._requests.limit():
-            # A role may not be allowed to make an index, where somebody else has made it.
+            # A role may not be allowed to create an index, but another one may have created it.
             if not await has_index(self._collection.database, self._coll_name):
                 await make_index(self._collection)
         self._index_seen = now

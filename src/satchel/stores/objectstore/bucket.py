@@ -10,7 +10,8 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, GenericError, NotModifiedError, PreconditionError
 
 from ..._contexts import run_in_empty_context
-from ...backend.record import HEADER_SIZE, Record, unpack
+from ..._threads import offload
+from ...backend.record import HEADER_SIZE, Record, pack, unpack, unpack_pieces
 from ...errors import ConfigurationError, IntegrityError
 from ...names import MAX_NAME_BYTES
 from .errors import is_missing_bucket, is_out_of_range
@@ -20,6 +21,10 @@ _AT_ONCE = 64
 _PAGE = 250
 _WITH_NAMES = HEADER_SIZE + 2 * (2 + MAX_NAME_BYTES)
 _MAGIC = b"\x89S"
+_LARGE = 1024 * 1024
+"""From so many bytes on, content is copied in a worker thread."""
+_SLICE = 256 * 1024
+"""So many bytes are copied at a time: the interpreter is held meanwhile."""
 _TAG: tuple[Literal["e_tag", "version"], ...] = ("e_tag", "version")
 _REFUSED = (AlreadyExistsError, PreconditionError, NotModifiedError)
 
@@ -38,7 +43,7 @@ def in_empty_context(request: Callable[..., Any], *arguments: Any, **options: An
 class Found(NamedTuple):
     """Content of an object with what identifies it: its ETag, and for gs:// its generation."""
 
-    wire: bytes
+    wire: bytes | memoryview
     tag: Tag
 
 
@@ -55,7 +60,7 @@ class Head:
     __slots__ = ("ours", "path", "record", "tag")
 
     def __init__(self, path: str, found: Found) -> None:
-        wire, self.tag = found
+        wire, self.tag = bytes(found.wire), found.tag
         self.path, self.ours = path, wire.startswith(_MAGIC)
         try:
             self.record: Record | None = unpack(wire, whole=False)
@@ -78,10 +83,10 @@ class Bucket:
         self._proven = proven
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
-    async def content(self, path: str) -> bytes | None:
+    async def content(self, path: str) -> bytes | memoryview | None:
         """Return an object's content alone, which is quicker; None where there is none."""
         result = await self._get(path, None)
-        return None if result is None else bytes(await in_empty_context(result.bytes_async))
+        return None if result is None else await _content(result)
 
     async def read(self, path: str) -> Found | None:
         """Return an object; None where there is none."""
@@ -92,14 +97,14 @@ class Bucket:
         return await self._read(path, {"range": (0, _WITH_NAMES if HASH_MARK in path else HEADER_SIZE)})
 
     async def write(self, path: str, wire: bytes) -> str:
-        """Write an object whatever is there, in one request however large it is; return its ETag."""
+        """Write an object unconditionally, in one request however large it is; return its ETag."""
         return str((await in_empty_context(obstore.put_async, self._strict, path, wire, use_multipart=False))["e_tag"])
 
     async def swap(self, path: str, wire: bytes, tag: Tag | None) -> bool:
-        """Write an object if what is there has the tag, or nothing is there for None; say whether it did.
+        """Write an object if the existing one has the tag, or none exists for None; return whether it did.
 
         Raises:
-            ConfigurationError: The server writes whatever is there.
+            ConfigurationError: The server ignores the condition.
         """
         done = await self._put_if(path, wire, tag)
         kind: Kind = "create" if tag is None else "update"
@@ -112,7 +117,7 @@ class Bucket:
         return done
 
     async def pages(self, folder: str, after: str | None = None) -> AsyncIterator[Sequence[Any]]:
-        """Give what the bucket says of the objects below a folder, in pages."""
+        """Yield the bucket's listing of the objects below a folder, in pages."""
         stream = obstore.list(self.client, folder, offset=after, chunk_size=_PAGE)
         while True:
             try:
@@ -125,7 +130,7 @@ class Bucket:
         return list((await in_empty_context(obstore.list_with_delimiter_async, self.client, folder))["common_prefixes"])
 
     async def heads(self, paths: Sequence[str]) -> list[Head]:
-        """Return what the headers of objects say, but for those that have gone."""
+        """Return the headers of objects, except those that no longer exist."""
         heads = await _all(self._head(path) for path in paths)
         return [head for head in heads if head is not None]
 
@@ -145,7 +150,7 @@ class Bucket:
             return None
         meta = result.meta
         tag = {part: token for part in _TAG if (token := meta[part]) is not None}
-        return Found(bytes(await in_empty_context(result.bytes_async)), tag)
+        return Found(await _content(result), tag)
 
     async def _get(self, path: str, options: Any) -> Any:
         try:
@@ -170,6 +175,31 @@ class Bucket:
                 raise
             return False
         return True
+
+
+async def packed(record: Record) -> bytes:
+    """Return a record as it is written; a large one is put together in a worker thread."""
+    return pack(record) if len(record.payload) < _LARGE else await offload(pack, record)
+
+
+async def unpacked(wire: bytes | memoryview, *, whole: bool = True) -> Record:
+    """Return the record in an object's content, as `unpack` does; a large one is copied in a worker thread.
+
+    Raises:
+        IntegrityError: The bytes are not an entry of satchel's, or are damaged.
+    """
+    return unpack(wire, whole=whole) if isinstance(wire, bytes) else await offload(_unpack_slices, wire)
+
+
+def _unpack_slices(wire: memoryview) -> Record:
+    # To join them leaves the interpreter to others, to copy all of a memoryview in one step does not.
+    return unpack_pieces([bytes(wire[start : start + _SLICE]) for start in range(0, len(wire), _SLICE)])
+
+
+async def _content(result: Any) -> bytes | memoryview:
+    """Return the content of an object; a large one as the driver has it, without a copy."""
+    content = memoryview(await in_empty_context(result.bytes_async))
+    return bytes(content) if len(content) < _LARGE else content
 
 
 async def _all(works: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""What speaks to the object store: made from a URL, or the user's own."""
+"""Client of the object store: made from a URL, or the user's own."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def connect(target: Target, options: dict[str, Any], timeout: float | None) -> t
     Args:
         target: The bucket.
         options: Those of the driver's that were given.
-        timeout: Seconds for one request; None for no end.
+        timeout: Seconds for one request; None for no limit.
 
     Raises:
         ConfigurationError: The driver refuses the options.

@@ -44,38 +44,38 @@ _ELSEWHERE = frozenset(
     {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect", "TemporaryRedirect"}
 )
 _GIVE_CREDENTIALS = (
-    "give access_key_id and secret_access_key, or set up one of the ways in which obstore finds credentials"
+    "give access_key_id and secret_access_key, or configure one of the sources in which obstore finds credentials"
 )
 
 
 def code_of(error: Exception) -> str:
-    """Return the server's word for what went wrong; the empty str when it gave none."""
+    """Return the server's error code; the empty str if there is none."""
     match = _CODE.search(str(error))
     return (match[1] or match[2]) if match else ""
 
 
 def is_missing_bucket(error: Exception) -> bool:
-    """Say whether it was the bucket that was not found, rather than an object."""
+    """Return whether the bucket was not found, rather than an object."""
     return code_of(error) in _NO_BUCKET
 
 
 def is_out_of_range(error: Exception) -> bool:
-    """Say whether an object has none of the bytes asked for."""
+    """Return whether an object has none of the bytes asked for."""
     return _status_of(error) == 416 or "Invalid range" in str(error)
 
 
 def is_throttled(error: Exception) -> bool:
-    """Say whether the server refused a request for now, without doing anything."""
+    """Return whether the server temporarily refused a request, without doing anything."""
     return _status_of(error) in (429, 503)
 
 
 def is_over(error: Exception) -> bool:
-    """Say whether the server failed at a request and is done with it: it does not come to it later."""
+    """Return whether the server failed at a request and is done with it: it does not come to it later."""
     return is_throttled(error) or _status_of(error) == 500
 
 
 def is_unsure(error: Exception) -> bool:
-    """Say whether the request may have been carried out all the same."""
+    """Return whether the request may still have been carried out."""
     return isinstance(error, GenericError) and not 300 <= _status_of(error) < 500
 
 
@@ -83,8 +83,8 @@ def translate(error: Exception, place: str) -> SatchelError | None:
     """Return the satchel error for one of obstore's; None for those that are not.
 
     Args:
-        error: What was raised.
-        place: How messages call the bucket.
+        error: The error raised.
+        place: The name of the bucket in messages.
     """
     code, status = code_of(error), _status_of(error)
     if is_missing_bucket(error):
@@ -123,7 +123,7 @@ def _failed(error: Exception, place: str, code: str, status: int) -> SatchelErro
     if status:
         return StoreError(f"{place} refused the request ({code or status})")
     if _NOT_UNDERSTOOD.search(str(error)):
-        return StoreError(f"what answers for {place} is not an object store: check the endpoint")
+        return StoreError(f"the server for {place} is not an object store: check the endpoint")
     if _LATE.search(str(error)):
         return StoreTimeoutError(f"{place} did not answer in time; a write may or may not have happened")
     if "builder error" in str(error):

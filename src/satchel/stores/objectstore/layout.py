@@ -76,12 +76,12 @@ def collection_of(folder: str) -> str | None:
 
 
 def is_name(escaped: str) -> bool:
-    """Say whether this is what a name can become."""
+    """Return whether this is what a name can become."""
     return is_hashed(escaped) or _ESCAPING.unescape(escaped) is not None
 
 
 def is_hashed(escaped: str) -> bool:
-    """Say whether this is the form of names that are too long."""
+    """Return whether this is the form of names that are too long."""
     return len(escaped) <= _SEGMENT_BYTES and _HASHED.search(escaped) is not None
 
 

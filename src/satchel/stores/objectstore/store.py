@@ -12,10 +12,10 @@ from ..._threads import offload
 from ...backend.base import UNPROCESSED, ChangeResult, Condition, ReadResult, WriteResult
 from ...backend.keyed import KeyedStore
 from ...backend.network import DEFAULT_TIMEOUT, check_one_way
-from ...backend.record import Record, pack, unpack, unpack_outcome
+from ...backend.record import Record, unpack, unpack_outcome
 from ...clock import NEVER, Clock, system_clock
 from ...codec import Codec
-from ...errors import ConfigurationError, ConflictError, SatchelError, missing_extra
+from ...errors import ConfigurationError, ConflictError, IntegrityError, SatchelError, missing_extra
 from ...names import Ref
 
 try:
@@ -24,14 +24,14 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("ObjectStore", "objectstore", error) from error
 
-from .bucket import Bucket, Kind, Tag
+from .bucket import Bucket, Kind, Tag, packed, unpacked
 from .client import Target, check_client, check_driver, check_options, connect
 from .errors import is_over, is_throttled, is_unsure, translate
 from .layout import DEFAULT_PREFIX, Layout
 from .sweep import Removal, Sweep, lives, tombstone
 
 Decide = Callable[[Record | None], Record | bool]
-"""Takes the living entry, and gives what to write in its place, or the outcome if nothing is to be written."""
+"""Function from the live entry to its replacement, or to the outcome if nothing is to be written."""
 
 _TRIES = 12
 _LONGEST_PAUSE = 0.5
@@ -47,22 +47,23 @@ class ObjectStore(KeyedStore):
     `cull` removes five minutes later; so do expired ones. Listing keys reads the header of each: one request an entry.
 
     Args:
-        url: `s3://bucket`, `gs://bucket` or `az://container`, with `/prefix` behind it if need be.
+        url: `s3://bucket`, `gs://bucket` or `az://container`, optionally followed by `/prefix`.
         client: An `S3Store`, `GCSStore`, `AzureStore` or `MemoryStore` of obstore to use instead of a url.
-        prefix: What the names of all objects begin with, `satchel` unless the url says it. It is this store's alone.
-        endpoint: For s3, where the service is if it is not AWS, as `https://host:port`.
+        prefix: Prefix of all object names; by default the one in the url, or `satchel`. It is reserved for this store.
+        endpoint: For s3, the address of a service other than AWS, as `https://host:port`.
         region: For s3, the region of the bucket.
-        access_key_id: For s3, who one is; else obstore looks for credentials in the environment and the machine.
+        access_key_id: For s3, the id of the key; if omitted, obstore looks for credentials in the environment and the
+            machine.
         secret_access_key: For s3, the secret of that key.
-        session_token: For s3, the third part of credentials that end.
+        session_token: For s3, the third part of temporary credentials.
         virtual_hosted_style_request: For s3, the bucket's name is in the host name rather than in the path.
-        timeout: Seconds that a request may take; None for no end.
+        timeout: Seconds that a request may take; None for no limit.
         codec: Encodes values; JSON by default.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
 
     Raises:
-        ConfigurationError: An option is wrong, or two exclude each other. At the first call: obstore takes it for
-            wrong. At the first conditional write: the server ignores its condition.
+        ConfigurationError: An option is wrong, or two exclude each other. At the first call: obstore rejects an option.
+            At the first conditional write: the server ignores its condition.
     """
 
     _checksums = "wire"
@@ -112,15 +113,19 @@ class ObjectStore(KeyedStore):
         return f"ObjectStore({self._place!r}, prefix={self._layout.root!r})"
 
     async def _read_one(self, ref: Ref) -> ReadResult:
-        return unpack_outcome(await self._bucket.content(self._layout.path(ref)))
+        wire = await self._bucket.content(self._layout.path(ref))
+        try:
+            return None if wire is None else await unpacked(wire)
+        except IntegrityError as error:
+            return error
 
     async def _read_head_one(self, ref: Ref) -> ReadResult:
         found = await self._bucket.read_header(self._layout.path(ref))
-        return None if found is None else unpack_outcome(found.wire, whole=False)
+        return None if found is None else unpack_outcome(bytes(found.wire), whole=False)
 
     async def _write_one(self, ref: Ref, record: Record) -> WriteResult:
         try:
-            await self._bucket.write(self._layout.path(ref), pack(record))
+            await self._bucket.write(self._layout.path(ref), await packed(record))
         except BaseError as error:
             if is_over(error):
                 return UNPROCESSED
@@ -204,7 +209,7 @@ class ObjectStore(KeyedStore):
         return "the bucket of the client" if self._target is None else str(self._target)
 
     async def _bury(self, ref: Ref, now: float, wanted: Callable[[Record | None], bool]) -> bool:
-        """Put a tombstone in the place of a living entry, if it is the one wanted; say whether it was."""
+        """Put a tombstone in the place of a living entry, if it is the one wanted; return whether it was."""
         stone = tombstone(now)
         done = await self._exchange(ref, now, lambda record: stone if wanted(record) else False)
         if done:
@@ -213,13 +218,13 @@ class ObjectStore(KeyedStore):
         return done
 
     async def _exchange(self, ref: Ref, now: float, decide: Decide, *, whole: bool = False) -> bool:
-        """Replace what is there in one atomic step, after a look at it; again when another writer was faster."""
+        """Replace the entry in one atomic step after reading it; again when another writer was faster."""
         path, sent = self._layout.path(ref), None
         for attempt in range(_TRIES):
             if attempt:
                 await asyncio.sleep(random.uniform(0.5, 1) * min(_LONGEST_PAUSE, 0.01 * 2**attempt))  # noqa: S311  # spreads load, hides nothing
             found = await (self._bucket.read(path) if whole else self._bucket.read_header(path))
-            record = None if found is None else unpack(found.wire, whole=False)
+            record = None if found is None else await unpacked(found.wire, whole=False)
             if sent is not None and _is_same(record, sent):
                 return True  # a client that sends again by itself was refused by what it wrote
             choice = decide(record if lives(record, now) else None)
@@ -232,13 +237,13 @@ class ObjectStore(KeyedStore):
 
     async def _swap(self, path: str, record: Record, tag: Tag | None) -> bool:
         try:
-            return await self._bucket.swap(path, pack(record), tag)
+            return await self._bucket.swap(path, await packed(record), tag)
         except Exception as error:
             if is_throttled(error):
                 return False
             if is_unsure(error):
                 found = await self._bucket.read_header(path)
-                if found is not None and _is_same(unpack(found.wire, whole=False), record):
+                if found is not None and _is_same(unpack(bytes(found.wire), whole=False), record):
                     return True
             raise
 

@@ -1,4 +1,4 @@
-"""Looking through all objects: who lives, and who can be reclaimed.
+"""Scans of all objects, for live entries and for those to reclaim.
 
 What lives stands in the header of each object, so that every look at an object is one small request.
 """
@@ -35,7 +35,7 @@ class Removal:
     Args:
         bucket: Where they are.
         root: The folder for the object on which the server is tried.
-        timeout: Seconds for one request; None for no end.
+        timeout: Seconds for one request; None for no limit.
     """
 
     def __init__(self, bucket: Bucket, root: str, timeout: float | None) -> None:
@@ -46,7 +46,7 @@ class Removal:
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def works(self) -> bool:
-        """Say whether the server keeps the condition of a deletion; the first call finds out."""
+        """Return whether the server keeps the condition of a deletion; the first call finds out."""
         if self._works is None:
             self._works = await self._try()
         return self._works
@@ -105,12 +105,12 @@ GRACE = 300.0
 
 
 def tombstone(now: float) -> Record:
-    """Return what stands for a deleted entry. No two are alike, so that each can be told by its ETag."""
+    """Return a tombstone for a deleted entry. No two are equal, so each has its own ETag."""
     return Record(payload=b"", codec=0, version=new_version(), updated_at=now, deadline=TOMBSTONE_DEADLINE)
 
 
 def lives(record: Record | None, now: float) -> bool:
-    """Say whether there is an entry which has not expired."""
+    """Return whether there is an entry which has not expired."""
     return record is not None and (record.deadline == NEVER or record.deadline > now)
 
 
@@ -121,7 +121,7 @@ class Sweep:
         bucket: Where the objects are.
         layout: How they are named.
         removal: Deletes those that have not changed.
-        timeout: Seconds for one step; None for no end.
+        timeout: Seconds for one step; None for no limit.
     """
 
     def __init__(self, bucket: Bucket, layout: Layout, removal: Removal, timeout: float | None) -> None:
@@ -132,7 +132,7 @@ class Sweep:
         self._after: str | None = None
 
     async def keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[list[str]]:
-        """Give the keys of living entries in pages."""
+        """Yield the keys of living entries in pages."""
         folder = self._layout.folder(collection)
         start = f"{folder}/{beginning(prefix)}"
         async for page in self._bucket.pages(folder, just_before(start) if prefix else None):
@@ -144,7 +144,7 @@ class Sweep:
                 return  # listings come in order
 
     async def collections(self, now: float) -> AsyncIterator[list[str]]:
-        """Give the collections with a living entry, each once; a page without any between long searches."""
+        """Yield the collections with a living entry, each once; a page without any between long searches."""
         for folder in await self._bucket.folders(self._layout.root):
             async for page in self._bucket.pages(folder):
                 found = await self._any_living(self._entries(page), now)
@@ -154,7 +154,7 @@ class Sweep:
                     break
 
     async def destroy(self, folder: str, now: float) -> bool:
-        """Remove every entry below a folder; say whether one lived."""
+        """Remove every entry below a folder; return whether one lived."""
         lived = False
         async for heads in self._heads(folder):
             lived = lived or any(lives(head.record, now) for head in heads)
@@ -229,7 +229,7 @@ def _is_buried(record: Record | None, now: float) -> bool:
 
 
 def _may_be_fresh_tombstone(meta: Any, now: float) -> bool:
-    """Say whether there is no use in looking at an object yet, going by what a listing says of it."""
+    """Return whether there is no use in looking at an object yet, going by what a listing says of it."""
     return meta["size"] == HEADER_SIZE and bool(meta["last_modified"].timestamp() + GRACE > now)
 
 

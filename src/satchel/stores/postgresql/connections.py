@@ -102,7 +102,7 @@ class Pool:
 
     Args:
         way: The options for `asyncpg.connect`.
-        size: So many connections at most.
+        size: Maximum number of connections.
         keeps_statements: Prepare each statement once a connection. A pooler gives each transaction to another process
             of the server, which would not know it.
     """
@@ -192,7 +192,7 @@ class Connections:
 
     @classmethod
     async def open(cls, url: str, table: Table, size: int) -> Connections:
-        """Connect to what a URL names, with at most so many connections, which `close` ends."""
+        """Connect to the server of a URL, with a limited number of connections, which `close` ends."""
         connection, way = await connect(await offload(read, url))
         try:
             is_pooled, _ = await _probe(connection, table)
@@ -205,7 +205,7 @@ class Connections:
 
     @classmethod
     async def over(cls, pool: asyncpg.Pool, table: Table) -> Connections:
-        """Use a pool of the caller's, which stays open."""
+        """Use the caller's pool, which stays open."""
         connections = cls(pool, is_pooled=False)
         is_pooled, names_statements = await connections._run(lambda connection: _probe(connection, table))
         if is_pooled and names_statements:
@@ -292,13 +292,13 @@ def _process(connection: Any) -> str:
 
 
 async def _probe(connection: Any, table: Table) -> tuple[bool, bool]:
-    """Check the table if it is there; say whether there is a pooler, and whether statements get names that it keeps."""
+    """Check the table if it exists; return whether there is a pooler, and whether statements keep their names."""
     # A text of its own, so that it is not taken for one that another client left behind.
     statement = f"{PROBE} /* {secrets.token_hex(8)} */"
     try:
         row = await connection.fetchrow(statement, table.quoted, *_SAMPLES)
     except Exception as error:
-        # A codec of the caller's may raise anything, asyncpg an error about an argument, and the server one about data.
+        # The caller's codec may raise anything, asyncpg an error about an argument, and the server one about data.
         is_about_data = isinstance(error, (ValueError, asyncpg.DataError))
         if isinstance(error, (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)) and not is_about_data:
             raise

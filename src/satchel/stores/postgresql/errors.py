@@ -53,7 +53,7 @@ _BY_STATE: Answers = (
         ("25006",),
         StoreError,
         (
-            "{where} takes no writes: it is a standby or set read-only; connect to the primary "
+            "{where} is read-only or a standby; connect to the primary "
             "(target_session_attrs=read-write in the URL finds it)"
         ),
     ),
@@ -77,7 +77,7 @@ def translate(error: Exception, where: str, table: str, pool: asyncpg.Pool | Non
     """Return the satchel error for one of asyncpg's; None for those that say nothing to a user.
 
     Args:
-        error: What was raised.
+        error: The error raised.
         where: What the store calls itself.
         table: The name of its table.
         pool: The caller's pool, if the store uses one.

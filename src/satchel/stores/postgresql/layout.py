@@ -92,7 +92,7 @@ def stored_ref(ref: Ref) -> tuple[bytes, bytes]:
 
 
 def is_hashed(ref: Ref) -> bool:
-    """Say whether the table has a collection or a key in a form that does not give it back."""
+    """Return whether the table has a collection or a key in a form that does not give it back."""
     return any(len(name) * 4 > MAX_STORED_NAME and len(name.encode()) > MAX_STORED_NAME for name in ref)
 
 

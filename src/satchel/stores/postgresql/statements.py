@@ -34,7 +34,7 @@ PROBE = """
             WHERE attrelid = to_regclass($1::text) AND attnum > 0 AND NOT attisdropped),
         $2::bytea, $3::text, $4::text[], $5::smallint, $6::bigint, $7::double precision
 """
-"""Gives the server's process, whether this statement has a name there, the columns of a table, and what it is given."""
+"""Statement that returns the server's process, whether it is prepared, the columns of a table, and its arguments."""
 
 TERMINATE = """
     SELECT pg_terminate_backend(pid, $3::bigint)
@@ -44,9 +44,9 @@ TERMINATE = """
         OR (substr(query, 3, 16) = found_by AND state = 'active')
     )
 """
-"""Ends processes of the server, and waits so many milliseconds until they have ended.
+"""Statement that ends processes of the server, and waits some milliseconds for their end.
 
-They are those with a number that were there so many seconds ago, since a number comes back after a restart, and those
+They are those with a given number that existed at a given time, since a number comes back after a restart, and those
 at work on a statement with a mark in front.
 """
 
@@ -152,6 +152,7 @@ class Statements:
         """
         self.empty = some.format(table=table, where="")
         self.empty_collection = some.format(table=table, where=" WHERE collection = $1")
+        self.first_deadline = f"SELECT deadline FROM {table} WHERE deadline < 'infinity' ORDER BY deadline LIMIT 1"
         # What another process puts meanwhile is locked, and so skipped, or no longer due.
         self.cull = f"""
             DELETE FROM {table} WHERE deadline <= $1 AND ctid = ANY (ARRAY(

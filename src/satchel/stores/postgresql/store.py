@@ -12,7 +12,7 @@ from ..._threads import offload
 from ...backend.base import UNPROCESSED, BaseStore, ChangeResult, Condition, ReadResult, WriteResult
 from ...backend.network import DEFAULT_TIMEOUT, check_one_way
 from ...backend.record import Record, new_version
-from ...clock import Clock, system_clock
+from ...clock import NEVER, Clock, system_clock
 from ...codec import Codec
 from ...errors import ConfigurationError, SatchelError, missing_extra
 from ...names import Ref
@@ -34,16 +34,16 @@ _UNDONE = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 class PostgreSQLStore(BaseStore):
     """Store that keeps entries in one table of a PostgreSQL database. Any number of processes and hosts may share it.
 
-    The first write creates the table, if it is not there. Transaction poolers such as PgBouncer are found out and
-    worked with.
+    The first write creates the table if it is missing. Transaction poolers such as PgBouncer are detected and
+    supported.
 
     Args:
         pool: An asyncpg pool to take connections from. It stays open.
-        url: Where the server is: `postgresql://user:password@host:5432/database`, with asyncpg's options after a `?`.
-        table_name: `table` or `schema.table`, upper and lower case being different.
-        timeout: Seconds that a request may take; None for no end.
+        url: URL of the server: `postgresql://user:password@host:5432/database`, with asyncpg's options after a `?`.
+        table_name: `table` or `schema.table`, case-sensitive.
+        timeout: Seconds that a request may take; None for no limit.
         codec: Encodes values; JSON by default.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
 
     Raises:
         ConfigurationError: Not exactly one of pool and url is given, or an option is wrong. At the first call: there is
@@ -205,6 +205,10 @@ class PostgreSQLStore(BaseStore):
         while culled := len(await self._with_timeout(self._find(self._statements.cull, now))):
             count += culled
         return count
+
+    async def _first_deadline(self) -> float:
+        rows = await self._with_timeout(self._find(self._statements.first_deadline))
+        return rows[0][0] if rows else NEVER
 
     async def _ping(self) -> None:
         await self._connections.fetch("SELECT 1")

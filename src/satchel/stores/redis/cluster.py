@@ -66,7 +66,7 @@ class ClusterConnections:
         return replies
 
     async def scan(self, pattern: bytes) -> AsyncGenerator[list[bytes], None]:
-        """Give the keys that match a pattern, in pages, of one primary after the other."""
+        """Yield the keys that match a pattern, in pages, of one primary after the other."""
         for node in await self._primaries():
             async with aclosing(pages(partial(self._ask, node), pattern)) as found:
                 async for page in found:

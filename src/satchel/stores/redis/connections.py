@@ -31,9 +31,9 @@ from .._redislike.large import LargeReplies, is_large, packed_in_pieces, slices
 from .url import Address
 
 MAX_CONNECTIONS: Final = 4
-"""One for reads and one for writes, and two for what is not about single entries."""
+"""One for reads, one for writes, and two for operations not on single entries."""
 _REPLIES = (bytes, int, list, type(None), RedisError)
-"""What hiredis makes of replies in RESP 2; it gives something else when it has none."""
+"""Types of replies that hiredis returns in RESP 2; any other type means that it has no reply yet."""
 _SENT_AT_ONCE = 32 * 1024
 """What is no larger goes to the system in one step, and so is sent before a caller can be cancelled."""
 
@@ -79,7 +79,7 @@ async def _exchange(connection: AbstractConnection, packed: list[bytes], count: 
 
 
 async def _receive(connection: AbstractConnection, count: int, replies: list[Any]) -> None:
-    """Append so many replies; when it is cancelled the rest can still be read."""
+    """Append a number of replies; if it is cancelled, the rest can still be read."""
     while len(replies) < count:
         try:
             replies.append(await connection.read_response(disable_decoding=True, disconnect_on_error=False))
@@ -102,7 +102,7 @@ def _take_what_came(connection: AbstractConnection, count: int, replies: list[An
 
 
 def _is_read_by_hiredis(connection: AbstractConnection) -> bool:
-    """Say whether replies are parsed by hiredis, and nothing can come among them, as it may in RESP 3."""
+    """Return whether replies are parsed by hiredis, and nothing can come among them, as it may in RESP 3."""
     return connection.protocol == 2 and isinstance(getattr(connection._parser, "_reader", None), hiredis.Reader)
 
 
@@ -119,7 +119,7 @@ async def ready(connection: AbstractConnection) -> None:
 
 
 def is_broken(error: Exception) -> bool:
-    """Say whether an error means that the connection broke, rather than that the server refused it."""
+    """Return whether an error means that the connection broke, rather than that the server refused it."""
     return type(error) is Disconnected or isinstance(error, OSError)
 
 
@@ -144,7 +144,7 @@ async def pages(ask: Callable[[Command], Awaitable[Any]], pattern: bytes) -> Asy
 
     Args:
         ask: Sends one command to the server that is scanned, and gives its reply.
-        pattern: What the keys are to match.
+        pattern: The pattern of the keys.
     """
     cursor = b"0"
     while True:
@@ -243,7 +243,7 @@ class Connections(ABC):
             await connection.disconnect(nowait=True)
         await self._end(connection)
         if demoted:
-            raise StoreUnavailableError("the primary became a replica; try again, Sentinel will say who took over")
+            raise StoreUnavailableError("the primary became a replica; try again, Sentinel will name the new primary")
         return replies
 
     async def _outlast(self, connection: AbstractConnection, rest: asyncio.Task[None]) -> None:
@@ -269,7 +269,7 @@ class OwnConnections(Connections):
     """Connections that the store made.
 
     Args:
-        pool: Makes the connections; it is asked for nothing else.
+        pool: The pool that makes the connections; nothing else of it is used.
         patience: As for `Connections`.
     """
 
@@ -332,7 +332,7 @@ class SentinelTLSConnection(SentinelManagedConnection, TLSConnection):
 
 
 def _was_demoted(reply: Any) -> bool:
-    """Say whether a command or a script was told that the server became a replica."""
+    """Return whether a command or a script was told that the server became a replica."""
     if isinstance(reply, list):
         return any(isinstance(item, bytes) and item.startswith(b"READONLY") for item in reply)
     return isinstance(reply, ServerError) and reply.code == "READONLY"
@@ -345,7 +345,7 @@ _CONNECTING_TO_ONE = 0.3
 
 
 def connection_pool(address: Address, timeout: float | None) -> ConnectionPool:
-    """Return what makes connections to one server, by itself or the one that Sentinel names."""
+    """Return the pool of connections to one server, given directly or named by Sentinel."""
     options = _options(address, None if timeout is None else timeout * _CONNECTING)
     options["db"] = address.db
     if address.path:

@@ -1,4 +1,4 @@
-"""What redis-py raises, in satchel's errors: each says what to do, and none shows what was sent."""
+"""Mapping of redis-py's errors to satchel's, with advice and without the data that was sent."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class DriverErrors:
         self._tls = tls
 
     def translate(self, error: Exception) -> SatchelError | None:
-        """Return the satchel error; None for what is not redis-py's."""
+        """Return the satchel error; None for errors that are not redis-py's."""
         if isinstance(error, SatchelError):
             return error
         if isinstance(error, ServerError):
@@ -64,10 +64,12 @@ class DriverErrors:
             return StoreUnavailableError("the client that was passed in has no connection free; let its pool have more")
         if isinstance(error, InvalidResponse):
             return ConfigurationError(
-                f"{where} does not speak Redis's protocol; check the port, and whether it wants TLS (rediss://)"
+                f"{where} does not speak Redis's protocol; check the port, and whether it requires TLS (rediss://)"
             )
         if isinstance(error, ResponseError) and "unknown command" in str(error) and "SENTINEL" in str(error):
-            return ConfigurationError(f"{where}: what answers there is no Sentinel; open a server itself with redis://")
+            return ConfigurationError(
+                f"{where}: the server there is not a Sentinel; open a server itself with redis://"
+            )
         if isinstance(error, RedisError) and getattr(error, "status_code", None):
             return translate(server_error(error))
         if isinstance(error, (Disconnected, OSError)):

@@ -31,26 +31,25 @@ class RedisStore(RedisLikeStore):
     Args:
         url: `redis://user:password@host:port/db`, `rediss://` for TLS, `unix:///path`, `redis+cluster://host:port` or
             `redis+sentinel://host:port/service`. None: the server is at `host` and `port`.
-        client: A `redis.asyncio.Redis` or `RedisCluster` of yours instead. It is never closed, and its own retries and
+        client: Your own `redis.asyncio.Redis` or `RedisCluster` instead. It is never closed, and its own retries and
             timeouts are not used.
         host: The server; `localhost` by default.
         port: Its port; 6379 by default.
         db: The number of its database; 0 by default.
-        username: Who enters; the server's default user by default.
+        username: The user; the server's default user if omitted.
         password: The password.
-        tls: Encrypt the connection; with a URL its scheme says so.
-        ca_certs: The file with the certificate of the authority that the server's is checked against; by default the
-            system's authorities.
-        prefix: What the store's keys on the server begin with. Stores with different prefixes have nothing to do with
-            each other.
+        tls: Encrypt the connection; with a URL its scheme decides.
+        ca_certs: The file with the certificate authority to trust; by default those of the system.
+        prefix: Prefix of the store's keys on the server. Stores with different prefixes are independent.
         codec: Encodes values; JSON by default.
-        clock: Gives the present as seconds since the Unix epoch.
-        timeout: Seconds that a request may take; None for no end.
-        clock_skew: Seconds that the clocks of clients may be apart: the server keeps an expired entry no shorter.
+        clock: Function that returns seconds since the Unix epoch.
+        timeout: Seconds that a request may take; None for no limit.
+        clock_skew: Maximum difference of clients' clocks in seconds: the server keeps an expired entry at least that
+            long.
 
     Raises:
         ConfigurationError: An option is wrong, or two exclude each other. At the first call: the server refuses the
-            user, is no cluster, or does not speak TLS or Redis's protocol.
+            user, is not a cluster, or does not speak TLS or Redis's protocol.
     """
 
     url_parts = {"url": "url"}  # noqa: RUF012  # the base says ClassVar

@@ -25,7 +25,7 @@ _PORTS: Mapping[Kind, int] = {"server": 6379, "cluster": 6379, "sentinel": 26379
 _BOOLS = {"true": True, "1": True, "false": False, "0": False}
 _FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
 OPTIONS = frozenset({"ssl", "ssl_cert_reqs", "ssl_check_hostname", *_FILES})
-"""What a URL may say after its `?` for the connection."""
+"""Connection options that a URL may have after its `?`."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Address:
         path: The Unix socket, instead of hosts.
         service: The name under which Sentinel knows the servers.
         db: The number of the database.
-        tls: None for a connection without TLS, else its options as redis-py calls them.
+        tls: None for a connection without TLS, otherwise its options under redis-py's names.
     """
 
     kind: Kind = "server"

@@ -1,15 +1,22 @@
-"""Conformance suites: what every store and every wrapper promises, as tests to subclass."""
+"""Conformance suites: the guarantees of every store and wrapper, as tests to subclass."""
 
 from typing import TYPE_CHECKING
 
 from ..._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .coordination import CoordinationConformance
     from .store import ContractConformance, StoreConformance
     from .wrapper import WrapperConformance
 
-__all__ = ["ContractConformance", "StoreConformance", "WrapperConformance"]
+__all__ = ["ContractConformance", "CoordinationConformance", "StoreConformance", "WrapperConformance"]
 
 __getattr__, __dir__ = lazy_exports(
-    __name__, {"ContractConformance": "store", "StoreConformance": "store", "WrapperConformance": "wrapper"}
+    __name__,
+    {
+        "ContractConformance": "store",
+        "CoordinationConformance": "coordination",
+        "StoreConformance": "store",
+        "WrapperConformance": "wrapper",
+    },
 )

@@ -1,4 +1,4 @@
-"""What every store refuses, and accepts, before it does anything."""
+"""Arguments that every store refuses, and accepts, before any I/O."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Blob(bytes):
 
 
 def nested(depth: int, kind: type[Any] = list) -> Any:
-    """Return containers within one another, so many of them."""
+    """Return a number of containers nested in one another."""
     value: Any = 1
     for _ in range(depth):
         value = [value] if kind is list else {"inner": value}
@@ -130,7 +130,7 @@ REFUSED_VALUES: dict[str, list[tuple[Any, str]]] = {
 
 
 def identical(left: object, right: object) -> bool:
-    """Say whether two values and all their types are the same: `1`, `1.0` and `True` differ, as do `0.0` and `-0.0`."""
+    """Return whether two values and all their types are equal: `1`, `1.0` and `True` differ, as do `0.0` and `-0.0`."""
     stack = [(left, right)]
     while stack:
         one, other = stack.pop()

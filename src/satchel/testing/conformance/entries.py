@@ -1,4 +1,4 @@
-"""What an entry says of itself, and what a version identifies."""
+"""Entries and their versions."""
 
 from __future__ import annotations
 

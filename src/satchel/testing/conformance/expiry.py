@@ -1,4 +1,4 @@
-"""A time to live is exact, and what has expired is absent on every path."""
+"""A time to live is exact, and an expired entry is absent on every path."""
 
 from __future__ import annotations
 

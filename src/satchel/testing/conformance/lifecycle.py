@@ -1,4 +1,4 @@
-"""Opening, closing, event loops, and what a store is as an object."""
+"""Opening, closing, event loops, and a store as an object."""
 
 from __future__ import annotations
 

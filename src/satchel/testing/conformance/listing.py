@@ -1,4 +1,4 @@
-"""Listings are exact, and what is destroyed or culled is what should be."""
+"""Listings, destroying and culling are exact."""
 
 from __future__ import annotations
 

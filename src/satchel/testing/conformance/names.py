@@ -13,7 +13,7 @@ LISTING = Capability.ENUMERATE_KEYS
 
 
 async def check_apart(store: SupportsEverything, collection: str, keys: list[str]) -> None:
-    """Check that so many keys are so many entries, one by one and in a batch."""
+    """Check that different keys are different entries, one by one and in a batch."""
     for number, key in enumerate(keys):
         await store.put(collection, key, number)
     for number, key in enumerate(keys):

@@ -18,9 +18,9 @@ from .verbs import VerbPromises
 
 
 class ContractConformance(ArgumentPromises, LifecyclePromises):
-    """Tests what a store promises that holds nothing: arguments, lifecycle, refusals.
+    """Tests of a store that keeps nothing: arguments, lifecycle, refusals.
 
-    A subclass writes `make_store`. Use `StoreConformance` for any store that keeps what it is given.
+    A subclass writes `make_store`. Use `StoreConformance` for any store that keeps values.
     """
 
     holds: ClassVar[bool] = False
@@ -49,7 +49,7 @@ class StoreConformance(
             return MyStore(place, clock=clock)
     ```
 
-    What the store has no capability for, the tests expect it to refuse; none is skipped.
+    If the store lacks a capability, the tests expect it to refuse the methods; none is skipped.
     """
 
     holds: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""What the tests of the conformance suite share: fixtures, and what stands in where a store lacks a capability."""
+"""Parts shared by the conformance tests: fixtures, and the handling of missing capabilities."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Suite(ABC):
     """Base class of the suites, with a fresh store for each test. A subclass says how to make one.
 
     Attributes:
-        persistent: A second store over the same place sees what the first one wrote.
-        holds: The store keeps what it is given.
+        persistent: A second store over the same place sees the first one's writes.
+        holds: The store keeps values.
     """
 
     persistent: ClassVar[bool] = False
@@ -62,14 +62,14 @@ class Suite(ABC):
 
         Args:
             clock: For the store's `clock=`.
-            place: An empty directory of the test's own. A store over a network uses `place.name`, which never comes
-                back, as its prefix.
+            place: An empty directory for this test. A store over a network uses `place.name`, which is never reused, as
+                its prefix.
         """
 
     @pytest.fixture(autouse=True, scope="class")
     @classmethod
     def blocking_detector(cls) -> Iterator[BlockBuster]:
-        """Let every call that blocks the event loop raise."""
+        """Make every call that blocks the event loop raise."""
         with blocking_detected() as detector:
             yield detector
 
@@ -85,7 +85,7 @@ class Suite(ABC):
 
     @pytest_asyncio.fixture
     async def new_store(self, clock: FakeClock, place: Path) -> AsyncIterator[NewStore]:
-        """Return what makes one more store over the same place."""
+        """Return a function that makes another store over the same place."""
         made: list[AsyncKeyValue] = []
 
         def make() -> Any:
@@ -121,7 +121,7 @@ async def close_if_open(store: AsyncKeyValue) -> None:
 
 
 def needs(capability: Capability) -> Callable[[Callable[..., Coroutine[Any, Any, None]]], Callable[..., Any]]:
-    """Run a test where the store has the capability; where it has not, check that it refuses each method by name.
+    """Run a test if the store has the capability; otherwise check that it refuses each method by name.
 
     Args:
         capability: One flag, or several joined by `|`. The test takes the fixture `store`.
@@ -142,7 +142,7 @@ def needs(capability: Capability) -> Callable[[Callable[..., Coroutine[Any, Any,
 
 
 async def check_refused(store: AsyncKeyValue, lacking: Capability) -> None:
-    """Check that a store refuses every method of these capabilities, and says which."""
+    """Check that a store refuses every method of these capabilities, and names it."""
     for flag in Capability:
         for method in METHODS.get(flag, ()) if flag in lacking else ():
             with pytest.raises(UnsupportedOperationError) as refusal:
@@ -163,5 +163,5 @@ async def listed(names: AsyncIterator[str]) -> list[str]:
 
 
 def absent() -> object:
-    """Return a default that no store can give back."""
+    """Return a default that no store can return."""
     return object()

@@ -1,4 +1,4 @@
-"""What is put comes back: single calls, batches, and values of every accepted kind."""
+"""Values that are put come back: single calls, batches, and values of every accepted kind."""
 
 from __future__ import annotations
 

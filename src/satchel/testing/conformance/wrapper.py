@@ -21,11 +21,11 @@ class _StoreWithMore(MemoryStore):
     """Store with a method that no protocol knows."""
 
     async def move(self, collection: str, key: str) -> None:
-        """Stand for what a wrapper has not heard of."""
+        """Represent a method unknown to a wrapper."""
 
 
 class WrapperConformance(StoreConformance):
-    """Tests that a wrapper keeps every promise of the store that it wraps.
+    """Tests that a wrapper keeps all guarantees of its inner store.
 
     ```python
     class TestMyWrapper(WrapperConformance):
@@ -35,8 +35,8 @@ class WrapperConformance(StoreConformance):
 
     Attributes:
         closes_inner: Closing the wrapper closes the inner store.
-        changes: The tests of what the wrapper exists to change, each with the reason. They are left out, and the
-            wrapper's own tests say what holds instead. A name that is no test raises `ConfigurationError`.
+        changes: The tests of behaviour that the wrapper changes on purpose, each with the reason. They are left out,
+            and the wrapper's own tests cover the new behaviour. An unknown name raises `ConfigurationError`.
     """
 
     closes_inner: ClassVar[bool] = True
@@ -48,7 +48,7 @@ class WrapperConformance(StoreConformance):
             if not name.startswith("test_") or not hasattr(cls, name):
                 raise ConfigurationError(f"{cls.__name__}.changes names {name!r}, which is no test of the suite")
             if not reason:
-                raise ConfigurationError(f"{cls.__name__}.changes must say why {name} does not hold")
+                raise ConfigurationError(f"{cls.__name__}.changes must state why {name} does not hold")
             if name not in vars(cls):
                 setattr(cls, name, None)  # pytest does not collect it
 

@@ -81,7 +81,7 @@ class HotTier:
     Args:
         store: The hot store.
         ttl: The longest that an entry stays in it, in seconds; None for as long as cold keeps it.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
     """
 
     def __init__(self, store: AsyncKeyValue, *, ttl: float | None, clock: Clock) -> None:
@@ -95,7 +95,7 @@ class HotTier:
         self.get, self.note = store.get, self.uses.note
 
     async def trusts(self, ref: Ref) -> bool:
-        """Say whether hot may be asked for an entry; what is due to be removed there is removed first."""
+        """Return whether hot may be asked for an entry; what is due to be removed there is removed first."""
         for place, state in self.states.changing(ref):
             if not self.states.is_idle(state) or not await self._clean([place]):
                 return False
@@ -115,7 +115,7 @@ class HotTier:
         return found
 
     async def has(self, ref: Ref) -> bool:
-        """Say whether hot has an entry; not when it failed."""
+        """Return whether hot has an entry; not when it failed."""
         try:
             found = await self.store.exists(*ref)
         except SatchelError as error:

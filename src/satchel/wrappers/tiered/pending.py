@@ -63,7 +63,7 @@ class Inflight(dict[Ref, KeyState]):
     """Mapping of entries and collections to their states.
 
     Args:
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Function that returns seconds since the Unix epoch.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -71,7 +71,7 @@ class Inflight(dict[Ref, KeyState]):
         self._clock = clock
 
     def is_changing(self, ref: Ref) -> bool:
-        """Say whether a change of an entry is under way, or has left hot behind."""
+        """Return whether a change of an entry is under way, or has left hot behind."""
         return next(self.changing(ref), None) is not None
 
     def changing(self, ref: Ref) -> Iterator[tuple[Ref, KeyState]]:
@@ -82,7 +82,7 @@ class Inflight(dict[Ref, KeyState]):
                 yield place, state
 
     def is_idle(self, state: KeyState) -> bool:
-        """Say whether no change is under way, and what may still land has had its time."""
+        """Return whether no change is under way, and what may still land has had its time."""
         return not state.users and state.until <= self._clock()
 
     def disown(self) -> None:

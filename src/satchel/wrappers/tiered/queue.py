@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from itertools import islice
 
+from ..._batches import slices
 from ..._contexts import run_in_empty_context, task_in_empty_context
 from ..._forks import hold
+from ..._threads import Yielder
 from ...backend.record import Record
 from ...errors import QueueFullError, SatchelError, StoreError
 from ...names import Ref
@@ -35,11 +37,11 @@ class WriteQueue:
     """Queue of writes to cold, sent in the background, per key in order; a later write replaces one that still waits.
 
     A failed write stays, and is sent again a second later, or by `flush`. One that cold refuses for what it is can
-    never succeed: it is given up, and `flush` says so.
+    never succeed: it is dropped, and `flush` raises its error.
 
     Args:
-        name: How messages call the store.
-        size: So many keys can wait.
+        name: The name of the store in messages.
+        size: Maximum number of queued keys.
         send: Carries out a write.
         give_up: Is awaited for a write that cold refused; it calls `remove`.
     """
@@ -86,10 +88,12 @@ class WriteQueue:
 
     async def settle(self, refs: Iterable[Ref]) -> None:
         """Return when the writes of some entries that wait now have reached cold."""
-        errors = await asyncio.gather(*[self._send_one(ref) for ref in refs if ref in self.waiting])
-        for error in errors:
-            if error is not None:
-                raise error.again()
+        all_refs, errors = list(refs), list[SatchelError]()
+        for part in slices(len(all_refs)):
+            ends = await asyncio.gather(*[self._send_one(ref) for ref in all_refs[part] if ref in self.waiting])
+            errors += [end for end in ends if end is not None]
+        if errors:
+            raise errors[0].again()
 
     @asynccontextmanager
     async def exclusive(self, refs: Iterable[Ref]) -> AsyncIterator[None]:
@@ -97,18 +101,27 @@ class WriteQueue:
         own: dict[Ref, asyncio.Future[None]] = {}
         try:
             places = sorted(refs)  # in one order, so that two never wait for each other
-            await self.settle([ref for ref in self.waiting if any(covers(place, ref) for place in places)])
+            await self.settle(self._waiting_in(places))
+            turns = Yielder()
             for place in places:
+                await turns.after_item()
                 while place in self._busy:
                     await asyncio.wait([self._busy[place]])
                 own[place] = self._busy[place] = asyncio.get_running_loop().create_future()
-                under_way = [end for ref, end in self._busy.items() if ref != place and covers(place, ref)]
-                if under_way:
-                    await asyncio.wait(under_way)
+                if place[1] == ALL:  # no other place covers more than itself
+                    under_way = [end for ref, end in self._busy.items() if ref != place and covers(place, ref)]
+                    if under_way:
+                        await asyncio.wait(under_way)
             yield
         finally:
             for place in own:
                 self._end(place)
+
+    def _waiting_in(self, places: list[Ref]) -> list[Ref]:
+        """Return the entries that writes wait for, of some entries or whole collections."""
+        if any(place[1] == ALL for place in places):
+            return [ref for ref in self.waiting if any(covers(place, ref) for place in places)]
+        return [ref for ref in places if ref in self.waiting]
 
     async def flush(self) -> None:
         """Send everything, and return when all of it has reached cold.
@@ -140,7 +153,7 @@ class WriteQueue:
         try:
             await self.flush()
         finally:
-            if self.waiting:  # the error does not say so where it is a cancellation
+            if self.waiting:  # a cancellation does not report it
                 logger.error("%s is closed, and %d queued writes may be lost", self._name(), len(self.waiting))
             self._stop_timer()
             self.waiting.clear()
@@ -222,5 +235,5 @@ def _unexpected(error: Exception) -> StoreError:
 
 
 def covers(place: Ref, ref: Ref) -> bool:
-    """Say whether a place is an entry, or its collection, or all."""
+    """Return whether a place is an entry, or its collection, or all."""
     return place == ref or (place[1] == ALL and place[0] in (ALL, ref[0]))

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar, overload
 
-from ..._batches import checked_names
+from ..._batches import LONG, checked_names, slices
 from ..._checks import check_clock, check_int
 from ..._forks import hold
+from ..._threads import Yielder
 from ...backend.lifecycle import Lifecycle
 from ...capability import Capability
 from ...clock import TTL, Clock, seconds, system_clock
@@ -19,7 +20,7 @@ from ...names import MAX_NAME_BYTES, check_name, check_ref
 from ...protocol import AsyncKeyValue
 from ...verbs import BATCHES, CHANGES, CONDITIONAL_WRITES, DESTROYS, LISTINGS, OF_ENTRIES, PUTS, READS
 from ..call import MISSING, Call, Steps
-from ..composite import CompositeStore
+from ..composite import CompositeStore, gather_batch
 from .hot import HotTier
 from .pending import ALL
 from .statistics import TieredStatistics
@@ -30,7 +31,7 @@ class ActiveCalls:
     """Counts the calls under way on one event loop, and refuses new ones once closing has begun.
 
     Args:
-        name: How messages call the store.
+        name: The name of the store in messages.
         abandon: Is called on the next event loop when the one of what is under way has been closed.
         disown: Is called in a child of `fork`: what is under way is its parent's.
 
@@ -104,38 +105,38 @@ _WIPES = Capability.DESTROY_COLLECTION | Capability.DESTROY_STORE
 
 
 class TieredStore(CompositeStore):
-    """Store that keeps everything in a cold store, and what is used in a hot one in front of it.
+    """Store that keeps everything in a cold store, and recently used entries in a hot one in front of it.
 
-    A miss in hot is read from cold and promoted: put into hot with what is left of
-    its time to live. Entries, with version, times and size, listings and conditional writes are cold's own. After a put
-    or a delete through it has completed, no read through it gives what was there before.
+    A miss in hot is read from cold and promoted: put into hot with its remaining time to live. Entries, with version,
+    times and size, listings and conditional writes come from cold. After a put or a delete through it has completed, no
+    read through it returns an older value.
 
     * `write="through"`: a put returns when cold has the value, and then hot.
     * `write="around"`: a put goes to cold, and out of hot.
     * `write="back"`: a put returns when the value is in hot and in a queue in this process, which is sent to cold in
-      the background, by `flush`, and on closing. **What is in the queue is lost with the process.** Per key the writes
-      reach cold in their order. Deletes, conditional writes, entries and listings first wait for the queued writes
-      that they are about. `updated_at` is the time at which cold got the value.
+      the background, by `flush`, and on closing. **The queue is lost with the process.** Per key the writes reach cold
+      in their order. Deletes, conditional writes, entries and listings first wait for the queued writes that concern
+      them. `updated_at` is the time at which cold received the value.
 
-    What fails in hot is logged and counted, and raised by `where` and `demote` alone: cold is asked instead. An entry
+    Failures of hot are logged and counted, and raised only by `where` and `demote`: cold is asked instead. An entry
     that could not be removed from hot is not read from there until it has been. `ping` asks cold.
 
-    Capabilities are cold's. Without `DESTROY_COLLECTION` or `DESTROY_STORE` of hot's that one is lacking, as what was
-    destroyed would be read from hot.
+    Capabilities are cold's. If hot lacks `DESTROY_COLLECTION` or `DESTROY_STORE`, this store lacks it too, because
+    destroyed entries would still be read from hot.
 
-    What other processes, or another store object, change in cold is seen when the entry in hot has expired: give
-    `hot_ttl`. Hot belongs to one cold store: what else is in it is read, and destroyed, as if it were cold's.
+    Changes to cold by other processes, or another store object, become visible when the entry in hot has expired: set
+    `hot_ttl`. Hot belongs to one cold store: other entries in it are read, and destroyed, as if they were cold's.
 
     Args:
         hot: The fast store; it can lose entries at any time.
         cold: The store that keeps everything.
         write: Where a put goes.
         hot_ttl: The longest that an entry stays in hot, in seconds or as a `timedelta`; None for as long as in cold.
-        queue_size: With `back`, so many keys can wait to reach cold; a put beyond that raises `QueueFullError`.
-        clock: Gives the present as seconds since the Unix epoch; the same as that of the stores.
+        queue_size: With `back`, maximum number of keys queued for cold; a put beyond that raises `QueueFullError`.
+        clock: Function that returns seconds since the Unix epoch; the same as that of the stores.
 
     Raises:
-        ConfigurationError: One is no store, both are the same, or an option is out of its range.
+        ConfigurationError: One is not a store, both are the same, or an option is out of its range.
     """
 
     _around_steps: ClassVar[bool] = True
@@ -170,7 +171,7 @@ class TieredStore(CompositeStore):
 
     @property
     def capabilities(self) -> Capability:
-        """What this store can do beyond the core."""
+        """The capabilities of this store beyond the core."""
         return self._cold.capabilities & ~self._dropped & (self._hot.store.capabilities | ~_WIPES)
 
     @overload
@@ -237,6 +238,8 @@ class TieredStore(CompositeStore):
             else:
                 collection, key = check_ref(call.collection, call.key, self._limit)
                 keys = [key]
+            if operation in ("get_many", "delete_many") and len(keys) > LONG:
+                return await self._in_parts(operation, call, collection, keys)
             if operation in _READS:
                 return await self._tiers.read(operation, collection, keys)
             if operation in _CHANGES:
@@ -246,6 +249,26 @@ class TieredStore(CompositeStore):
         finally:
             self._calls.leave(loop)
         raise self._unsupported(operation)  # what nobody has thought of here must not go past hot
+
+    async def _in_parts(self, operation: str, call: Call, collection: str, keys: list[str]) -> Any:
+        """Carry out a long batch as several, one after the other, so that other tasks run between them."""
+        turn = asyncio.Lock()
+
+        async def carry_out(some: list[str]) -> Any:
+            async with turn:
+                if operation == "get_many":
+                    return await self._tiers.read(operation, collection, some)
+                return await self._tiers.change(collection, some, call.part(some))
+
+        parts = [keys[part] for part in slices(len(keys))]
+        answers = await gather_batch(self, operation, collection, [(part, carry_out(part)) for part in parts])
+        if operation == "delete_many":
+            return sum(answers)
+        found, turns = dict[str, Any](), Yielder()
+        for answer in answers:
+            found |= answer
+            await turns.after_item()
+        return found
 
     async def _on_many(self, operation: str, call: Call) -> Any:
         if operation == "destroy":
@@ -310,7 +333,7 @@ class TieredStore(CompositeStore):
             return {name: entry for name, entry in found.items() if entry is not None}
 
     def snapshot(self) -> TieredStatistics:
-        """Return what was counted until now."""
+        """Return the counts so far."""
         return TieredStatistics(
             hot=self._hot.counts.snapshot(),
             cold=self._tiers.counts.snapshot(),

@@ -32,12 +32,12 @@ class Tiers:
     """Reads and changes entries whose names have been checked.
 
     Args:
-        name: How messages call the store.
+        name: The name of the store in messages.
         hot: The fast store.
         cold: The store that keeps everything.
         write: Where a put goes.
-        queue_size: So many keys can wait to reach cold.
-        clock: Gives the present as seconds since the Unix epoch.
+        queue_size: Maximum number of keys queued for cold.
+        clock: Function that returns seconds since the Unix epoch.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Tiers:
     async def find(
         self, collection: str, keys: list[str], *, asks_hot: bool = True, promotes: bool = True
     ) -> dict[str, Any]:
-        """Return the values of those keys that are there, in the order asked."""
+        """Return the values of the keys that exist, in the order requested."""
         found: dict[str, Any] = {}
         trusted: list[str] = keys
         if asks_hot:
@@ -94,7 +94,7 @@ class Tiers:
         return entries if operation == "get_entries" else entries.get(keys[0])
 
     async def exists(self, ref: Ref) -> bool:
-        """Say whether there is an entry."""
+        """Return whether there is an entry."""
         if ref not in self.waiting and await self.hot.trusts(ref) and await self.hot.has(ref):
             return True
         write = self.waiting.get(ref)
@@ -103,7 +103,7 @@ class Tiers:
         return await self.asked(self.cold.exists(*ref))
 
     def lives(self, write: Write) -> bool:
-        """Say whether a queued write has not expired."""
+        """Return whether a queued write has not expired."""
         return write.record.deadline > self._clock()
 
     async def entries(self, collection: str, keys: list[str], *, many: bool) -> dict[str, Entry]:
@@ -230,7 +230,7 @@ class Tiers:
         if left > 0:
             value = await self._values.value(record)
             await self.asked(self.cold.put(*ref, value, ttl=None if left == NEVER else left), 1)
-        if record.deadline <= self._clock():  # what was there before, or arrived late, would come back
+        if record.deadline <= self._clock():  # an older or late entry would come back
             await self.asked(self.cold.delete(*ref), 1)
 
     async def _give_up(self, ref: Ref, write: Write) -> None:

@@ -1,0 +1,39 @@
+"""`Observations`: how long entries have stood unchanged, by the monotonic clock of this process alone."""
+
+from __future__ import annotations
+
+import asyncio
+
+_CAPACITY = 100_000
+
+
+class Observations:
+    """Record of the moments at which versions of entries were first seen.
+
+    Whether a lease has lapsed is judged by them: a lease that stood unchanged for its whole length, since this process
+    first saw it, was not renewed. The clocks of hosts are never compared. A process that starts anew observes anew.
+    At most 100,000 entries are remembered; one that was dropped is observed anew.
+    """
+
+    def __init__(self) -> None:
+        self._first_seen: dict[str, tuple[str, float]] = {}
+
+    def elapsed(self, key: str, version: str) -> float:
+        """Return the seconds since a version was first seen. Call it after the read, never before.
+
+        Args:
+            key: Names what is observed, such as the key of an entry.
+            version: Changes with each renewal.
+        """
+        now = asyncio.get_running_loop().time()
+        known = self._first_seen.get(key)
+        if known is not None and known[0] == version:
+            return now - known[1]
+        self._first_seen[key] = (version, now)
+        if len(self._first_seen) > _CAPACITY:
+            del self._first_seen[next(iter(self._first_seen))]
+        return 0.0
+
+    def forget(self, key: str) -> None:
+        """Drop an entry that is observed no more."""
+        self._first_seen.pop(key, None)

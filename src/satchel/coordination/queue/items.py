@@ -1,0 +1,122 @@
+"""Records of a queue: the items, numbered in the order of their pushes, and the head behind which all are done.
+
+| key | value |
+| --- | --- |
+| `{name}/next` | the number of the next item |
+| `{name}/head` | `QueueHead`: where the open items begin |
+| `{name}/items/{number}` | `Item` |
+| `{name}/dead/{number}` | `Item` whose attempts are used up |
+
+Nothing is ever enumerated: every number between the head and the next one is asked for by its key.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ...entry import Entry
+from ...errors import IntegrityError
+
+State = Literal["ready", "taken", "dying", "done", "void", "gone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item.
+
+    Attributes:
+        state: `ready` to be taken, `taken` by a worker, `dying` on its way to the dead ones, `done`, `void` where a
+            number was drawn and nothing pushed under it in time, `gone` from the dead ones.
+        id: The id of the job.
+        value: The value of the job, as the store takes it.
+        attempts: Number of times it was taken.
+        not_before: When it may be taken, in seconds since the Unix epoch.
+        owner: The worker that took it last, a name for each time.
+        lease: Seconds for which that worker has it since this record was written.
+        error: Type of the exception that ended its last attempt, empty if none did.
+    """
+
+    state: State
+    id: str = ""
+    value: Any = None
+    attempts: int = 0
+    not_before: float = 0.0
+    owner: str = ""
+    lease: float = 0.0
+    error: str = ""
+
+    @property
+    def is_tombstone(self) -> bool:
+        """Whether nothing is left to do here."""
+        return self.state in ("done", "void", "gone")
+
+    def record(self) -> dict[str, Any]:
+        """Return the value of its entry."""
+        if self.is_tombstone:
+            return {"format": 1, "state": self.state, "id": self.id}
+        value = self.value
+        content = {"base64": base64.b64encode(value).decode()} if type(value) is bytes else {"value": value}
+        return {
+            "format": 1,
+            "state": self.state,
+            "id": self.id,
+            **content,
+            "attempts": self.attempts,
+            "not_before": self.not_before,
+            "owner": self.owner,
+            "lease": self.lease,
+            "error": self.error,
+        }
+
+
+def item_of(entry: Entry, place: str) -> Item:
+    """Return the item that an entry holds.
+
+    Raises:
+        IntegrityError: It holds something that no queue wrote; `place` names it in the message.
+    """
+    try:
+        record = dict(entry.value)
+        if record.pop("format") == 1:
+            encoded = record.pop("base64", None)
+            if encoded is not None:
+                record["value"] = base64.b64decode(encoded, validate=True)
+            return Item(**record)
+    except (TypeError, ValueError, KeyError):
+        pass
+    raise IntegrityError(f"{place} holds something that no Queue wrote")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueHead:
+    """Where the open items of a queue begin.
+
+    Attributes:
+        head: The first number that is not known to be done: items before it are, but those listed in `behind`.
+        swept: The first number whose tombstone may be there still.
+        behind: Numbers before the head that are not done: jobs that take long, or wait for their time.
+    """
+
+    head: int = 0
+    swept: int = 0
+    behind: tuple[int, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """Return the value of its entry."""
+        return {"format": 1, "head": self.head, "swept": self.swept, "behind": list(self.behind)}
+
+
+def head_of(entry: Entry | None, place: str) -> QueueHead:
+    """Return the head that an entry holds, that of a new queue where it is absent.
+
+    Raises:
+        IntegrityError: It holds something that no queue wrote; `place` names it in the message.
+    """
+    if entry is None:
+        return QueueHead()
+    match entry.value:
+        case {"format": 1, "head": int(head), "swept": int(swept), "behind": list(behind)}:
+            return QueueHead(head, swept, tuple(behind))
+    raise IntegrityError(f"{place} holds something that no Queue wrote")
