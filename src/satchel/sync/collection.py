@@ -425,15 +425,15 @@ class SyncCollection(Generic[T]):
 
 
 _LISTED = 500
-"""So many names make the way between the threads together."""
+"""Number of names that are handed from one thread to the other together."""
 
 
 class Listing(Generic[T]):
-    """Items of an async iterator in pages, fetched on the event loop that it belongs to.
+    """Async iterator in pages, which are fetched on the event loop that it belongs to.
 
     Args:
         items: The iterator.
-        size: So many make the way between the threads together.
+        size: Number of items that are handed from one thread to the other together.
     """
 
     def __init__(self, items: AsyncIterator[T], *, size: int = _LISTED) -> None:

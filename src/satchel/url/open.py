@@ -42,7 +42,7 @@ class OpenedStore(SupportsEverything, HasCollections, Protocol):
 def open_store(url: str | Description | Mapping[str, Any] | PathLike[str] | None = None, **options: Any) -> OpenedStore:
     """Make the store that a URL names, with the wrappers around it. It connects at its first call.
 
-    `docs/urls.md` lists the URLs. Without one, the URL is taken from the environment variable `SATCHEL_URL`, with options
+    `docs/urls.md` lists the URLs. Without one, the URL is taken from the variable `SATCHEL_URL`, with options
     from variables such as `SATCHEL_TIMEOUT` and `SATCHEL_DEFAULT_TTL`; or from the table `[satchel]` of the file
     `satchel.toml` in the working directory.
 
