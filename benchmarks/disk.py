@@ -37,7 +37,7 @@ class PlainStore:
         await self._database.execute("PRAGMA journal_mode = WAL")
         await self._database.execute("PRAGMA synchronous = NORMAL")
         await self._database.execute(
-            "CREATE TABLE entries (collection TEXT, key TEXT, value BLOB, PRIMARY KEY (collection, key))"
+            "CREATE TABLE IF NOT EXISTS entries (collection TEXT, key TEXT, value BLOB, PRIMARY KEY (collection, key))"
         )
         return self
 
