@@ -35,7 +35,7 @@ _NEXT_COLLECTION = """
 
 
 class Reads:
-    """Reads entries.
+    """Statements that read entries.
 
     Args:
         database: The connection.

@@ -357,6 +357,7 @@ class DiskStore(BaseStore):
 
     def _let_go(self) -> list[SQLiteThread | LentConnection]:
         self._cache.stop()
+        self._reads_alone = False
         threads: list[SQLiteThread | LentConnection] = [] if self._reader is None else [self._reader[0]]
         if "_writer" in vars(self):
             threads.append(vars(self).pop("_writer"))
