@@ -156,6 +156,7 @@ def test_a_verb_of_the_core_is_one_of_the_protocol():
     assert {name for name in vars(AsyncKeyValue) if not name.startswith("_")} == CORE | {
         "capabilities",
         "max_key_bytes",
+        "max_value_bytes",
         "aclose",
     }
 

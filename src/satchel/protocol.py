@@ -41,6 +41,14 @@ class AsyncKeyValue(Protocol):
         """The longest key, in UTF-8 bytes."""
         ...
 
+    @property
+    def max_value_bytes(self) -> int | None:
+        """The largest encoded value that the backend takes; None for no limit that is known.
+
+        What a wrapper adds to values, such as a signature, counts too.
+        """
+        ...
+
     @overload
     async def get(self, collection: str, key: str, default: None = None) -> Any | None: ...
     @overload

@@ -71,6 +71,11 @@ class BaseStore(Hooks, HasCollections, Described):
     max_key_bytes: int = MAX_NAME_BYTES
     """The longest key, in UTF-8 bytes."""
 
+    @property
+    def max_value_bytes(self) -> int | None:
+        """The largest encoded value that the backend takes; None for no limit that is known."""
+        return self._max_value_bytes
+
     @overload
     async def get(self, collection: str, key: str, default: None = None) -> Any | None: ...
     @overload

@@ -1,4 +1,4 @@
-"""`TimeLimit`: how a store gives up requests that take too long."""
+"""`TimeLimit`: the `timeout` of a store's requests."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ T = TypeVar("T")
 class TimeLimit:
     """Time limit of the requests of a store.
 
-    A timer for each of them, set and cancelled, costs half of what a store adds to a lone request. So one serves all of
-    an event loop: it waits until the first of those under way is to end, and then looks who is under way by then.
+    To set and cancel a timer for each request costs half of what a store adds to a lone one. So one timer serves all:
+    it is set for the request that has to end first, and is set again, if need be, when it fires.
 
     Args:
         several_loops: The store is used on several event loops at a time, which have no timer in common.
@@ -31,7 +31,7 @@ class TimeLimit:
         return f"TimeLimit({len(self._ends)} under way)"
 
     async def bound(self, request: Awaitable[T], seconds: float) -> T:
-        """Await a request; after so many seconds it is cut off, and `TimeoutError` is raised."""
+        """Await a request, for that many seconds at most; then it is cancelled, and `TimeoutError` is raised."""
         if self._several_loops:
             async with asyncio.timeout(seconds):
                 return await request

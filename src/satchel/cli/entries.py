@@ -189,7 +189,10 @@ def _meant(content: bytes, form: str) -> object:
         if form == "text":
             return content.decode()
         return msgspec.json.decode(content)
-    except ValueError:  # of UTF-8 and of JSON
+    except (
+        ValueError,
+        msgspec.MsgspecError,
+    ):  # not in all releases is one derived from the other
         other = "not UTF-8; use --bytes" if form == "text" else "not JSON; use --text or --bytes to store it as it is"
     raise UsageError(f"the value is {other}")
 

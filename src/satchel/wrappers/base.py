@@ -327,6 +327,11 @@ class BaseWrapper(HasCollections, Passage, Described):
         """The longest key, in UTF-8 bytes."""
         return self.inner.max_key_bytes
 
+    @property
+    def max_value_bytes(self) -> int | None:
+        """The largest encoded value that the backend takes; None for no limit that is known."""
+        return self.inner.max_value_bytes
+
     @overload
     async def get(self, collection: str, key: str, default: None = None) -> Any | None: ...
     @overload
@@ -443,8 +448,9 @@ class BaseWrapper(HasCollections, Passage, Described):
             mapped = ""
         if behind is not None and self._overrides("_ref") and not self._keeps_order:
             return in_order(lambda: BaseWrapper.keys(self, name, prefix=start), behind, most)
-        inner_after = None if behind is None else self._prefix(name, behind)
-        found = self._inner.keys(self._collection(name), prefix=mapped, after=inner_after)
+        # A third-party store may not know `after`.
+        order: dict[str, Any] = {} if behind is None else {"after": self._prefix(name, behind)}
+        found = self._inner.keys(self._collection(name), prefix=mapped, **order)
         return self._listing(found, lambda key: self._key_from_inner(name, key), start, most)
 
     async def count(self, collection: str, *, prefix: str = "") -> int:

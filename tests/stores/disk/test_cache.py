@@ -191,7 +191,7 @@ async def test_uses_of_very_many_remembered_entries_are_written_down(tmp_path: P
         for name in names * 2:
             await store.get("a", name)
         await store.ping()
-        assert len(store._recency) <= 1001
+        assert len(store._read_times) <= 1001
 
 
 async def test_a_cancelled_write_is_seen_when_it_has_landed(store: DiskStore) -> None:

@@ -85,7 +85,7 @@ class Answer(Generic[R]):
 
 
 class Answers:
-    """Answers that have come for one event loop, from any thread. `of` gives that of a loop."""
+    """Outcomes on their way from threads to one event loop; `of` gives the object of a loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)
