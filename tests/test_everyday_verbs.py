@@ -239,6 +239,8 @@ async def test_a_call_names_another_model(store):
     assert (await users.get_entry("ada", model=Name)).value == Name("ada")
     assert await users.get_many(["ada"], model=Name) == {"ada": Name("ada")}
     assert (await users.get_entries(["ada"], model=Name))["ada"].value == Name("ada")
+    assert [value async for value in users.values(model=Name)] == [Name("ada")]
+    assert [item async for item in users.items(model=Name)] == [("ada", Name("ada"))]
     assert await users.get("ada") == User("ada", 2)
     with pytest.raises(ModelMismatchError, match="does not fit int"):
         await users.get("ada", model=int)

@@ -412,6 +412,7 @@ class Collection(Generic[T]):
             return store.keys(self._name, limit=0)
         return _matching(store.keys(self._name, prefix=chosen.prefix, **order), chosen, most)
 
+    @overload
     def values(
         self,
         *,
@@ -421,11 +422,36 @@ class Collection(Generic[T]):
         depth: int | None = None,
         limit: int | None = None,
         after: str | None = None,
-    ) -> AsyncIterator[T]:
-        """Iterate over the values of keys, read 100 at a time. It takes and raises what `keys` and `get_many` do."""
+    ) -> AsyncIterator[T]: ...
+    @overload
+    def values(
+        self,
+        *,
+        prefix: str = "",
+        exclude_prefix: str | None = None,
+        glob: str | None = None,
+        depth: int | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        model: type[M],
+    ) -> AsyncIterator[M]: ...
+    def values(
+        self,
+        *,
+        prefix: str = "",
+        exclude_prefix: str | None = None,
+        glob: str | None = None,
+        depth: int | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        model: Any = None,
+    ) -> AsyncIterator[Any]:
+        """Iterate over values, 100 read at a time; arguments and errors are those of `keys` and `get_many`."""
         choice: dict[str, Any] = {"prefix": prefix, "exclude_prefix": exclude_prefix, "glob": glob, "depth": depth}
-        return self._found_values(self.keys(**choice, limit=limit, after=after))
+        read = self if model is None else self._read_as(model)
+        return read._found_values(self.keys(**choice, limit=limit, after=after))
 
+    @overload
     def items(
         self,
         *,
@@ -435,10 +461,34 @@ class Collection(Generic[T]):
         depth: int | None = None,
         limit: int | None = None,
         after: str | None = None,
-    ) -> AsyncIterator[tuple[str, T]]:
-        """Iterate over keys and values, read 100 at a time. It takes and raises what `keys` and `get_many` do."""
+    ) -> AsyncIterator[tuple[str, T]]: ...
+    @overload
+    def items(
+        self,
+        *,
+        prefix: str = "",
+        exclude_prefix: str | None = None,
+        glob: str | None = None,
+        depth: int | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        model: type[M],
+    ) -> AsyncIterator[tuple[str, M]]: ...
+    def items(
+        self,
+        *,
+        prefix: str = "",
+        exclude_prefix: str | None = None,
+        glob: str | None = None,
+        depth: int | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        model: Any = None,
+    ) -> AsyncIterator[tuple[str, Any]]:
+        """Iterate over keys and values, 100 read at a time; arguments and errors are those of `keys` and `get_many`."""
         choice: dict[str, Any] = {"prefix": prefix, "exclude_prefix": exclude_prefix, "glob": glob, "depth": depth}
-        return self._found_items(self.keys(**choice, limit=limit, after=after))
+        read = self if model is None else self._read_as(model)
+        return read._found_items(self.keys(**choice, limit=limit, after=after))
 
     async def count(self, *, prefix: str = "") -> int:
         """Return how many entries there are, or how many of their keys start with a prefix."""
