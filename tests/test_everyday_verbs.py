@@ -282,6 +282,8 @@ async def test_a_codec_of_the_collection(store):
         assert (await store.get("f", "k"))[0] == number
         assert await films.get("k") == {"a": 1}
         assert await films.get_many(["k"]) == {"k": {"a": 1}}
+    await store.collection("f", codec=JsonCodec()).put("exact", {"a": 1})
+    assert await store.get("f", "exact") == b'\x01{"a":1}', "docs/format.md says what the bytes are"
     pictures = store.collection("p", codec=JsonCodec())
     await pictures.put("k", b"\x01raw")
     assert await store.get("p", "k") == b"\x00\x01raw"
