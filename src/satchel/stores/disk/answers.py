@@ -42,7 +42,9 @@ class Answer(Generic[R]):
         if not self._done:
             self._asyncio_future_blocking = True
             yield self
-        return self.result()
+        if self._error is not None:
+            raise self._error
+        return self._result
 
     def set(self, result: R, error: BaseException | None) -> None:
         """Take the outcome, unless the task was cancelled."""

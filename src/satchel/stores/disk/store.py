@@ -149,7 +149,8 @@ class DiskStore(BaseStore):
             refusal = await self._writer.run(self._changes.put_one, ref, record)
             if refusal is None:
                 self._cache.keep(begun, [(ref, record)])
-                self._count_deadlines(int(ttl is not None))
+                if ttl is not None:
+                    self._count_deadlines(1)
         except Exception as error:
             raise self._call_failed(translated(self, error, "put"), "put", *ref) from error
         finally:
