@@ -100,10 +100,7 @@ def round_of(name: str, processes: int, puts: float) -> dict[str, float]:
         asyncio.run(fill(name, directory))
         start = time.time() + 1.5
         command = [sys.executable, "-m", "benchmarks.processes", name, directory, str(puts), str(start)]
-        running = [
-            subprocess.Popen(command, stdout=subprocess.PIPE)  # noqa: S603  # this file, with fixed arguments
-            for _ in range(processes)
-        ]
+        running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(processes)]  # noqa: S603  # our own
         outputs = [json.loads(process.communicate()[0]) for process in running]
     gets, all_puts = ([seconds for output in outputs for seconds in output[verb]] for verb in ("get", "put"))
     return {

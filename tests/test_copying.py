@@ -393,7 +393,10 @@ async def test_progress_grows_to_the_report():
 
 async def test_memory_does_not_grow_with_the_store(tmp_path):
     async def peak(count):
-        async with DiskStore(tmp_path / f"{count}") as source, DiskStore(tmp_path / f"{count}-copy") as target:
+        async with (
+            DiskStore(tmp_path / f"{count}", cache_size=0) as source,
+            DiskStore(tmp_path / f"{count}-copy", cache_size=0) as target,
+        ):
             for start in range(0, count, 1000):
                 await source.put_many("c", {f"{number:06}": "x" * 200 for number in range(start, start + 1000)})
             tracemalloc.start()

@@ -62,7 +62,7 @@ async def chosen(found: Mapping[str, T], keys: Sequence[str]) -> dict[str, T]:
 
 
 _SORTED = 10_000
-"""So many names are sorted together, whatever the length of a listing."""
+"""Number of names that are sorted together, whatever the length of a listing."""
 
 
 async def in_order(listing: Callable[[], AsyncIterator[str]], after: str, limit: int | None) -> AsyncIterator[str]:

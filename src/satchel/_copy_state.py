@@ -119,7 +119,7 @@ class CopyState:
     def _take(self, number: int, line: bytes) -> None:
         try:
             said: Any = msgspec.json.decode(line)
-        except ValueError:  # msgspec's errors and those of UTF-8
+        except (ValueError, msgspec.MsgspecError):  # the one is not derived from the other in all releases
             said = None
         if number == 1:
             if not isinstance(said, dict) or said.get("satchel-copy") != FORMAT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Generic, Protocol, Self, TypeVar, cast, overload
 
@@ -37,11 +38,11 @@ D = TypeVar("D")
 M = TypeVar("M")
 
 _PAGE = 100
-"""So many values are read together by iterating over them."""
+"""Number of values that an iteration reads together."""
 _DELETED = 500
-"""So many entries are removed together."""
+"""Number of entries that are removed together."""
 _VIEWS = 8
-"""So many models that calls have named are kept ready."""
+"""Number of models named in calls that are kept ready."""
 
 
 class Collection(Generic[T]):
@@ -211,7 +212,8 @@ class Collection(Generic[T]):
 
     async def delete(self, key: str) -> bool:
         """Remove the entry under a key, and return whether it existed."""
-        await self._forget((key,))
+        if self._shared_flights is not None:
+            await self._forget((key,))
         return await self._store.delete(self._name, key)
 
     @overload
@@ -244,8 +246,8 @@ class Collection(Generic[T]):
     ) -> T:
         """Return the value under a key; where it is absent, put and return what an async function gives.
 
-        All who miss a key of one store object at the same time share one call. What `delete`, `delete_many`, `pop` or
-        `destroy` of a collection of that store removes meanwhile is not put afterwards.
+        Callers of one store object that miss a key at the same time share one call. If `delete`, `delete_many`, `pop`
+        or `destroy` of a collection of that store removes the key meanwhile, the result is not put.
         `SingleFlightWrapper.get_or_put` says the rest.
 
         Args:
@@ -283,8 +285,8 @@ class Collection(Generic[T]):
     async def move(self, source: str, target: str) -> None:
         """Give an entry another key, with what is left of its time to live.
 
-        The target is written before the source is removed: who is stopped between the two has both. What others put
-        under the source meanwhile is moved, too.
+        The target is written before the source is removed: a program that is stopped between the two leaves both. If
+        another caller replaces the source meanwhile, the new value is moved.
 
         Raises:
             KeyMissingError: The source is absent.
@@ -390,7 +392,7 @@ class Collection(Generic[T]):
             exclude_prefix: No keys that start with this.
             glob: Only keys that match a pattern: `*` is any characters but `/`, `**` any characters.
             depth: Only keys with at most this many levels after the prefix, divided by `/`.
-            limit: At most so many keys.
+            limit: Maximum number of keys.
             after: Only keys that sort after this one, in order; `""` begins with the first. The last key of a page is
                 the `after` of the next.
 
@@ -401,7 +403,7 @@ class Collection(Generic[T]):
         """
         chosen = KeyFilter(prefix=prefix, exclude_prefix=exclude_prefix, glob=glob, depth=depth)
         most = check_limit(limit)
-        # A store by somebody else may not know `after`.
+        # A third-party store may not know `after`.
         order: dict[str, Any] = {} if (behind := check_after(after)) is None else {"after": behind}
         store = require(self._store, Capability.ENUMERATE_KEYS)
         if chosen.is_prefix:
@@ -410,6 +412,7 @@ class Collection(Generic[T]):
             return store.keys(self._name, limit=0)
         return _matching(store.keys(self._name, prefix=chosen.prefix, **order), chosen, most)
 
+    @overload
     def values(
         self,
         *,
@@ -419,11 +422,36 @@ class Collection(Generic[T]):
         depth: int | None = None,
         limit: int | None = None,
         after: str | None = None,
-    ) -> AsyncIterator[T]:
-        """Iterate over the values of keys, read 100 at a time. It takes and raises what `keys` and `get_many` do."""
+    ) -> AsyncIterator[T]: ...
+    @overload
+    def values(
+        self,
+        *,
+        prefix: str = "",
+        exclude_prefix: str | None = None,
+        glob: str | None = None,
+        depth: int | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        model: type[M],
+    ) -> AsyncIterator[M]: ...
+    def values(
+        self,
+        *,
+        prefix: str = "",
+        exclude_prefix: str | None = None,
+        glob: str | None = None,
+        depth: int | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        model: Any = None,
+    ) -> AsyncIterator[Any]:
+        """Iterate over values, 100 read at a time; arguments and errors are those of `keys` and `get_many`."""
         choice: dict[str, Any] = {"prefix": prefix, "exclude_prefix": exclude_prefix, "glob": glob, "depth": depth}
-        return self._found_values(self.keys(**choice, limit=limit, after=after))
+        read = self if model is None else self._read_as(model)
+        return read._found_values(self.keys(**choice, limit=limit, after=after))
 
+    @overload
     def items(
         self,
         *,
@@ -433,10 +461,34 @@ class Collection(Generic[T]):
         depth: int | None = None,
         limit: int | None = None,
         after: str | None = None,
-    ) -> AsyncIterator[tuple[str, T]]:
-        """Iterate over keys and values, read 100 at a time. It takes and raises what `keys` and `get_many` do."""
+    ) -> AsyncIterator[tuple[str, T]]: ...
+    @overload
+    def items(
+        self,
+        *,
+        prefix: str = "",
+        exclude_prefix: str | None = None,
+        glob: str | None = None,
+        depth: int | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        model: type[M],
+    ) -> AsyncIterator[tuple[str, M]]: ...
+    def items(
+        self,
+        *,
+        prefix: str = "",
+        exclude_prefix: str | None = None,
+        glob: str | None = None,
+        depth: int | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        model: Any = None,
+    ) -> AsyncIterator[tuple[str, Any]]:
+        """Iterate over keys and values, 100 read at a time; arguments and errors are those of `keys` and `get_many`."""
         choice: dict[str, Any] = {"prefix": prefix, "exclude_prefix": exclude_prefix, "glob": glob, "depth": depth}
-        return self._found_items(self.keys(**choice, limit=limit, after=after))
+        read = self if model is None else self._read_as(model)
+        return read._found_items(self.keys(**choice, limit=limit, after=after))
 
     async def count(self, *, prefix: str = "") -> int:
         """Return how many entries there are, or how many of their keys start with a prefix."""
@@ -651,7 +703,7 @@ class Collection(Generic[T]):
 
 
 def flights_for(store: AsyncKeyValue, stale: TTL | None, early: float | None) -> Any:
-    """Return what calls a factory once for all who miss a key: the store itself, or one for all its collections.
+    """Return what calls a factory once for all callers that miss a key: the store, or one object for its collections.
 
     Raises:
         ConfigurationError: Only the store itself could end refreshes in the background.
@@ -666,7 +718,8 @@ def flights_for(store: AsyncKeyValue, stale: TTL | None, early: float | None) ->
     flights = getattr(store, "_flights_of_collections", None)
     if flights is None:
         flights = SingleFlight(store)
-        store._flights_of_collections = flights  # type: ignore[attr-defined]  # kept as long as the store is
+        with suppress(AttributeError):  # a third-party store may have slots; its collections then do not share
+            store._flights_of_collections = flights  # type: ignore[attr-defined]  # kept as long as the store is
     return flights
 
 

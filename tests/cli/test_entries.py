@@ -108,6 +108,9 @@ def test_collections_and_keys_are_listed(satchel):
     for collection, key in (("a", "x/1"), ("a", "x/2/3"), ("a", "y"), ("b", "new\nline"), ("b", '"quoted"')):
         satchel("put", collection, key, "1")
     assert sorted(satchel("ls").lines) == ["a", "b"]
+    page = satchel("ls", "--limit", "1")
+    assert (page.lines, page.err) == (["a"], "satchel: there are more; the next page is --after a\n")
+    assert satchel("ls", "--limit", "1", "--after", "a").lines == ["b"]
     assert sorted(satchel("ls", "a").lines) == ["x/1", "x/2/3", "y"]
     assert sorted(satchel("ls", "b").lines) == ['"\\"quoted\\""', '"new\\nline"']
     assert [json.loads(line) for line in satchel("ls", "b", "--limit", "9", "--json").lines] == [

@@ -101,8 +101,12 @@ def refused(users: SyncCollection[User], store: SyncStore) -> None:
 
 
 class Layer:
-    async def number(self, key: str) -> int: ...
-    def numbers(self) -> AsyncIterator[int]: ...
+    async def number(self, key: str) -> int:
+        return len(key)
+
+    def numbers(self) -> AsyncIterator[int]:
+        raise NotImplementedError
+
     @asynccontextmanager
     async def within(self, key: str) -> AsyncGenerator[str]:
         yield key

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import anyio
 import msgspec
 
+from .._batches import in_order
 from ..capability import Capability
 from ..copying import checked_filter
 from ..protocol import SupportsConditional, require
@@ -81,57 +82,36 @@ async def ls(
     as_json: bool,
 ) -> int:
     """List the collections, or the keys of one."""
-    if collection is None and (prefix or exclude or glob or depth or after):
-        raise UsageError("--prefix, --exclude, --glob, --depth and --after choose keys: name a collection")
-    filtered = checked_filter(prefix=prefix, exclude_prefix=exclude, glob=glob, depth=depth)
+    if collection is None and (prefix or exclude or glob or depth):
+        raise UsageError("--prefix, --exclude, --glob and --depth choose keys: name a collection")
+    checked_filter(prefix=prefix, exclude_prefix=exclude, glob=glob, depth=depth)
+    most = None if limit is None else limit + 1
+    begin = after if after is not None or limit is None else ""
+    last = ""
     async with await opened(place) as store:
-        if collection is None:
+        if collection is not None:
+            names = store.collection(collection).keys(
+                prefix=prefix, exclude_prefix=exclude, glob=glob, depth=depth, limit=most, after=begin
+            )
+        elif begin is None:
             names = require(store, Capability.ENUMERATE_COLLECTIONS).collections()
         else:
-            names = require(store, Capability.ENUMERATE_KEYS).keys(collection, prefix=filtered.prefix)
-
-        async def chosen() -> AsyncIterator[str]:
-            async for name in names:
-                if collection is None or filtered.matches(name):
-                    yield name
-
-        def show(name: str) -> None:
+            names = in_order(require(store, Capability.ENUMERATE_COLLECTIONS).collections, begin, most)
+        count = 0
+        async for name in names:
+            count += 1
+            if count == most:
+                sys.stdout.flush()
+                say(f"there are more; the next page is --after {output.name(last)}")
+                break
             if not as_json:
                 output.line(output.name(name))
             else:
                 output.json_line(
                     {"collection": name} if collection is None else {"collection": collection, "key": name}
                 )
-
-        if limit is None and after is None:
-            async for name in chosen():
-                show(name)
-            return DONE
-        page = await _page(chosen(), after, limit)
-        for name in page[:limit]:
-            show(name)
-        if limit is not None and len(page) > limit:
-            sys.stdout.flush()
-            say(
-                f"there are more; the next page is --after {output.name(page[limit - 1])}"
-                if limit
-                else "there are more"
-            )
+            last = name
     return DONE
-
-
-async def _page(names: AsyncIterator[str], after: str | None, limit: int | None) -> list[str]:
-    """Return the names behind another, in order, one more than the limit if there are; in memory as long as a page."""
-    most = None if limit is None else limit + 1
-    page: list[str] = []
-    last: str | None = None
-    async for name in names:
-        if (after is None or name > after) and (last is None or name < last):
-            page.append(name)
-            if most is not None and len(page) >= 2 * most + 1000:
-                page = sorted(page)[:most]
-                last = page[-1]
-    return sorted(page)[:most]
 
 
 async def info(place: str | None, collection: str, key: str, *, as_json: bool) -> int:
@@ -209,7 +189,10 @@ def _meant(content: bytes, form: str) -> object:
         if form == "text":
             return content.decode()
         return msgspec.json.decode(content)
-    except ValueError:  # of UTF-8 and of JSON
+    except (
+        ValueError,
+        msgspec.MsgspecError,
+    ):  # not in all releases is one derived from the other
         other = "not UTF-8; use --bytes" if form == "text" else "not JSON; use --text or --bytes to store it as it is"
     raise UsageError(f"the value is {other}")
 

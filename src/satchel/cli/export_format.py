@@ -79,7 +79,7 @@ def batches(file: BinaryIO, name: str, max_key_bytes: int) -> Iterator[Batch]:
 
     Args:
         file: The file, at its beginning.
-        name: How messages call it.
+        name: Its name in messages.
         max_key_bytes: The longest key that the store takes.
 
     Raises:
@@ -140,7 +140,7 @@ class _Reader:
     def _take_header(self, line: bytes) -> None:
         try:
             number = _header.decode(line).format
-        except ValueError:
+        except (ValueError, msgspec.MsgspecError):
             raise self._refusal("this is no export of satchel's") from None
         if number != FORMAT:
             raise self._refusal(f"it has format {number}, this release reads format {FORMAT}; upgrade it")
@@ -148,7 +148,7 @@ class _Reader:
     def _take_end(self, line: bytes) -> None:
         try:
             entries = _end.decode(line).entries
-        except ValueError:
+        except (ValueError, msgspec.MsgspecError):
             raise self._refusal("the last line is damaged") from None
         if entries != self._entries:
             raise self._refusal(f"the export has {self._entries} entries and should have {entries}: lines are missing")
@@ -157,7 +157,7 @@ class _Reader:
     def _taken(self, line: bytes) -> tuple[str, str, Entry]:
         try:
             read = _entry.decode(line)
-        except ValueError:  # what it says may show a part of the value
+        except (ValueError, msgspec.MsgspecError):  # what it says may show a part of the value
             raise self._refusal("this is no entry of an export") from None
         if (read.value is UNSET) is (read.data is UNSET):
             raise self._refusal("an entry has either a value or bytes")

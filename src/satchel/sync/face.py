@@ -1,4 +1,4 @@
-"""`in_sync`: a blocking face of anything that stands on the store of a `SyncStore`."""
+"""`in_sync`: a blocking face of any object that uses the store of a `SyncStore`."""
 
 # mypy: disable-error-code="overload-overlap"
 # A function says more about its results than an object does: on purpose.
@@ -39,7 +39,7 @@ def in_sync(thing: AsyncIterator[R], store: SyncStore) -> Iterator[R]: ...
 @overload
 def in_sync(thing: object, store: SyncStore) -> Any: ...
 def in_sync(thing: Any, store: SyncStore) -> Any:
-    """Return a blocking face of a lock, counter, collection or any other object that stands on a store.
+    """Return a blocking face of a lock, counter, collection or any other object that uses a store.
 
     Async methods block and return what they give; async context managers are for `with`, async iterators for `for`;
     all else is as it was. Everything runs on the event loop of the `SyncStore`, as its own calls do. A type checker

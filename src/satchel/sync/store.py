@@ -179,7 +179,7 @@ class SyncStore:
         self, collection: str, *, prefix: str = "", limit: int | None = None, after: str | None = None
     ) -> Iterator[str]:
         """Iterate over the keys of a collection, in no particular order unless `after` is given, in constant memory."""
-        order = {} if after is None else {"after": after}  # a store by somebody else may not know it
+        order = {} if after is None else {"after": after}  # a third-party store may not know it
         keys: Any = self._able("keys").keys
         return self._listed("keys", keys(collection, prefix=prefix, limit=limit, **order))
 

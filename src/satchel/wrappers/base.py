@@ -448,7 +448,7 @@ class BaseWrapper(HasCollections, Passage, Described):
             mapped = ""
         if behind is not None and self._overrides("_ref") and not self._keeps_order:
             return in_order(lambda: BaseWrapper.keys(self, name, prefix=start), behind, most)
-        # A store by somebody else may not know `after`.
+        # A third-party store may not know `after`.
         order: dict[str, Any] = {} if behind is None else {"after": self._prefix(name, behind)}
         found = self._inner.keys(self._collection(name), prefix=mapped, **order)
         return self._listing(found, lambda key: self._key_from_inner(name, key), start, most)

@@ -141,7 +141,7 @@ class StatisticsWrapper(BaseWrapper):
     ) -> AsyncIterator[str]:
         """Iterate over the keys of a collection, in no particular order unless `after` is given, in constant memory."""
         self._counter(collection, "keys").latencies[0] += 1
-        order: dict[str, Any] = {} if after is None else {"after": after}  # a store by somebody else may not know it
+        order: dict[str, Any] = {} if after is None else {"after": after}  # a third-party store may not know it
         return self._inner.keys(collection, prefix=prefix, limit=limit, **order)
 
     def collections(self) -> AsyncIterator[str]:

@@ -171,7 +171,7 @@ async def test_reads_of_very_many_entries_are_written_down_now_and_then(tmp_path
         for start in (0, 500, 1000):
             await store.get_many("a", names[start : start + 500])
         await store._writer.run(lambda: None)  # reads do not wait for it
-        assert len(store._recency) == 0
+        assert len(store._read_times) == 0
 
 
 async def test_reading_does_not_wait_for_a_writer(tmp_path: Path) -> None:

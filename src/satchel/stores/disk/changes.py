@@ -14,7 +14,7 @@ from ...backend.record import Record
 from ...clock import NEVER, Clock
 from ...errors import SatchelError, StoreError, ValueTooLargeError
 from ...names import Ref
-from .recency import Recency
+from .read_times import ReadTimes
 from .room import Room, may_be_full
 from .rows import HUGE, deadline_columns, row_of, size_of
 from .schema import INLINE, empty
@@ -59,7 +59,7 @@ _ANY_IN = "SELECT 1 FROM satchel_entries WHERE collection = ? AND (deadline IS N
 
 
 class Changes:
-    """Changes entries; each change is one transaction.
+    """Statements that change entries; each change is one transaction.
 
     Args:
         database: The connection.
@@ -69,7 +69,7 @@ class Changes:
         room: What is kept in reserve for removals; None for no such thing.
         read_only: Why the database cannot be written; None if it can.
         commits_itself: A statement outside of a transaction is one; of a caller's connection nobody knows.
-        recency: Remembers what was read, where that decides what makes room.
+        read_times: Remembers what was read, where that decides what makes room.
         removed: Gets, before the commit, the names of entries that were removed without being named; None for nobody.
     """
 
@@ -83,7 +83,7 @@ class Changes:
         room: Room | None,
         read_only: str | None,
         commits_itself: bool,
-        recency: Recency | None,
+        read_times: ReadTimes | None,
         removed: deque[Ref] | None,
     ) -> None:
         self._database = database
@@ -96,7 +96,7 @@ class Changes:
         self._room = room
         self._read_only = read_only
         self._commits_itself = commits_itself
-        self._recency = recency
+        self._read_times = read_times
         self._removed = removed
 
     def change(self, work: Callable[..., R], *arguments: Any) -> R:
@@ -116,10 +116,13 @@ class Changes:
         return result
 
     def put_one(self, ref: Ref, record: Record) -> ValueTooLargeError | None:
-        """Store one record, unless that alone passes the bound."""
-        if len(record.payload) > INLINE:
+        """Store one record, unless that alone passes the bound: in one statement if nothing else has to be done."""
+        alone = self._commits_itself and self._max_size is None and self._read_only is None
+        if not alone or len(record.payload) > INLINE:
             return self.change(self.put, [(ref, record)])[0]
-        return self.change_one(self.put, [(ref, record)])[0]
+        self._check()
+        self._execute(_PUT, row_of(ref, record, time.time_ns(), None))
+        return None
 
     def change_one(self, work: Callable[..., R], *arguments: Any) -> R:
         """Do what `change` does, for work that is a single statement: that takes half the time as a transaction."""
@@ -213,15 +216,15 @@ class Changes:
 
     def note_reads(self) -> None:
         """Write down when entries were read, which until then is only remembered."""
-        if self._recency:
-            self._cursor.executemany(_NOTE, [(used, *ref) for ref, used in self._recency.take()])
+        if self._read_times:
+            self._cursor.executemany(_NOTE, [(used, *ref) for ref, used in self._read_times.take()])
 
     def note_reads_unless_locked(self) -> None:
         """Do the same in a transaction, unless another process holds the lock; then it is forgotten."""
         with contextlib.suppress(sqlite3.Error, SatchelError), self._unless_locked():
             self.change(self.note_reads)
-        if self._recency:
-            self._recency.take()
+        if self._read_times:
+            self._read_times.take()
 
     @contextlib.contextmanager
     def _unless_locked(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ...backend.record import Record
 from ...errors import IntegrityError
 from ...names import Ref
-from .recency import Recency
+from .read_times import ReadTimes
 from .rows import HUGE, head_of, lies_apart, name_of, record_of
 
 R = TypeVar("R")
@@ -40,21 +40,23 @@ _NEXT_COLLECTION = """
 
 
 class Reads:
-    """Reads entries.
+    """Statements that read entries.
 
     Args:
         database: The connection.
         check: Is called before each piece of work, and raises when the database is not to be used any more.
-        recency: Remembers what was read; None where nothing comes of it.
+        read_times: Remembers what was read; None where nothing comes of it.
     """
 
-    def __init__(self, database: sqlite3.Connection, *, check: Callable[[], None], recency: Recency | None) -> None:
+    def __init__(
+        self, database: sqlite3.Connection, *, check: Callable[[], None], read_times: ReadTimes | None
+    ) -> None:
         self._database = database
         cursor = database.cursor()
         cursor.row_factory = None
         self._execute = cursor.execute
         self._check = check
-        self._recency = recency
+        self._read_times = read_times
 
     def read(self, refs: Sequence[Ref]) -> list[Record | IntegrityError | None]:
         """Return records, expired ones too; an error for a damaged one."""
@@ -63,8 +65,8 @@ class Reads:
         self._check()
         # Taking the lock to read once halves the time of a batch.
         outcomes = self._in_one_view(lambda ref: record_of(ref, self._whole_row(ref)), refs)
-        if self._recency is not None:
-            self._recency.note(refs)
+        if self._read_times is not None:
+            self._read_times.note(refs)
         return outcomes
 
     def read_one(self, ref: Ref) -> Record | IntegrityError | None:
@@ -73,16 +75,16 @@ class Reads:
         row = self._execute(_READ, ref).fetchone()
         if lies_apart(row):
             (row,) = self._in_one_view(self._whole_row, [ref])
-        if self._recency is not None:
-            self._recency.note([ref])
+        if self._read_times is not None:
+            self._read_times.note([ref])
         return record_of(ref, row)
 
     def read_heads(self, refs: Sequence[Ref]) -> list[Record | IntegrityError | None]:
         """Return records without their values, which are not looked at."""
         self._check()
         outcomes = self._in_one_view(lambda ref: head_of(self._execute(_READ_HEAD, ref).fetchone()), refs)
-        if self._recency is not None:
-            self._recency.note(refs)
+        if self._read_times is not None:
+            self._read_times.note(refs)
         return outcomes
 
     def keys(self, collection: str, prefix: str, after: str, now: float) -> list[str]:

@@ -28,8 +28,8 @@ from .changes import Changes
 from .commits import ForeignCommits
 from .errors import check_of_connection, check_of_file, translate
 from .read_only import connect_to_read, why_read_only
+from .read_times import ReadTimes
 from .reads import Reads
-from .recency import Recency
 from .room import Room, may_be_full
 from .schema import FILE_NAME, connect, open_file, prepare
 from .thread import SQLiteThread
@@ -103,7 +103,7 @@ class DiskStore(BaseStore):
         self._read_only: str | None = None
         super().__init__(codec=codec, clock=clock)
         self._cache = RecordCache(cache_size, clock)
-        self._recency: Recency | None = None
+        self._read_times: ReadTimes | None = None
         self._writer: SQLiteThread | LentConnection
         self._reader: tuple[SQLiteThread, Reads] | None = None
         self._reads_alone = False
@@ -123,16 +123,14 @@ class DiskStore(BaseStore):
             record = self._cache.find((collection, key)) if self._lifecycle.ready else None
         except TypeError:  # a name that cannot even be looked for
             record = None
-        if record is not None:
-            if self._recency is not None:
-                self._recency.note([(collection, key)])
-                self._write_down_reads()
-        else:
+        if record is None:
             record = await self._read_alone(collection, key)
-            if record is None:
-                return default
             if record is _UNREAD:
                 return await super().get(collection, key, default)
+            return default if record is None else await self._engine.value("get", (collection, key), record)
+        if self._read_times is not None:
+            self._read_times.note([(collection, key)])
+            self._write_down_reads()
         try:
             return self._serializer.decode(record)
         except SatchelError as error:
@@ -151,13 +149,14 @@ class DiskStore(BaseStore):
             refusal = await self._writer.run(self._changes.put_one, ref, record)
             if refusal is None:
                 self._cache.keep(begun, [(ref, record)])
+                if ttl is not None:
+                    self._count_deadlines(1)
         except Exception as error:
             raise self._call_failed(translated(self, error, "put"), "put", *ref) from error
         finally:
             self._lifecycle.leave(loop)
         if refusal is not None:
             raise self._call_failed(refusal, "put", *ref)
-        self._count_deadlines(int(ttl is not None))
 
     def _record_of_lone_put(self, value: object, ttl: TTL | None) -> Record | None:
         """Return the record of a small value that can go past the queue; None for what goes the ordinary way."""
@@ -176,7 +175,7 @@ class DiskStore(BaseStore):
         return Record(payload, codec, new_version(), now, deadline)
 
     async def _read_alone(self, collection: str, key: str) -> Record | None:
-        """Return a small record, read past the queue while nothing else is being read: that takes a fifth less time.
+        """Return the record of a live entry, read past the queue while nothing else is being read, which is quicker.
 
         None stands for no live entry, and `_UNREAD` for anything else, which the ordinary way has to find.
         """
@@ -199,15 +198,15 @@ class DiskStore(BaseStore):
             self._lifecycle.leave(loop)
         if record is None:
             return None
-        if type(record) is not Record or len(record.payload) >= LARGE:
+        if type(record) is not Record:
             return _UNREAD
         return record if record.deadline == NEVER or record.deadline > self.clock() else None
 
     async def _read(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
         found = self._cache.find_all(refs)
         if found is not None:
-            if self._recency is not None:
-                self._recency.note(refs)
+            if self._read_times is not None:
+                self._read_times.note(refs)
                 self._write_down_reads()
             return found
         reader, reads = await self._reading()
@@ -307,7 +306,7 @@ class DiskStore(BaseStore):
         return self._writer.run(self._changes.remove, self._changes.change, work, *arguments)
 
     def _write_down_reads(self) -> None:
-        if self._recency is not None and self._recency.full and not self._writer.busy:
+        if self._read_times is not None and self._read_times.full and not self._writer.busy:
             self._writer.run(self._changes.note_reads_unless_locked)
 
     async def _reading(self) -> tuple[SQLiteThread | LentConnection, Reads]:
@@ -339,12 +338,12 @@ class DiskStore(BaseStore):
         """Open a second connection; where none can be had, reads go on waiting for writes."""
         with suppress(sqlite3.Error, RuntimeError, MemoryError):
             reader = await SQLiteThread.start(lambda: self._connect_reader(file))
-            self._reader = reader, Reads(reader.database, check=self._check, recency=self._recency)
+            self._reader = reader, Reads(reader.database, check=self._check, read_times=self._read_times)
             self._foreign_commits.add_reader(reader)
 
     async def _close(self) -> None:
         self._cache.stop()
-        if self._recency is not None:
+        if self._read_times is not None:
             with suppress(sqlite3.Error, SatchelError):  # when entries were read is not worth a failure to close
                 await self._change(self._changes.note_reads)
         if self._reader is not None:
@@ -366,6 +365,7 @@ class DiskStore(BaseStore):
 
     def _let_go(self) -> list[SQLiteThread | LentConnection]:
         self._cache.stop()
+        self._reads_alone = False
         threads: list[SQLiteThread | LentConnection] = [] if self._reader is None else [self._reader[0]]
         if "_writer" in vars(self):
             threads.append(vars(self).pop("_writer"))
@@ -414,8 +414,8 @@ class DiskStore(BaseStore):
         if self._connection is not None:
             self._check = check_of_connection(database)
         bounded = self._max_size is not None and self._read_only is None  # or reads would be written down
-        self._recency = Recency() if bounded else None
-        self._reads = Reads(database, check=self._check, recency=self._recency)
+        self._read_times = ReadTimes() if bounded else None
+        self._reads = Reads(database, check=self._check, read_times=self._read_times)
         self._changes = Changes(
             database,
             max_size=self._max_size,
@@ -424,7 +424,7 @@ class DiskStore(BaseStore):
             room=self._room(database),
             read_only=self._read_only,
             commits_itself=self._connection is None,
-            recency=self._recency,
+            read_times=self._read_times,
             removed=self._cache.removed,
         )
 

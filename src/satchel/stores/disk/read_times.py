@@ -10,7 +10,7 @@ from ...names import Ref
 _MOST = 1000
 
 
-class Recency:
+class ReadTimes:
     """When entries were last read, noted in any thread and taken in another."""
 
     def __init__(self) -> None:
