@@ -12,7 +12,7 @@ __all__ = ["main", "run"]
 def main() -> NoReturn:
     """Run the command with the arguments of this process, and end the process with its exit code."""
     for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:  # it was closed by whoever started the process
+        if getattr(sys, name) is None:  # the parent process closed it
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: PTH123,SIM115  # to the end
     try:
         code = run(sys.argv[1:])

@@ -117,7 +117,7 @@ def put(
     store: Place = None,
     json: AsJson = False,
 ) -> int:
-    """Store a value, replacing what was there."""
+    """Store a value, replacing any earlier one."""
     from . import entries  # noqa: PLC0415  # as the docstring of the module says
 
     form = "bytes" if as_bytes else "text" if text else "json"

@@ -79,7 +79,7 @@ def batches(file: BinaryIO, name: str, max_key_bytes: int) -> Iterator[Batch]:
 
     Args:
         file: The file, at its beginning.
-        name: How messages call it.
+        name: The name of the file in error messages.
         max_key_bytes: The longest key that the store takes.
 
     Raises:
