@@ -74,6 +74,7 @@ EXPECTED = {
     "compare_and_delete": "as it is, doubt, calls, conflict, Deleted Expired, raises, lacks, write, forwarded, change",
     "touch": "as it is, whole, calls, lookup, Expired, raises, lacks, write, forwarded, change",
     "keys": "listing, whole, calls, ok, , raises, reads, read, forwarded, listing",
+    "count": "as it is, whole, calls, ok, , raises, reads, read, forwarded, whole",
     "collections": "listing, whole, calls, ok, , raises, reads, read, forwarded, listing",
     "destroy_collection": "as it is, whole, calls, ok, Cleared Expired, raises, lacks, write, forwarded, whole",
     "destroy": "as it is, whole, calls, ok, Cleared Expired, raises, lacks, write, forwarded, whole",
@@ -90,7 +91,7 @@ def test_each_wrapper_knows_what_it_makes_of_each_verb(verb):
 
 
 VALUES = "get get_entry put get_many get_entries put_many put_if_absent compare_and_put"
-NAMES = f"{VALUES} exists delete delete_many compare_and_delete touch keys destroy_collection"
+NAMES = f"{VALUES} exists delete delete_many compare_and_delete touch keys count destroy_collection"
 WAYS = {
     "CircuitBreakerWrapper": ("steps", "", ""),
     "CompressionWrapper": ("", "", VALUES),
@@ -155,6 +156,7 @@ def test_a_verb_of_the_core_is_one_of_the_protocol():
     assert {name for name in vars(AsyncKeyValue) if not name.startswith("_")} == CORE | {
         "capabilities",
         "max_key_bytes",
+        "max_value_bytes",
         "aclose",
     }
 

@@ -60,8 +60,9 @@ if TYPE_CHECKING:
     from .backend.base import BaseStore
     from .backend.keyed import KeyedStore
     from .caching import Cached, cached
-    from .codec import Codec, JsonCodec, MessagePackCodec, SignedPickleCodec
+    from .codec import AutoCodec, Codec, JsonCodec, MessagePackCodec, SignedPickleCodec
     from .collection import Collection
+    from .copying import CopyFailure, CopyReport, StoreDifference, check_stores, copy_store
     from .stores.disk import DiskStore
     from .stores.dynamodb import DynamoDBStore as DynamoDBStore
     from .stores.elasticsearch import ElasticsearchStore as ElasticsearchStore
@@ -82,6 +83,7 @@ __version__ = "0.1.0"
 __all__ = [
     "TTL",
     "AsyncKeyValue",
+    "AutoCodec",
     "BaseStore",
     "BatchError",
     "Cached",
@@ -92,6 +94,8 @@ __all__ = [
     "Collection",
     "ConfigurationError",
     "ConflictError",
+    "CopyFailure",
+    "CopyReport",
     "DecryptionError",
     "DiskStore",
     "Entry",
@@ -115,6 +119,7 @@ __all__ = [
     "SerializationError",
     "SignedPickleCodec",
     "StoreClosedError",
+    "StoreDifference",
     "StoreError",
     "StoreTimeoutError",
     "StoreUnavailableError",
@@ -130,6 +135,8 @@ __all__ = [
     "UnsupportedOperationError",
     "ValueTooLargeError",
     "cached",
+    "check_stores",
+    "copy_store",
     "open_store",
     "require",
 ]
@@ -139,11 +146,16 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "AutoCodec": "codec",
         "BaseStore": "backend.base",
         "Cached": "caching",
         "cached": "caching",
         "Codec": "codec",
+        "check_stores": "copying",
         "Collection": "collection",
+        "copy_store": "copying",
+        "CopyFailure": "copying",
+        "CopyReport": "copying",
         "DiskStore": "stores.disk",
         "DynamoDBStore": "stores.dynamodb",
         "ElasticsearchStore": "stores.elasticsearch",
@@ -160,6 +172,7 @@ __getattr__, __dir__ = lazy_exports(
         "PostgreSQLStore": "stores.postgresql",
         "RedisStore": "stores.redis",
         "SignedPickleCodec": "codec",
+        "StoreDifference": "copying",
         "SyncCollection": "sync",
         "SyncStore": "sync",
         "ValkeyStore": "stores.valkey",

@@ -108,7 +108,7 @@ class LastWrite:
         self._found = self._found + 1 if own else 0
 
     def was_in_vain(self) -> None:
-        """Note that somebody else has written."""
+        """Note that another writer has changed the entry."""
         self._entry, self._found = None, 0
 
     def was_written(self, value: object, ttl: TTL | None, version: str) -> None:
@@ -145,15 +145,14 @@ async def optimistic_update(
     Raises:
         ConflictError: Other writers were faster every time.
     """
+    if last is not None and (entry := last.recall()) is not None:
+        value, ttl, result = await change(entry)
+        version = await store.compare_and_put(collection, key, value, version=entry.version, ttl=ttl)
+        if version is not None:
+            last.was_written(value, ttl, version)
+            return result
+        last.was_in_vain()
     async with key_lock(store, collection, key):
-        entry = None if last is None else last.recall()
-        if last is not None and entry is not None:
-            value, ttl, result = await change(entry)
-            version = await store.compare_and_put(collection, key, value, version=entry.version, ttl=ttl)
-            if version is not None:
-                last.was_written(value, ttl, version)
-                return result
-            last.was_in_vain()
         loop, took = asyncio.get_running_loop(), 0.0
         for attempt in range(ATTEMPTS):
             if attempt:  # where a try takes long, so does that of each of the others

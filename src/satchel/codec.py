@@ -171,6 +171,69 @@ class SignedPickleCodec(Codec):
         return hmac.digest(self._key, b"satchel signed pickle 1\0" + pickled, "sha256")
 
 
+class AutoCodec(Codec):
+    """Codec that writes JSON where a value comes back from it as it is, and a signed pickle where not.
+
+    A tag before each value says which, so that reading never guesses.
+
+    Args:
+        signing_key: At least 32 secret bytes, which sign the pickles. Without it, what JSON does not keep is refused.
+    """
+
+    number = 4
+    name = "auto"
+
+    def __init__(self, *, signing_key: bytes | None = None) -> None:
+        self._json = JsonCodec()
+        self._pickle = None if signing_key is None else SignedPickleCodec(signing_key=signing_key)
+
+    def __repr__(self) -> str:
+        return "AutoCodec()" if self._pickle is None else "AutoCodec(signing_key=***)"
+
+    def encode(self, value: object) -> bytes:
+        if type(value) is bytes:
+            return b"b" + value
+        try:
+            return b"j" + self._json.encode(value)
+        except SerializationError as error:
+            if self._pickle is None:
+                raise SerializationError(f"{error}; or give AutoCodec a signing_key, with which it pickles") from None
+        return b"p" + self._pickle.encode(value)
+
+    def decode(self, payload: bytes) -> Any:
+        tag, body = payload[:1], payload[1:]
+        if tag == b"j":
+            return self._json.decode(body)
+        if tag == b"b":
+            return body
+        if tag != b"p":
+            raise IntegrityError("a value has a tag that AutoCodec does not know")
+        if self._pickle is None:
+            raise SerializationError("this value is a signed pickle; give AutoCodec the signing_key to read it")
+        return self._pickle.decode(body)
+
+
+_WITH_NUMBERS = (JsonCodec, MessagePackCodec, SignedPickleCodec, AutoCodec)
+_NUMBERS_TO_CHOOSE = range(128, 256)
+
+
+def check_codec(codec: object) -> None:
+    """Refuse what is not a codec, and one whose number is taken.
+
+    Raises:
+        ConfigurationError: It is one of these.
+    """
+    if not isinstance(codec, Codec):
+        raise ConfigurationError(f"codec must be a satchel Codec such as JsonCodec(), got {type(codec).__name__}")
+    number: object = getattr(codec, "number", None)
+    taken = any(isinstance(codec, kind) and number == kind.number for kind in _WITH_NUMBERS)
+    if type(number) is not int or (number not in _NUMBERS_TO_CHOOSE and not taken):
+        raise ConfigurationError(
+            f"the number of {type(codec).__name__} must be an int from 128 to 255, got {number!r}: it is written into "
+            "every entry, and the lower ones stand for satchel's own codecs"
+        )
+
+
 def room_left(container: Any, room: float, depth: int) -> float:
     """Return how many bytes, roughly, the encoded items of a container would leave of some room.
 

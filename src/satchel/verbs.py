@@ -19,6 +19,7 @@ class VerbKind(enum.Enum):
     DELETE = "delete"
     TOUCH = "touch"
     LIST = "list"
+    COUNT = "count"
     DESTROY = "destroy"
     CULL = "cull"
     PING = "ping"
@@ -71,7 +72,8 @@ VERBS: Final = (
     Verb("compare_and_put", VerbKind.PUT, (*_ONE, "value", "version", "ttl"), _WRITTEN, _IF),
     Verb("compare_and_delete", VerbKind.DELETE, (*_ONE, "version"), _NAMES, _IF),
     Verb("touch", VerbKind.TOUCH, (*_ONE, "ttl"), (*_NAMES, "_ttl"), _IF),
-    Verb("keys", VerbKind.LIST, ("collection", "prefix", "limit"), _LISTED, Capability.ENUMERATE_KEYS),
+    Verb("keys", VerbKind.LIST, ("collection", "prefix", "limit", "after"), _LISTED, Capability.ENUMERATE_KEYS),
+    Verb("count", VerbKind.COUNT, ("collection", "prefix"), _LISTED, Capability.ENUMERATE_KEYS),
     Verb("collections", VerbKind.LIST, (), _LISTED, Capability.ENUMERATE_COLLECTIONS),
     Verb("destroy_collection", VerbKind.DESTROY, ("collection",), _LISTED, Capability.DESTROY_COLLECTION),
     Verb("destroy", VerbKind.DESTROY, (), SHARED, Capability.DESTROY_STORE),

@@ -34,8 +34,10 @@ class Unsynced:
     def max_key_bytes(self) -> int:
         return self._store.max_key_bytes
 
-    def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
-        return self._steps(self._store.keys(collection, prefix=prefix, limit=limit))
+    def keys(
+        self, collection: str, *, prefix: str = "", limit: int | None = None, after: str | None = None
+    ) -> AsyncIterator[str]:
+        return self._steps(self._store.keys(collection, prefix=prefix, limit=limit, after=after))
 
     def collections(self) -> AsyncIterator[str]:
         return self._steps(self._store.collections())

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sqlite3
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from satchel import ValueTooLargeError
 from satchel.stores.disk import DiskStore
-from satchel.stores.disk import entries as _disk_entries
+from satchel.stores.disk import changes as _disk_changes
+from satchel.stores.disk import reads as _disk_reads
 from satchel.testing import FakeClock
 
 VALUE = b"x" * 100
@@ -168,7 +170,8 @@ async def test_reads_of_very_many_entries_are_written_down_now_and_then(tmp_path
         await store.put_many("a", dict.fromkeys(names, 1))
         for start in (0, 500, 1000):
             await store.get_many("a", names[start : start + 500])
-        assert len(store._entries._read_at) == 0
+        await store._writer.run(lambda: None)  # reads do not wait for it
+        assert len(store._read_times) == 0
 
 
 async def test_reading_does_not_wait_for_a_writer(tmp_path: Path) -> None:
@@ -182,8 +185,8 @@ async def test_reading_does_not_wait_for_a_writer(tmp_path: Path) -> None:
                 await store.get_many("a", names[start : start + 500])
         other.execute("ROLLBACK")
         other.close()
-        database = store._thread.database
-        assert await store._thread.run(lambda: database.execute("PRAGMA busy_timeout").fetchone()) == (10_000,)
+        database = store._writer.database
+        assert await store._writer.run(lambda: database.execute("PRAGMA busy_timeout").fetchone()) == (10_000,)
 
 
 # What things cost, in bytes written.
@@ -259,13 +262,12 @@ def test_each_query_that_a_call_makes_uses_an_index(tmp_path: Path) -> None:
             await store.ping()
 
     asyncio.run(make())
-    statements = {
-        name: text for name, text in vars(_disk_entries).items() if name.startswith("_") and type(text) is str
-    }
+    constants = vars(_disk_changes) | vars(_disk_reads)
+    statements = {name: text for name, text in constants.items() if name.startswith("_") and type(text) is str}
     plans = {}
     for name, statement in statements.items():
         if name != "_ANY" and any(verb in statement for verb in ("SELECT", "DELETE", "UPDATE")) and "(" not in name:
-            marks = statement.count("?")
+            marks = max(map(int, re.findall(r"\?(\d)", statement)), default=statement.count("?"))
             database = sqlite3.connect(tmp_path / "satchel.sqlite3")
             plan = database.execute(f"EXPLAIN QUERY PLAN {statement}", [b"1"] * marks).fetchall()
             database.close()
