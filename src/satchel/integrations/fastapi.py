@@ -58,6 +58,7 @@ except ImportError as error:
 __all__ = [
     "RateLimitMiddleware",
     "Store",
+    "application_store",
     "client_address",
     "collection",
     "get_store",
@@ -123,15 +124,50 @@ async def get_store(connection: HTTPConnection) -> AsyncKeyValue:
     """
     store: AsyncKeyValue | None = getattr(connection.app.state, "satchel_store", None)
     if store is None:
-        raise ConfigurationError(
-            "this application has no store: give it FastAPI(lifespan=store_lifespan(...)) and let its lifespan run, "
-            "or use override_store in a test; an application mounted in another needs its own"
-        )
+        raise _no_store()
     return store
+
+
+def _no_store() -> ConfigurationError:
+    return ConfigurationError(
+        "this application has no store: give it FastAPI(lifespan=store_lifespan(...)) and let its lifespan run, "
+        "or use override_store in a test; an application mounted in another needs its own"
+    )
 
 
 Store = Annotated[AsyncKeyValue, Depends(get_store)]
 """Annotation for a parameter of an endpoint that receives the application's store."""
+
+
+def application_store(app: FastAPI) -> Callable[[], AsyncKeyValue]:
+    """Return a function that returns the application's store, for `cached` and others that take their store late.
+
+    ```python
+    from fastapi import FastAPI
+    from satchel import MemoryStore, cached
+    from satchel.integrations.fastapi import application_store, store_lifespan
+
+    app = FastAPI(lifespan=store_lifespan(MemoryStore))
+
+    @cached(application_store(app), "films", ttl=3600)
+    async def film(number: int) -> str:
+        return f"Film {number}"
+    ```
+
+    The function raises `ConfigurationError` where the application has no store, because its lifespan has not run.
+    """
+
+    def present_store() -> AsyncKeyValue:
+        store = _override(app)
+        if inspect.iscoroutine(store):
+            store.close()
+            raise ConfigurationError("the dependency that overrides get_store is async; use override_store")
+        store = getattr(app.state, "satchel_store", None) if store is None else store
+        if store is None:
+            raise _no_store()
+        return cast("AsyncKeyValue", store)
+
+    return present_store
 
 
 def collection(name: str, *, model: Any = None, ttl: TTL | None = None) -> Any:
@@ -312,11 +348,18 @@ class RateLimitMiddleware:
 
 async def _store_in_effect(connection: HTTPConnection) -> AsyncKeyValue:
     """Return the store that a dependency of the application would get."""
-    overrides = getattr(connection.app, "dependency_overrides", {})
-    if get_store in overrides:
-        store = overrides[get_store]()
-        return cast("AsyncKeyValue", await store if inspect.isawaitable(store) else store)
-    return await get_store(connection)
+    store = _override(connection.app)
+    if inspect.isawaitable(store):
+        store = await store
+    return await get_store(connection) if store is None else cast("AsyncKeyValue", store)
+
+
+def _override(app: Any) -> Any:
+    """Return what overrides an application's store, perhaps still to be awaited; None if nothing does."""
+    override = getattr(app, "dependency_overrides", {}).get(get_store)
+    if override is None:
+        return None
+    return override() if getattr(override, "store", None) is None else override.store
 
 
 def _adding(headers: dict[str, str], send: Send) -> Send:
@@ -345,6 +388,7 @@ def override_store(app: FastAPI, store: StoreT) -> Iterator[StoreT]:
     async def get_other_store() -> AsyncKeyValue:
         return store
 
+    get_other_store.store = store  # type: ignore[attr-defined]  # functions take any attribute
     before = app.dependency_overrides.get(get_store)
     app.dependency_overrides[get_store] = get_other_store
     try:
