@@ -45,6 +45,7 @@ def test_a_store_without_conditional_writes_is_refused():
     [
         (lambda sessions: sessions.create([("a", 1)]), TypeError),
         (lambda sessions: sessions.create({"a": b"secret"}, user="ada"), SerializationError),
+        (lambda sessions: sessions.create(user="ada", about=b"secret"), SerializationError),
         (lambda sessions: sessions.create(user=True), TypeError),
         (lambda sessions: sessions.create({"user": {"name": "secret"}}), TypeError),
         (lambda sessions: sessions.create(user=""), InvalidKeyError),

@@ -285,7 +285,7 @@ class Sessions:
 
     async def _create(self, session: Session, about: Any) -> None:
         now = self._lifetime.clock()
-        _check_data(session)
+        _check_data(session, about)
         record = SessionRecord(
             data=dict(dict.items(session)),
             created=now,
@@ -533,6 +533,6 @@ def _check_id(id: object) -> None:  # noqa: A002  # it is what the thing is call
         raise TypeError(f"the id of a session must be a str, got {type(id).__name__}")
 
 
-def _check_data(data: Mapping[str, Any]) -> None:
+def _check_data(data: Mapping[str, Any], about: Any = None) -> None:
     """Raise SerializationError, before anything is written, unless data are JSON; large ones are left to the store."""
-    _JSON.encode_if_small({"data": dict(data)})
+    _JSON.encode_if_small({"data": dict(data), "about": about})
