@@ -25,13 +25,13 @@ def main() -> NoReturn:
             if code == 0 and not isinstance(error, BrokenPipeError):
                 sys.stderr.write(f"satchel: the output: {error.strerror}\n")
                 code = 2
-            # What is left must not fail once more when Python ends.
+            # Python flushes the streams once more when it ends, which must not fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
-    """Run the command, and return its exit code: 0 done, 1 absent, 2 wrong usage, 3 trouble with a store."""
+    """Run the command, and return its exit code: 0 done, 1 absent, 2 wrong usage, 3 a store failed."""
     try:
         from .app import command  # noqa: PLC0415  # it imports typer, which may not be installed
     except ModuleNotFoundError as error:

@@ -137,7 +137,7 @@ class DiskStore(BaseStore):
             raise self._call_failed(error, "get", collection, key) from (error.__cause__ or error)
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
-        """Store a value under a key, replacing what was there, its deadline included."""
+        """Store a value under a key, replacing an earlier value and its deadline."""
         ref = check_ref(collection, key, self.max_key_bytes)
         record = self._record_of_lone_put(value, ttl)
         if record is None:
