@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from satchel import SessionGoneError, StoreError
@@ -212,6 +212,7 @@ def explore_many(count):
         explore(seed)
 
 
+@settings(max_examples=3 * settings().max_examples)
 @given(st.integers(min_value=0, max_value=2**32))
 def test_nothing_that_was_ended_lives_and_nothing_is_lost(seed):
     explore(seed)

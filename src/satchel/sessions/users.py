@@ -40,8 +40,9 @@ class _IndexUnchangedError(Exception):
 class UserIndex:
     """Index of the sessions of each user.
 
-    A session is listed before it is written, so that a revocation finds it. The writer notes the epoch when it lists one, and looks
-    at it again after the session is written: a revocation in between has changed it, and the session is withdrawn.
+    A session is listed before it is written, so that a revocation finds it. The writer notes the epoch when it lists
+    one, and looks at it again after the session is written: a revocation in between has changed it, and the session is
+    withdrawn.
 
     Args:
         store: The store.

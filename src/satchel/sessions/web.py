@@ -121,8 +121,7 @@ class Sessions:
         One round trip, and a second when more than half of the idle time has passed and the session is renewed. An id
         that is not formed as one, as a client may send it, is not looked up.
         """
-        if not isinstance(id, str):
-            raise TypeError(f"the id of a session must be a str, got {type(id).__name__}")
+        _check_id(id)
         return await self._load(id, None)
 
     async def save(self, session: Session) -> None:
@@ -180,6 +179,7 @@ class Sessions:
 
         A mark stays in its place for two minutes, so that no request that is under way brings it back.
         """
+        _check_id(id)
         ended, first = False, True
         for _ in range(ATTEMPTS):
             if not _ID.fullmatch(id):
@@ -197,7 +197,8 @@ class Sessions:
 
         An expired one is told for a minute. An id that was rotated is not followed.
         """
-        if not _ID.fullmatch(id):
+        _check_id(id)
+        if not is_id(id):
             return None
         key = key_of(id)
         entry = await self._store.get_entry(self._collection, key)
@@ -224,6 +225,8 @@ class Sessions:
             but: The id of a session that stays, such as that of the request.
         """
         name = self._check_user(user)
+        if but is not None:
+            _check_id(but)
         kept = None if but is None else await self.load(but)
         revoked = await self._users.new_epoch(name)
         if revoked is None:
@@ -282,7 +285,7 @@ class Sessions:
 
     async def _create(self, session: Session, about: Any) -> None:
         now = self._lifetime.clock()
-        _check_data(session)
+        _check_data(session, about)
         record = SessionRecord(
             data=dict(dict.items(session)),
             created=now,
@@ -525,6 +528,11 @@ def _merged(record: SessionRecord, changed: Mapping[str, Any], removed: set[str]
     return msgspec.structs.replace(record, data={**data, **changed}, count=record.count + 1)
 
 
-def _check_data(data: Mapping[str, Any]) -> None:
+def _check_id(id: object) -> None:  # noqa: A002  # it is what the thing is called
+    if not isinstance(id, str):
+        raise TypeError(f"the id of a session must be a str, got {type(id).__name__}")
+
+
+def _check_data(data: Mapping[str, Any], about: Any = None) -> None:
     """Raise SerializationError, before anything is written, unless data are JSON; large ones are left to the store."""
-    _JSON.encode_if_small({"data": dict(data)})
+    _JSON.encode_if_small({"data": dict(data), "about": about})
