@@ -15,6 +15,7 @@ from ..errors import MissingExtraError
 if TYPE_CHECKING:
     from .clock import FakeClock
     from .conformance import ContractConformance, StoreConformance
+    from .conformance.caching import CachingConformance
     from .conformance.coordination import CoordinationConformance
     from .conformance.suite import needs
     from .conformance.wrapper import WrapperConformance
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .model import DictModel
 
 __all__ = [
+    "CachingConformance",
     "ContractConformance",
     "CoordinationConformance",
     "DictModel",
@@ -40,6 +42,7 @@ _WITH_ASSERTIONS = ("conformance", "machine")
 _load, __dir__ = lazy_exports(
     __name__,
     {
+        "CachingConformance": "conformance.caching",
         "ContractConformance": "conformance.store",
         "CoordinationConformance": "conformance.coordination",
         "DictModel": "model",
