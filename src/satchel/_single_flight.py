@@ -262,6 +262,7 @@ class SingleFlight:
         agreed: RefreshPolicy,
         since: int,
         trust: Trust | None = None,
+        entry: Entry | None = None,
     ) -> Any:
         """Put and return what the factory gives for a key that the caller has missed.
 
@@ -272,9 +273,10 @@ class SingleFlight:
             agreed: Lifetime of the entry.
             since: What `ended` was before the caller's read.
             trust: As for `get_or_make`.
+            entry: What the caller's read found, if it is not to be trusted.
         """
         before = self._found(collection, key)
-        flight = self._flight(collection, key, factory, agreed, since, looks=trust is not None, trust=trust)
+        flight = self._flight(collection, key, factory, agreed, since, entry, trust=trust)
         made = await self._wait_for(flight, agreed.timeout)
         if flight is not before or trust is None or await trust(made):
             return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Collection, Mapping
 
@@ -21,7 +22,7 @@ _VERSION_BYTES = 16
 
 
 class Tags:
-    """Tags of cached results: `invalidate` makes every result with one of them absent, in every process.
+    """Invalidation by tags: makes every cached result with one of these tags absent, in every process.
 
     A tag is an entry with a random version. A result is kept with the versions that its tags had before the function
     ran, and is good as long as they are the same. So invalidating takes one request, however many results there are.
@@ -85,11 +86,8 @@ class Tags:
         for _ in range(ATTEMPTS):
             versions |= await self.present_versions([tag for tag in tags if tag not in versions])
             missing = [tag for tag in tags if tag not in versions]
-            for tag in missing:
-                version = secrets.token_hex(_VERSION_BYTES)
-                value = {"format": 1, "version": version}
-                if await self._store.put_if_absent(self._collection, tag, value) is not None:
-                    versions[tag] = version
+            made = await asyncio.gather(*map(self._make, missing))
+            versions |= {tag: version for tag, version in zip(missing, made, strict=True) if version is not None}
             if len(versions) == len(set(tags)):
                 return versions
         raise ConflictError(f"tags of collection {self._collection!r} were invalidated {ATTEMPTS} times in a row")
@@ -99,6 +97,12 @@ class Tags:
         if versions.keys() != set(tags):
             return False
         return not versions or await self.present_versions(tags) == versions
+
+    async def _make(self, tag: str) -> str | None:
+        """Give a version to a tag that has none; None if it has one now."""
+        version = secrets.token_hex(_VERSION_BYTES)
+        value = {"format": 1, "version": version}
+        return None if await self._store.put_if_absent(self._collection, tag, value) is None else version
 
     def _version_in(self, tag: str, entry: Entry) -> str:
         match entry.value:

@@ -19,15 +19,21 @@ class CachedCall:
         tags: Its tags.
         lifetime: How long the result is kept.
         function: Calls the function.
+
+    Attributes:
+        versions: Versions of the tags, if they were read before for several calls; None to read them.
     """
 
-    __slots__ = ("_function", "_lifetime", "_place", "key", "tags")
+    versions: Mapping[str, str] | None
+
+    __slots__ = ("_function", "_lifetime", "_place", "key", "tags", "versions")
 
     def __init__(
         self, place: Place, key: str, tags: tuple[str, ...], lifetime: Lifetime, function: Callable[[], Awaitable[Any]]
     ) -> None:
         self.key = key
-        self._place, self.tags, self._lifetime, self._function = place, tags, lifetime, function
+        self.tags, self.versions = tags, None
+        self._place, self._lifetime, self._function = place, lifetime, function
 
     @property
     def trust(self) -> Callable[[Any], Awaitable[bool]] | None:
@@ -37,7 +43,9 @@ class CachedCall:
     async def make(self) -> Any:
         """Call the function, and return what is kept: with tags, the versions that they had before."""
         place = self._place
-        versions = None if place.tags is None else await place.tags.versions(self.tags)
+        versions = self.versions
+        if versions is None and place.tags is not None:
+            versions = await place.tags.versions(self.tags)
         result = await self._function()
         value = await place.collection._dumped(self.key, result)
         return self._lifetime.of(result, value if versions is None else framed(Frame(versions, value)))

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from .._copies import copy_of_error
 from .._shielding import in_background
 from ..clock import TTL
+from ..entry import Entry
 from ..errors import ConfigurationError
 from ..tags import TAGS
 from .binding import Binding, Place
@@ -116,22 +117,30 @@ class CachedMany(Generic[K, R]):
         place, keys, results = self._binding.place(), self._keys(items), _Calls(self._function)
         calls = {item: self._call_for(place, item, key, results) for item, key in keys.items()}
         since = place.flights.ended
-        kept = await self._kept(place, calls)
-        missing = [item for item in keys if item not in kept]
-        making = [self._make(place, calls[item], since) for item in missing]
-        made = await asyncio.gather(*making, return_exceptions=True)
-        for item, result in zip(missing, made, strict=True):
-            if not isinstance(result, BaseException):
-                kept[item] = result
-            elif not isinstance(result, _AbsentError):
+        kept, bad = await self._kept(place, calls)
+        missing = [call for item, call in calls.items() if item not in kept]
+        await self._read_tags(place, missing)
+        policy, name = self._lifetime.policy, place.collection.name
+        making = [
+            place.flights.make(name, call.key, call.make, policy, since, call.trust, bad.get(call.key))
+            for call in missing
+        ]
+        made = {
+            call.key: result
+            for call, result in zip(missing, await asyncio.gather(*making, return_exceptions=True), strict=True)
+            if not isinstance(result, _AbsentError)
+        }
+        for result in made.values():
+            if isinstance(result, BaseException):
                 raise result
-        return {item: await calls[item].result(kept[item]) for item in keys if item in kept}
+        kept |= {item: made[call.key] for item, call in calls.items() if call.key in made}
+        return {item: await call.result(kept[item]) for item, call in calls.items() if item in kept}
 
     async def peek(self, items: Iterable[K]) -> dict[K, R]:
         """Return the results that are kept, without calling the function."""
         place, results = self._binding.place(), _Calls(self._function)
         calls = {item: self._call_for(place, item, key, results) for item, key in self._keys(items).items()}
-        kept = await self._kept(place, calls)
+        kept, _ = await self._kept(place, calls)
         return {item: await calls[item].result(value) for item, value in kept.items()}
 
     def key_for(self, item: K) -> str:
@@ -147,19 +156,29 @@ class CachedMany(Generic[K, R]):
     def _keys(self, items: Iterable[K]) -> dict[K, str]:
         return {item: self._key(item) for item in items}
 
-    async def _kept(self, place: Place, calls: Mapping[K, CachedCall]) -> dict[K, Any]:
-        """Return what is kept of items and good, as it is kept."""
-        found = await place.store.get_many(place.collection.name, [call.key for call in calls.values()])
-        kept = {item: found[call.key] for item, call in calls.items() if call.key in found}
+    async def _kept(self, place: Place, calls: Mapping[K, CachedCall]) -> tuple[dict[K, Any], dict[str, Entry]]:
+        """Return what is kept of items and good, and the entries of what is not good."""
+        name, keys = place.collection.name, [call.key for call in calls.values()]
         if place.tags is None:
-            return kept
-        tags = {tag for item in kept for tag in calls[item].tags}
-        current = await place.tags.present_versions(tags)
-        return {item: value for item, value in kept.items() if calls[item].is_good_by(current, value)}
+            found = await place.store.get_many(name, keys)
+            return {item: found[call.key] for item, call in calls.items() if call.key in found}, {}
+        entries = await place.store.get_entries(name, keys)
+        asked = {item: call for item, call in calls.items() if call.key in entries}
+        current = await place.tags.present_versions({tag for call in asked.values() for tag in call.tags})
+        good = {
+            item: entries[call.key].value
+            for item, call in asked.items()
+            if call.is_good_by(current, entries[call.key].value)
+        }
+        return good, {call.key: entries[call.key] for item, call in asked.items() if item not in good}
 
-    async def _make(self, place: Place, call: CachedCall, since: int) -> Any:
-        policy = self._lifetime.policy
-        return await place.flights.make(place.collection.name, call.key, call.make, policy, since, call.trust)
+    async def _read_tags(self, place: Place, missing: list[CachedCall]) -> None:
+        """Read the tags of all that is missing together, or they would come one by one, and the calls with them."""
+        if place.tags is None:
+            return
+        versions = await place.tags.versions({tag for call in missing for tag in call.tags})
+        for call in missing:
+            call.versions = {tag: versions[tag] for tag in call.tags}
 
     def _call_for(self, place: Place, item: K, key: str, calls: _Calls) -> CachedCall:
         tags = () if self._tags is None else tag_names(self._tags, item)
