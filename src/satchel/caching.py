@@ -215,7 +215,7 @@ def cached(
     Collection(store, collection, model=model)  # it refuses what is not legal
     if (stale is not None or early is not None) and not hasattr(store, "get_or_put"):
         raise ConfigurationError(
-            f"stale and early refresh results in the background, which {store!r} would not end when it closes; "
+            f"stale and early refresh values in the background, which {store!r} would not stop when it closes; "
             "give cached a SingleFlightWrapper around it"
         )
     options = {"ttl": ttl, "stale": stale, "early": early}
