@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from satchel import ValueTooLargeError
 from satchel.stores.disk import DiskStore
 from satchel.stores.disk import entries as _disk_entries
 from satchel.testing import FakeClock
+from tests.stores.disk.entries import open_file
 
 VALUE = b"x" * 100
 SIZE = len(VALUE) + len("a") + len("00") + 100
@@ -26,10 +26,8 @@ async def fill(store: DiskStore, count: int, **options: float) -> None:
 
 
 def query(directory: Path, statement: str) -> list[tuple[object, ...]]:
-    database = sqlite3.connect(directory / "satchel.sqlite3")
-    rows = database.execute(statement).fetchall()
-    database.close()
-    return rows
+    with open_file(directory) as database:
+        return database.execute(statement).fetchall()
 
 
 async def test_the_one_longest_not_put_goes_first(tmp_path: Path) -> None:
@@ -126,9 +124,8 @@ async def test_a_count_of_bytes_that_is_too_high_is_put_right(entries: int, tmp_
     async with DiskStore(tmp_path, max_size=bound) as store:
         await store.ping()
         await store.put_many("a", {f"{at:03}": VALUE for at in range(entries)})
-        database = sqlite3.connect(tmp_path / "satchel.sqlite3", isolation_level=None)
-        database.execute("UPDATE satchel_meta SET value = 10000000 WHERE name = 'bytes'")
-        database.close()
+        with open_file(tmp_path) as database:
+            database.execute("UPDATE satchel_meta SET value = 10000000 WHERE name = 'bytes'")
         async with asyncio.timeout(5):
             await store.put("a", "new", VALUE)
         if entries < 500:
@@ -175,13 +172,12 @@ async def test_reading_does_not_wait_for_a_writer(tmp_path: Path) -> None:
     async with DiskStore(tmp_path, max_size=10_000_000) as store:
         names = [str(at) for at in range(1500)]
         await store.put_many("a", dict.fromkeys(names, 1))
-        other = sqlite3.connect(tmp_path / "satchel.sqlite3", isolation_level=None)
-        other.execute("BEGIN IMMEDIATE")
-        for start in (0, 500, 1000):  # within the lock's 10 seconds, or the timeout of the test
-            async with asyncio.timeout(5):
-                await store.get_many("a", names[start : start + 500])
-        other.execute("ROLLBACK")
-        other.close()
+        with open_file(tmp_path) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for start in (0, 500, 1000):  # within the lock's 10 seconds, or the timeout of the test
+                async with asyncio.timeout(5):
+                    await store.get_many("a", names[start : start + 500])
+            other.execute("ROLLBACK")
         database = store._thread.database
         assert await store._thread.run(lambda: database.execute("PRAGMA busy_timeout").fetchone()) == (10_000,)
 
@@ -266,9 +262,8 @@ def test_each_query_that_a_call_makes_uses_an_index(tmp_path: Path) -> None:
     for name, statement in statements.items():
         if name != "_ANY" and any(verb in statement for verb in ("SELECT", "DELETE", "UPDATE")) and "(" not in name:
             marks = statement.count("?")
-            database = sqlite3.connect(tmp_path / "satchel.sqlite3")
-            plan = database.execute(f"EXPLAIN QUERY PLAN {statement}", [b"1"] * marks).fetchall()
-            database.close()
+            with open_file(tmp_path) as database:
+                plan = database.execute(f"EXPLAIN QUERY PLAN {statement}", [b"1"] * marks).fetchall()
             plans[name] = " / ".join(str(row[3]) for row in plan)
     assert len(plans) > 10
     assert {name: plan for name, plan in plans.items() if "SCAN" in plan and "USING" not in plan} == {}
