@@ -32,7 +32,7 @@ def test_the_model_keeps_values_as_they_were():
 
 
 def test_the_model_of_a_store_that_holds_nothing_is_empty():
-    model = DictModel(FakeClock(), holds=False)
+    model = DictModel(FakeClock(), stores_values=False)
     model.put("c", "k", 1, None)
     assert model.find("c", "k") is None
 
@@ -42,7 +42,9 @@ def test_a_store_that_holds_nothing_does_not_agree_with_one_that_holds(tmp_path)
     with pytest.raises(AssertionError):
         check_random_operations(lambda clock, place: NullStore(clock=clock), tmp_path, chosen=chosen)
     with pytest.raises(AssertionError):
-        check_random_operations(lambda clock, place: MemoryStore(clock=clock), tmp_path, holds=False, chosen=chosen)
+        check_random_operations(
+            lambda clock, place: MemoryStore(clock=clock), tmp_path, stores_values=False, chosen=chosen
+        )
 
 
 def test_places_are_removed(tmp_path):

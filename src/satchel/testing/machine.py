@@ -56,18 +56,20 @@ class StoreMachine(RuleBasedStateMachine):
         make_store: Makes a store of a clock and a place, as `StoreConformance.make_store` does.
         place: Where the store may write.
         persistent: The store finds its data again when reopened over the same place.
-        holds: The store keeps what it is given.
+        stores_values: The store keeps what it is given.
     """
 
-    def __init__(self, make_store: MakeStore, place: Path, *, persistent: bool = False, holds: bool = True) -> None:
+    def __init__(
+        self, make_store: MakeStore, place: Path, *, persistent: bool = False, stores_values: bool = True
+    ) -> None:
         super().__init__()
         self._make_store = make_store
         self._place = place
         self._persistent = persistent
-        self._holds = holds
+        self._stores_values = stores_values
         self._runner = asyncio.Runner()
         self.clock = new_clock()
-        self.model = DictModel(self.clock, holds=holds)
+        self.model = DictModel(self.clock, stores_values=stores_values)
         self.versions: list[str] = ["", "0" * 32]
         self.store: Any = make_store(self.clock, place)
 
@@ -239,7 +241,7 @@ def check_random_operations(
     parent: Path,
     *,
     persistent: bool = False,
-    holds: bool = True,
+    stores_values: bool = True,
     chosen: settings | None = None,
 ) -> None:
     """Run the machine with many random sequences of operations, each on a new store in a place of its own.
@@ -248,13 +250,15 @@ def check_random_operations(
         make_store: Makes a store of a clock and a place.
         parent: The directory for the places, which are removed afterwards.
         persistent: The store finds its data again when reopened over the same place.
-        holds: The store keeps what it is given.
+        stores_values: The store keeps what it is given.
         chosen: Number of sequences and steps; those of the loaded Hypothesis profile, or 40 of 30 by default.
     """
     with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as directory:
 
         def machine() -> StoreMachine:
-            return StoreMachine(make_store, new_place(Path(directory)), persistent=persistent, holds=holds)
+            return StoreMachine(
+                make_store, new_place(Path(directory)), persistent=persistent, stores_values=stores_values
+            )
 
         run_state_machine_as_test(cast("type[StoreMachine]", machine), settings=chosen or _settings())
 

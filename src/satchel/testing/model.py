@@ -28,12 +28,12 @@ class DictModel:
 
     Args:
         clock: The clock of the store.
-        holds: False for the model of a store that holds nothing.
+        stores_values: False for the model of a store that holds nothing.
     """
 
-    def __init__(self, clock: Clock, *, holds: bool = True) -> None:
+    def __init__(self, clock: Clock, *, stores_values: bool = True) -> None:
         self._clock = clock
-        self._holds = holds
+        self._stores_values = stores_values
         self._entries: dict[tuple[str, str], Held] = {}
 
     def find(self, collection: str, key: str) -> Held | None:
@@ -47,7 +47,7 @@ class DictModel:
 
     def put(self, collection: str, key: str, value: object, ttl: float | None, version: str | None = None) -> None:
         """Store a value."""
-        if self._holds:
+        if self._stores_values:
             now = self._clock()
             deadline = math.inf if ttl is None else now + ttl
             self._entries[collection, key] = Held(copy.deepcopy(value), deadline, now, version)

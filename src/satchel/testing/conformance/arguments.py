@@ -108,7 +108,7 @@ class ArgumentPromises(Suite):
         for value in ACCEPTED_VALUES[theme]:
             await store.put("c", "k", value)
         await store.put_many("c", {str(index): value for index, value in enumerate(ACCEPTED_VALUES[theme])})
-        assert await store.exists("c", "k") is self.holds
+        assert await store.exists("c", "k") is self.stores_values
 
     @pytest.mark.parametrize("theme", REFUSED_VALUES)
     async def test_values_that_would_change_are_refused_with_their_path(

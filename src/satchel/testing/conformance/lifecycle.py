@@ -194,7 +194,7 @@ class LifecyclePromises(Suite):
             first = runner.run(use())
         with asyncio.Runner() as runner:
             second = runner.run(use_and_close())
-        assert first == second == ([1] if self.holds else None)
+        assert first == second == ([1] if self.stores_values else None)
 
     def test_a_store_that_was_not_closed_lets_its_loop_end(self, clock: FakeClock, place: Path) -> None:
         store = self.make_store(clock, place)
@@ -231,4 +231,4 @@ class LifecyclePromises(Suite):
         await asyncio.gather(*tasks, return_exceptions=True)
         assert all(task.result() is None for task in tasks[1::2])
         found = await store.get_many("c", [str(number) for number in range(1, 40, 2)])
-        assert len(found) == (20 if self.holds else 0)
+        assert len(found) == (20 if self.stores_values else 0)

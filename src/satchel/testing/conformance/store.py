@@ -23,10 +23,10 @@ class ContractConformance(ArgumentPromises, LifecyclePromises):
     A subclass writes `make_store`. Use `StoreConformance` for any store that keeps values.
     """
 
-    holds: ClassVar[bool] = False
+    stores_values: ClassVar[bool] = False
 
     def test_random_operations_agree_with_a_dict(self, tmp_path: Path) -> None:
-        check_random_operations(self.make_store, tmp_path, persistent=self.persistent, holds=self.holds)
+        check_random_operations(self.make_store, tmp_path, persistent=self.persistent, stores_values=self.stores_values)
 
 
 class StoreConformance(
@@ -52,4 +52,4 @@ class StoreConformance(
     If the store lacks a capability, the tests expect it to refuse the methods; none is skipped.
     """
 
-    holds: ClassVar[bool] = True
+    stores_values: ClassVar[bool] = True

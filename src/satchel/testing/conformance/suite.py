@@ -44,11 +44,11 @@ class Suite(ABC):
 
     Attributes:
         persistent: A second store over the same place sees the first one's writes.
-        holds: The store keeps values.
+        stores_values: The store keeps values.
     """
 
     persistent: ClassVar[bool] = False
-    holds: ClassVar[bool] = True
+    stores_values: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
