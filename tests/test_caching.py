@@ -463,7 +463,7 @@ def test_an_async_key_function_is_refused_when_it_is_decorated(store):
 
 @pytest.mark.parametrize("options", [{"stale": 5}, {"early": 1.0}])
 def test_what_runs_in_the_background_needs_a_store_that_ends_it(options):
-    with pytest.raises(ConfigurationError, match=r"MemoryStore\(\) would not end .* SingleFlightWrapper"):
+    with pytest.raises(ConfigurationError, match=r"MemoryStore\(\) would not stop .* SingleFlightWrapper"):
         cached(MemoryStore(), "c", ttl=60, **options)
 
 

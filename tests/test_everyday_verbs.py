@@ -239,6 +239,8 @@ async def test_a_call_names_another_model(store):
     assert (await users.get_entry("ada", model=Name)).value == Name("ada")
     assert await users.get_many(["ada"], model=Name) == {"ada": Name("ada")}
     assert (await users.get_entries(["ada"], model=Name))["ada"].value == Name("ada")
+    assert [value async for value in users.values(model=Name)] == [Name("ada")]
+    assert [item async for item in users.items(model=Name)] == [("ada", Name("ada"))]
     assert await users.get("ada") == User("ada", 2)
     with pytest.raises(ModelMismatchError, match="does not fit int"):
         await users.get("ada", model=int)
@@ -282,6 +284,8 @@ async def test_a_codec_of_the_collection(store):
         assert (await store.get("f", "k"))[0] == number
         assert await films.get("k") == {"a": 1}
         assert await films.get_many(["k"]) == {"k": {"a": 1}}
+    await store.collection("f", codec=JsonCodec()).put("exact", {"a": 1})
+    assert await store.get("f", "exact") == b'\x01{"a":1}', "docs/format.md says what the bytes are"
     pictures = store.collection("p", codec=JsonCodec())
     await pictures.put("k", b"\x01raw")
     assert await store.get("p", "k") == b"\x00\x01raw"

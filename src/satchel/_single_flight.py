@@ -409,7 +409,7 @@ class SingleFlight:
         start = perf_counter()
         coming = flight.factory()
         if not inspect.isawaitable(coming):
-            raise TypeError(f"the factory must be an async function, but it gave {type(coming).__name__}")
+            raise TypeError(f"the factory must be an async function, but it returned {type(coming).__name__}")
         value = await coming
         if flight.terms.early is not None:
             self._remember(flight.ref, perf_counter() - start)

@@ -1,6 +1,8 @@
 """The table of verbs: the methods of a store that read, change or list entries.
 
-A new verb is one row of `VERBS` and what it does. Every set of verbs in wrappers is derived from the table.
+Every set of verbs in wrappers is derived from the table. A verb of a new kind is in none of the sets of kinds until the
+kind is added to them. Wrappers expect a verb of `OF_ENTRIES` to name its entries by `key`, `keys` or `items` alone; for
+one that names a further entry, `RoutingStore` and `TieredStore` need a method of their own.
 """
 
 from __future__ import annotations

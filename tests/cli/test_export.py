@@ -110,30 +110,39 @@ LINES = GOLDEN.read_bytes().splitlines(keepends=True)
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "x is empty: it is no export"),
-        (b"hello\n", "x, line 1: this is no export of satchel's"),
-        (b'{"satchel-export":2}\n', "x, line 1: it has format 2, this release reads format 1; upgrade it"),
-        (b"".join(LINES[:3]), "x is not whole: it ends after 2 entries, without its last line; export again"),
-        (b"".join(LINES)[:-40], "x, line 5: the file ends within it: the export was cut off; make it again"),
-        (b"".join(LINES)[:-1], "x, line 6: the file ends within it: the export was cut off; make it again"),
+        (b"", "x is empty: it is not an export"),
+        (b"hello\n", "x, line 1: this is not an export from satchel"),
+        (b'{"satchel-export":2}\n', "x, line 1: it has format 2, but this release reads format 1; upgrade satchel"),
+        (b"".join(LINES[:3]), "x is incomplete: it ends after 2 entries, without its last line; export again"),
+        (
+            b"".join(LINES)[:-40],
+            "x, line 5: the file ends in the middle of it: the export was interrupted; export again",
+        ),
+        (
+            b"".join(LINES)[:-1],
+            "x, line 6: the file ends in the middle of it: the export was interrupted; export again",
+        ),
         (
             b"".join([*LINES[:2], *LINES[3:]]),
-            "x, line 5: the export has 3 entries and should have 4: lines are missing",
+            "x, line 5: the export has 3 entries but should have 4: lines are missing",
         ),
-        (b"".join([*LINES, LINES[1]]), "x, line 7: it stands behind the last line of the export"),
-        (b"".join([*LINES[:3], b"{}\n", *LINES[3:]]), "x, line 4: this is no entry of an export"),
-        (b"".join([*LINES[:3], b"\xff\n", *LINES[3:]]), "x, line 4: this is no entry of an export"),
-        (b"".join(LINES).replace(b'"value":1,', b""), "x, line 4: an entry has either a value or bytes"),
+        (b"".join([*LINES, LINES[1]]), "x, line 7: it comes after the last line of the export"),
+        (b"".join([*LINES[:3], b"{}\n", *LINES[3:]]), "x, line 4: this is not an entry of an export"),
+        (b"".join([*LINES[:3], b"\xff\n", *LINES[3:]]), "x, line 4: this is not an entry of an export"),
+        (b"".join(LINES).replace(b'"value":1,', b""), "x, line 4: an entry must have either a value or bytes"),
         (
             b"".join(LINES).replace(b'"value":1,', b'"value":18446744073709551616,'),
             "x, line 4: the value cannot be stored: $",
         ),
         (b"".join(LINES).replace(b'"gone"', b'""'), "x, line 4: key must not be empty"),
         (b"".join(LINES).replace(b'"gone"', b'"' + b"k" * 5000 + b'"'), "x, line 4: key has 5000 bytes"),
-        (b"".join(LINES).replace(b"2020-01-02T00:00:00.000000Z", b"soon"), "x, line 4: this is no entry of an export"),
+        (
+            b"".join(LINES).replace(b"2020-01-02T00:00:00.000000Z", b"soon"),
+            "x, line 4: this is not an entry of an export",
+        ),
         (
             b"".join(LINES).replace(b"2020-01-02T00:00:00.000000Z", b"2020-01-02T00:00:00"),
-            "x, line 4: this is no entry",
+            "x, line 4: this is not an entry",
         ),
     ],
 )
@@ -151,7 +160,7 @@ def test_an_import_over_entries_that_are_there_is_refused_unless_said(satchel):
     done = satchel("import", "-i", GOLDEN)
     assert (done.code, done.out) == (2, b"")
     assert done.err == (
-        "satchel: 1 of 4 entries are there already, such as users ada; add --overwrite never, newer or always\n"
+        "satchel: 1 of 4 entries exist already, such as users ada; add --overwrite never, newer or always\n"
     )
     assert satchel("ls").lines == ["users"]
     assert satchel("import", "-i", GOLDEN, "--overwrite", "never").lines == [

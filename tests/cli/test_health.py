@@ -69,7 +69,7 @@ def test_the_doctor_looks_at_every_store_of_the_file(satchel, tmp_path, monkeypa
     assert done.code == 3
     assert found["default store, from satchel.toml"]["state"] == "ok"
     assert found["store down"]["state"] == found["store wrong"]["state"] == "problem"
-    assert found["store down"]["todo"] == "see whether the server runs, and whether host and port of the URL are right"
+    assert found["store down"]["todo"] == "check that the server runs, and that host and port in the URL are right"
     assert "did you mean 'redis'" in found["store wrong"]["said"]
     assert b"secret" not in done.out
     assert satchel("doctor", "-s", "wrong").code == 2
@@ -80,7 +80,7 @@ def test_the_doctor_says_how_to_configure_a_store(satchel, monkeypatch):
     done = satchel("doctor", "--json")
     assert done.code == 0
     assert findings(done)["default store"]["todo"] == (
-        "give --store, set SATCHEL_URL, or write [satchel] with url into satchel.toml"
+        "give --store, set SATCHEL_URL, or write [satchel] with url to satchel.toml"
     )
 
 

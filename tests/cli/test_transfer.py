@@ -106,7 +106,7 @@ def test_a_mirror_of_an_empty_source_removes_nothing(filled):
 @pytest.mark.parametrize("command", ["copy", "mirror", "check"])
 def test_a_store_and_itself_are_refused(filled, command):
     done = filled(command, "disk:data", "disk:data")
-    assert (done.code, done.out, done.err) == (2, b"", "satchel: both stores are the same; this needs two\n")
+    assert (done.code, done.out, done.err) == (2, b"", "satchel: source and target are the same store; give two\n")
 
 
 def test_a_store_under_another_name_is_not_copied_onto_itself(filled, tmp_path):

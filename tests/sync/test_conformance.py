@@ -8,13 +8,9 @@ from typing import Any, ClassVar
 from satchel import AsyncKeyValue
 from satchel.sync import SyncStore
 from satchel.testing import FakeClock, WrapperConformance
-from satchel.verbs import METHODS
+from satchel.verbs import LISTINGS, SEAMS
 
-LISTINGS = ("keys", "collections")
-VERBS = [
-    *("get", "get_entry", "exists", "put", "delete", "get_many", "get_entries", "put_many", "delete_many", "ping"),
-    *(method for methods in METHODS.values() for method in methods if method not in LISTINGS),
-]
+VERBS = SEAMS.keys() - LISTINGS
 
 
 class Unsynced:

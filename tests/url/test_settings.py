@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from satchel import ConfigurationError, MissingExtraError, ReadOnlyError, RedisStore, UnsupportedOperationError
+from satchel import (
+    ConfigurationError,
+    MissingExtraError,
+    MongoDBStore,
+    ReadOnlyError,
+    RedisStore,
+    UnsupportedOperationError,
+)
 from satchel.url import open_store
 from satchel.wrappers import StatisticsWrapper, TTLWrapper
 
@@ -109,6 +116,13 @@ def test_a_secret_of_the_environment_is_described_by_its_variable(monkeypatch):
     description = open_store().describe()
     assert "hunter2" not in str(description) + repr(description.store.options)
     assert "password_env=SATCHEL_PASSWORD" in str(description)
+
+
+def test_what_a_driver_reads_in_the_url_is_no_variable(monkeypatch):
+    monkeypatch.setenv("SATCHEL_URL", "mongodb://localhost/app")
+    for name in MongoDBStore.url_query:
+        monkeypatch.setenv(f"SATCHEL_{name.upper()}", "1")
+    assert str(open_store().describe()) == "mongodb://localhost/app"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ __all__ = ["main", "run"]
 def main() -> NoReturn:
     """Run the command with the arguments of this process, and end the process with its exit code."""
     for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:  # it was closed by whoever started the process
+        if getattr(sys, name) is None:  # the parent process closed it
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: PTH123,SIM115  # to the end
     try:
         code = run(sys.argv[1:])
@@ -25,13 +25,13 @@ def main() -> NoReturn:
             if code == 0 and not isinstance(error, BrokenPipeError):
                 sys.stderr.write(f"satchel: the output: {error.strerror}\n")
                 code = 2
-            # What is left must not fail once more when Python ends.
+            # Python flushes the streams once more when it ends, which must not fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
-    """Run the command, and return its exit code: 0 done, 1 absent, 2 wrong usage, 3 trouble with a store."""
+    """Run the command, and return its exit code: 0 done, 1 absent, 2 wrong usage, 3 a store failed."""
     try:
         from .app import command  # noqa: PLC0415  # it imports typer, which may not be installed
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The commands and their options. What they do is imported when one is called, so that `--help` is quick."""
+"""The commands and their options. Each imports its implementation when it is called, so that `--help` is quick."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from .outcome import USAGE, execute, refuse_file, say
 
 _ClickError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-"""Base class of the errors about arguments; typer has it under another name from release to release."""
+"""Base class of errors about arguments; its public name differs between releases of typer."""
 
 app = typer.Typer(
     name="satchel",
@@ -25,7 +25,7 @@ app = typer.Typer(
 
 
 class OverwriteChoice(enum.StrEnum):
-    """What becomes of an entry that is there."""
+    """What happens to an entry that the target already has."""
 
     NEVER = "never"
     NEWER = "newer"
@@ -44,7 +44,7 @@ Place = Annotated[
         "--store",
         "-s",
         metavar="URL",
-        help="The store; without it SATCHEL_URL, or [satchel] in satchel.toml.",
+        help="The store; by default SATCHEL_URL, or [satchel] in satchel.toml.",
         autocompletion=_known_stores,
     ),
 ]
@@ -56,24 +56,26 @@ Output = Annotated[
     str, typer.Option("--output", "-o", metavar="FILE", help="Write to this file; - is standard output.")
 ]
 Ttl = Annotated[str | None, typer.Option("--ttl", metavar="TIME", help="Seconds, or 15m, 2h, 7d, 2w.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, one object a line.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Write nothing to the store; say what would be done.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, one object per line.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Write nothing to the store; show what would be done.")]
 Collections = Annotated[
-    list[str] | None, typer.Option("--collection", "-c", metavar="NAME", help="This collection; may be repeated.")
+    list[str] | None, typer.Option("--collection", "-c", metavar="NAME", help="Only this collection; may be repeated.")
 ]
-Prefix = Annotated[str, typer.Option("--prefix", metavar="TEXT", help="Keys that start with this.")]
-Exclude = Annotated[str | None, typer.Option("--exclude", metavar="TEXT", help="Not the keys that start with this.")]
+Prefix = Annotated[str, typer.Option("--prefix", metavar="TEXT", help="Only keys that start with this.")]
+Exclude = Annotated[str | None, typer.Option("--exclude", metavar="TEXT", help="No keys that start with this.")]
 Glob = Annotated[
     str | None,
-    typer.Option("--glob", metavar="PATTERN", help="Keys that fit: * is one level between slashes, ** any number."),
+    typer.Option(
+        "--glob", metavar="PATTERN", help="Only keys that match: * is one level between slashes, ** any number."
+    ),
 ]
 
 
 def command(arguments: list[str]) -> int:
     """Run a command line, and return its exit code."""
     if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # they are for programmers
-    logging.lastResort = None  # what drivers log is an error of ours, in one line
+        warnings.simplefilter("ignore")  # warnings are for programmers
+    logging.lastResort = None  # drivers log failures that we report as errors, in one line
     try:
         code = typer.main.get_command(app).main(arguments or ["--help"], prog_name="satchel", standalone_mode=False)
     except _ClickError as error:
@@ -87,7 +89,7 @@ def command(arguments: list[str]) -> int:
 
 
 def _without_given(message: str, arguments: list[str]) -> str:
-    """Return a message without URLs that were given in the wrong place: they may hold secrets."""
+    """Return a message without misplaced URLs, which may contain secrets."""
     for argument in arguments:
         for text in (argument, argument.partition("=")[2]):
             if ":" in text:
@@ -97,7 +99,7 @@ def _without_given(message: str, arguments: list[str]) -> str:
 
 @app.command()
 def get(collection: CollectionName, key: Key, output: Output = "-", store: Place = None, json: AsJson = False) -> int:
-    """Write a value: bytes as they are, anything else as JSON."""
+    """Write a value: bytes unchanged, anything else as JSON."""
     from . import entries  # noqa: PLC0415  # as the docstring of the module says
 
     return execute(entries.get(store, collection, key, output, as_json=json))
@@ -109,15 +111,16 @@ def put(
     key: Key,
     value: Annotated[str | None, typer.Argument(metavar="[VALUE]", help="The value as JSON.")] = None,
     file: Annotated[
-        str | None, typer.Option("--input", "-i", metavar="FILE", help="Read it from this file; - is standard input.")
+        str | None,
+        typer.Option("--input", "-i", metavar="FILE", help="Read the value from this file; - is standard input."),
     ] = None,
-    text: Annotated[bool, typer.Option("--text", help="It is text, not JSON.")] = False,
-    as_bytes: Annotated[bool, typer.Option("--bytes", help="It is bytes, kept as they are.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="The value is text, not JSON.")] = False,
+    as_bytes: Annotated[bool, typer.Option("--bytes", help="The value is bytes, stored unchanged.")] = False,
     ttl: Ttl = None,
     store: Place = None,
     json: AsJson = False,
 ) -> int:
-    """Store a value, replacing what was there."""
+    """Store a value, replacing any earlier one."""
     from . import entries  # noqa: PLC0415  # as the docstring of the module says
 
     form = "bytes" if as_bytes else "text" if text else "json"
@@ -143,9 +146,9 @@ def ls(
     prefix: Prefix = "",
     exclude: Exclude = None,
     glob: Glob = None,
-    depth: Annotated[int | None, typer.Option(min=1, help="Keys of at most so many levels.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many, in order: a page.")] = None,
-    after: Annotated[str | None, typer.Option(metavar="KEY", help="In order, from behind this key on.")] = None,
+    depth: Annotated[int | None, typer.Option(min=1, help="Only keys with at most this many levels.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="List one page: at most this many, sorted.")] = None,
+    after: Annotated[str | None, typer.Option(metavar="KEY", help="List only keys after this one, sorted.")] = None,
     store: Place = None,
     json: AsJson = False,
 ) -> int:
@@ -157,7 +160,7 @@ def ls(
 
 @app.command()
 def info(collection: CollectionName, key: Key, store: Place = None, json: AsJson = False) -> int:
-    """Say what is known about an entry: type, size, times, version."""
+    """Show type, size, times and version of an entry."""
     from . import entries  # noqa: PLC0415  # as the docstring of the module says
 
     return execute(entries.info(store, collection, key, as_json=json))
@@ -168,7 +171,7 @@ def touch(
     collection: CollectionName,
     key: Key,
     ttl: Ttl = None,
-    never: Annotated[bool, typer.Option("--never", help="It does not expire.")] = False,
+    never: Annotated[bool, typer.Option("--never", help="The entry does not expire.")] = False,
     store: Place = None,
     json: AsJson = False,
 ) -> int:
@@ -199,7 +202,9 @@ def copy(
     dry_run: DryRun = False,
     state: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Keep here what is done, and go on from it after an interruption."),
+        typer.Option(
+            metavar="FILE", help="Record the progress in this file, and resume from it after an interruption."
+        ),
     ] = None,
     json: AsJson = False,
 ) -> int:
@@ -220,12 +225,12 @@ def mirror(
     prefix: Prefix = "",
     exclude: Exclude = None,
     glob: Glob = None,
-    delete: Annotated[bool, typer.Option("--delete", help="Remove what the source does not have.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Needed with --delete.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove entries that the source does not have.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Confirm --delete.")] = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> int:
-    """Make TARGET like SOURCE: copy what is missing or differs."""
+    """Make TARGET equal to SOURCE: copy missing and differing entries."""
     from . import transfer  # noqa: PLC0415  # as the docstring of the module says
 
     chosen = transfer.Chosen(collection, prefix, glob, exclude)
@@ -242,7 +247,7 @@ def check(
     glob: Glob = None,
     json: AsJson = False,
 ) -> int:
-    """Say in which entries two stores differ."""
+    """List the entries in which two stores differ."""
     from . import transfer  # noqa: PLC0415  # as the docstring of the module says
 
     chosen = transfer.Chosen(collection, prefix, glob, exclude)
@@ -270,13 +275,13 @@ def load(
     file: Annotated[str, typer.Option("--input", "-i", metavar="FILE", help="The export; - is standard input.")] = "-",
     overwrite: Annotated[
         OverwriteChoice | None,
-        typer.Option(help="What to do with entries that are there; without it they are refused."),
+        typer.Option(help="Which existing entries are replaced; by default, existing entries are an error."),
     ] = None,
     dry_run: DryRun = False,
     store: Place = None,
     json: AsJson = False,
 ) -> int:
-    """Put the entries of an export into a store, once all of it has been checked."""
+    """Put the entries of an export into a store, after checking the whole export."""
     from . import transfer  # noqa: PLC0415  # as the docstring of the module says
 
     chosen: Any = overwrite and overwrite.value
@@ -308,7 +313,7 @@ def stats(
 
 @app.command()
 def describe(store: Place = None, json: AsJson = False) -> int:
-    """Say what a store is and can do, without connecting to it."""
+    """Show what a store is and can do, without connecting to it."""
     from . import health  # noqa: PLC0415  # as the docstring of the module says
 
     return execute(health.describe(store, as_json=json))
@@ -316,7 +321,7 @@ def describe(store: Place = None, json: AsJson = False) -> int:
 
 @app.command()
 def doctor(store: Place = None, json: AsJson = False) -> int:
-    """Say what is installed, which stores answer, and what to do about what is wrong."""
+    """Show what is installed, which stores answer, and how to mend what is wrong."""
     from . import health  # noqa: PLC0415  # as the docstring of the module says
 
     return execute(health.doctor(store, as_json=json))

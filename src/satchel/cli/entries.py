@@ -83,7 +83,7 @@ async def ls(
 ) -> int:
     """List the collections, or the keys of one."""
     if collection is None and (prefix or exclude or glob or depth):
-        raise UsageError("--prefix, --exclude, --glob and --depth choose keys: name a collection")
+        raise UsageError("--prefix, --exclude, --glob and --depth select keys: name a collection")
     checked_filter(prefix=prefix, exclude_prefix=exclude, glob=glob, depth=depth)
     most = None if limit is None else limit + 1
     begin = after if after is not None or limit is None else ""
@@ -115,7 +115,7 @@ async def ls(
 
 
 async def info(place: str | None, collection: str, key: str, *, as_json: bool) -> int:
-    """Say what a store knows about an entry."""
+    """Show type, size, times and version of an entry."""
     async with await opened(place) as store:
         entry = await store.get_entry(collection, key)
     if entry is None:
@@ -166,7 +166,7 @@ async def pop(place: str | None, collection: str, key: str, file: str, *, as_jso
                     await _write(file, content)
                     return DONE
                 continue
-            async with await anyio.open_file(file, "wb") as opened_file:  # before the entry is gone
+            async with await anyio.open_file(file, "wb") as opened_file:  # before the entry is removed
                 if await conditional.compare_and_delete(collection, key, version=entry.version):
                     await opened_file.write(content)
                     return DONE
@@ -182,7 +182,7 @@ def seconds(text: str) -> float:
 
 
 def _meant(content: bytes, form: str) -> object:
-    """Return the value that some bytes stand for."""
+    """Return the value that bytes from the command line or a file represent."""
     if form == "bytes":
         return content
     try:
@@ -192,7 +192,7 @@ def _meant(content: bytes, form: str) -> object:
     except (
         ValueError,
         msgspec.MsgspecError,
-    ):  # not in all releases is one derived from the other
+    ):  # in some releases neither is derived from the other
         other = "not UTF-8; use --bytes" if form == "text" else "not JSON; use --text or --bytes to store it as it is"
     raise UsageError(f"the value is {other}")
 
@@ -213,5 +213,5 @@ async def _write(file: str, content: bytes) -> None:
         await anyio.Path(file).write_bytes(content)
         return
     sys.stdout.flush()
-    sys.stdout.buffer.write(content)  # nothing else waits for this loop
+    sys.stdout.buffer.write(content)  # nothing else runs on this loop
     sys.stdout.buffer.flush()

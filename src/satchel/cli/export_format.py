@@ -44,7 +44,7 @@ class ExportedEntry(Struct, forbid_unknown_fields=True):
 
 
 class ExportEnd(Struct, forbid_unknown_fields=True):
-    """Last line of an export: a file without it is not whole."""
+    """Last line of an export: a file without it is incomplete."""
 
     entries: int
 
@@ -64,26 +64,26 @@ def entry_line(collection: str, key: str, entry: Entry) -> bytes:
     """Return the line of an entry.
 
     Raises:
-        SerializationError: The value has no form in JSON.
+        SerializationError: The value cannot be represented in JSON.
     """
     return output.json_text(output.described(collection, key, entry)).encode() + b"\n"
 
 
 def last_line(entries: int) -> bytes:
-    """Return the line that ends an export of so many entries."""
+    """Return the line that ends an export, with its number of entries."""
     return _encode(ExportEnd(entries)) + b"\n"
 
 
 def batches(file: BinaryIO, name: str, max_key_bytes: int) -> Iterator[Batch]:
-    """Iterate over the entries of an export, in batches. It blocks: take each step in a worker thread.
+    """Iterate over the entries of an export, in batches. This blocks: take each step in a worker thread.
 
     Args:
         file: The file, at its beginning.
-        name: How messages call it.
-        max_key_bytes: The longest key that the store takes.
+        name: The name of the file in error messages.
+        max_key_bytes: Maximum length of a key in the store.
 
     Raises:
-        ConfigurationError: It is no export, is not whole, or has an entry that cannot be stored.
+        ConfigurationError: The file is not an export, is incomplete, or has an entry that cannot be stored.
     """
     reader = _Reader(name, max_key_bytes)
     batch: Batch = {}
@@ -116,9 +116,9 @@ class _Reader:
         """Return the entry of a line, None for the first and the last line."""
         self._lines = number
         if self._ended:
-            raise self._refusal("it stands behind the last line of the export")
+            raise self._refusal("it comes after the last line of the export")
         if not line.endswith(b"\n"):
-            raise self._refusal("the file ends within it: the export was cut off; make it again")
+            raise self._refusal("the file ends in the middle of it: the export was interrupted; export again")
         if number == 1:
             self._take_header(line)
             return None
@@ -129,21 +129,22 @@ class _Reader:
         return self._taken(line)
 
     def finish(self) -> None:
-        """Refuse a file without its last line."""
+        """Raise ConfigurationError if the file lacks its last line."""
         if not self._lines:
-            raise ConfigurationError(f"{self._name} is empty: it is no export")
+            raise ConfigurationError(f"{self._name} is empty: it is not an export")
         if not self._ended:
             raise ConfigurationError(
-                f"{self._name} is not whole: it ends after {self._entries} entries, without its last line; export again"
+                f"{self._name} is incomplete: it ends after {self._entries} entries, without its last line; "
+                "export again"
             )
 
     def _take_header(self, line: bytes) -> None:
         try:
             number = _header.decode(line).format
         except (ValueError, msgspec.MsgspecError):
-            raise self._refusal("this is no export of satchel's") from None
+            raise self._refusal("this is not an export from satchel") from None
         if number != FORMAT:
-            raise self._refusal(f"it has format {number}, this release reads format {FORMAT}; upgrade it")
+            raise self._refusal(f"it has format {number}, but this release reads format {FORMAT}; upgrade satchel")
 
     def _take_end(self, line: bytes) -> None:
         try:
@@ -151,16 +152,16 @@ class _Reader:
         except (ValueError, msgspec.MsgspecError):
             raise self._refusal("the last line is damaged") from None
         if entries != self._entries:
-            raise self._refusal(f"the export has {self._entries} entries and should have {entries}: lines are missing")
+            raise self._refusal(f"the export has {self._entries} entries but should have {entries}: lines are missing")
         self._ended = True
 
     def _taken(self, line: bytes) -> tuple[str, str, Entry]:
         try:
             read = _entry.decode(line)
-        except (ValueError, msgspec.MsgspecError):  # what it says may show a part of the value
-            raise self._refusal("this is no entry of an export") from None
+        except (ValueError, msgspec.MsgspecError):  # its message may show part of the value
+            raise self._refusal("this is not an entry of an export") from None
         if (read.value is UNSET) is (read.data is UNSET):
-            raise self._refusal("an entry has either a value or bytes")
+            raise self._refusal("an entry must have either a value or bytes")
         try:
             collection, key = check_ref(read.collection, read.key, self._max_key_bytes)
             if read.data is UNSET:

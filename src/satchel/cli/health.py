@@ -39,7 +39,7 @@ async def cull(place: str | None, *, as_json: bool) -> int:
 
 @dataclass
 class CollectionSize:
-    """What a collection holds."""
+    """Size of a collection."""
 
     collection: str
     entries: int = 0
@@ -91,7 +91,7 @@ async def stats(place: str | None, chosen: Chosen, *, as_json: bool) -> int:
 
 
 async def describe(place: str | None, *, as_json: bool) -> int:
-    """Say what a store is, without asking it anything."""
+    """Show what a store is and can do, without connecting to it."""
     async with await places.opened(place) as store:
         about = _described(store)
     if as_json:
@@ -109,7 +109,7 @@ def _described(store: Any) -> dict[str, object]:
 
 @dataclass
 class Finding:
-    """One thing that the doctor looked at."""
+    """Result of one check."""
 
     about: str
     state: Literal["ok", "missing", "problem"]
@@ -119,7 +119,7 @@ class Finding:
 
 @dataclass
 class Diagnosis:
-    """What the doctor found."""
+    """Report of all checks."""
 
     findings: list[Finding] = field(default_factory=list)
     code: int = DONE
@@ -130,7 +130,7 @@ class Diagnosis:
 
 
 async def doctor(place: str | None, *, as_json: bool) -> int:
-    """Say what is installed, which stores can be reached, and what to do about what is wrong."""
+    """Show what is installed, which stores answer, and how to mend what is wrong."""
     diagnosis = Diagnosis()
     diagnosis.add("satchel", "ok", f"{__version__}, Python {platform.python_version()}, {platform.system()}")
     for extra, packages in await in_thread(_extras):
@@ -155,7 +155,7 @@ def _extras() -> list[tuple[str, dict[str, str | None]]]:
     """Return each extra with the version of each package that it brings; None for one that is not installed."""
     try:
         requirements = requires("satchel") or []
-    except PackageNotFoundError:  # it runs from its sources
+    except PackageNotFoundError:  # it runs from its source tree
         return []
     extras: dict[str, dict[str, str | None]] = {}
     for requirement in requirements:
@@ -179,14 +179,14 @@ def _stores(place: str | None, diagnosis: Diagnosis) -> Iterator[tuple[str, str 
         return
     source = places.default()
     if source is None:
-        todo = f"give --store, set SATCHEL_URL, or write [satchel] with url into {places.FILE}"
+        todo = f"give --store, set SATCHEL_URL, or write [satchel] with url to {places.FILE}"
         diagnosis.add("default store", "missing", "none is configured", todo)
     else:
         yield f"default store, from {source}", None
     try:
         names = list(places.named())
     except SatchelError:
-        return  # the default store is refused for the same file
+        return  # the check of the default store reports the same file
     for name in names:
         yield f"store {name}", name
 
@@ -205,9 +205,9 @@ async def _examine(title: str, place: str | None, diagnosis: Diagnosis) -> None:
 
 def _advice(error: SatchelError) -> str | None:
     if isinstance(error, StoreTimeoutError):
-        return "see whether the server is busy, or a firewall drops what it is sent; timeout= in the URL waits longer"
+        return "check whether the server is busy or a firewall drops requests; to wait longer, set timeout= in the URL"
     if isinstance(error, StoreUnavailableError):
-        return "see whether the server runs, and whether host and port of the URL are right"
+        return "check that the server runs, and that host and port in the URL are right"
     if isinstance(error, StoreError):
-        return "see whether user, password and rights are right, and the log of the server"
-    return None  # the message says it
+        return "check user, password and permissions, and the log of the server"
+    return None  # the message itself says what to do

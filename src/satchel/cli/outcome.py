@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and one line on standard error where something went wrong."""
+"""How a command ends: its exit code, and one line on standard error if something went wrong."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..errors import (
 
 DONE, ABSENT, USAGE, STORE = 0, 1, 2, 3
 INTERRUPTED, NOBODY_READS = 130, 141
-"""What shells give for a program that SIGINT or SIGPIPE ended."""
+"""Exit codes that shells report for a program ended by SIGINT or SIGPIPE."""
 
 _USAGE = (
     ConfigurationError,
@@ -34,12 +34,12 @@ _USAGE = (
 
 
 class UsageError(ConfigurationError):
-    """The command was called in a way that it cannot carry out."""
+    """The command line is wrong."""
 
 
 def execute(work: Coroutine[Any, Any, int]) -> int:
-    """Carry out a command, and return its exit code. Nothing that it raises is shown as a traceback."""
-    import asyncio  # noqa: PLC0415  # `--help` needs none of it
+    """Run a command, and return its exit code. No error is shown as a traceback."""
+    import asyncio  # noqa: PLC0415  # `--help` does not need it
 
     try:
         code = asyncio.run(work)
@@ -55,7 +55,7 @@ def execute(work: Coroutine[Any, Any, int]) -> int:
     except OSError as error:
         return refuse_file(error)
     except Exception as error:
-        say(f"internal error: {type(error).__name__}; please report it, with the command")
+        say(f"internal error: {type(error).__name__}; please report it together with the command")
         return STORE
     return code
 
@@ -68,13 +68,13 @@ def code_of(error: SatchelError) -> int:
 
 
 def refuse_file(error: OSError) -> int:
-    """Say what is wrong with a file or with standard output, and return the exit code."""
+    """Report what is wrong with a file or with standard output, and return the exit code."""
     say(f"{error.filename or 'the output'}: {error.strerror or type(error).__name__}")
     return USAGE
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an error says, as one line."""
+    """Return the message of an error as one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -84,4 +84,4 @@ def say(line: str) -> None:
         sys.stderr.write(f"satchel: {line}\n")
         sys.stderr.flush()
     except OSError:
-        return  # nobody reads it
+        return  # standard error is closed

@@ -1,4 +1,4 @@
-"""What commands write: values, names, JSON, and how far long work has come."""
+"""What commands write: values, names, JSON, and the progress of long work."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ..entry import Entry
 from ..errors import SerializationError
 
 STREAM = "-"
-"""Stands for standard input or output in place of a file."""
+"""File name that stands for standard input or output."""
 
 _PLAIN_EVERY = 5.0
-"""Seconds between two lines about the progress where there is no terminal."""
+"""Seconds between two lines of progress if there is no terminal."""
 
 Show = Callable[[str], None]
-"""Shows how far work has come."""
+"""Function that shows the progress of work."""
 
 
 def line(text: str) -> None:
@@ -39,21 +39,21 @@ def json_text(value: object) -> str:
     """Return a value as JSON.
 
     Raises:
-        SerializationError: It has no form in JSON, as what a codec of the caller's own decodes.
+        SerializationError: It cannot be represented in JSON; a custom codec can decode such values.
     """
     try:
         return msgspec.json.encode(value).decode()
     except (TypeError, ValueError) as error:
-        raise SerializationError(f"a {type(value).__name__} has no form in JSON") from error
+        raise SerializationError(f"a {type(value).__name__} cannot be represented in JSON") from error
 
 
 def as_bytes(value: object) -> bytes:
-    """Return a value as it is written to a file: `bytes` as they are, anything else as a line of JSON."""
+    """Return a value as it is written to a file: `bytes` unchanged, anything else as a line of JSON."""
     return value if isinstance(value, bytes) else f"{json_text(value)}\n".encode()
 
 
 def name(text: str) -> str:
-    """Return a key or collection for people: as it is, or as JSON where it could be mistaken or disturb a terminal."""
+    """Return a key or collection as people read it: as JSON if it is ambiguous or could disturb a terminal."""
     return text if text.isprintable() and not text.startswith('"') else json.dumps(text)
 
 
@@ -63,7 +63,7 @@ def moment(when: datetime) -> str:
 
 
 def described(collection: str, key: str, entry: Entry) -> dict[str, Any]:
-    """Return an entry as the object that `--json` writes and that an export has a line for."""
+    """Return an entry as the object that `--json` writes, and that is one line of an export."""
     value = {"bytes": entry.value} if isinstance(entry.value, bytes) else {"value": entry.value}
     expires = {} if entry.expires_at is None else {"expires_at": moment(entry.expires_at)}
     times = {"updated_at": moment(entry.updated_at), **expires, "version": entry.version}
@@ -71,14 +71,14 @@ def described(collection: str, key: str, entry: Entry) -> dict[str, Any]:
 
 
 def kind(value: object) -> str:
-    """Return what people call the type of a value."""
+    """Return the everyday name of a value's type."""
     names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "list", dict: "object"}
     return "null" if value is None else names.get(type(value), type(value).__name__)
 
 
 @contextmanager
 def progress(what: str) -> Iterator[Show]:
-    """Show how far long work has come: a bar on a terminal, else a line now and then, both on standard error."""
+    """Show the progress of long work on standard error: a bar on a terminal, otherwise a line now and then."""
     if sys.stderr.isatty():
         with _bar(what) as show:
             yield show
@@ -97,7 +97,7 @@ def progress(what: str) -> Iterator[Show]:
 
 @contextmanager
 def _bar(what: str) -> Iterator[Show]:
-    from rich.console import Console  # noqa: PLC0415  # most commands need none of it
+    from rich.console import Console  # noqa: PLC0415  # most commands do not need it
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415  # as above
 
     columns = TextColumn(what), BarColumn(), TextColumn("{task.fields[state]}"), TimeElapsedColumn()

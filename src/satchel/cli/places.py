@@ -16,18 +16,18 @@ FILE = Path("satchel.toml")
 
 
 async def opened(place: str | None) -> OpenedStore:
-    """Return the store of a URL or a name; without one, that of `SATCHEL_URL` or of the table `[satchel]`.
+    """Return the store of a URL or a name; by default, that of `SATCHEL_URL` or of the table `[satchel]`.
 
     Raises:
-        ConfigurationError: There is none. No message shows what was given: it may hold a secret.
+        ConfigurationError: There is none. The message does not quote the argument, which may contain a secret.
     """
     return await in_thread(_opened, place)  # it reads files, and imports the driver
 
 
 async def opened_pair(source: str, target: str) -> tuple[OpenedStore, OpenedStore]:
-    """Return two stores, which must not be given by the same text."""
+    """Return two stores, which must not have the same name or URL."""
     if source == target:
-        raise UsageError("both stores are the same; this needs two")
+        raise UsageError("source and target are the same store; give two")
     return await opened(source), await opened(target)
 
 
@@ -48,7 +48,7 @@ def _opened(place: str | None) -> OpenedStore:
 
 
 def named() -> dict[str, dict[str, Any]]:
-    """Return the tables `[stores.NAME]` of `satchel.toml`; none where there is no file.
+    """Return the tables `[stores.NAME]` of `satchel.toml`; none if there is no such file.
 
     Raises:
         ConfigurationError: The file cannot be read.
@@ -59,7 +59,7 @@ def named() -> dict[str, dict[str, Any]]:
         return {}
     except OSError as error:
         raise ConfigurationError(f"{FILE} cannot be read ({type(error).__name__})") from None
-    if tables is None:  # raised here: what the parser says would show a part of the file
+    if tables is None:  # raised here, because the parser's message would show part of the file
         raise ConfigurationError(f"{FILE} is not valid TOML in UTF-8")
     stores = tables.get("stores", {})
     if not isinstance(stores, dict) or not all(isinstance(table, dict) for table in stores.values()):
@@ -68,7 +68,7 @@ def named() -> dict[str, dict[str, Any]]:
 
 
 def default() -> str | None:
-    """Return where the URL of the default store is from; None where there is none."""
+    """Return where the URL of the default store comes from; None if there is no default store."""
     if os.environ.get("SATCHEL_URL", "").strip():
         return "SATCHEL_URL"
     return str(FILE) if FILE.exists() else None
@@ -77,5 +77,5 @@ def default() -> str | None:
 def _parsed(content: bytes) -> dict[str, Any] | None:
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
-    except ValueError:  # of UTF-8 and of TOML
+    except ValueError:  # not UTF-8, or not TOML
         return None

@@ -29,7 +29,7 @@ _AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the options say about which entries are meant."""
+    """Selection of entries by options."""
 
     collections: Sequence[str] | None
     prefix: str
@@ -37,17 +37,17 @@ class Chosen:
     exclude: str | None
 
     def options(self) -> dict[str, Any]:
-        """Return them as arguments for `copy_store` and `check_stores`."""
+        """Return the selection as arguments of `copy_store` and `check_stores`."""
         return {**asdict(self), "collections": self.collections or None}
 
     def of(self, store: SupportsEverything) -> Selection:
-        """Return that part of a store."""
+        """Return the selected part of a store."""
         return Selection.of(store, self.collections or None, self.prefix, self.glob, self.exclude)
 
 
 @dataclass
 class TransferCounts:
-    """How many entries became what, and the first failures."""
+    """Counts of the outcomes of entries, and the first failures."""
 
     verb: str
     done: int = 0
@@ -63,7 +63,7 @@ class TransferCounts:
         return ", ".join([f"{self.verb} {self.done:,}", f"{self.skipped:,} skipped", f"{self.failed:,} failed", *more])
 
     def take(self, collection: str, outcomes: Mapping[str, bool | SatchelError]) -> None:
-        """Count what became of some entries, and name those that failed on standard error."""
+        """Count the outcomes of entries, and name those that failed on standard error."""
         for key, outcome in outcomes.items():
             self.done += outcome is True
             self.skipped += outcome is False
@@ -123,7 +123,7 @@ def _counted(report: CopyReport) -> str:
 
 
 async def check(first: str, second: str, chosen: Chosen, *, as_json: bool) -> int:
-    """Write what differs between two stores."""
+    """List the entries in which two stores differ."""
     found = 0
     one, other = await opened_pair(first, second)
     async with one, other:
@@ -144,22 +144,24 @@ async def check(first: str, second: str, chosen: Chosen, *, as_json: bool) -> in
 async def mirror(
     source: str, target: str, chosen: Chosen, *, delete: bool, yes: bool, dry_run: bool, as_json: bool
 ) -> int:
-    """Make a store like another."""
+    """Make one store equal to another."""
     if delete and not (yes or dry_run):
         raise UsageError(
-            "mirror --delete removes what the source does not have; add --yes, or --dry-run to count first"
+            "mirror --delete removes entries that the source does not have; add --yes, or --dry-run to count them first"
         )
     one, other = await opened_pair(source, target)
     counts = TransferCounts("copied")
     async with one, other:
         if delete and not await _has_any(chosen.of(one)):
-            raise UsageError("the source has no such entries, and mirror --delete would remove all of the target's")
+            raise UsageError(
+                "the source has no such entries, so mirror --delete would remove all of them from the target"
+            )
         writer = EntryWriter(other, "always", dry_run)
 
         async def apply(kind: str, collection: str, keys: list[str]) -> None:
             entries = await read_entries(one, collection, keys)
             if kind == "extra":
-                gone = [key for key in keys if key not in entries]  # the others have been put meanwhile
+                gone = [key for key in keys if key not in entries]  # the others have been put in the meantime
                 counts.removed += len(gone) if dry_run else await other.delete_many(collection, gone)
                 return
             counts.take(collection, {key: e for key, e in entries.items() if isinstance(e, SatchelError)})
@@ -174,7 +176,7 @@ async def mirror(
 
 
 async def _grouped(differences: AsyncIterator[Any], *, with_extra: bool) -> AsyncIterator[tuple[str, str, list[str]]]:
-    """Put differences together that are treated alike: those to be copied, and those to be removed."""
+    """Group the differences by treatment: keys to copy, and keys to remove."""
     before: tuple[str, str] | None = None
     keys: list[str] = []
     async for difference in differences:
@@ -200,9 +202,7 @@ async def _has_any(selection: Selection) -> bool:
 async def export(place: str | None, chosen: Chosen, file: str, *, as_json: bool) -> int:
     """Write the entries of a store as JSON lines."""
     if as_json and file == output.STREAM:
-        raise UsageError(
-            "an export to standard output is JSON as it is; --json is for what is said about one to a file"
-        )
+        raise UsageError("an export to standard output is JSON already; use --json with -o, for the report")
     counts = TransferCounts("exported")
     async with await opened(place) as store:
         selection = chosen.of(store)
@@ -240,11 +240,11 @@ def _lines(
 
 @asynccontextmanager
 async def _sink(file: str) -> AsyncIterator[Callable[[bytes], Awaitable[object]]]:
-    """Give a function that writes to standard output, or to a file that is there only once it is whole."""
+    """Give a function that writes to standard output, or to a file that appears only when it is complete."""
     if file == output.STREAM:
 
         async def write(content: bytes) -> None:
-            sys.stdout.buffer.write(content)  # nothing else waits for this loop
+            sys.stdout.buffer.write(content)  # nothing else runs on this loop
 
         yield write
         sys.stdout.buffer.flush()
@@ -261,7 +261,7 @@ async def _sink(file: str) -> AsyncIterator[Callable[[bytes], Awaitable[object]]
 
 
 async def load(place: str | None, file: str, overwrite: Overwrite | None, *, dry_run: bool, as_json: bool) -> int:
-    """Put the entries of an export into a store, once all of the file has been checked."""
+    """Put the entries of an export into a store, after checking the whole file."""
     counts = TransferCounts("imported")
     async with await opened(place) as store:
         if overwrite != "always":
@@ -281,7 +281,7 @@ async def load(place: str | None, file: str, overwrite: Overwrite | None, *, dry
 
 
 async def _check(store: SupportsEverything, source: BinaryIO, name: str, *, may_exist: bool) -> None:
-    """Read all of a file, and refuse it before anything is written."""
+    """Check a whole file before anything is written."""
     total = there = 0
     example = ""
     async for collection, entries in _read(source, name, store):
@@ -292,7 +292,7 @@ async def _check(store: SupportsEverything, source: BinaryIO, name: str, *, may_
             example = example or next((f"{output.name(collection)} {output.name(key)}" for key in found), "")
     if there:
         raise UsageError(
-            f"{there} of {total} entries are there already, such as {example}; add --overwrite never, newer or always"
+            f"{there} of {total} entries exist already, such as {example}; add --overwrite never, newer or always"
         )
 
 
@@ -305,7 +305,7 @@ async def _read(source: BinaryIO, name: str, store: SupportsEverything) -> Async
 
 
 def _source(file: str) -> BinaryIO:
-    """Return an export that can be read twice: standard input is kept in a temporary file."""
+    """Return an export that can be read twice: standard input is copied to a temporary file."""
     if file != output.STREAM:
         return Path(file).open("rb")
     kept = TemporaryFile()  # noqa: SIM115  # the caller closes it
@@ -319,5 +319,5 @@ async def _written(
     outcomes = await writer.write(collection, entries)
     errors = [outcome for outcome in outcomes.values() if isinstance(outcome, StoreError) and outcome.retryable]
     if errors and len(errors) == len(outcomes):
-        await writer.target.ping()  # it raises if the store cannot be reached any more
+        await writer.target.ping()  # raises if the store can no longer be reached
     return outcomes

@@ -301,6 +301,7 @@ class SyncCollection(Generic[T]):
         choice: dict[str, Any] = {"prefix": prefix, "exclude_prefix": exclude_prefix, "glob": glob, "depth": depth}
         return self._store._listed("keys", self._inner.keys(**choice, limit=limit, after=after))
 
+    @overload
     def values(
         self,
         *,
@@ -310,12 +311,36 @@ class SyncCollection(Generic[T]):
         depth: int | None = None,
         limit: int | None = None,
         after: str | None = None,
-    ) -> Iterator[T]:
+    ) -> Iterator[T]: ...
+    @overload
+    def values(
+        self,
+        *,
+        prefix: str = "",
+        exclude_prefix: str | None = None,
+        glob: str | None = None,
+        depth: int | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        model: type[M],
+    ) -> Iterator[M]: ...
+    def values(
+        self,
+        *,
+        prefix: str = "",
+        exclude_prefix: str | None = None,
+        glob: str | None = None,
+        depth: int | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        model: Any = None,
+    ) -> Iterator[Any]:
         """Iterate over the values of keys, which are read 100 at a time."""
         self._store._able("keys")
         choice: dict[str, Any] = {"prefix": prefix, "exclude_prefix": exclude_prefix, "glob": glob, "depth": depth}
-        return self._store._listed("values", self._inner.values(**choice, limit=limit, after=after))
+        return self._store._listed("values", self._inner.values(**choice, limit=limit, after=after, model=model))
 
+    @overload
     def items(
         self,
         *,
@@ -325,11 +350,34 @@ class SyncCollection(Generic[T]):
         depth: int | None = None,
         limit: int | None = None,
         after: str | None = None,
-    ) -> Iterator[tuple[str, T]]:
+    ) -> Iterator[tuple[str, T]]: ...
+    @overload
+    def items(
+        self,
+        *,
+        prefix: str = "",
+        exclude_prefix: str | None = None,
+        glob: str | None = None,
+        depth: int | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        model: type[M],
+    ) -> Iterator[tuple[str, M]]: ...
+    def items(
+        self,
+        *,
+        prefix: str = "",
+        exclude_prefix: str | None = None,
+        glob: str | None = None,
+        depth: int | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        model: Any = None,
+    ) -> Iterator[tuple[str, Any]]:
         """Iterate over keys and values, which are read 100 at a time."""
         self._store._able("keys")
         choice: dict[str, Any] = {"prefix": prefix, "exclude_prefix": exclude_prefix, "glob": glob, "depth": depth}
-        return self._store._listed("items", self._inner.items(**choice, limit=limit, after=after))
+        return self._store._listed("items", self._inner.items(**choice, limit=limit, after=after, model=model))
 
     def count(self, *, prefix: str = "") -> int:
         """Return how many entries there are, or how many of their keys start with a prefix."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .conformance import ContractConformance, StoreConformance
     from .conformance.caching import CachingConformance
     from .conformance.coordination import CoordinationConformance
+    from .conformance.sessions import SessionConformance
     from .conformance.suite import needs
     from .conformance.wrapper import WrapperConformance
     from .flaky import FlakyStore
@@ -30,6 +31,7 @@ __all__ = [
     "DictModel",
     "FakeClock",
     "FlakyStore",
+    "SessionConformance",
     "StoreConformance",
     "StoreMachine",
     "WrapperConformance",
@@ -48,6 +50,7 @@ _load, __dir__ = lazy_exports(
         "DictModel": "model",
         "FakeClock": "clock",
         "FlakyStore": "flaky",
+        "SessionConformance": "conformance.sessions",
         "StoreConformance": "conformance.store",
         "StoreMachine": "machine",
         "WrapperConformance": "conformance.wrapper",

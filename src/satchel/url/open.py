@@ -86,7 +86,8 @@ def _opened(
     kind = store.kind or find_store(store.name, Described)
     own_common = [name for name in _COMMON if not takes(kind, name)]
     if from_environment:
-        table = options_in_environment([*known_options(kind), *own_common])
+        known = [name for name in known_options(kind) if takes(kind, name)]  # others are read in the URL by the driver
+        table = options_in_environment([*known, *own_common])
     for given in (table, options):
         wrappers += _wrappers(given.pop("wrap", None))
         twice = together.keys() & given.keys()

@@ -96,7 +96,10 @@ class Seams:
     """Each step of a listing goes through `_around` as a call of its own; its `function` is a `Steps`."""
 
     def _ref(self, collection: str, key: str) -> Ref:
-        """Return the inner store's names for an entry. The first must be `_collection(collection)`."""
+        """Return the inner store's names for an entry. The first must be `_collection(collection)`.
+
+        Two entries must never get the same names. Where names become longer, override `max_key_bytes` as well.
+        """
         return self._collection(collection), key
 
     def _key_from_inner(self, collection: str, key: str) -> str | None:
@@ -146,6 +149,8 @@ class Seams:
         self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
     ) -> Any:
         """Carry out a call by `await function(*args, **named)`, once or several times or not at all.
+
+        The listings `keys` and `collections` do not come here, unless `_around_steps` is set: then each step does.
 
         The arguments are as the caller gave them, but the keys or items of a batch have been checked and are a list or
         a dict. To inspect them, make a `Call`: `call = Call.of(operation, function, args, named)`, then
@@ -261,10 +266,6 @@ class Passage(Seams):
             left = None if left is None else left - 1
             if left == 0:
                 return
-
-
-_KNOWN = functools.reduce(operator.or_, METHODS)
-_NEEDED_TO_DESTROY = Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLECTION
 
 
 D = TypeVar("D")

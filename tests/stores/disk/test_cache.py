@@ -106,6 +106,19 @@ async def test_as_much_is_remembered_as_was_allowed(tmp_path: Path, hops: list[o
         assert hops
 
 
+async def test_a_value_that_is_not_remembered_is_fetched_once(tmp_path: Path, hops: list[object]) -> None:
+    async with DiskStore(tmp_path) as store:
+        for value in (b"x" * 100_000, "x" * 100_000, b"x" * 2_000_000):
+            await store.put("a", "k", value)
+            for _ in range(2):
+                hops.clear()
+                assert await store.get("a", "k") == value
+                assert len(hops) == 1
+        hops.clear()
+        assert await store.get("a", "absent") is None
+        assert len(hops) == 1
+
+
 @pytest.mark.parametrize("size", [-1, 1.5, None, True])
 def test_a_wrong_size_is_refused(size: object) -> None:
     with pytest.raises(ConfigurationError, match="cache_size"):

@@ -33,6 +33,7 @@ except ImportError as error:
     raise MissingExtraError('satchel.integrations.fastapi needs FastAPI: pip install "satchel[fastapi]"') from error
 
 from .rate_limits import RateLimitMiddleware, client_address, rate_limit
+from .session import CurrentSession, get_session
 from .store import (
     Store,
     application_store,
@@ -44,11 +45,13 @@ from .store import (
 )
 
 __all__ = [
+    "CurrentSession",
     "RateLimitMiddleware",
     "Store",
     "application_store",
     "client_address",
     "collection",
+    "get_session",
     "get_store",
     "override_store",
     "rate_limit",

@@ -16,6 +16,7 @@ from contextvars import Context
 from typing import Any, Generic, TypeVar
 
 from ..._contexts import run_in_empty_context
+from ..._forks import at_fork
 
 R = TypeVar("R")
 
@@ -41,7 +42,9 @@ class Answer(Generic[R]):
         if not self._done:
             self._asyncio_future_blocking = True
             yield self
-        return self.result()
+        if self._error is not None:
+            raise self._error
+        return self._result
 
     def set(self, result: R, error: BaseException | None) -> None:
         """Take the outcome, unless the task was cancelled."""
@@ -90,6 +93,8 @@ class Answers:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)
         self._came: deque[tuple[Answer[Any], Any, BaseException | None]] = deque()
+        self.inherited = False
+        """Whether this is a child of `fork`, and the answers are its parent's."""
         self._bell: int | None = None
         if hasattr(os, "eventfd"):
             with suppress(OSError):  # there may be no descriptor left, and there is another way
@@ -118,6 +123,8 @@ class Answers:
                 loop.call_soon_threadsafe(self._give_out)
 
     def _give_out(self) -> None:
+        if self.inherited:
+            return
         if self._bell is not None:
             with suppress(BlockingIOError):
                 os.eventfd_read(self._bell)
@@ -134,5 +141,13 @@ class Answers:
         if self._bell is not None:
             os.close(self._bell)
 
+
+def _let_go() -> None:
+    """Leave the parent its bell: a child that ends its parent's event loop would take the sign away from it."""
+    for answers in list(_of_loops.values()):
+        answers.inherited = True
+
+
+at_fork(after_in_child=_let_go)
 
 _of_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Answers] = weakref.WeakKeyDictionary()

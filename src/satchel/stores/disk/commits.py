@@ -21,11 +21,11 @@ from ...errors import StoreError
 from .thread import SQLiteThread
 
 _SLOW = 0.001
-"""From so many seconds on an answer was slow, since SQLite slept in it, or the process had to wait for a CPU."""
+"""Seconds from which an answer counts as slow: SQLite slept in it, or the process had to wait for a CPU."""
 _LONGEST_REST = 1024
-"""How many times as long as a slow answer nothing is asked, at most."""
+"""Longest pause after a slow answer, as a multiple of the time that the answer took."""
 _GLANCE = 0.001
-"""For so many seconds a file that was there counts as there: to look for it takes nearly as long as the rest."""
+"""Seconds for which a file that was found is not looked for again: looking takes nearly as long as the rest."""
 
 
 class ForeignCommits:
@@ -61,7 +61,7 @@ class ForeignCommits:
             try:
                 self._check()
             except StoreError:
-                return None  # whoever asks the database is told
+                return None  # the next statement on the database raises it
             self._check_at = started + _GLANCE
         answer = self._compare()
         taken = perf_counter() - started

@@ -123,23 +123,21 @@ class DiskStore(BaseStore):
             record = self._cache.find((collection, key)) if self._lifecycle.ready else None
         except TypeError:  # a name that cannot even be looked for
             record = None
-        if record is not None:
-            if self._read_times is not None:
-                self._read_times.note([(collection, key)])
-                self._write_down_reads()
-        else:
+        if record is None:
             record = await self._read_alone(collection, key)
-            if record is None:
-                return default
             if record is _UNREAD:
                 return await super().get(collection, key, default)
+            return default if record is None else await self._engine.value("get", (collection, key), record)
+        if self._read_times is not None:
+            self._read_times.note([(collection, key)])
+            self._write_down_reads()
         try:
             return self._serializer.decode(record)
         except SatchelError as error:
             raise self._call_failed(error, "get", collection, key) from (error.__cause__ or error)
 
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
-        """Store a value under a key, replacing what was there, its deadline included."""
+        """Store a value under a key, replacing an earlier value and its deadline."""
         ref = check_ref(collection, key, self.max_key_bytes)
         record = self._record_of_lone_put(value, ttl)
         if record is None:
@@ -151,13 +149,14 @@ class DiskStore(BaseStore):
             refusal = await self._writer.run(self._changes.put_one, ref, record)
             if refusal is None:
                 self._cache.keep(begun, [(ref, record)])
+                if ttl is not None:
+                    self._count_deadlines(1)
         except Exception as error:
             raise self._call_failed(translated(self, error, "put"), "put", *ref) from error
         finally:
             self._lifecycle.leave(loop)
         if refusal is not None:
             raise self._call_failed(refusal, "put", *ref)
-        self._count_deadlines(int(ttl is not None))
 
     def _record_of_lone_put(self, value: object, ttl: TTL | None) -> Record | None:
         """Return the record of a small value that can go past the queue; None for what goes the ordinary way."""
@@ -176,7 +175,7 @@ class DiskStore(BaseStore):
         return Record(payload, codec, new_version(), now, deadline)
 
     async def _read_alone(self, collection: str, key: str) -> Record | None:
-        """Return a small record, read past the queue while nothing else is being read: that takes a fifth less time.
+        """Return the record of a live entry, read past the queue while nothing else is being read, which is quicker.
 
         None stands for no live entry, and `_UNREAD` for anything else, which the ordinary way has to find.
         """
@@ -199,7 +198,7 @@ class DiskStore(BaseStore):
             self._lifecycle.leave(loop)
         if record is None:
             return None
-        if type(record) is not Record or len(record.payload) >= LARGE:
+        if type(record) is not Record:
             return _UNREAD
         return record if record.deadline == NEVER or record.deadline > self.clock() else None
 

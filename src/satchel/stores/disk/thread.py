@@ -37,7 +37,7 @@ class SQLiteThread:
 
     Attributes:
         database: The connection.
-        lock: Is held while the connection is at work, and by whoever else uses it in between.
+        lock: Held while the thread uses the connection, and by any other code that uses it in between.
     """
 
     database: sqlite3.Connection
