@@ -56,8 +56,8 @@ class Binding:
             self._store = cast("AsyncKeyValue", given)
             if in_background and not hasattr(given, "get_or_put"):
                 raise ConfigurationError(
-                    f"stale, early and timeout let work go on in the background, which {given!r} would not end when it "
-                    "closes; give cached a SingleFlightWrapper around it"
+                    f"stale, early and timeout let work go on in the background, which {given!r} would not stop when "
+                    "it closes; give cached a SingleFlightWrapper around it"
                 )
             if tags_collection is not None:
                 require(self._store, Capability.CONDITIONAL)
