@@ -8,7 +8,9 @@ left out and the summary says so, but with CI set it runs and fails.
 import gc
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import count
+from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster
@@ -18,6 +20,7 @@ from satchel.testing.blocking import blocking_detected
 from scripts.test_servers.kinds import KINDS
 from tests.servers import is_missing, must_be_tested
 
+DIRECTORIES = count()
 PROFILES = {"quick": 20, "default": 100, "long": 2000}
 for name, examples in PROFILES.items():
     # No deadline: how fast a machine is must not decide whether a test passes.
@@ -36,11 +39,22 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # the programs that tests interrupt inherit it
 
 
+def pytest_pycollect_makeitem(collector: pytest.Collector, obj: object) -> list[pytest.Item] | None:
+    # Before its tests are made: that takes most of a millisecond for each, in every worker.
+    marks = getattr(obj, "pytestmark", [])
+    if not isinstance(marks, list):  # of an object that has every attribute
+        return None
+    own = [mark for mark in marks if isinstance(mark, pytest.Mark)]
+    if is_left_out([*collector.iter_markers(), *own]):
+        return []
+    return None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
-        (left_out if is_left_out(item) else kept).append(item)
+        (left_out if is_left_out(item.iter_markers()) else kept).append(item)
     config.hook.pytest_deselected(items=left_out)
     items[:] = kept
 
@@ -52,11 +66,13 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def is_left_out(item: pytest.Item) -> bool:
-    if item.get_closest_marker("night") and profile() != "long":
+def is_left_out(marks: Iterable[pytest.Mark]) -> bool:
+    marks = list(marks)
+    names = {mark.name for mark in marks}
+    if "night" in names and profile() != "long":
         return True
-    servers = [name for mark in item.iter_markers("server") for name in mark.args]
-    if profile() == "quick" and (servers or item.get_closest_marker("long")):
+    servers = [name for mark in marks if mark.name == "server" for name in mark.args]
+    if profile() == "quick" and (servers or "long" in names):
         return True
     return any(map(is_missing, servers)) and not must_be_tested()
 
@@ -76,3 +92,11 @@ def blocking_detector() -> Iterator[BlockBuster]:
         # PyMongo looks for a file /.dockerenv at each new server, on the event loop, and has no option against it.
         detector.functions["os.stat"].can_block_in("pymongo/pool_options.py", "get_container_env_info")
         yield detector
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """Make an empty directory, without the link beside it that pytest's own fixture renews: that costs most of it."""
+    made = tmp_path_factory.getbasetemp() / f"{next(DIRECTORIES)}-{request.node.name.partition('[')[0][:30]}"
+    made.mkdir(mode=0o700)
+    return made

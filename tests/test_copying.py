@@ -230,9 +230,9 @@ async def test_a_torn_line_is_done_again(tmp_path):
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (b"hello", "line 1: this is no state of a copy"),
-        (b"[]\n", "line 1: this is no state of a copy"),
-        (b'{"satchel-copy":2}\n', "line 1: this is no state of a copy"),
+        (b"hello", "line 1: this is not the state of a copy"),
+        (b"[]\n", "line 1: this is not the state of a copy"),
+        (b'{"satchel-copy":2}\n', "line 1: this is not the state of a copy"),
         (b'{"satchel-copy":1,"source":"redis://a"}\n', "another source"),
         (b"{header}hello\n", "line 2: this is no line"),
         (b'{header}{"collection":"c","keys":[1]}\n', "line 2: this is no line"),
@@ -378,7 +378,7 @@ async def test_verifying_finds_what_did_not_arrive():
     async with MemoryStore() as source, Lossy(MemoryStore()) as target:
         report = await copy_store(await filled(source), target, verify=True)
         assert (report.copied, report.failed) == (7, 1)
-        assert str(report.failures[0].error) == "key 'one' in collection 'c' did not arrive as it is: value"
+        assert str(report.failures[0].error) == "key 'one' in collection 'c' did not arrive unchanged: value"
 
 
 async def test_progress_grows_to_the_report():

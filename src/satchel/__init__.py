@@ -61,7 +61,7 @@ from .protocol import (
 if TYPE_CHECKING:
     from .backend.base import BaseStore
     from .backend.keyed import KeyedStore
-    from .caching import Cached, cached
+    from .caching import Cached, CachedMany, cached, cached_many
     from .codec import AutoCodec, Codec, JsonCodec, MessagePackCodec, SignedPickleCodec
     from .collection import Collection
     from .copying import CopyFailure, CopyReport, StoreDifference, check_stores, copy_store
@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from .stores.redis import RedisStore as RedisStore
     from .stores.valkey import ValkeyStore as ValkeyStore
     from .sync import SyncCollection, SyncStore
+    from .tags import Tags
     from .url import open_store
 
 __version__ = "0.1.0"
@@ -89,6 +90,7 @@ __all__ = [
     "BaseStore",
     "BatchError",
     "Cached",
+    "CachedMany",
     "Capability",
     "CircuitOpenError",
     "Clock",
@@ -136,9 +138,11 @@ __all__ = [
     "SupportsEverything",
     "SyncCollection",
     "SyncStore",
+    "Tags",
     "UnsupportedOperationError",
     "ValueTooLargeError",
     "cached",
+    "cached_many",
     "check_stores",
     "copy_store",
     "open_store",
@@ -154,6 +158,8 @@ __getattr__, __dir__ = lazy_exports(
         "BaseStore": "backend.base",
         "Cached": "caching",
         "cached": "caching",
+        "CachedMany": "caching",
+        "cached_many": "caching",
         "Codec": "codec",
         "check_stores": "copying",
         "Collection": "collection",
@@ -179,6 +185,7 @@ __getattr__, __dir__ = lazy_exports(
         "StoreDifference": "copying",
         "SyncCollection": "sync",
         "SyncStore": "sync",
+        "Tags": "tags",
         "ValkeyStore": "stores.valkey",
     },
 )

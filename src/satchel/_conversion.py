@@ -1,4 +1,4 @@
-"""`Conversion`: between the values of a collection and what its store keeps, by a model, functions or a codec."""
+"""`Conversion` between the values of a collection and those in its store, by a model, functions or a codec."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ class Conversion(Protocol):
 
     @property
     def load(self) -> Callable[[Any], Any]:
-        """Makes a value of what the store keeps; raises anything when it does not fit."""
+        """Function that makes a value from a stored one; it raises anything when that does not fit."""
         ...
 
     @property
     def dump(self) -> Callable[[Any], Any]:
-        """Makes what the store keeps of a value; a `SatchelError` goes on where "the value" began."""
+        """Function that makes the stored form of a value; a `SatchelError` message continues "the value"."""
         ...
 
     def explain(self, error: Exception) -> str:
-        """Say where a value does not fit and why, without anything of the value itself."""
+        """Return where a value does not fit and why, without revealing any of the value itself."""
         ...
 
 
 def conversion_for(kind: Any, encode: Any, decode: Any, codec: Codec | None) -> Conversion | None:
-    """Return the conversion that options ask for; None where the store takes values as they are.
+    """Return the conversion for the options; None if the store keeps values unchanged.
 
     Raises:
         ConfigurationError: An option is wrong, or contradicts another.
@@ -40,7 +40,7 @@ def conversion_for(kind: Any, encode: Any, decode: Any, codec: Codec | None) -> 
     inner: Conversion | None
     if encode is not None or decode is not None:
         if kind is not None:
-            raise ConfigurationError("model= and encode=/decode= both say what the values are: give one of them")
+            raise ConfigurationError("model= and encode=/decode= exclude each other: give one of them")
         if not callable(encode) or not callable(decode):
             raise ConfigurationError("encode and decode must both be given, each a function of one value")
         inner = _ByFunctions(encode, decode)
@@ -67,14 +67,14 @@ class _ByFunctions:
             raise
         except Exception as error:
             kind = type(error).__name__
-        raise SerializationError(f"is refused by encode, which raised {kind}")  # its text may have the value in it
+        raise SerializationError(f"is refused by encode, which raised {kind}")  # its message may contain the value
 
     def explain(self, error: Exception) -> str:
         return f"$: decode raised {type(error).__name__}"
 
 
 class _ByCodec:
-    """Conversion into `bytes`: the number of the codec and what that gave; 0 and the value for `bytes`."""
+    """Conversion to `bytes`: the number of the codec and the encoded value; for `bytes`, 0 and the value."""
 
     def __init__(self, codec: Codec, inner: Conversion | None) -> None:
         self._codec, self._inner = codec, inner

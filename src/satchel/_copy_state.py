@@ -1,4 +1,4 @@
-"""`CopyState`: what a copy has done, in a file of JSON lines, so that another run goes on where one was cut off."""
+"""`CopyState`: progress of a copy in a file of JSON lines, so that another run resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _WHOLE = ""
 
 
 class CopyState:
-    """Record of the keys that a copy has dealt with. All of it blocks: call it in a worker thread.
+    """Record of the keys that a copy has dealt with. Every method blocks: call it in a worker thread.
 
-    The first line says which copy this is, the others `{"collection": ..., "keys": [...]}` or, once a collection is
-    done, `{"collection": ..., "done": true}`. A line that a killed process left unfinished is cut off. What an earlier
-    run wrote is looked up in a temporary SQLite file, so that memory does not grow with the number of keys.
+    The first line identifies the copy. The others are `{"collection": ..., "keys": [...]}` or, when a collection is
+    done, `{"collection": ..., "done": true}`. A line that a killed process left unfinished is cut off. The keys of
+    earlier runs are kept in a temporary SQLite database, so that memory does not grow with their number.
 
     Args:
-        path: The file; it is made if there is none.
-        about: What must be the same in every run of one copy.
+        path: The file, created if it does not exist.
+        about: Arguments that must be the same in every run of one copy.
 
     Raises:
-        ConfigurationError: The file cannot be read or written, is no such file, or is of another copy.
+        ConfigurationError: The file cannot be read or written, is not a state file, or belongs to another copy.
     """
 
     def __init__(self, path: Path, about: Mapping[str, object]) -> None:
@@ -52,11 +52,11 @@ class CopyState:
             raise
 
     def is_done(self, collection: str) -> bool:
-        """Say whether a whole collection has been dealt with."""
+        """Return whether a whole collection has been dealt with."""
         return self.left(collection, [_WHOLE]) == []
 
     def left(self, collection: str, keys: Sequence[str]) -> list[str]:
-        """Return those of some keys that no earlier run has dealt with, in their order."""
+        """Return the keys that no earlier run has dealt with, in the same order."""
         if not self.resumed:
             return list(keys)
         marks = ",".join("?" * len(keys))
@@ -65,15 +65,15 @@ class CopyState:
         return [key for key in keys if key not in found]
 
     def note(self, collection: str, keys: Sequence[str]) -> None:
-        """Write down that keys have been dealt with."""
+        """Record that keys have been dealt with."""
         self._write({"collection": collection, "keys": list(keys)})
 
     def note_done(self, collection: str) -> None:
-        """Write down that a collection has been dealt with."""
+        """Record that a collection has been dealt with."""
         self._write({"collection": collection, "done": True})
 
     def close(self, *, complete: bool) -> None:
-        """Close the file, and remove it if nothing is left to do."""
+        """Close the file, and remove it if the copy is complete."""
         self._file.close()
         self._index.close()
         if complete:
@@ -103,13 +103,13 @@ class CopyState:
         return file
 
     def _read(self, file: BinaryIO) -> int:
-        """Take in the lines, and return where the last whole one ends."""
+        """Read the lines, and return the offset at which the last complete one ends."""
         end = 0
         self._index.execute("begin")
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
                 if number == 1 and not msgspec.json.encode(self._header).startswith(line):
-                    raise self._refusal(number, "this is no state of a copy")
+                    raise self._refusal(number, "this is not the state of a copy")
                 break
             self._take(number, line)
             end += len(line)
@@ -119,15 +119,15 @@ class CopyState:
     def _take(self, number: int, line: bytes) -> None:
         try:
             said: Any = msgspec.json.decode(line)
-        except (ValueError, msgspec.MsgspecError):  # the one is not derived from the other in all releases
+        except (ValueError, msgspec.MsgspecError):  # in some releases neither is derived from the other
             said = None
         if number == 1:
             if not isinstance(said, dict) or said.get("satchel-copy") != FORMAT:
-                raise self._refusal(number, "this is no state of a copy")
+                raise self._refusal(number, "this is not the state of a copy")
             other = [name for name in self._header if said.get(name) != self._header[name]]
             if other:
                 raise self._refusal(
-                    number, f"it is the state of a copy with another {other[0]}; remove it to begin anew"
+                    number, f"it is the state of a copy with another {other[0]}; remove it to start over"
                 )
             return
         match said:
@@ -137,7 +137,7 @@ class CopyState:
             case {"collection": str(collection), "keys": [*keys]} if all(isinstance(key, str) for key in keys):
                 pass
             case _:
-                raise self._refusal(number, "this is no line of a copy's state")
+                raise self._refusal(number, "this is not a line of a copy's state")
         self._index.executemany("insert or ignore into done values (?, ?)", [(collection, key) for key in keys])
         self.resumed = True
 

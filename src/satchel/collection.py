@@ -42,7 +42,7 @@ _PAGE = 100
 _DELETED = 500
 """Number of entries that are removed together."""
 _VIEWS = 8
-"""Number of models named in calls that are kept ready."""
+"""Number of models from calls whose conversions are cached."""
 
 
 class Collection(Generic[T]):
@@ -60,15 +60,15 @@ class Collection(Generic[T]):
         model: The type of the values: a pydantic model, msgspec Struct, dataclass, TypedDict, `bytes`, or any type,
             such as `list[int]`, that msgspec or pydantic can validate.
         ttl: Default time to live of values put here, in seconds or as a `timedelta`; None for no expiry.
-        encode: Function used in place of a model: returns the form of a value that the store takes. It may run in a
+        encode: Function used in place of a model: returns what the store is to keep for a value. It may run in a
             worker thread.
         decode: Function that returns the value from the result of `encode`. Equality is not checked.
         codec: Encodes the values of this collection in place of the store's codec, which then keeps `bytes`.
 
     Raises:
         InvalidKeyError, InvalidTTLError: The name or the ttl is not legal.
-        ConfigurationError: The store is not one, the model is not a type that can be validated, `encode` comes with a
-            model or without `decode`, or the codec is none.
+        ConfigurationError: `store` is not a store, the model is not a type that can be validated, `encode` comes with a
+            model or without `decode`, or `codec` is not a codec.
         MissingExtraError: The model needs pydantic, which is not installed.
     """
 
@@ -159,7 +159,7 @@ class Collection(Generic[T]):
         if (tally.calls != before or self._is_foreign) and is_large(value):
             return await offload(self._load, key, value)
         try:
-            return conversion.load(value)  # `_load`, spelled out: this is the hottest line
+            return conversion.load(value)  # `_load` inlined: this is the hottest line
         except Exception as error:
             refusal = self._refusal(key, error)
         raise refusal
@@ -201,7 +201,7 @@ class Collection(Generic[T]):
         Args:
             key: The key.
             value: A value of the model.
-            ttl: When it expires; the collection's ttl when it is not given. None means never, even where the collection
+            ttl: When it expires; by default the collection's ttl. None means never, even if the collection
                 has one.
 
         Raises:
@@ -221,11 +221,11 @@ class Collection(Generic[T]):
     @overload
     async def pop(self, key: str, default: D) -> T | D: ...
     async def pop(self, key: str, default: Any = None) -> Any:
-        """Remove the entry under a key and return its value, to one caller alone; the default when it is absent.
+        """Remove the entry under a key and return its value, to only one caller; the default when it is absent.
 
         Raises:
             UnsupportedOperationError: The store does not have `CONDITIONAL`.
-            ModelMismatchError: The stored value does not fit the model; it stays.
+            ModelMismatchError: The stored value does not fit the model; the entry stays.
         """
         store = require(self._store, Capability.CONDITIONAL)
         await self._forget((key,))
@@ -244,18 +244,18 @@ class Collection(Generic[T]):
         stale: TTL | None = None,
         early: float | None = None,
     ) -> T:
-        """Return the value under a key; where it is absent, put and return what an async function gives.
+        """Return the value under a key; if it is absent, put and return the result of an async function.
 
         Callers of one store object that miss a key at the same time share one call. If `delete`, `delete_many`, `pop`
         or `destroy` of a collection of that store removes the key meanwhile, the result is not put.
-        `SingleFlightWrapper.get_or_put` says the rest.
+        See `SingleFlightWrapper.get_or_put` for details.
 
         Args:
             key: The key.
             factory: An async function without arguments.
-            ttl: When the value expires, None for never; the collection's ttl when it is not given.
-            stale: How much longer it is served while it is refreshed.
-            early: How eagerly it is refreshed before its ttl ends; 1.0 is the best choice.
+            ttl: When the value expires, None for never; by default the collection's ttl.
+            stale: How much longer the value is served while it is refreshed.
+            early: How eagerly the value is refreshed before its ttl ends; 1.0 is the best choice.
 
         Raises:
             ConfigurationError: `stale` or `early` is given, and the store is not a `SingleFlightWrapper`.
@@ -270,7 +270,7 @@ class Collection(Generic[T]):
         return await self._loaded(key, await flights.get_or_put(self._name, key, given, **options))
 
     async def copy(self, source: str, target: str) -> None:
-        """Put the value under one key under another one, too, with what is left of its time to live.
+        """Copy a value to another key, with its remaining time to live.
 
         Raises:
             KeyMissingError: The source is absent.
@@ -283,10 +283,10 @@ class Collection(Generic[T]):
         await self._store.put(self._name, target, entry.value, ttl=remaining(entry))
 
     async def move(self, source: str, target: str) -> None:
-        """Give an entry another key, with what is left of its time to live.
+        """Move an entry to another key, with its remaining time to live.
 
-        The target is written before the source is removed: a program that is stopped between the two leaves both. If
-        another caller replaces the source meanwhile, the new value is moved.
+        The target is written before the source is removed: if the program stops in between, both exist. If another
+        caller replaces the source meanwhile, the new value is moved.
 
         Raises:
             KeyMissingError: The source is absent.
@@ -312,7 +312,7 @@ class Collection(Generic[T]):
         """Return the values of the keys that exist, in the order requested.
 
         Raises:
-            BatchError: Some could not be read, or do not fit the model; `.failed` names them.
+            BatchError: Some values could not be read or do not fit the model; `.failed` names them.
         """
         if model is not None:
             return await self._read_as(model).get_many(keys)
@@ -351,7 +351,7 @@ class Collection(Generic[T]):
         await self._store.put_many(self._name, plain, ttl=self._ttl_for(ttl))
 
     async def delete_many(self, keys: Iterable[str]) -> int:
-        """Remove many entries, and return how many of them were there."""
+        """Remove many entries, and return how many existed."""
         if self._shared_flights is not None:
             keys = await checked_names(keys)
             await self._forget(keys)
@@ -390,10 +390,10 @@ class Collection(Generic[T]):
         Args:
             prefix: Only keys that start with exactly this.
             exclude_prefix: No keys that start with this.
-            glob: Only keys that match a pattern: `*` is any characters but `/`, `**` any characters.
-            depth: Only keys with at most this many levels after the prefix, divided by `/`.
+            glob: Only keys that match this pattern: `*` is any characters except `/`, `**` any characters.
+            depth: Only keys with at most this many levels after the prefix, separated by `/`.
             limit: Maximum number of keys.
-            after: Only keys that sort after this one, in order; `""` begins with the first. The last key of a page is
+            after: Only keys that sort after this one, sorted; `""` begins with the first. The last key of a page is
                 the `after` of the next.
 
         Raises:
@@ -495,20 +495,20 @@ class Collection(Generic[T]):
         return await require(self._store, Capability.ENUMERATE_KEYS).count(self._name, prefix=prefix)
 
     def prefixes(self, delimiter: str = "/", prefix: str = "") -> AsyncIterator[str]:
-        """Iterate over the "folders": what keys have in common up to a delimiter, each once, in no particular order.
+        """Iterate over "folders": the parts of keys up to a delimiter, each once, in no particular order.
 
         Each ends with the delimiter, so that `keys(prefix=...)` lists what is in it. All keys with the prefix are read,
         and the folders are kept in memory.
 
         Args:
-            delimiter: What divides keys into levels.
-            prefix: Only what is behind this; with the delimiter at its end, the folders of a folder.
+            delimiter: Text that divides keys into levels.
+            prefix: Look only at keys that start with this; if it ends with the delimiter, the folders of a folder.
 
         Raises:
             ValueError: The delimiter is empty or not a `str`.
         """
         if not isinstance(delimiter, str) or not delimiter:
-            raise ValueError("delimiter must be a str that is not empty, such as '/'")
+            raise ValueError("delimiter must be a non-empty str, such as '/'")
         return _folders(self.keys(prefix=prefix), delimiter, len(prefix))
 
     async def destroy(self) -> bool:
@@ -518,7 +518,7 @@ class Collection(Generic[T]):
         return await store.destroy_collection(self._name)
 
     async def put_if_absent(self, key: str, value: T, *, ttl: TTL | UnsetType | None = UNSET) -> str | None:
-        """Store a value if the key is absent, and return its version; None when something was there.
+        """Store a value if the key is absent, and return its version; None when the key exists.
 
         The ttl is as for `put`: None means never, even where the collection has one.
         """
@@ -529,7 +529,7 @@ class Collection(Generic[T]):
     async def compare_and_put(
         self, key: str, value: T, *, version: str, ttl: TTL | UnsetType | None = UNSET
     ) -> str | None:
-        """Replace the entry if it still has the version, and return the new version; None when it has not.
+        """Replace the entry if it still has the version, and return the new version; otherwise None.
 
         The ttl is as for `put`: None means never, even where the collection has one.
         """
@@ -546,7 +546,7 @@ class Collection(Generic[T]):
 
         Args:
             key: The key.
-            ttl: When the entry expires, None for never; the collection's ttl when it is not given.
+            ttl: When the entry expires, None for never; by default the collection's ttl.
 
         Raises:
             InvalidTTLError: No ttl is given, and the collection has none.
@@ -554,7 +554,7 @@ class Collection(Generic[T]):
         store, lifetime = require(self._store, Capability.CONDITIONAL), self._ttl_for(ttl)
         if ttl is UNSET and lifetime is None:
             raise InvalidTTLError(
-                f"touch of {self._place(key)} needs ttl=, for the collection has none; None removes the deadline"
+                f"touch of {self._place(key)} needs ttl=, because the collection has none; None removes the deadline"
             )
         return await store.touch(self._name, key, ttl=lifetime)
 
@@ -609,7 +609,7 @@ class Collection(Generic[T]):
     def _bind(self, store: AsyncKeyValue) -> None:
         self._store = store
         self._is_foreign = not hasattr(store, "collection")
-        """It need not decode large values in a worker thread, so `tally` says nothing about it."""
+        """Decoding large values need not use a worker thread, so `tally` does not count for it."""
 
     @property
     def _shared_flights(self) -> SingleFlight | None:
@@ -617,7 +617,7 @@ class Collection(Generic[T]):
         return found
 
     async def _forget(self, keys: Iterable[str] | None) -> None:
-        """Let no factory of `get_or_put` that is running put what is about to be removed."""
+        """Prevent running factories of `get_or_put` from putting keys that are about to be removed."""
         flights = self._shared_flights
         if flights is not None:
             await flights.forget(self._name, None if keys is None else frozenset(keys))
@@ -638,7 +638,7 @@ class Collection(Generic[T]):
 
     async def _found_items(self, keys: AsyncIterator[str]) -> AsyncIterator[tuple[str, T]]:
         async for page in _pages(keys):
-            for item in (await self.get_many(page)).items():  # some may have gone since they were listed
+            for item in (await self.get_many(page)).items():  # some may have been removed since they were listed
                 yield item
 
     async def _found_values(self, keys: AsyncIterator[str]) -> AsyncIterator[T]:
@@ -703,30 +703,30 @@ class Collection(Generic[T]):
 
 
 def flights_for(store: AsyncKeyValue, stale: TTL | None, early: float | None) -> Any:
-    """Return what calls a factory once for all callers that miss a key: the store, or one object for its collections.
+    """Return the object that shares one factory call among callers: the store, or one for all its collections.
 
     Raises:
-        ConfigurationError: Only the store itself could end refreshes in the background.
+        ConfigurationError: `stale` or `early` is given, but only the store itself could end background refreshes.
     """
     if hasattr(store, "get_or_put"):
         return store
     if stale is not None or early is not None:
         raise ConfigurationError(
-            f"stale and early refresh results in the background, which {store!r} would not end when it closes; "
+            f"stale and early refresh values in the background, which {store!r} would not stop when it closes; "
             "put a SingleFlightWrapper around it"
         )
     flights = getattr(store, "_flights_of_collections", None)
     if flights is None:
         flights = SingleFlight(store)
-        with suppress(AttributeError):  # a third-party store may have slots; its collections then do not share
-            store._flights_of_collections = flights  # type: ignore[attr-defined]  # kept as long as the store is
+        with suppress(AttributeError):  # a third-party store may have slots: then its collections do not share
+            store._flights_of_collections = flights  # type: ignore[attr-defined]  # kept as long as the store exists
     return flights
 
 
 async def _made(factory: Callable[[], Awaitable[T]]) -> T:
     coming = factory()
     if not inspect.isawaitable(coming):
-        raise TypeError(f"the factory must be an async function, but it gave {type(coming).__name__}")
+        raise TypeError(f"the factory must be an async function, but it returned {type(coming).__name__}")
     return await coming
 
 
@@ -796,11 +796,11 @@ class HasCollections(Protocol):
         codec: Codec | None = None,
     ) -> Collection[T]: ...
     def collection(self: AsyncKeyValue, name: str, **options: Any) -> Collection[Any]:
-        """Return one collection of this store, with values of one type; it takes and raises what `Collection` does.
+        """Return a collection of this store with values of one type; arguments and errors are those of `Collection`.
 
         Args:
             name: The name of the collection.
-            **options: `model`, what the values are, such as a pydantic model, a dataclass or `list[int]`; `ttl`, when a
-                value put there expires unless the call says otherwise; `encode` and `decode`; `codec`.
+            **options: `model`, the type of the values, such as a pydantic model, a dataclass or `list[int]`; `ttl`, the
+                default time to live of values put there; `encode` and `decode`; `codec`.
         """
         return Collection(self, name, **options)

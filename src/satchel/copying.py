@@ -1,4 +1,4 @@
-"""`copy_store` and `check_stores`: the entries of one store into another, and what differs between two."""
+"""`copy_store` and `check_stores`: copying a store to another, and finding the differences between two."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from .protocol import AsyncKeyValue, SupportsEverything, check_store, require
 T = TypeVar("T")
 
 Overwrite = Literal["never", "newer", "always"]
-"""What a copy does to an entry that is there: nothing, replace an older one, replace any."""
+"""What a copy does with an entry that the target already has: keep it, replace an older one, or replace it."""
 
 _KEPT_FAILURES = 100
 _AT_ONCE = 500
-"""So many entries are read together at most, however small they are."""
+"""Maximum entries read together, however small they are."""
 _AT_FIRST = 32
 _BATCH_BYTES = 4 << 20
-"""So many bytes of values, by what the last ones had, are read together."""
+"""Bytes of values to read together, estimated from the sizes of the last ones."""
 _WORKERS = 64
-"""So many entries are written at the same time; a store sends those together in one request."""
+"""Maximum entries written at the same time; a store sends them in one request."""
 _DEADLINES_APART = 1.0
-"""Seconds by which two deadlines may differ and count as the same."""
+"""Seconds by which two deadlines may differ and still count as equal."""
 
 
 @dataclass(frozen=True, slots=True)
 class CopyFailure:
-    """Entry that could not be copied, and why."""
+    """Entry that could not be copied, with the error."""
 
     collection: str
     key: str
@@ -52,15 +52,15 @@ class CopyFailure:
 
 @dataclass(frozen=True, slots=True)
 class CopyReport:
-    """Outcome of a copy, or how far one under way has come.
+    """Outcome of a copy, or its progress so far.
 
     Attributes:
-        copied: How many entries were written; with `dry_run`, how many would be.
-        skipped: How many were left: the target has them already, or an earlier run copied them, as the state says.
-            Collections that an earlier run finished are not counted.
-        failed: How many could not be copied.
-        bytes: The size of the values that were written, as the source keeps them.
-        failures: Those that failed, the first 100 of them.
+        copied: Number of entries written; with `dry_run`, number that would be written.
+        skipped: Number of entries not written because the target has them already, or because, according to the state,
+            an earlier run copied them. Collections that an earlier run finished are not counted.
+        failed: Number of entries that could not be copied.
+        bytes: Size of the values that were written, as the source stores them.
+        failures: The first 100 failures.
     """
 
     copied: int = 0
@@ -77,7 +77,7 @@ class StoreDifference:
     Attributes:
         collection: Its collection.
         key: Its key.
-        kind: `missing` in the second store, `extra` there, of another `value`, with another `deadline`, or
+        kind: `missing` from the second store, `extra` in it, with another `value` or another `deadline`, or
             `unreadable` in one of them.
     """
 
@@ -100,31 +100,32 @@ async def copy_store(
     state: str | os.PathLike[str] | None = None,
     on_progress: Callable[[CopyReport], object] | None = None,
 ) -> CopyReport:
-    """Copy entries from one store into another, in constant memory, and return what became of them.
+    """Copy entries from one store to another, in constant memory, and return the outcome.
 
-    Entries keep their values and deadlines, and get new versions and times. One that cannot be copied is counted and
-    named in the report, and the rest goes on. Entries put into the source meanwhile may be copied or not.
+    Entries keep their values and deadlines, and get new versions and times of writing. An entry that cannot be copied
+    is counted and named in the report, and the copy continues. Entries put into the source during the copy may or may
+    not be copied.
 
     Args:
-        source: What is read. It must be able to list its keys.
-        target: What is written.
-        collections: These collections; None for all, which the source must be able to list.
-        prefix: Keys that start with this.
-        glob: Keys that fit this pattern: `*` is one level between slashes, `**` any number of them.
-        exclude: Not the keys that start with this.
-        overwrite: What becomes of an entry that the target has: `never` leaves it, `newer` replaces one that was put
-            before the source's, `always` replaces it. The first two need a target with conditional writes, so that
-            nobody else's write is lost.
+        source: The store to read. It must be able to list its keys.
+        target: The store to write.
+        collections: Collections to copy; None for all, which the source must be able to list.
+        prefix: Copy only keys that start with this.
+        glob: Copy only keys that match this pattern: `*` is one level between slashes, `**` any number of levels.
+        exclude: Skip keys that start with this.
+        overwrite: What to do with an entry that the target already has: `never` keeps it, `newer` replaces it if it was
+            put before the source's, `always` replaces it. The first two need a target with conditional writes, so that
+            no concurrent write is lost.
         verify: Read each entry back from the target and compare.
         dry_run: Write nothing, and report what would be done.
-        state: A file that the copy keeps. A copy that was cut off, or that could not copy some entries, goes on from it
-            when it is called again with the same arguments. It is removed once nothing is left to do.
-        on_progress: Is called after each batch with the report so far. What it raises ends the copy.
+        state: File in which the copy records its progress. After an interruption, or if some entries failed, a call
+            with the same arguments resumes from it. It is removed when everything is copied.
+        on_progress: Function called after each batch with the report so far. An exception from it ends the copy.
 
     Raises:
         ConfigurationError: Source and target are the same store, an argument is wrong, or the state is of another copy.
-        UnsupportedOperationError: A store lacks what the copy needs.
-        StoreUnavailableError, StoreTimeoutError: A store cannot be reached, or not any more.
+        UnsupportedOperationError: A store lacks a capability that the copy needs.
+        StoreUnavailableError, StoreTimeoutError: A store cannot be reached, or no longer.
     """
     choice = Selection.of(source, collections, prefix, glob, exclude)
     check_store(target, "copy_store")
@@ -164,20 +165,20 @@ def check_stores(
 ) -> AsyncIterator[StoreDifference]:
     """Iterate over the entries in which two stores differ, in constant memory.
 
-    Values are compared with their types, deadlines to the second; versions and times of writing are not. What looks
-    different is read once more, so that an entry that changes meanwhile is not reported for that alone.
+    Values are compared with their types, deadlines to the second; versions and times of writing are ignored. Entries
+    that seem to differ are read once more, so that a change during the check alone is not reported.
 
     Args:
         first: One store. Both must be able to list their keys.
         second: The other one.
-        collections: These collections; None for all, which both must be able to list.
-        prefix: Keys that start with this.
-        glob: Keys that fit this pattern: `*` is one level between slashes, `**` any number of them.
-        exclude: Not the keys that start with this.
+        collections: Collections to compare; None for all, which both must be able to list.
+        prefix: Compare only keys that start with this.
+        glob: Compare only keys that match this pattern: `*` is one level between slashes, `**` any number of levels.
+        exclude: Skip keys that start with this.
 
     Raises:
         ConfigurationError: An argument is wrong.
-        UnsupportedOperationError: A store cannot list what is asked for.
+        UnsupportedOperationError: A store cannot list its keys or collections.
     """
     names = None if collections is None else _checked_collections(collections)
     return _differences(
@@ -214,10 +215,10 @@ async def _pairs(
 
 
 async def read_entries(store: AsyncKeyValue, collection: str, keys: Sequence[str]) -> dict[str, Entry | SatchelError]:
-    """Return the entries of some keys, or what came of reading them; absent ones are left out.
+    """Return the entry of each key, or the error of reading it; absent keys are left out.
 
     Raises:
-        StoreError: None could be read, since the store cannot be reached.
+        StoreError: No entry could be read, because the store cannot be reached.
     """
     left = [key for key in keys if _fits(store, key)]
     failed: dict[str, SatchelError] = {}
@@ -226,7 +227,7 @@ async def read_entries(store: AsyncKeyValue, collection: str, keys: Sequence[str
             return {**await store.get_entries(collection, left), **failed}
         except BatchError as error:
             if error.retryable and len(error.failed) == len(left):
-                await store.ping()  # it raises if the store cannot be reached any more
+                await store.ping()  # raises if the store can no longer be reached
             failed |= error.failed
             left = [key for key in left if key not in error.failed] if error.failed else []
     return dict(failed)
@@ -253,7 +254,7 @@ async def _same_value(one: Entry, other: Entry) -> bool:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Say whether two values are equal with the types of all their parts: 1, 1.0 and True differ."""
+    """Return whether two values are equal in all parts, types included: 1, 1.0 and True differ."""
     if type(one) is not type(other):
         return False
     if type(one) is dict:
@@ -276,10 +277,10 @@ def _same_store() -> ConfigurationError:
 
 
 def checked_filter(**choice: Any) -> KeyFilter:
-    """Return the filter of what `match` takes.
+    """Return a filter made of the arguments of `match`.
 
     Raises:
-        ConfigurationError: A pattern or prefix is not one.
+        ConfigurationError: A pattern or prefix is not valid.
     """
     try:
         return KeyFilter(**choice)
@@ -289,13 +290,13 @@ def checked_filter(**choice: Any) -> KeyFilter:
 
 def _checked_collections(collections: object) -> list[str]:
     if isinstance(collections, (str, bytes)) or not isinstance(collections, Iterable):
-        raise InvalidKeyError("collections must be an iterable of str, or None for all; write [name] for one")
+        raise InvalidKeyError("collections must be an iterable of str, or None for all; write [name] for a single one")
     return list(dict.fromkeys(check_name(name, "collection") for name in collections))
 
 
 @asynccontextmanager
 async def _closing(names: AsyncIterator[str]) -> AsyncGenerator[AsyncIterator[str], None]:
-    """Close a listing that is not read to its end, so that it gives its connection back at once."""
+    """Close a listing that is not read to the end, so that its connection is returned at once."""
     try:
         yield names
     finally:
@@ -304,7 +305,7 @@ async def _closing(names: AsyncIterator[str]) -> AsyncGenerator[AsyncIterator[st
 
 
 async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[object]]) -> None:
-    """Call a function, which raises nothing, for each item, many at the same time."""
+    """Call a function that raises nothing for each item, many at the same time."""
     pending: Iterator[T] = iter(items)
 
     async def worker() -> None:
@@ -318,7 +319,7 @@ async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[object]]) -
 
 @dataclass
 class Selection:
-    """Part of a store that is copied or checked, in batches of about as many bytes each."""
+    """Part of a store to copy or check, in batches of about equal size in bytes."""
 
     store: SupportsEverything  # as far as `of` has checked
     names: list[str] | None
@@ -335,7 +336,7 @@ class Selection:
         glob: str | None,
         exclude: str | None,
     ) -> Selection:
-        """Check a store and what is chosen of it."""
+        """Return the selected part of a store, after checking the arguments."""
         names = None if collections is None else _checked_collections(collections)
         needed = Capability.ENUMERATE_KEYS | (Capability.ENUMERATE_COLLECTIONS if names is None else Capability.NONE)
         return cls(require(store, needed), names, checked_filter(prefix=prefix, exclude_prefix=exclude, glob=glob))
@@ -374,7 +375,7 @@ class Selection:
                         yield collection, keys
 
     async def entries(self) -> AsyncGenerator[tuple[str, dict[str, Entry | SatchelError]], None]:
-        """Iterate over the entries of all collections, in batches; in place of one that cannot be read stands why."""
+        """Iterate over the entries of all collections, in batches; an entry that cannot be read is its error."""
         async with aclosing(self.batches()) as batches:
             async for collection, keys in batches:
                 found = await read_entries(self.store, collection, keys)
@@ -382,7 +383,7 @@ class Selection:
                 yield collection, found
 
     def read(self, entries: Iterable[Found]) -> None:
-        """Let the sizes of entries that were read decide on how many keys the next batch has."""
+        """Set the number of keys in the next batch from the sizes of entries that were read."""
         sizes = [entry.size for entry in entries if isinstance(entry, Entry)]
         self.largest = max([self.largest / 2, *sizes])
         fitting = int(_BATCH_BYTES / max(self.largest, 1.0))
@@ -391,11 +392,11 @@ class Selection:
 
 @dataclass
 class EntryWriter:
-    """Writer of entries, with their deadlines, into a store that may have some of them.
+    """Writer of entries, with their deadlines, to a store that may already have some of them.
 
     Attributes:
         target: The store; it must have conditional writes unless `overwrite` is `always`.
-        overwrite: What becomes of an entry that is there.
+        overwrite: What to do with an entry that the target already has.
         dry_run: Write nothing.
     """
 
@@ -404,7 +405,7 @@ class EntryWriter:
     dry_run: bool = False
 
     async def write(self, collection: str, entries: Mapping[str, Entry]) -> dict[str, bool | SatchelError]:
-        """Write entries, and return for each whether it was written, or what came of it."""
+        """Write entries, and return for each whether it was written, or its error."""
         there: dict[str, Entry | SatchelError] = {}
         if self.overwrite == "newer" or (self.dry_run and self.overwrite == "never"):
             there = await read_entries(self.target, collection, list(entries))
@@ -439,7 +440,7 @@ class EntryWriter:
             await self.target.put_many(collection, {key: entry.value for key, entry in entries.items()})
         except BatchError as error:
             return {**dict.fromkeys(entries, True), **error.failed}
-        except SatchelError:  # one refuses all, before anything was written
+        except SatchelError:  # one entry was refused, and nothing was written
             return {}
         return dict.fromkeys(entries, True)
 
@@ -460,7 +461,7 @@ class EntryWriter:
 
 @dataclass
 class _Copying:
-    """One copy under way."""
+    """Copy in progress."""
 
     source: Selection
     writer: EntryWriter
@@ -524,7 +525,7 @@ class _Copying:
             self.on_progress(self.report)
 
     async def _check_that_stores_differ(self, collection: str, entries: Mapping[str, Entry]) -> None:
-        """Refuse to copy a store onto itself, under whatever name: a version is that of one write alone."""
+        """Refuse to copy a store onto itself, even under another name: equal versions come from the same write."""
         if self.is_known_to_differ or not entries:
             return
         there = await read_entries(self.writer.target, collection, list(entries))
@@ -534,19 +535,19 @@ class _Copying:
         self.is_known_to_differ = True
 
     async def _check_target(self, outcomes: Mapping[str, Any]) -> None:
-        """Raise if every write of a batch failed because the target cannot be reached any more."""
+        """Raise if every write of a batch failed because the target can no longer be reached."""
         errors = [outcome for outcome in outcomes.values() if isinstance(outcome, StoreError) and outcome.retryable]
         if errors and len(errors) == len(outcomes):
             await self.writer.target.ping()
 
     async def _verified(self, collection: str, written: Mapping[str, Entry]) -> dict[str, SatchelError]:
-        """Return the errors of entries that did not arrive as they are in the source."""
+        """Return the errors of entries that did not arrive unchanged."""
         arrived = await read_entries(self.writer.target, collection, list(written))
         kinds = {key: await _difference(entry, arrived.get(key)) for key, entry in written.items()}
         suspects = [key for key, kind in kinds.items() if kind is not None]
-        now = await read_entries(self.source.store, collection, suspects)  # it may have expired, or be another by now
+        now = await read_entries(self.source.store, collection, suspects)  # it may have expired or changed
         return {
-            key: IntegrityError(f"key {key!r} in collection {collection!r} did not arrive as it is: {kinds[key]}")
+            key: IntegrityError(f"key {key!r} in collection {collection!r} did not arrive unchanged: {kinds[key]}")
             for key in suspects
             if isinstance(entry := now.get(key), Entry) and entry.version == written[key].version
         }

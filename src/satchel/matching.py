@@ -1,8 +1,8 @@
-"""`match`: which keys a listing gives, by prefix, pattern and depth.
+"""`match`: which keys a listing yields, by prefix, pattern and depth.
 
-`/` divides a key into levels. In a pattern `*` stands for any characters of one level and `**` for any characters at
-all; `**/` at the start of a level stands for any number of whole levels, none included. Every other character, `?` and
-`[` among them, stands for itself.
+`/` divides a key into levels. In a pattern, `*` stands for any characters within one level and `**` for any characters;
+`**/` at the start of a level stands for any number of whole levels, including none. Every other character, such as `?`
+or `[`, stands for itself.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ def match(
     glob: str | None = None,
     depth: int | None = None,
 ) -> bool:
-    """Say whether a key is among those that a listing gives.
+    """Return whether a listing with these arguments yields a key.
 
     Args:
         key: The key.
         prefix: The key starts with exactly this.
         exclude_prefix: The key does not start with this.
-        glob: A pattern for the whole key: `*` is any characters of one level, `**` any characters.
+        glob: A pattern for the whole key: `*` is any characters within one level, `**` any characters.
         depth: The key has at most this many levels after the prefix; 1 means no `/` after it.
 
     Raises:
-        InvalidKeyError: A prefix is not a legal one.
+        InvalidKeyError: A prefix is not legal.
         ValueError: The pattern is empty or has `***`, `exclude_prefix` is empty, or `depth` is not a positive int.
     """
     return KeyFilter(prefix=prefix, exclude_prefix=exclude_prefix, glob=glob, depth=depth).matches(key)
@@ -42,7 +42,7 @@ def match(
 class KeyFilter:
     """Keys chosen by prefix, pattern and depth, with the pattern compiled once; for loops.
 
-    It takes and raises what `match` does.
+    Arguments and errors are those of `match`.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class KeyFilter:
         """Whether every key that starts with `prefix` matches."""
 
     def matches(self, key: str) -> bool:
-        """Say whether a key matches."""
+        """Return whether a key matches."""
         return (
             key.startswith(self._given)
             and (self._excluded is None or not key.startswith(self._excluded))
@@ -77,7 +77,7 @@ class KeyFilter:
 
 def _check_excluded(prefix: str) -> str:
     if prefix == "":
-        raise ValueError("exclude_prefix must not be empty: that would leave no key; None excludes nothing")
+        raise ValueError("exclude_prefix must not be empty: that would exclude every key; None excludes none")
     return check_prefix(prefix)
 
 
@@ -98,7 +98,7 @@ def _check_glob(glob: object) -> str:
 
 
 def _literal_start(glob: str) -> str:
-    """Return the text with which every key that matches a pattern starts."""
+    """Return the text at the start of every key that matches a pattern."""
     return glob.partition("*")[0]
 
 
@@ -106,8 +106,8 @@ def _literal_start(glob: str) -> str:
 def _compiled(glob: str) -> re.Pattern[str]:
     """Return the expression for a pattern.
 
-    Atomic groups keep each star as short as the text after it allows. A longer one never helps what follows, so nothing
-    is tried twice, and a hostile pattern costs at most the square of a key's length.
+    Atomic groups keep each star as short as the text after it allows. A longer match never helps the rest of the
+    pattern, so there is no backtracking, and a hostile pattern costs at most the square of a key's length.
     """
     first, *others = glob.split("**")
     expression = _between(first, ends=not others)
@@ -125,9 +125,9 @@ def _compiled(glob: str) -> re.Pattern[str]:
 
 
 def _between(chunk: str, *, ends: bool) -> str:
-    """Return the expression for what stands between two `**`, or between one and the end of the pattern."""
+    """Return the expression for the text between two `**`, or between one and the end of the pattern."""
     first, *others = map(re.escape, chunk.split("*"))
     stars = [f"(?>[^/]*?{text})" for text in others]
     if ends and others:
-        stars[-1] = f"[^/]*{others[-1]}"  # the end of the key, and so no match that comes first
+        stars[-1] = f"[^/]*{others[-1]}"  # the match must reach the end of the key
     return first + "".join(stars)

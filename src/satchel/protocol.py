@@ -77,7 +77,7 @@ class AsyncKeyValue(Protocol):
         Raises:
             InvalidKeyError: The collection or key is not a legal name.
             InvalidTTLError: The ttl is not finite, above 0 and at most 100 years.
-            SerializationError: The value would not come back as it is.
+            SerializationError: The value would not come back unchanged.
             ValueTooLargeError: The encoded value is larger than the backend takes.
             StoreError: The backend failed.
         """

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,11 @@ def crash(mode: str, seed: int, directory: Path) -> None:
 
 def check_database(directory: Path) -> None:
     assert sorted(file.name for file in directory.iterdir()) == ["satchel.reserve", "satchel.sqlite3"]
-    database = sqlite3.connect(directory / "satchel.sqlite3")
+    with closing(sqlite3.connect(directory / "satchel.sqlite3")) as database:
+        check_contents(database)
+
+
+def check_contents(database: sqlite3.Connection) -> None:
     assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     stray = "SELECT count(*) FROM satchel_payloads WHERE id NOT IN (SELECT large FROM satchel_entries WHERE large)"
     assert database.execute(stray).fetchone() == (0,)
@@ -40,7 +45,6 @@ def check_database(directory: Path) -> None:
     if counted is not None:
         assert counted == database.execute("SELECT coalesce(sum(size), 0) FROM satchel_entries").fetchone()
         assert counted[0] <= MAX_SIZE
-    database.close()
 
 
 @modes

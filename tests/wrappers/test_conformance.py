@@ -1,5 +1,9 @@
-"""Every promise of a store, asked of each wrapper and of a wrapper for each seam."""
+"""Every promise of a store, asked of each wrapper and of a wrapper for each seam.
 
+The quick profile asks those that between them change values, names, times and stores: a hundred and seventy tests each.
+"""
+
+import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -57,6 +61,7 @@ class TestNothing(WrapperConformance):
         return Nothing(inner)
 
 
+@pytest.mark.long
 class TestOneWay(WrapperConformance):
     def wrap(self, inner, clock):
         return OneWay(inner)
@@ -79,6 +84,7 @@ class TestTTL(WrapperConformance):
         return TTLWrapper(inner)
 
 
+@pytest.mark.long
 class TestReadsOfSlidingTTL(WrapperConformance):
     changes = dict.fromkeys(
         ["test_capabilities_that_the_inner_store_lacks_are_lacking"], "sliding needs CONDITIONAL, and says so when made"
@@ -88,6 +94,7 @@ class TestReadsOfSlidingTTL(WrapperConformance):
         return ReadsEntries(inner, default=0.000_001, sliding=True)
 
 
+@pytest.mark.long
 class TestEscape(WrapperConformance):
     changes = dict.fromkeys(EXPANDING, "a name that is too long once escaped is refused")
 
@@ -95,36 +102,43 @@ class TestEscape(WrapperConformance):
         return SanitizationWrapper(inner, key_strategy="escape", collection_strategy="escape")
 
 
+@pytest.mark.long
 class TestMemcachedPreset(WrapperConformance):
     def wrap(self, inner, clock):
         return SanitizationWrapper(inner, preset="memcached-v1")
 
 
+@pytest.mark.long
 class TestStatistics(WrapperConformance):
     def wrap(self, inner, clock):
         return StatisticsWrapper(inner)
 
 
+@pytest.mark.long
 class TestReadOnly(WrapperConformance):
     def wrap(self, inner, clock):
         return WritesBeneath(inner)
 
 
+@pytest.mark.long
 class TestLimitSize(WrapperConformance):
     def wrap(self, inner, clock):
         return LimitSizeWrapper(inner, max_bytes=100_000_000)
 
 
+@pytest.mark.long
 class TestTimeout(WrapperConformance):
     def wrap(self, inner, clock):
         return TimeoutWrapper(inner, seconds=60)
 
 
+@pytest.mark.long
 class TestCircuitBreaker(WrapperConformance):
     def wrap(self, inner, clock):
         return CircuitBreakerWrapper(inner)
 
 
+@pytest.mark.long
 class TestRetry(WrapperConformance):
     def wrap(self, inner, clock):
         return RetryWrapper(inner)
@@ -135,31 +149,37 @@ class TestFallback(WrapperConformance):
         return FallbackWrapper(inner, MemoryStore(clock=clock), write_both=True)
 
 
+@pytest.mark.long
 class TestStrictOnError(WrapperConformance):
     def wrap(self, inner, clock):
         return OnErrorWrapper(inner, policy="strict")
 
 
+@pytest.mark.long
 class TestLenientOnError(WrapperConformance):
     def wrap(self, inner, clock):
         return OnErrorWrapper(inner, policy="lenient")
 
 
+@pytest.mark.long
 class TestLazyOnError(WrapperConformance):
     def wrap(self, inner, clock):
         return OnErrorWrapper(inner, policy="lazy", clock=clock)
 
 
+@pytest.mark.long
 class TestDefaultValue(WrapperConformance):
     def wrap(self, inner, clock):
         return DefaultUndone(inner)
 
 
+@pytest.mark.long
 class TestPrefixKeys(WrapperConformance):
     def wrap(self, inner, clock):
         return PrefixKeysWrapper(inner, prefix="a::")
 
 
+@pytest.mark.long
 class TestPrefixCollectionsOfItsOwn(WrapperConformance):
     changes = dict.fromkeys(LONG_COLLECTIONS, "a collection that leaves no room for the prefix is refused")
 
@@ -180,6 +200,7 @@ class TestRoutingByCollection(WrapperConformance):
         return RoutingStore(inner, collections={"a": a, "A": b}, prefixes={"a::": b, "../": a})
 
 
+@pytest.mark.long
 class TestRoutingByKey(WrapperConformance):
     def wrap(self, inner, clock):
         other = MemoryStore(clock=clock)
@@ -191,31 +212,37 @@ class TestCompression(WrapperConformance):
         return CompressionWrapper(inner)
 
 
+@pytest.mark.long
 class TestCompressionOfSmallValues(WrapperConformance):
     def wrap(self, inner, clock):
         return CompressionWrapper(inner, algorithm="lz4", threshold=1)
 
 
+@pytest.mark.long
 class TestEncryption(WrapperConformance):
     def wrap(self, inner, clock):
         return EncryptionWrapper(inner, key=b"k" * 32)
 
 
+@pytest.mark.long
 class TestSigning(WrapperConformance):
     def wrap(self, inner, clock):
         return SigningWrapper(inner, key=b"k" * 32)
 
 
+@pytest.mark.long
 class TestSingleFlight(WrapperConformance):
     def wrap(self, inner, clock):
         return SingleFlightWrapper(inner)
 
 
+@pytest.mark.long
 class TestLogging(WrapperConformance):
     def wrap(self, inner, clock):
         return LoggingWrapper(inner, level="CRITICAL", keys=True)
 
 
+@pytest.mark.long
 class TestEvents(WrapperConformance):
     def wrap(self, inner, clock):
         store = EventsWrapper(inner, strict=True, clock=clock)
@@ -223,6 +250,7 @@ class TestEvents(WrapperConformance):
         return store
 
 
+@pytest.mark.long
 class TestOpenTelemetry(WrapperConformance):
     def wrap(self, inner, clock):
         return OpenTelemetryWrapper(inner, tracer_provider=TRACERS, meter_provider=METERS)

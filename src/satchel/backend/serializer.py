@@ -38,7 +38,7 @@ class RecordSerializer:
         """Return the record of a value, encoded in a worker thread where it is large.
 
         Raises:
-            SerializationError: The value would not come back as it is.
+            SerializationError: The value would not come back unchanged.
             ValueTooLargeError: The backend does not take so large a one.
         """
         if type(value) is bytes:

@@ -15,6 +15,7 @@ from ..errors import MissingExtraError
 if TYPE_CHECKING:
     from .clock import FakeClock
     from .conformance import ContractConformance, StoreConformance
+    from .conformance.caching import CachingConformance
     from .conformance.coordination import CoordinationConformance
     from .conformance.sessions import SessionConformance
     from .conformance.suite import needs
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .model import DictModel
 
 __all__ = [
+    "CachingConformance",
     "ContractConformance",
     "CoordinationConformance",
     "DictModel",
@@ -42,6 +44,7 @@ _WITH_ASSERTIONS = ("conformance", "machine")
 _load, __dir__ = lazy_exports(
     __name__,
     {
+        "CachingConformance": "conformance.caching",
         "ContractConformance": "conformance.store",
         "CoordinationConformance": "conformance.coordination",
         "DictModel": "model",

@@ -189,8 +189,10 @@ def test_names_that_their_stores_would_join_or_reserve_stay_apart(tmp_path):
                 await store.put(collection, key, [collection, key])
             return [await store.get(*name) for name in names]
 
-    assert asyncio.run(use(from_py_key_value(inner))) == [list(name) for name in names]
-    inner._cache.close()
+    try:
+        assert asyncio.run(use(from_py_key_value(inner))) == [list(name) for name in names]
+    finally:
+        inner._cache.close()
 
 
 @pytest.mark.parametrize("end", ["closed", "forgotten"])

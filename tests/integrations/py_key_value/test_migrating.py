@@ -71,8 +71,10 @@ def test_a_disk_store_of_py_key_value_is_copied_with_its_names(cache, store, tmp
         await theirs.put(key="a::b", value={"n": 1}, collection="c::d", ttl=60)
         await theirs.put(key="k", value={"n": 2}, collection="e")
 
-    asyncio.run(fill())
-    theirs._cache.close()
+    try:
+        asyncio.run(fill())
+    finally:
+        theirs._cache.close()
     shown("copy_their_disk_store")(cache, store)
     assert store.get("e", "k") == {"n": 2}
     entry = store.get_entry("c::d", "a::b")

@@ -1,6 +1,7 @@
 """Entries for the tests of a disk store's file, and ways to look at the file from outside."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from satchel.stores.disk import DiskStore
@@ -33,5 +34,6 @@ def listed(directory: Path, pattern: str = "*") -> list[str]:
     return sorted(path.name for path in directory.glob(pattern))
 
 
-def open_file(directory: Path) -> sqlite3.Connection:
-    return sqlite3.connect(directory / "satchel.sqlite3", isolation_level=None)
+def open_file(directory: Path) -> closing[sqlite3.Connection]:
+    """Open the file for a `with`, whose end closes it also where an assertion fails: `with connection:` would not."""
+    return closing(sqlite3.connect(directory / "satchel.sqlite3", isolation_level=None))

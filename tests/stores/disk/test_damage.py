@@ -12,9 +12,8 @@ from tests.stores.disk.entries import ENTRIES, contents, fill, listed, open_file
 
 
 async def test_another_programs_database_is_refused_and_untouched(tmp_path: Path) -> None:
-    database = open_file(tmp_path)
-    database.execute("CREATE TABLE other (value)")
-    database.close()
+    with open_file(tmp_path) as database:
+        database.execute("CREATE TABLE other (value)")
     before = (tmp_path / "satchel.sqlite3").read_bytes()
     with pytest.raises(ConfigurationError, match="another program; give DiskStore a directory of its own"):
         await DiskStore(tmp_path).put("a", "k", 1)
@@ -112,9 +111,8 @@ async def test_a_row_changed_by_hand_is_refused(change: str, tmp_path: Path) -> 
     async with DiskStore(tmp_path) as store:
         await store.put("a", "k", {"x": 1}, ttl=1000)
         await store.put("a", "whole", 1)
-        database = open_file(tmp_path)
-        database.execute(f"UPDATE satchel_entries SET {change} WHERE key = 'k'")  # noqa: S608  # it is one of those above
-        database.close()
+        with open_file(tmp_path) as database:
+            database.execute(f"UPDATE satchel_entries SET {change} WHERE key = 'k'")  # noqa: S608  # one of those above
         name = ("elsewhere", "other") if "key" in change else ("a", "k")
         with pytest.raises(IntegrityError):
             await store.get(*name)
@@ -139,10 +137,9 @@ async def test_a_large_value_changed_by_hand_is_refused(change: str, tmp_path: P
     async with DiskStore(tmp_path) as store:
         await store.put("a", "k", value)
         assert await store.get("a", "k") == value
-        database = open_file(tmp_path)
-        database.execute("DROP TRIGGER satchel_replaced")
-        database.execute(f"UPDATE {change}")  # it is one of those above
-        database.close()
+        with open_file(tmp_path) as database:
+            database.execute("DROP TRIGGER satchel_replaced")
+            database.execute(f"UPDATE {change}")  # it is one of those above
         with pytest.raises(IntegrityError):
             await store.get("a", "k")
         assert await store.get_many("a", ["other"]) == {}
@@ -151,12 +148,11 @@ async def test_a_large_value_changed_by_hand_is_refused(change: str, tmp_path: P
 async def test_exists_does_not_look_at_the_value(tmp_path: Path) -> None:
     async with DiskStore(tmp_path) as store:
         await store.put("a", "k", b"x" * 2_000_000)
-        database = open_file(tmp_path)
-        database.execute("DELETE FROM satchel_payloads")
-        with pytest.raises(IntegrityError):
-            await store.get("a", "k")
-        assert await store.exists("a", "k")
-        database.execute("UPDATE satchel_entries SET deadline = 1")
-        database.close()
+        with open_file(tmp_path) as database:
+            database.execute("DELETE FROM satchel_payloads")
+            with pytest.raises(IntegrityError):
+                await store.get("a", "k")
+            assert await store.exists("a", "k")
+            database.execute("UPDATE satchel_entries SET deadline = 1")
         with pytest.raises(IntegrityError):
             await store.exists("a", "k")

@@ -138,14 +138,13 @@ async def test_a_lock_held_too_long_is_a_retryable_error(tmp_path: Path, monkeyp
     monkeypatch.setattr(_disk_schema, "BUSY_SECONDS", 0.1)
     async with DiskStore(tmp_path) as store:
         await store.put("a", "k", 1)
-        other = open_file(tmp_path)
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreUnavailableError, match="locked by another process") as caught:
-            await store.put("a", "k", 2)
-        assert caught.value.retryable
-        assert await store.get("a", "k") == 1
-        other.execute("ROLLBACK")
-        other.close()
+        with open_file(tmp_path) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreUnavailableError, match="locked by another process") as caught:
+                await store.put("a", "k", 2)
+            assert caught.value.retryable
+            assert await store.get("a", "k") == 1
+            other.execute("ROLLBACK")
         await store.put("a", "k", 3)
         assert await store.get("a", "k") == 3
 
