@@ -37,7 +37,7 @@ class PlainStore:
         await self._database.execute("PRAGMA journal_mode = WAL")
         await self._database.execute("PRAGMA synchronous = NORMAL")
         await self._database.execute(
-            "CREATE TABLE entries (collection TEXT, key TEXT, value BLOB, PRIMARY KEY (collection, key))"
+            "CREATE TABLE IF NOT EXISTS entries (collection TEXT, key TEXT, value BLOB, PRIMARY KEY (collection, key))"
         )
         return self
 
@@ -118,7 +118,12 @@ async def get_times(counts: list[int]) -> dict[str, dict[str, float]]:
 
 
 def run(report: Report) -> None:
-    makers = {"satchel": DiskStore, "plain aiosqlite": PlainStore, "py-key-value-aio": Peer}
+    makers: dict[str, Callable[[str], Any]] = {
+        "satchel": DiskStore,
+        "satchel, cache_size=0": lambda directory: DiskStore(directory, cache_size=0),
+        "plain aiosqlite": PlainStore,
+        "py-key-value-aio": Peer,
+    }
     for title, verb in (("put", _put), ("get", _get)):
         contenders = {name: using(make, verb) for name, make in makers.items()}
         for tasks, steps in STEPS.items():

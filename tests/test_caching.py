@@ -26,11 +26,13 @@ from satchel import (
     MemoryStore,
     ModelMismatchError,
     SerializationError,
+    StoreUnavailableError,
 )
-from satchel.caching import Cached, cached, canonical
-from satchel.testing import FakeClock
+from satchel.caching import Cached, cached, cached_many, canonical
+from satchel.testing import FakeClock, FlakyStore
 from satchel.wrappers import PrefixKeysWrapper, SingleFlightWrapper
 from tests.scripted import BatchStore, Server, turns
+from tests.wrappers.single_flight import Factory, quiet
 
 
 class Film(BaseModel):
@@ -461,7 +463,7 @@ def test_an_async_key_function_is_refused_when_it_is_decorated(store):
 
 @pytest.mark.parametrize("options", [{"stale": 5}, {"early": 1.0}])
 def test_what_runs_in_the_background_needs_a_store_that_ends_it(options):
-    with pytest.raises(ConfigurationError, match=r"MemoryStore\(\) would not end .* SingleFlightWrapper"):
+    with pytest.raises(ConfigurationError, match=r"MemoryStore\(\) would not stop .* SingleFlightWrapper"):
         cached(MemoryStore(), "c", ttl=60, **options)
 
 
@@ -708,3 +710,415 @@ async def test_a_result_that_is_made_is_kept_although_its_caller_is_cancelled(ru
         await task
     assert await made() == "made"
     assert runs["calls"] == 1
+
+
+async def test_a_method_leaves_its_object_out_of_the_key(store, runs):
+    class Shop:
+        @cached(store, "c", ignore=("self",))
+        async def price(self, number, *, session=None):
+            runs[number] += 1
+            return [number]
+
+    one, other = Shop(), Shop()
+    assert await one.price(1) == await other.price(number=1) == await Shop.price(one, 1) == [1]
+    assert runs == {1: 1}
+    assert one.price.key_for(1).endswith("price(number=1, session=None)")
+    assert await other.price.invalidate(1) is True
+
+
+def test_what_is_ignored_has_to_be_an_argument(store):
+    async def film(number): ...
+
+    with pytest.raises(ConfigurationError, match=r"ignore names 'self', which is no argument of .*film"):
+        cached(store, "c", ignore=("self",))(film)
+    with pytest.raises(ConfigurationError, match=r"ignore must be a list of names.*ignore=\('number',\)"):
+        cached(store, "c", ignore="number")
+    with pytest.raises(ConfigurationError, match="ignore and key contradict each other"):
+        cached(store, "c", ignore=("number",), key=str)
+
+
+async def test_the_time_to_live_may_come_from_the_result(store, runs, clock):
+    @cached(store, "c", ttl=lambda token: token["expires_in"])
+    async def token(user):
+        runs[user] += 1
+        return {"expires_in": user}
+
+    assert await token(10) == await token(10) == {"expires_in": 10}
+    await token(None)
+    assert (await store.get_entry("c", token.key_for(10))).ttl == 10
+    assert (await store.get_entry("c", token.key_for(None))).ttl is None
+    clock.advance(11)
+    await token(10)
+    await token(None)
+    assert runs == {10: 2, None: 1}
+
+
+@pytest.mark.parametrize("ttl", [0, -1, float("nan"), "60"])
+async def test_a_time_to_live_from_a_result_is_checked(store, ttl):
+    @cached(store, "c", ttl=lambda result: result)
+    async def film():
+        return ttl if ttl == ttl else 5  # NaN is kept by no store
+
+    decorated = film if ttl == ttl else cached(store, "c", ttl=lambda _: ttl)(film.__wrapped__)  # as above
+    with pytest.raises(InvalidTTLError):
+        await decorated()
+
+
+async def test_the_time_to_live_of_a_result_has_the_time_of_stale_after_it(clock, runs):
+    store = SingleFlightWrapper(MemoryStore(clock=clock))
+
+    @cached(store, "c", ttl=lambda result: 60, stale=30)
+    async def version():
+        runs["calls"] += 1
+        return runs["calls"]
+
+    assert await version() == 1
+    assert (await store.get_entry("c", version.key_for())).ttl == 90
+    clock.advance(59)
+    assert await version() == 1
+    clock.advance(2)
+    assert await version() == 1
+    await quiet()
+    assert await version() == 2
+
+
+async def test_results_are_kept_only_when_they_should_be(store, runs):
+    @cached(store, "c", when=lambda film: film is not None)
+    async def film(number):
+        runs[number] += 1
+        return None if number == 0 else number
+
+    assert [await film(number) for number in (0, 0, 1, 1)] == [None, None, 1, 1]
+    assert runs == {0: 2, 1: 1}
+    runs.clear()
+    assert await asyncio.gather(film(0), film(0)) == [None, None]
+    assert runs == {0: 1}
+
+
+async def later(result):
+    return True
+
+
+class Later:
+    async def __call__(self, result):
+        return True
+
+
+@pytest.mark.parametrize("options", [{"when": later}, {"ttl": later}, {"when": 5}, {"when": "yes"}])
+def test_functions_of_the_result_are_plain(store, options):
+    with pytest.raises(ConfigurationError, match=r"must be a (plain )?function"):
+        cached(store, "c", **options)
+
+
+async def test_a_function_of_the_result_that_is_to_be_awaited_is_refused(store):
+    with pytest.raises(ConfigurationError, match="when must be a plain function"):
+        await cached(store, "c", when=Later())(anything)()
+
+
+async def test_a_call_waits_for_its_timeout_and_a_result_that_comes_later_is_kept():
+    store, factory = SingleFlightWrapper(MemoryStore()), Factory("late", held=True)
+
+    @cached(store, "c", timeout=0.01)
+    async def slow():
+        return await factory()
+
+    for _ in range(2):
+        with pytest.raises(TimeoutError, match=r"was not made within 0.01 s; it is kept when it comes"):
+            await slow()
+    factory.gate.set()
+    await quiet()
+    assert await slow() == "late"
+    assert factory.runs == 1
+
+
+async def test_a_timeout_of_the_function_itself_passes_as_it_is():
+    @cached(SingleFlightWrapper(MemoryStore()), "c", timeout=50)
+    async def slow():
+        raise TimeoutError("its own")
+
+    with pytest.raises(TimeoutError, match="its own"):
+        await slow()
+
+
+async def test_closing_ends_what_came_too_late():
+    store, factory = SingleFlightWrapper(MemoryStore()), Factory("late", held=True)
+
+    @cached(store, "c", timeout=0.01)
+    async def slow():
+        return await factory()
+
+    with pytest.raises(TimeoutError):
+        await slow()
+    await store.aclose()
+    assert factory.cancelled == 1
+
+
+async def test_a_stale_result_is_served_only_if_the_function_fails(clock, caplog):
+    store, factory = SingleFlightWrapper(MemoryStore(clock=clock)), Factory(1, ZeroDivisionError("secret"), 3)
+
+    @cached(store, "c", ttl=60, stale=600, on_error="stale")
+    async def rate():
+        return await factory()
+
+    assert [await rate(), await rate()] == [1, 1]
+    clock.advance(61)
+    assert await rate() == 1
+    assert "an entry of 'c' is served although it is over: ZeroDivisionError" in caplog.text
+    assert "secret" not in caplog.text
+    assert await rate() == 3
+    assert factory.runs == 3
+
+
+async def test_a_stale_result_is_served_if_the_function_takes_too_long(clock):
+    store, factory = SingleFlightWrapper(MemoryStore(clock=clock)), Factory(1, 2)
+
+    @cached(store, "c", ttl=60, stale=600, on_error="stale", timeout=0.01)
+    async def rate():
+        return await factory()
+
+    assert await rate() == 1
+    clock.advance(61)
+    factory.gate.clear()
+    assert await rate() == 1
+    factory.gate.set()
+    await quiet()
+    assert await rate() == 2
+
+
+async def test_after_the_time_of_stale_the_error_is_raised(clock):
+    store, factory = SingleFlightWrapper(MemoryStore(clock=clock)), Factory(1, ZeroDivisionError())
+
+    @cached(store, "c", ttl=60, stale=600, on_error="stale")
+    async def rate():
+        return await factory()
+
+    await rate()
+    clock.advance(661)
+    with pytest.raises(ZeroDivisionError):
+        await rate()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"on_error": "stale"}, "needs stale="),
+        ({"on_error": "ignore"}, "unknown on_error. Known: raise, stale"),
+        ({"timeout": 0}, "timeout must be a number of seconds"),
+        ({"timeout": 5}, "SingleFlightWrapper"),
+    ],
+)
+def test_options_for_trouble_are_checked_when_it_is_decorated(options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        cached(MemoryStore(), "c", **options)
+
+
+async def test_refresh_calls_the_function_now_and_keeps_what_it_gives(store, runs):
+    @cached(store, "c", model=Rating)
+    async def rating():
+        runs["calls"] += 1
+        return Rating(runs["calls"])
+
+    assert await rating.peek() is None
+    assert await rating.refresh() == Rating(1)
+    assert await rating() == await rating.peek() == Rating(1)
+    assert await rating.refresh() == Rating(2)
+    assert await rating() == await rating.peek() == Rating(2)
+
+
+async def test_a_refresh_does_not_join_a_call_from_before_and_that_one_is_not_kept(store):
+    factory = Factory("before", "after", held=True)
+
+    @cached(store, "c")
+    async def read():
+        return await factory()
+
+    before = asyncio.create_task(read())
+    await turns(10)
+    after = asyncio.create_task(read.refresh())
+    await turns(10)
+    factory.gate.set()
+    assert [await before, await after, await read()] == ["before", "after", "after"]
+
+
+async def test_a_refresh_that_fails_leaves_what_is_kept(store):
+    factory = Factory("kept", ZeroDivisionError())
+
+    @cached(store, "c")
+    async def read():
+        return await factory()
+
+    await read()
+    with pytest.raises(ZeroDivisionError):
+        await read.refresh()
+    assert await read() == "kept"
+
+
+async def test_the_store_may_be_found_at_each_call(runs):
+    stores = [MemoryStore(), MemoryStore()]
+
+    @cached(lambda: stores[0], "c", ttl=60, stale=30, tags=lambda number: ["tag"])
+    async def double(number: int) -> Rating:
+        runs[number] += 1
+        return Rating(2 * number)
+
+    assert await double(1) == await double(1) == Rating(2)
+    stores.reverse()
+    assert await double.peek(1) is None
+    assert await double(1) == Rating(2)
+    assert runs == {1: 2}
+    assert [await store.exists("c", double.key_for(1)) for store in stores] == [True, True]
+    assert await double.invalidate(1) is True
+    assert [await store.exists("c", double.key_for(1)) for store in stores] == [False, True]
+
+
+async def make_store():
+    return MemoryStore()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (make_store, "got an async function"),
+        (MemoryStore, "got the class MemoryStore"),
+        ("memory://", "got an object of type str"),
+    ],
+)
+def test_what_is_neither_a_store_nor_a_function_is_refused_when_it_is_decorated(given, message):
+    with pytest.raises(ConfigurationError, match=message):
+        cached(given, "c")
+
+
+@pytest.mark.parametrize("result", [None, "memory://", make_store])
+async def test_a_function_that_finds_no_store_is_refused(result):
+    @cached(lambda: result() if result is make_store else result, "c")
+    async def double(number): ...
+
+    with pytest.raises(ConfigurationError, match="cached, from the function given to it, takes a store"):
+        await double(1)
+
+
+def test_the_model_is_checked_although_the_store_comes_later():
+    async def connect() -> Connection:
+        return Connection()
+
+    with pytest.raises(ConfigurationError, match="cannot be kept"):
+        cached(MemoryStore().collection, "c")(connect)
+    with pytest.raises(InvalidKeyError):
+        cached(lambda: MemoryStore(), "")  # noqa: PLW0108  # a class is refused
+
+
+async def test_a_store_that_fails_is_an_error_and_the_next_call_works():
+    store = FlakyStore()
+
+    @cached(store, "c")
+    async def double(number):
+        return 2 * number
+
+    store.fail_next(1)
+    with pytest.raises(StoreUnavailableError):
+        await double(1)
+    assert await double(1) == 2
+
+
+def many(store, calls, **options):
+    @cached_many(store, "c", **options)
+    async def films(numbers: list[int]) -> dict[int, Rating]:
+        calls.append(list(numbers))
+        await turns(5)
+        return {number: Rating(number) for number in numbers if number >= 0}
+
+    return films
+
+
+async def test_of_many_the_missing_ones_are_made_in_one_call(store, clock):
+    calls = []
+    films = many(store, calls, ttl=60)
+    assert await films([2, 1, 2]) == {2: Rating(2), 1: Rating(1)}
+    assert list(await films([3, 1, -1, 2])) == [3, 1, 2]
+    assert calls == [[2, 1], [3, -1]]
+    assert await films.peek([1, 5]) == {1: Rating(1)}
+    assert await films([]) == await films.peek(()) == {}
+    assert films.key_for(1).endswith("films(1)")
+    clock.advance(61)
+    assert await films.peek([1]) == {}
+
+
+async def test_calls_for_many_at_the_same_time_share_what_they_both_miss(store):
+    calls = []
+    films = many(store, calls)
+    found = await asyncio.gather(films([1, 2]), films([2, 3]), films([1, 3]))
+    assert [list(each) for each in found] == [[1, 2], [2, 3], [1, 3]]
+    assert sorted(number for call in calls for number in call) == [1, 2, 3]
+
+
+async def test_an_error_of_many_is_raised_and_not_kept(store):
+    factory = Factory(ZeroDivisionError("once"), {1: 1, 2: 2})
+
+    @cached_many(store, "c")
+    async def films(numbers):
+        return await factory()
+
+    with pytest.raises(ZeroDivisionError, match="once"):
+        await films([1, 2])
+    assert await films([1, 2]) == {1: 1, 2: 2}
+
+
+async def test_a_caller_of_many_who_is_cancelled_ends_the_call_if_nobody_else_waits(store):
+    factory = Factory({1: 1}, held=True)
+
+    @cached_many(store, "c")
+    async def films(numbers):
+        return await factory()
+
+    tasks = [asyncio.create_task(films([1])) for _ in range(2)]
+    await turns(20)
+    tasks[0].cancel()
+    await turns(20)
+    assert factory.cancelled == 0
+    tasks[1].cancel()
+    await asyncio.wait(tasks)
+    await turns(20)
+    assert factory.cancelled == 1
+
+
+async def test_many_are_forgotten_also_while_they_are_made(store):
+    calls = []
+    films = many(store, calls, key=str)
+    await films([1])
+    under_way = asyncio.create_task(films([1, 2]))
+    await turns(4)
+    assert await films.invalidate([1, 2, 3]) == 1
+    assert await under_way == {1: Rating(1), 2: Rating(2)}
+    assert await films.peek([1, 2]) == {}
+
+
+async def test_lifetime_and_whether_it_is_kept_come_from_each_result_of_many(store):
+    films = many(store, [], ttl=lambda rating: rating.stars * 10, when=lambda rating: rating.stars != 2, key=str)
+    assert list(await films([1, 2, 3])) == [1, 2, 3]
+    assert [(await store.get_entry("c", key)).ttl for key in ("1", "3")] == [10, 30]
+    assert not await store.exists("c", "2")
+
+
+async def test_a_function_of_many_returns_a_dict_and_takes_one_argument(store):
+    @cached_many(store, "c")
+    async def films(numbers):
+        return numbers
+
+    with pytest.raises(TypeError, match="must return a dict, got list"):
+        await films([1])
+
+    async def method(self, numbers): ...
+
+    with pytest.raises(ConfigurationError, match="one argument, the list of items"):
+        cached_many(store, "c")(method)
+    with pytest.raises(ConfigurationError, match="cached_many takes an async function"):
+        cached_many(store, "c")(len)
+    with pytest.raises(ConfigurationError, match="which cannot be part of a key"):
+        await films([object()])
+
+
+def test_a_function_of_many_looks_as_it_did(store):
+    films = many(store, [])
+    assert inspect.iscoroutinefunction(films)
+    assert str(inspect.signature(films)) == "(numbers: list[int]) -> dict[int, tests.test_caching.Rating]"
+    assert repr(films).startswith("<cached_many <function many.<locals>.films")

@@ -1,4 +1,4 @@
-"""Where a value would not come back as it is: the path, the cure, and that the cure works."""
+"""Where a value would not come back unchanged: the path, the cure, and that the cure works."""
 
 import dataclasses
 import datetime as dt
@@ -233,7 +233,7 @@ AGAIN = "let validators return their own results as they are"
         (HoldsBase(Derived()), "$.base", "a tag (Struct)"),
         (Open(**{SECRET: dt.datetime.now(dt.UTC)}), "$[...]", "__pydantic_extra__: dict[str, ...]"),
         (Open(**{SECRET: (1, 2)}), "$[...]", "declare the field"),
-        (Open(**{SECRET: object()}), "$[...]", "JSON has no form for an object of type object"),
+        (Open(**{SECRET: object()}), "$[...]", "JSON cannot represent an object of type object"),
         (Login(password=SECRET), "$.password", "add a field_serializer that returns get_secret_value()"),
         (Logins(all=[Login(password=SECRET)]), "$.all[0].password", "get_secret_value()"),
         (Shouting(name=SECRET), "$.name", AGAIN),
@@ -248,8 +248,8 @@ AGAIN = "let validators return their own results as they are"
         (Excluding(note=SECRET), "$.note", "left out by exclude=True"),
         (Handled(handled=object(), other=[object()]), "$.other[0]", "JSON has no form"),
         (Stuck(name=SECRET), "$.name", "the model's own serializer refuses it"),
-        (Anything(object()), "$.a", "JSON has no form for an object of type object"),
-        (Anything([{"x": {(1, 2): 3}}]), "$.a[0][...]", "JSON has no form for a key of type tuple; use str for keys"),
+        (Anything(object()), "$.a", "JSON cannot represent an object of type object"),
+        (Anything([{"x": {(1, 2): 3}}]), "$.a[0][...]", "JSON cannot represent a key of type tuple; use str for keys"),
         (Anything({1: SECRET}), "$.a", "JSON has only str for keys"),
         (Anything({1, 2}), "$.a", "is of type set, but comes back as list"),
         (Anything(math.nan), "$.a", "a float that is NaN or infinite cannot be stored"),
@@ -276,7 +276,7 @@ async def test_a_refusal_names_the_part_and_the_cure_before_any_io(value, path, 
     [(dict, {(1, 2): 3}), (dict, {None: 1}), (dict[Any, int], {(1,): 1}), (dict[str, Any], {"a": {(1,): 1}})],
 )
 async def test_odd_keys_of_a_dict_are_for_json_to_refuse(kind, value):
-    with pytest.raises(SerializationError, match="JSON has no form for a key of type"):
+    with pytest.raises(SerializationError, match="JSON cannot represent a key of type"):
         await MemoryStore().collection("things", model=kind).put("k", value)
 
 

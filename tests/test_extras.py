@@ -19,6 +19,8 @@ DRIVERS = {
     "redis": "redis",
     "valkey": "glide",
 }
+WITHOUT_DRIVER = {"memcached"}
+"""Stores that need the driver only for a client of the caller's."""
 PLACES = {scheme: place.removeprefix("satchel.stores.").partition(":") for scheme, place in registry.STORES.items()}
 SCHEMES = {module: scheme for scheme, (module, _, _) in PLACES.items()}
 NAMES = {module: name for module, _, name in PLACES.values()}
@@ -60,6 +62,12 @@ def test_every_store_is_a_name_of_the_package():
     for name in NAMES.values():
         assert getattr(satchel, name).__name__ == name
         assert name in dir(satchel)
+
+
+def test_every_store_that_has_an_extra_is_tested_without_its_driver():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    missing = sorted((NAMES.keys() & extras.keys()) - DRIVERS.keys() - WITHOUT_DRIVER)
+    assert not missing, f"rows of DRIVERS missing: {missing}"
 
 
 def test_every_extra_is_in_all():

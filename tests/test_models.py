@@ -256,8 +256,8 @@ async def test_what_does_not_fit_is_refused_before_any_io_without_showing_it(mod
 @pytest.mark.parametrize(
     ("model", "value", "field"),
     [
-        (list[str], ["\ud800"], "$[0]: JSON has no form for a str with a lone surrogate"),
-        (list[Any], [object()], "$[0]: JSON has no form for an object of type object"),
+        (list[str], ["\ud800"], "$[0]: JSON cannot represent a str with a lone surrogate"),
+        (list[Any], [object()], "$[0]: JSON cannot represent an object of type object"),
         (Account, Account(login="ada", password=SECRET), "$.password"),
         (Account, Account(login="ada", note=SECRET), "$.note"),
         (Everything, dataclasses.replace(EVERYTHING, numbers=[1, 2]), "$.numbers"),

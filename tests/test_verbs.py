@@ -4,8 +4,10 @@ import inspect
 
 import pytest
 
-from satchel import Capability, wrappers
+from satchel import BaseStore, Capability, SyncStore, wrappers
 from satchel.protocol import AsyncKeyValue, SupportsEverything
+from satchel.testing.conformance import suite
+from satchel.testing.machine import StoreMachine
 from satchel.verbs import (
     BATCHES,
     BATCHES_OF_READS,
@@ -24,6 +26,7 @@ from satchel.wrappers import BaseWrapper, RoutingStore, events, logging, on_erro
 from satchel.wrappers.base import Seams
 from satchel.wrappers.tiered import store as tiered
 
+WITHOUT_A_RULE = {"exists": "in that of get", "count": "in that of keys", "ping": "it has nothing to compare"}
 PRESENT = [verb for verb in VERBS if not verb.is_planned]
 PLANNED = [verb for verb in VERBS if verb.is_planned]
 
@@ -74,6 +77,7 @@ EXPECTED = {
     "compare_and_delete": "as it is, doubt, calls, conflict, Deleted Expired, raises, lacks, write, forwarded, change",
     "touch": "as it is, whole, calls, lookup, Expired, raises, lacks, write, forwarded, change",
     "keys": "listing, whole, calls, ok, , raises, reads, read, forwarded, listing",
+    "count": "as it is, whole, calls, ok, , raises, reads, read, forwarded, whole",
     "collections": "listing, whole, calls, ok, , raises, reads, read, forwarded, listing",
     "destroy_collection": "as it is, whole, calls, ok, Cleared Expired, raises, lacks, write, forwarded, whole",
     "destroy": "as it is, whole, calls, ok, Cleared Expired, raises, lacks, write, forwarded, whole",
@@ -89,8 +93,21 @@ def test_each_wrapper_knows_what_it_makes_of_each_verb(verb):
     assert {wrapper: classify(verb.name) for wrapper, classify in CLASSES.items()} == made
 
 
+NAMES_OF_ENTRIES = {"key", "keys", "items"}
+OTHER_ARGUMENTS = {"collection", "default", "value", "version", "ttl"}
+
+
+@pytest.mark.parametrize("verb", [verb for verb in PRESENT if verb.name in OF_ENTRIES], ids=lambda verb: verb.name)
+def test_a_verb_about_entries_names_them_by_one_argument_that_wrappers_know(verb):
+    assert set(verb.arguments) <= NAMES_OF_ENTRIES | OTHER_ARGUMENTS, (
+        f"an argument of {verb.name} is new. If it names an entry, write the verb in RoutingStore, TieredStore and "
+        "SingleFlightWrapper, and its events in EventsWrapper, which look at key, keys and items alone"
+    )
+    assert len(NAMES_OF_ENTRIES & set(verb.arguments)) == 1
+
+
 VALUES = "get get_entry put get_many get_entries put_many put_if_absent compare_and_put"
-NAMES = f"{VALUES} exists delete delete_many compare_and_delete touch keys destroy_collection"
+NAMES = f"{VALUES} exists delete delete_many compare_and_delete touch keys count destroy_collection"
 WAYS = {
     "CircuitBreakerWrapper": ("steps", "", ""),
     "CompressionWrapper": ("", "", VALUES),
@@ -122,7 +139,8 @@ that go through its other seams. All other verbs are the inner store's own metho
 def test_each_wrapper_is_known():
     kinds = [getattr(wrappers, name) for name in wrappers.__all__]
     found = {kind.__name__ for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseWrapper)}
-    assert found - {"BaseWrapper", "CompositeStore"} == WAYS.keys()
+    found -= {"BaseWrapper", "CompositeStore"}
+    assert found == WAYS.keys(), f"rows of WAYS missing or superfluous: {sorted(found ^ WAYS.keys())}"
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -134,14 +152,18 @@ def test_verbs_go_through_a_wrapper_as_the_table_says(name):
 
     around, written, seams = WAYS[name]
     own = {verb.name for verb in PRESENT if getattr(kind, verb.name) is not getattr(BaseWrapper, verb.name)}
-    assert own == set(written.split())
-    assert {verb.name for verb in PRESENT if overrides(*verb.seams)} - own == set(seams.split())
+    through_seams = {verb.name for verb in PRESENT if overrides(*verb.seams)} - own
+    wrong = own ^ set(written.split())
+    assert not wrong, f"in the row of verbs that the class writes, missing or superfluous: {sorted(wrong)}"
+    wrong = through_seams ^ set(seams.split())
+    assert not wrong, f"in the row of verbs that go through seams, missing or superfluous: {sorted(wrong)}"
     assert around == ("" if not overrides("_around") else "steps" if kind._around_steps else "calls")
 
 
 @pytest.mark.parametrize("verb", PRESENT, ids=lambda verb: verb.name)
 def test_a_verb_takes_the_arguments_of_its_row(verb):
-    for owner in (SupportsEverything, BaseWrapper):
+    for owner in (SupportsEverything, BaseStore, BaseWrapper, SyncStore):
+        assert hasattr(owner, verb.name), f"write {verb.name} in {owner.__name__}"
         assert tuple(inspect.signature(getattr(owner, verb.name)).parameters)[1:] == verb.arguments
 
 
@@ -155,6 +177,7 @@ def test_a_verb_of_the_core_is_one_of_the_protocol():
     assert {name for name in vars(AsyncKeyValue) if not name.startswith("_")} == CORE | {
         "capabilities",
         "max_key_bytes",
+        "max_value_bytes",
         "aclose",
     }
 
@@ -165,6 +188,15 @@ def test_a_planned_verb_is_in_no_store_and_in_no_derived_set(verb):
     assert verb.name not in SEAMS | NEEDED
     assert verb.name not in OF_ENTRIES | CHANGES | BATCHES | LISTINGS
     assert verb.capability not in METHODS
+
+
+def test_the_suite_calls_each_verb_that_a_store_may_lack():
+    assert suite._CALLS.keys() == NEEDED.keys()
+
+
+@pytest.mark.parametrize("verb", PRESENT, ids=lambda verb: verb.name)
+def test_the_random_operations_have_each_verb(verb):
+    assert hasattr(StoreMachine, verb.name) or verb.name in WITHOUT_A_RULE, f"add a rule {verb.name} to StoreMachine"
 
 
 def test_each_capability_has_its_verbs_or_a_planned_one():

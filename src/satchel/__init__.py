@@ -37,6 +37,8 @@ from .errors import (
     ResultUnknownError,
     SatchelError,
     SerializationError,
+    SessionGoneError,
+    SessionLockedError,
     StoreClosedError,
     StoreError,
     StoreTimeoutError,
@@ -59,9 +61,10 @@ from .protocol import (
 if TYPE_CHECKING:
     from .backend.base import BaseStore
     from .backend.keyed import KeyedStore
-    from .caching import Cached, cached
-    from .codec import Codec, JsonCodec, MessagePackCodec, SignedPickleCodec
+    from .caching import Cached, CachedMany, cached, cached_many
+    from .codec import AutoCodec, Codec, JsonCodec, MessagePackCodec, SignedPickleCodec
     from .collection import Collection
+    from .copying import CopyFailure, CopyReport, StoreDifference, check_stores, copy_store
     from .stores.disk import DiskStore
     from .stores.dynamodb import DynamoDBStore as DynamoDBStore
     from .stores.elasticsearch import ElasticsearchStore as ElasticsearchStore
@@ -75,6 +78,7 @@ if TYPE_CHECKING:
     from .stores.redis import RedisStore as RedisStore
     from .stores.valkey import ValkeyStore as ValkeyStore
     from .sync import SyncCollection, SyncStore
+    from .tags import Tags
     from .url import open_store
 
 __version__ = "0.1.0"
@@ -82,9 +86,11 @@ __version__ = "0.1.0"
 __all__ = [
     "TTL",
     "AsyncKeyValue",
+    "AutoCodec",
     "BaseStore",
     "BatchError",
     "Cached",
+    "CachedMany",
     "Capability",
     "CircuitOpenError",
     "Clock",
@@ -92,6 +98,8 @@ __all__ = [
     "Collection",
     "ConfigurationError",
     "ConflictError",
+    "CopyFailure",
+    "CopyReport",
     "DecryptionError",
     "DiskStore",
     "Entry",
@@ -113,8 +121,11 @@ __all__ = [
     "ResultUnknownError",
     "SatchelError",
     "SerializationError",
+    "SessionGoneError",
+    "SessionLockedError",
     "SignedPickleCodec",
     "StoreClosedError",
+    "StoreDifference",
     "StoreError",
     "StoreTimeoutError",
     "StoreUnavailableError",
@@ -127,9 +138,13 @@ __all__ = [
     "SupportsEverything",
     "SyncCollection",
     "SyncStore",
+    "Tags",
     "UnsupportedOperationError",
     "ValueTooLargeError",
     "cached",
+    "cached_many",
+    "check_stores",
+    "copy_store",
     "open_store",
     "require",
 ]
@@ -139,11 +154,18 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "AutoCodec": "codec",
         "BaseStore": "backend.base",
         "Cached": "caching",
         "cached": "caching",
+        "CachedMany": "caching",
+        "cached_many": "caching",
         "Codec": "codec",
+        "check_stores": "copying",
         "Collection": "collection",
+        "copy_store": "copying",
+        "CopyFailure": "copying",
+        "CopyReport": "copying",
         "DiskStore": "stores.disk",
         "DynamoDBStore": "stores.dynamodb",
         "ElasticsearchStore": "stores.elasticsearch",
@@ -160,8 +182,10 @@ __getattr__, __dir__ = lazy_exports(
         "PostgreSQLStore": "stores.postgresql",
         "RedisStore": "stores.redis",
         "SignedPickleCodec": "codec",
+        "StoreDifference": "copying",
         "SyncCollection": "sync",
         "SyncStore": "sync",
+        "Tags": "tags",
         "ValkeyStore": "stores.valkey",
     },
 )

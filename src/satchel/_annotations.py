@@ -27,19 +27,27 @@ _SCALARS = (NoneType, bool, int, float, str)
 _PLAIN = (None, *_SCALARS, list, dict, object, Any, Never, NoReturn, inspect.Parameter.empty)
 _LISTS = (list, abc.Sequence, abc.MutableSequence, abc.Collection, abc.Iterable)
 _DICTS = (dict, abc.Mapping, abc.MutableMapping)
+_PAIR = 2
 _AWAITABLES = (abc.Awaitable, abc.Coroutine)
 
 
-def result_model(function: Any) -> Any:
+def result_model(function: Any, *, of_values: bool = False) -> Any:
     """Return the model of an async function's results; None where they are plain JSON, or nothing is known.
 
     An annotation that names what does not exist yet, or for type checkers alone, says nothing.
+
+    Args:
+        function: The function.
+        of_values: The results are dicts; return the model of their values.
 
     Raises:
         ConfigurationError: The annotation is a type that cannot be validated, so that no result could be kept.
         MissingExtraError: It takes pydantic, which is not installed.
     """
     kind = _annotation(function)
+    if of_values:
+        args = get_args(kind)
+        kind = args[1] if get_origin(kind) in _DICTS and len(args) == _PAIR else None
     if _is_plain(kind, set()):
         return None
     try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import TypeVar, cast
 
 from ._threads import Yielder
 from .names import MAX_NAME_BYTES, check_items, check_names
@@ -58,3 +59,42 @@ async def chosen(found: Mapping[str, T], keys: Sequence[str]) -> dict[str, T]:
         some |= {key: found[key] for key in keys[part] if key in found}
         await turns.after_item()
     return some
+
+
+_SORTED = 10_000
+"""Number of names that are sorted together, whatever the length of a listing."""
+
+
+async def in_order(listing: Callable[[], AsyncIterator[str]], after: str, limit: int | None) -> AsyncIterator[str]:
+    """Iterate in order over names that sort after one, in constant memory, of a listing that has no order.
+
+    The whole listing is read for each 10,000 names.
+
+    Args:
+        listing: Begins the listing anew.
+        after: Only names that sort after this.
+        limit: At most so many.
+    """
+    left = limit
+    while left is None or left > 0:
+        size = _SORTED if left is None else min(left, _SORTED)
+        names = await _smallest(listing(), after, size)
+        for name in names:
+            yield name
+        if len(names) < size:
+            return
+        after = names[-1]
+        left = None if left is None else left - size
+
+
+async def _smallest(listing: AsyncIterator[str], after: str, size: int) -> list[str]:
+    names: list[str] = []
+    highest: str | None = None
+    async with aclosing(cast("AsyncGenerator[str]", listing)):
+        async for name in listing:
+            if name > after and (highest is None or name < highest):
+                names.append(name)
+                if len(names) == 2 * size:
+                    names = sorted(names)[:size]
+                    highest = names[-1]
+    return sorted(names)[:size]

@@ -21,7 +21,7 @@ _CONTAINERS = (list, tuple, set, frozenset, dict)
 
 @dataclass(frozen=True)
 class Difference:
-    """Part of a value that would not come back as it is."""
+    """Part of a value that would not come back unchanged."""
 
     path: str
     reason: str
@@ -233,16 +233,16 @@ def _no_form(value: Any, dump: Callable[[Any], Any]) -> str:
     if isinstance(value, dict):
         for key in value:
             if _fails(dump, {key: None}):
-                return f"JSON has no form for a key of type {type(key).__name__}; use str for keys"
+                return f"JSON cannot represent a key of type {type(key).__name__}; use str for keys"
     if isinstance(value, (bytes, bytearray)):
         return (
             "bytes that are not UTF-8 have no form in JSON unless the model says which: "
             'model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")'
         )
     if isinstance(value, str):
-        return "JSON has no form for a str with a lone surrogate; decode it properly, or use bytes"
+        return "JSON cannot represent a str with a lone surrogate; decode it properly, or use bytes"
     return (
-        f"JSON has no form for an object of type {type(value).__name__}; declare a type that has one, "
+        f"JSON cannot represent an object of type {type(value).__name__}; declare a type that has one, "
         "or add a field_serializer"
     )
 

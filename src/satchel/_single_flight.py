@@ -20,7 +20,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from msgspec import UNSET
 
@@ -45,11 +45,29 @@ class RefreshPolicy:
         lifetime: Seconds from the put until it expires, including `stale`; None for never.
         stale: Seconds at the end of its lifetime in which it is served while it is refreshed.
         early: Eagerness to refresh it before that; None for never.
+        timeout: Seconds for which a caller waits for the factory, which then goes on; None for no limit.
+        is_last_resort: It is served in the time of `stale` only where the factory fails.
     """
 
     lifetime: float | None
     stale: float
     early: float | None
+    timeout: float | None = None
+    is_last_resort: bool = False
+
+
+class Made(NamedTuple):
+    """Result of a factory, with what is to become of it.
+
+    Attributes:
+        value: The result.
+        lifetime: Seconds from the put until it expires, including `stale`; None for never.
+        is_kept: Whether it is put.
+    """
+
+    value: Any
+    lifetime: float | None
+    is_kept: bool
 
 
 def terms(ttl: TTL | None, stale: TTL | None, early: float | None) -> RefreshPolicy:
@@ -88,6 +106,7 @@ def is_due_early(left: float, cost: float, early: float, drawn: float) -> bool:
 
 
 Factory = Callable[[], Awaitable[Any]]
+Trust = Callable[[Any], Awaitable[bool]]
 
 _MOST_COSTS = 10_000
 
@@ -101,6 +120,7 @@ class _Flight:
     Attributes:
         version: Version of the entry to replace; None if it was absent.
         looks: Read again first, in case an entry was put after the caller's read.
+        trust: Whether what that read finds is good.
         background: It continues even if no caller waits for it.
         kept: Its result is put.
         keeping: Its result is being put.
@@ -115,6 +135,7 @@ class _Flight:
     version: str | None
     looks: bool
     background: bool
+    trust: Trust | None = None
     kept: bool = True
     keeping: bool = False
     waiting: int = 0
@@ -178,22 +199,105 @@ class SingleFlight:
         """Do what `SingleFlightWrapper.get_or_put` documents."""
         if not callable(factory):
             raise _no_factory(factory)
-        ended = self._ended
         if stale is None and early is None:
             if ttl is not None:
                 seconds(ttl)
+            ended = self._ended
             value = await self._store.get(collection, key, UNSET)
             if value is not UNSET:
                 return value
-            agreed = terms(ttl, None, None)
-        else:
-            agreed = terms(ttl, stale, early)
-            entry = await self._store.get_entry(collection, key)
-            if entry is not None:
-                if self._is_due((collection, key), entry, agreed):
-                    self._flight(collection, key, factory, agreed, ended, entry)
-                return entry.value
-        return await self._wait_for(self._flight(collection, key, factory, agreed, ended))
+            return await self._wait_for(self._flight(collection, key, factory, terms(ttl, None, None), ended))
+        return await self.get_or_make(collection, key, factory, terms(ttl, stale, early))
+
+    async def get_or_make(
+        self, collection: str, key: str, factory: Factory, agreed: RefreshPolicy, trust: Trust | None = None
+    ) -> Any:
+        """Return the value under a key, or put and return what the factory gives, as far as values are to be trusted.
+
+        Args:
+            collection: The collection.
+            key: The key.
+            factory: Makes the value, or `Made`.
+            agreed: Lifetime of the entry, and when to refresh it.
+            trust: Whether a value that was made before the call is good. One that is not counts as absent, and is
+                replaced. It is asked anew about the value of a flight that began before the call, when that has ended.
+        """
+        joins = True
+        while True:
+            ended, spare, looks = self._ended, UNSET, False
+            entry, value = await self._read(collection, key, agreed)
+            if value is not UNSET:
+                if trust is not None and not await trust(value):
+                    looks = entry is None
+                elif entry is None or not self._is_due((collection, key), entry, agreed):
+                    return value
+                elif not agreed.is_last_resort or not _is_over(entry, agreed):
+                    self._flight(collection, key, factory, agreed, ended, entry, background=True)
+                    return value
+                else:
+                    spare = value
+            before = self._found(collection, key)
+            flight = self._flight(collection, key, factory, agreed, ended, entry, looks=looks, trust=trust)
+            try:
+                made = await self._wait_for(flight, agreed.timeout)
+            except Exception as error:
+                if spare is UNSET:
+                    raise
+                logger.warning("an entry of %r is served although it is over: %s", collection, type(error).__name__)
+                return spare
+            if flight is not before or trust is None or not joins or await trust(made):
+                return made
+            joins = False  # each flight from now on has begun after the call
+
+    @property
+    def ended(self) -> int:
+        """Number of flights that have ended: take it before a read whose misses are given to `make`."""
+        return self._ended
+
+    async def make(
+        self,
+        collection: str,
+        key: str,
+        factory: Factory,
+        agreed: RefreshPolicy,
+        since: int,
+        trust: Trust | None = None,
+        entry: Entry | None = None,
+    ) -> Any:
+        """Put and return what the factory gives for a key that the caller has missed.
+
+        Args:
+            collection: The collection.
+            key: The key.
+            factory: Makes the value, or `Made`.
+            agreed: Lifetime of the entry.
+            since: What `ended` was before the caller's read.
+            trust: As for `get_or_make`.
+            entry: What the caller's read found, if it is not to be trusted.
+        """
+        before = self._found(collection, key)
+        flight = self._flight(collection, key, factory, agreed, since, entry, trust=trust)
+        made = await self._wait_for(flight, agreed.timeout)
+        if flight is not before or trust is None or await trust(made):
+            return made
+        return await self.get_or_make(collection, key, factory, agreed, trust)
+
+    async def refresh(self, collection: str, key: str, factory: Factory, agreed: RefreshPolicy) -> Any:
+        """Call the factory now, replace the entry by what it gives, and return that.
+
+        The result of a factory that runs already is not put: it may be about what was before.
+        """
+        await self.forget(collection, (key,))
+        entry = await self._store.get_entry(collection, key)
+        flight = self._flight(collection, key, factory, agreed, self._ended, entry)
+        return await self._wait_for(flight, agreed.timeout)
+
+    async def _read(self, collection: str, key: str, agreed: RefreshPolicy) -> tuple[Entry | None, Any]:
+        """Return the value under a key, `UNSET` if absent, and its entry where the time that is left matters."""
+        if not agreed.stale and agreed.early is None:
+            return None, await self._store.get(collection, key, UNSET)
+        entry = await self._store.get_entry(collection, key)
+        return entry, UNSET if entry is None else entry.value
 
     async def delete(self, collection: str, key: str) -> bool:
         """Remove the entry under a key, also one that is being made, and return whether it existed."""
@@ -239,10 +343,23 @@ class SingleFlight:
             and is_due_early(left, cost, agreed.early, self._random.random())
         )
 
+    def _found(self, collection: str, key: str) -> _Flight | None:
+        return self._under_way.get(asyncio.get_running_loop(), {}).get((collection, key))
+
     def _flight(
-        self, collection: str, key: str, factory: Factory, agreed: RefreshPolicy, ended: int, entry: Entry | None = None
+        self,
+        collection: str,
+        key: str,
+        factory: Factory,
+        agreed: RefreshPolicy,
+        ended: int,
+        entry: Entry | None = None,
+        *,
+        background: bool = False,
+        looks: bool = False,
+        trust: Trust | None = None,
     ) -> _Flight:
-        """Return the flight of a key, a new one if none is under way; with an entry, one that refreshes it."""
+        """Return the flight of a key, a new one if none is under way; with an entry, one that replaces it."""
         ref = check_name(collection, "collection"), check_name(key)
         loop = asyncio.get_running_loop()
         flight = self._under_way.get(loop, {}).get(ref)
@@ -252,7 +369,8 @@ class SingleFlight:
             name = repr(self._store)
             raise StoreClosedError(f"{name} is being closed", store=name, operation="get_or_put", collection=ref[0])
         version = None if entry is None else entry.version
-        flight = _Flight(loop, ref, factory, agreed, version, ended != self._ended, background=entry is not None)
+        looks = looks or ended != self._ended
+        flight = _Flight(loop, ref, factory, agreed, version, looks, background=background, trust=trust)
         with self._lock:
             if loop not in self._under_way:
                 self._forget_closed_loops()
@@ -285,19 +403,26 @@ class SingleFlight:
         if flight.looks:
             entry = await self._store.get_entry(*flight.ref)
             if entry is not None and entry.version != flight.version:
-                return entry.value
+                if flight.trust is None or await flight.trust(entry.value):
+                    return entry.value
+                flight.version = entry.version
         start = perf_counter()
         coming = flight.factory()
         if not inspect.isawaitable(coming):
-            raise TypeError(f"the factory must be an async function, but it gave {type(coming).__name__}")
+            raise TypeError(f"the factory must be an async function, but it returned {type(coming).__name__}")
         value = await coming
         if flight.terms.early is not None:
             self._remember(flight.ref, perf_counter() - start)
+        lifetime = flight.terms.lifetime
+        if type(value) is Made:
+            value, lifetime, is_kept = value
+        else:
+            is_kept = True
         with self._lock:
-            flight.keeping = flight.kept
+            flight.keeping = flight.kept and is_kept
         if flight.keeping:
             try:
-                await self._keep(flight, value)
+                await self._keep(flight, value, lifetime)
             except StoreError as error:
                 if not error.retryable:
                     raise
@@ -305,9 +430,9 @@ class SingleFlight:
                 logger.warning("a value for %r was made but not kept: %s", flight.ref[0], type(error).__name__)
         return value
 
-    async def _keep(self, flight: _Flight, value: Any) -> None:
+    async def _keep(self, flight: _Flight, value: Any, ttl: float | None) -> None:
         """Put a result, but not over a newer value if the store supports conditional writes."""
-        store, ttl = self._store, flight.terms.lifetime
+        store = self._store
         if Capability.CONDITIONAL not in store.capabilities:
             await store.put(*flight.ref, value, ttl=ttl)
             return
@@ -326,7 +451,7 @@ class SingleFlight:
         if len(self._costs) > _MOST_COSTS:
             self._costs.popitem(last=False)
 
-    async def _wait_for(self, flight: _Flight) -> Any:
+    async def _wait_for(self, flight: _Flight, timeout: float | None = None) -> Any:  # noqa: ASYNC109  # the flight goes on
         asking = _inside.get()
         if asking is not None:
             if flight.waits_for(asking):
@@ -336,7 +461,10 @@ class SingleFlight:
             asking.awaited.append(flight)
         flight.waiting += 1
         try:
-            value, error = await asyncio.shield(flight.task)
+            if timeout is None:
+                value, error = await asyncio.shield(flight.task)
+            else:
+                value, error = await self._wait_at_most(flight, timeout)
             # The last one has the only hold on it; all others get copies, so that they share nothing.
             if error is not None:
                 raise error if flight.waiting == 1 else copy_of_error(error)
@@ -350,6 +478,19 @@ class SingleFlight:
                     await shielded(partial(_end_of, flight), _unheard)
                 else:
                     self._cancel(flight)
+
+    async def _wait_at_most(self, flight: _Flight, timeout: float) -> tuple[Any, Exception | None]:  # noqa: ASYNC109  # as above
+        limit = asyncio.timeout(timeout)
+        try:
+            async with limit:
+                return await asyncio.shield(flight.task)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            flight.background = True
+            raise TimeoutError(
+                f"a value of {flight.ref[0]!r} was not made within {timeout:g} s; it is kept when it comes"
+            ) from None
 
     def _cancel(self, flight: _Flight) -> None:
         self._drop(flight)
@@ -374,6 +515,11 @@ class SingleFlight:
         with self._lock:
             self._all.discard(flight)
             self._ended += 1
+
+
+def _is_over(entry: Entry, agreed: RefreshPolicy) -> bool:
+    """Return whether an entry is in the time of `stale`."""
+    return entry.ttl is not None and entry.ttl <= agreed.stale
 
 
 async def _end_of(flight: _Flight) -> None:

@@ -29,7 +29,7 @@ _queues: dict[_Place, _Queue] = {}
 
 
 def _leave_to_parent() -> None:
-    """In a child of `fork`: nobody here gives the turns back that were taken in the parent."""
+    """In a child of `fork`: drop the key locks of the parent, which nothing here would release."""
     hold(dict(_queues))
     _queues.clear()
 
@@ -39,10 +39,10 @@ at_fork(after_in_child=_leave_to_parent)
 
 @asynccontextmanager
 async def key_lock(store: object, collection: str, key: str) -> AsyncIterator[None]:
-    """Hold the only turn for a key for the length of a block, first come first served.
+    """Hold the lock on a key for the length of a block, first come first served.
 
-    Collections of one store share it. A queue is kept only while it has members, who keep the store alive: so the
-    store's identity names it, whether or not the store can be hashed.
+    Collections of one store share it. A queue exists only while it has members, which keep the store alive: so the
+    store's identity can name it, whether or not the store is hashable.
     """
     place = _place(store, collection, key)
     queue = _queues.setdefault(place, _Queue())
@@ -61,7 +61,7 @@ async def key_lock(store: object, collection: str, key: str) -> AsyncIterator[No
 
 
 def holds_key_lock(store: object, collection: str, key: str) -> bool:
-    """Return whether the running task has the turn for a key: it would wait for itself."""
+    """Return whether the running task holds the lock on a key, and so would wait for itself."""
     queue = _queues.get(_place(store, collection, key))
     return queue is not None and queue.holder is not None and queue.holder is asyncio.current_task()
 
@@ -77,19 +77,19 @@ _FOUND_IN_A_ROW = 2
 _UNKNOWN = as_datetime(0)
 _SHORTEST_TTL = 1e-6
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.1
-# A try in vain costs the backend as much as one that succeeds: with eight writers, pauses this long let most succeed.
-_FIRST_PAUSE, _LAST_PAUSE = 4, 32  # times as long as a try
+# A failed attempt costs the backend as much as a successful one: with eight writers, these pauses let most succeed.
+_FIRST_PAUSE, _LAST_PAUSE = 4, 32  # multiples of the duration of an attempt
 
 
 def random_pause(attempt: int, shortest: float, longest: float) -> float:
-    """Return the random pause in seconds after a number of failed attempts: its bound doubles each time."""
+    """Return a random pause in seconds after a number of failed attempts: its bound doubles with each."""
     return random.uniform(0, min(shortest * 2.0 ** min(attempt, 30), longest))  # noqa: S311  # it spreads load, and hides nothing
 
 
 class LastWrite:
-    """What an updater wrote last. While nobody else writes the entry, its next update needs no read.
+    """Last write of an updater. While nobody else writes the entry, its next update needs no read.
 
-    It is trusted once two reads in a row have found it, and no more after a write that was in vain.
+    It is trusted after two reads in a row have found it, until a conditional write fails.
     """
 
     __slots__ = ("_entry", "_found")
@@ -99,25 +99,25 @@ class LastWrite:
         self._found = 0
 
     def recall(self) -> Entry | None:
-        """Return the entry as it was left, None where that is not to be relied on."""
+        """Return the entry as it was written; None if that is not reliable."""
         return self._entry if self._found >= _FOUND_IN_A_ROW else None
 
     def was_read(self, entry: Entry | None) -> None:
-        """Compare with what a read has found."""
+        """Compare with an entry that was read."""
         own = self._entry is not None and entry is not None and entry.version == self._entry.version
         self._found = self._found + 1 if own else 0
 
     def was_in_vain(self) -> None:
-        """Note that somebody else has written."""
+        """Note that another writer has changed the entry."""
         self._entry, self._found = None, 0
 
     def was_written(self, value: object, ttl: TTL | None, version: str) -> None:
-        """Remember what was written."""
+        """Remember a write."""
         if ttl is None:
             deadline = None
         elif isinstance(ttl, Until):
             deadline = as_datetime(ttl.deadline)
-        else:  # only the store knows when that is
+        else:  # only the store knows the deadline
             self._entry = None
             return
         self._entry = Entry(value=value, version=version, updated_at=_UNKNOWN, expires_at=deadline, ttl=ttl, size=0)
@@ -130,33 +130,32 @@ async def optimistic_update(
     change: Callable[[Entry | None], Awaitable[tuple[object, TTL | None, T]]],
     last: LastWrite | None = None,
 ) -> T:
-    """Write what is made of an entry, unless another writer was faster; then make it of what that one wrote.
+    """Change an entry by a function, again with the new entry each time that another writer was faster.
 
-    Those who change one key through one store object wait for each other.
+    Changes of one key through one store object wait for each other.
 
     Args:
         store: The store.
         collection: The collection.
         key: The key.
         change: Takes the present entry, None for an absent one, and returns the value to write, its time to live, and
-            what to return.
-        last: What the caller wrote last to this entry, to do without a read.
+            the result for the caller.
+        last: The caller's last write to this entry, which may save the read.
 
     Raises:
         ConflictError: Other writers were faster every time.
     """
+    if last is not None and (entry := last.recall()) is not None:
+        value, ttl, result = await change(entry)
+        version = await store.compare_and_put(collection, key, value, version=entry.version, ttl=ttl)
+        if version is not None:
+            last.was_written(value, ttl, version)
+            return result
+        last.was_in_vain()
     async with key_lock(store, collection, key):
-        entry = None if last is None else last.recall()
-        if last is not None and entry is not None:
-            value, ttl, result = await change(entry)
-            version = await store.compare_and_put(collection, key, value, version=entry.version, ttl=ttl)
-            if version is not None:
-                last.was_written(value, ttl, version)
-                return result
-            last.was_in_vain()
         loop, took = asyncio.get_running_loop(), 0.0
         for attempt in range(ATTEMPTS):
-            if attempt:  # where a try takes long, so does that of each of the others
+            if attempt:  # if an attempt takes long here, so does everybody else's
                 longest = max(_LONGEST_PAUSE, _LAST_PAUSE * took)
                 await asyncio.sleep(random_pause(attempt, max(_SHORTEST_PAUSE, _FIRST_PAUSE * took), longest))
             begun = loop.time()
@@ -183,7 +182,7 @@ async def optimistic_update(
 
 
 def remaining(entry: Entry | None) -> TTL | None:
-    """Return the time to live that keeps an entry's deadline, None where there is none."""
+    """Return the time to live that keeps an entry's deadline; None if it has none."""
     if entry is None or entry.ttl is None or entry.expires_at is None:
         return None
     return Until(max(entry.ttl, _SHORTEST_TTL), entry.expires_at.timestamp())
@@ -198,7 +197,7 @@ def check_plain(function: object) -> None:
 
 
 def plain_result(value: T) -> T:
-    """Return what a function gave to an update, or refuse it, closed, if that is still to be awaited."""
+    """Return the result of an update's function; if it is awaitable, close it and raise TypeError."""
     if not inspect.isawaitable(value):
         return value
     abandon = getattr(value, "close", None) or getattr(value, "cancel", None)

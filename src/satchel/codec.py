@@ -2,7 +2,7 @@
 
 The accepted values are the same for every store and codec: `None`, `bool`, 64-bit `int`, finite `float`, valid-Unicode
 `str`, and `list` and `dict` of these, with `str` keys, at most 100 deep. `bytes` are accepted at the top level and
-stored as they are. The check looks at exact types, so that an enum, a tuple or a subclass is refused, not changed.
+stored unchanged. The check looks at exact types, so that an enum, a tuple or a subclass is refused, not changed.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import msgspec
 from .errors import ConfigurationError, IntegrityError, SerializationError, with_article
 
 RAW_BYTES = 0
-"""The codec number of `bytes`, which every store keeps as they are."""
+"""The codec number of `bytes`, which every store keeps unchanged."""
 
 LARGE = 64 * 1024
-"""From about this many bytes on, a value is encoded and decoded in a worker thread."""
+"""Approximate size in bytes from which a value is encoded and decoded in a worker thread."""
 
 MAX_DEPTH = 100
 _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
 _CHANGED = "this value changed while it was being encoded; leave it alone until its put has returned"
-_NODE_SIZE = 8  # a rough number of bytes for each item of a container
+_NODE_SIZE = 8  # rough bytes per item of a container
 REFUSED = -math.inf
 """Result of `room_left` for a value that would come back changed."""
 
@@ -55,12 +55,12 @@ class Codec(ABC):
         """Return the value passed to `encode`; any exception becomes an `IntegrityError`."""
 
     def encode_if_small(self, value: object) -> bytes | None:
-        """Encode a value that is quickly done; None for one that belongs in a worker thread."""
+        """Return a small value as bytes; None for a value to encode in a worker thread."""
         return self.encode(value) if rough_size(value) < LARGE else None
 
 
 class StrictCodec(Codec):
-    """Base class for codecs that keep the accepted values exactly, in whatever bytes."""
+    """Base class for codecs that keep the accepted values exactly, in any encoding."""
 
     _encode: Callable[[Any], bytes]
 
@@ -70,7 +70,7 @@ class StrictCodec(Codec):
                 with suppress(UnicodeEncodeError):
                     return self._encode(value)
             raise explain(value)
-        except RuntimeError as error:  # a dict changed size while Python went over it, in a worker thread
+        except RuntimeError as error:  # a dict changed size while a worker thread iterated over it
             raise SerializationError(f"$: {_CHANGED}") from error
 
     def encode_if_small(self, value: object) -> bytes | None:
@@ -90,8 +90,8 @@ class JsonCodec(StrictCodec):
     """Codec that writes JSON, readable with any tool. This is the default.
 
     Args:
-        strict: Refuse what would come back different. With False, what JSON has no form for is converted as msgspec
-            does: tuples and sets to lists, datetimes and UUIDs to strings, NaN to null.
+        strict: Refuse values that would come back different. With False, values that JSON cannot represent are
+            converted as msgspec does: tuples and sets to lists, datetimes and UUIDs to strings, NaN to null.
     """
 
     number = 1
@@ -112,7 +112,7 @@ class JsonCodec(StrictCodec):
         try:
             return self._encode(value)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise SerializationError(f"JSON has no form for this {type(value).__name__}: {error}") from None
+            raise SerializationError(f"JSON cannot represent this {type(value).__name__}: {error}") from None
 
 
 class MessagePackCodec(StrictCodec):
@@ -128,7 +128,7 @@ class MessagePackCodec(StrictCodec):
 
 
 class SignedPickleCodec(Codec):
-    """Codec that pickles any object and signs it with HMAC-SHA256: nothing is unpickled that the key did not sign.
+    """Codec that pickles any object and signs it with HMAC-SHA256: only data signed with the key is unpickled.
 
     Anyone with the key can run code in every process that reads the store. Prefer the JSON codec with models.
 
@@ -148,7 +148,7 @@ class SignedPickleCodec(Codec):
         return "SignedPickleCodec(signing_key=***)"
 
     def encode(self, value: object) -> bytes:
-        import pickle  # noqa: PLC0415  # few need it, and it slows the import of the package
+        import pickle  # noqa: PLC0415  # rarely needed, and slow to import
 
         try:
             pickled = pickle.dumps(value, protocol=5)
@@ -171,16 +171,79 @@ class SignedPickleCodec(Codec):
         return hmac.digest(self._key, b"satchel signed pickle 1\0" + pickled, "sha256")
 
 
+class AutoCodec(Codec):
+    """Codec that writes JSON if a value comes back from it unchanged, and a signed pickle otherwise.
+
+    A tag before each value names the encoding, so that reading never guesses.
+
+    Args:
+        signing_key: At least 32 secret bytes, which sign the pickles. Without it, such values are refused.
+    """
+
+    number = 4
+    name = "auto"
+
+    def __init__(self, *, signing_key: bytes | None = None) -> None:
+        self._json = JsonCodec()
+        self._pickle = None if signing_key is None else SignedPickleCodec(signing_key=signing_key)
+
+    def __repr__(self) -> str:
+        return "AutoCodec()" if self._pickle is None else "AutoCodec(signing_key=***)"
+
+    def encode(self, value: object) -> bytes:
+        if type(value) is bytes:
+            return b"b" + value
+        try:
+            return b"j" + self._json.encode(value)
+        except SerializationError as error:
+            if self._pickle is None:
+                raise SerializationError(f"{error}; or give AutoCodec a signing_key, with which it pickles") from None
+        return b"p" + self._pickle.encode(value)
+
+    def decode(self, payload: bytes) -> Any:
+        tag, body = payload[:1], payload[1:]
+        if tag == b"j":
+            return self._json.decode(body)
+        if tag == b"b":
+            return body
+        if tag != b"p":
+            raise IntegrityError("a value has a tag that AutoCodec does not know")
+        if self._pickle is None:
+            raise SerializationError("this value is a signed pickle; give AutoCodec the signing_key to read it")
+        return self._pickle.decode(body)
+
+
+_WITH_NUMBERS = (JsonCodec, MessagePackCodec, SignedPickleCodec, AutoCodec)
+_NUMBERS_TO_CHOOSE = range(128, 256)
+
+
+def check_codec(codec: object) -> None:
+    """Raise unless the argument is a codec with a free number.
+
+    Raises:
+        ConfigurationError: It is not a codec, or its number is reserved.
+    """
+    if not isinstance(codec, Codec):
+        raise ConfigurationError(f"codec must be a satchel Codec such as JsonCodec(), got {type(codec).__name__}")
+    number: object = getattr(codec, "number", None)
+    taken = any(isinstance(codec, kind) and number == kind.number for kind in _WITH_NUMBERS)
+    if type(number) is not int or (number not in _NUMBERS_TO_CHOOSE and not taken):
+        raise ConfigurationError(
+            f"the number of {type(codec).__name__} must be an int from 128 to 255, got {number!r}: it is written to "
+            "every entry, and lower numbers are reserved for satchel's own codecs"
+        )
+
+
 def room_left(container: Any, room: float, depth: int) -> float:
     """Return how many bytes, roughly, the encoded items of a container would leave of some room.
 
-    The walk stops once there is none left: then the result is below 0. It is `REFUSED` when it met something that the
-    codecs do not keep; lone surrogates are left to the encoder, which refuses them.
+    The walk stops once there is no room left: then the result is below 0. The result is `REFUSED` if the container has
+    something that the codecs do not keep; lone surrogates are left to the encoder, which refuses them.
     This is the hottest Python code of a put: keep an edit only if `benchmarks/memory.py` shows a gain.
 
     Args:
         container: A list or a dict.
-        room: How many bytes there are.
+        room: Available bytes.
         depth: Maximum number of containers nested in this one.
     """
     room -= _NODE_SIZE * len(container)
@@ -215,7 +278,7 @@ def room_left(container: Any, room: float, depth: int) -> float:
 
 
 def rough_size(value: object) -> int:
-    """Return the rough encoded size of any object, unknown ones counted as one node; at least `LARGE` is large."""
+    """Return the rough encoded size of any object, with unknown types counted as one node; from `LARGE` on is large."""
     size, stack = 0, [value]
     while stack and size < LARGE:
         item = stack.pop()
@@ -232,7 +295,7 @@ def rough_size(value: object) -> int:
 
 
 def explain(value: object) -> SerializationError:
-    """Return the path of the part of a value that is not accepted, with a remedy."""
+    """Return an error with the path of the part of a value that is not accepted, and a remedy."""
     stack: list[tuple[object, str, int]] = [(value, "$", MAX_DEPTH)]
     while stack:
         item, path, depth = stack.pop()
@@ -263,7 +326,7 @@ def _complaint(item: object, depth: int) -> str:
         return "" if _MIN_INT <= item <= _MAX_INT else "an int beyond 64 bits; put it as a str"  # type: ignore[operator]  # as kind shows
     if kind is float:
         return "" if math.isfinite(item) else "a float that is NaN or infinite; put None or a str"  # type: ignore[arg-type]  # as kind shows
-    return f"{_describe(item)} would not come back as it is; {_ADVICE.get(kind, _CONVERT)}"
+    return f"{_describe(item)} would not come back unchanged; {_ADVICE.get(kind, _CONVERT)}"
 
 
 _CONVERT = "convert it to plain JSON types, or declare its type: store.collection(..., model=...)"

@@ -11,6 +11,7 @@ SatchelError
 │  └─ DecryptionError
 ├─ UnsupportedOperationError, ReadOnlyError
 ├─ LockLostError, QueueFullError, ResultUnknownError
+├─ SessionGoneError, SessionLockedError
 └─ StoreError                       .store .operation .collection .key .retryable
    ├─ StoreUnavailableError         (retryable)
    │  └─ CircuitOpenError
@@ -119,6 +120,14 @@ class ResultUnknownError(SatchelError):
 
 class LockLostError(SatchelError):
     """A lock's lease ran out while it was thought to be held."""
+
+
+class SessionGoneError(SatchelError):
+    """A session that was to be changed has expired, was ended or was revoked; nothing was written."""
+
+
+class SessionLockedError(SatchelError):
+    """A session is locked by another owner; it can neither be read nor changed until the lock is released or lapses."""
 
 
 class QueueFullError(SatchelError):

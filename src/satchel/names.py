@@ -108,6 +108,11 @@ def check_limit(limit: object) -> int | None:
     return limit
 
 
+def check_after(after: object) -> str | None:
+    """Return the key after which a listing begins, as an exact `str`; the empty one is legal, None is no order."""
+    return None if after is None else check_name(after, "after") if after != "" else ""
+
+
 def check_items(items: object, limit: int = MAX_NAME_BYTES) -> list[tuple[str, object]]:
     """Return the keys and values of a batch of writes, each key once."""
     if not isinstance(items, Mapping):

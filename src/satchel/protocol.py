@@ -41,6 +41,14 @@ class AsyncKeyValue(Protocol):
         """The longest key, in UTF-8 bytes."""
         ...
 
+    @property
+    def max_value_bytes(self) -> int | None:
+        """The largest encoded value that the backend takes; None for no limit that is known.
+
+        What a wrapper adds to values, such as a signature, counts too.
+        """
+        ...
+
     @overload
     async def get(self, collection: str, key: str, default: None = None) -> Any | None: ...
     @overload
@@ -69,7 +77,7 @@ class AsyncKeyValue(Protocol):
         Raises:
             InvalidKeyError: The collection or key is not a legal name.
             InvalidTTLError: The ttl is not finite, above 0 and at most 100 years.
-            SerializationError: The value would not come back as it is.
+            SerializationError: The value would not come back unchanged.
             ValueTooLargeError: The encoded value is larger than the backend takes.
             StoreError: The backend failed.
         """
@@ -125,8 +133,10 @@ class AsyncKeyValue(Protocol):
 class SupportsEnumerateKeys(AsyncKeyValue, Protocol):
     """Store with `Capability.ENUMERATE_KEYS`."""
 
-    def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
-        """Iterate over the keys of a collection, in no particular order, in constant memory.
+    def keys(
+        self, collection: str, *, prefix: str = "", limit: int | None = None, after: str | None = None
+    ) -> AsyncIterator[str]:
+        """Iterate over the keys of a collection, in no particular order unless `after` is given, in constant memory.
 
         * An entry that is present throughout is listed exactly once; one put or removed meanwhile may be.
         * Arguments are checked at the call, before the first step.
@@ -135,6 +145,16 @@ class SupportsEnumerateKeys(AsyncKeyValue, Protocol):
             collection: The collection; a missing one is empty.
             prefix: Only keys that start with exactly this.
             limit: Maximum number of keys.
+            after: Only keys that sort after this one, in order of code points; `""` begins with the first. The
+                last key of a page is the `after` of the next. A store that cannot start in the middle of a collection,
+                such as Redis, reads all of it for each page.
+        """
+        ...
+
+    async def count(self, collection: str, *, prefix: str = "") -> int:
+        """Return how many entries a collection has, or how many of its keys start with a prefix.
+
+        Entries that are put or removed meanwhile may be counted or not.
         """
         ...
 

@@ -1,6 +1,8 @@
 """The table of verbs: the methods of a store that read, change or list entries.
 
-A new verb is one row of `VERBS` and what it does. Every set of verbs in wrappers is derived from the table.
+Every set of verbs in wrappers is derived from the table. A verb of a new kind is in none of the sets of kinds until the
+kind is added to them. Wrappers expect a verb of `OF_ENTRIES` to name its entries by `key`, `keys` or `items` alone; for
+one that names a further entry, `RoutingStore` and `TieredStore` need a method of their own.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ class VerbKind(enum.Enum):
     DELETE = "delete"
     TOUCH = "touch"
     LIST = "list"
+    COUNT = "count"
     DESTROY = "destroy"
     CULL = "cull"
     PING = "ping"
@@ -71,7 +74,8 @@ VERBS: Final = (
     Verb("compare_and_put", VerbKind.PUT, (*_ONE, "value", "version", "ttl"), _WRITTEN, _IF),
     Verb("compare_and_delete", VerbKind.DELETE, (*_ONE, "version"), _NAMES, _IF),
     Verb("touch", VerbKind.TOUCH, (*_ONE, "ttl"), (*_NAMES, "_ttl"), _IF),
-    Verb("keys", VerbKind.LIST, ("collection", "prefix", "limit"), _LISTED, Capability.ENUMERATE_KEYS),
+    Verb("keys", VerbKind.LIST, ("collection", "prefix", "limit", "after"), _LISTED, Capability.ENUMERATE_KEYS),
+    Verb("count", VerbKind.COUNT, ("collection", "prefix"), _LISTED, Capability.ENUMERATE_KEYS),
     Verb("collections", VerbKind.LIST, (), _LISTED, Capability.ENUMERATE_COLLECTIONS),
     Verb("destroy_collection", VerbKind.DESTROY, ("collection",), _LISTED, Capability.DESTROY_COLLECTION),
     Verb("destroy", VerbKind.DESTROY, (), SHARED, Capability.DESTROY_STORE),

@@ -1,4 +1,4 @@
-"""What locks, semaphores, queues and idempotency keys write, as every release reads it."""
+"""What locks, semaphores, queues, rate limits and idempotency keys write, as every release reads it."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from satchel import MemoryStore, ResultUnknownError, SerializationError
-from satchel.coordination import Lock, Once, Queue, Recorded, Semaphore
+from satchel.coordination import Lock, Once, Queue, RateLimit, Recorded, Semaphore
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "coordination"
 OWNER = "8f14e45fceea167a5a36dedd4bea2543"
@@ -109,3 +109,11 @@ async def test_a_queue_goes_on_from_the_golden_head():
         assert job.value == {"to": "ada"}
     assert await queue.take(timeout=0) is None
     assert (await store.get("queues", "mail/head")) == {"format": 1, "head": 120, "swept": 120, "behind": []}
+
+
+async def test_a_rate_limit_writes_and_reads_the_golden_record():
+    store = MemoryStore()
+    await RateLimit(store, "login", limit=10, per=60, clock=clock).hit("ada")
+    assert await store.get("rate-limits/login", "ada") == golden("rate-limit.json")
+    await store.put("rate-limits/login", "golden", golden("rate-limit.json"))
+    assert (await RateLimit(store, "login", limit=10, per=60, clock=clock).peek("golden")).remaining == 8

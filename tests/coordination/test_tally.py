@@ -8,7 +8,7 @@ import pytest
 
 from satchel import IntegrityError, MemoryStore, SerializationError, StoreUnavailableError
 from satchel.coordination import Counter, update
-from satchel.coordination.counter import _tallies
+from satchel.coordination.tally import _tallies
 from satchel.testing import FlakyStore
 from tests.coordination.test_counter import Another
 

@@ -22,8 +22,18 @@ from satchel import (
     NullStore,
     StoreClosedError,
     StoreUnavailableError,
+    Tags,
+    cached,
 )
-from satchel.integrations.fastapi import Store, collection, override_store, readiness_router, store_lifespan
+from satchel.integrations.fastapi import (
+    Store,
+    application_store,
+    collection,
+    get_store,
+    override_store,
+    readiness_router,
+    store_lifespan,
+)
 
 
 class User(BaseModel):
@@ -329,3 +339,79 @@ async def test_a_websocket_gets_the_collection_too():
     with override_store(app, MemoryStore(seed={"users": {"ada": {"name": "Ada"}}})):
         await app(scope, receive, send)
     assert [message.get("text") for message in sent if message["type"] == "websocket.send"] == ["Ada"]
+
+
+class Catalogue:
+    """Is found by a dependency, and cannot be part of a key."""
+
+    def __init__(self):
+        self.runs = 0
+
+
+def with_cached_functions():
+    app, catalogue = FastAPI(lifespan=store_lifespan(MemoryStore)), Catalogue()
+
+    def get_catalogue() -> Catalogue:
+        return catalogue
+
+    def tags(number: int, **_: object) -> list[str]:
+        return [f"user:{number}"]
+
+    @cached(application_store(app), "users", ttl=60, ignore=("catalogue",), tags=tags)
+    async def find_user(number: int, catalogue: Annotated[Catalogue, Depends(get_catalogue)]) -> User:
+        catalogue.runs += 1
+        return User(name=f"User {number}")
+
+    @app.get("/users/{number}")
+    async def read_user(user: Annotated[User, Depends(find_user)]) -> User:
+        return user
+
+    @app.get("/cached/{number}")
+    @cached(application_store(app), "answers", ignore=("catalogue",))
+    async def answer(number: int, catalogue: Annotated[Catalogue, Depends(get_catalogue)]) -> dict[str, int]:
+        catalogue.runs += 1
+        return {"number": number}
+
+    return app, catalogue, find_user
+
+
+@pytest.mark.parametrize("path", ["/users/7", "/cached/7"])
+async def test_a_cached_function_is_a_dependency_or_an_endpoint(path):
+    app, catalogue, _ = with_cached_functions()
+    async with running(app) as client:
+        answers = [(await client.get(path)).json() for _ in range(2)]
+        assert answers[0] == answers[1] in ({"name": "User 7", "age": 0}, {"number": 7})
+        assert catalogue.runs == 1
+        assert (await client.get(path.replace("7", "x"))).status_code == 422
+
+
+async def test_override_store_reaches_cached_functions():
+    app, catalogue, find_user = with_cached_functions()
+    async with running(app) as client:
+        await client.get("/users/7")
+        with override_store(app, MemoryStore()) as store:
+            await client.get("/users/7")
+            assert await store.exists("users", find_user.key_for(7, catalogue=catalogue))
+            await Tags(store).invalidate("user:7")
+            await client.get("/users/7")
+        await client.get("/users/7")
+    assert catalogue.runs == 3
+
+
+async def test_the_store_of_an_application_is_found_when_it_is_needed():
+    app = FastAPI(lifespan=store_lifespan(MemoryStore))
+    find = application_store(app)
+    with pytest.raises(ConfigurationError, match="store_lifespan"):
+        find()
+    async with app.router.lifespan_context(app):
+        assert find() is app.state.satchel_store
+    by_hand = MemoryStore()
+    app.dependency_overrides[get_store] = lambda: by_hand
+    assert find() is by_hand
+
+    async def later():
+        return by_hand
+
+    app.dependency_overrides[get_store] = later
+    with pytest.raises(ConfigurationError, match="use override_store"):
+        find()

@@ -47,6 +47,13 @@ def test_a_demo_that_is_not_there_is_said_before_anything_is_made(empty_checkout
     assert not (empty_checkout / ".venv").exists()
 
 
+def test_an_example_that_is_none_is_said_before_anything_is_made(empty_checkout: Path) -> None:
+    result = dev(empty_checkout, "serve", EXAMPLE="shop")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "EXAMPLE=shop is none of" in result.stderr
+    assert not (empty_checkout / ".venv").exists()
+
+
 def test_versions_that_are_none_are_said_before_anything_is_made(
     empty_checkout: Path,
 ) -> None:

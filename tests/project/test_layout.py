@@ -17,9 +17,13 @@ from tests.project.checkout import ROOT
 SOURCE = ROOT / "src"
 CONTRACT = {
     "protocol", "capability", "entry", "errors", "clock", "codec", "names", "verbs", "collection", "caching",
+    "matching", "tags",
 }  # fmt: skip
 """The modules at the top on which all else stands, with those whose names begin with an underscore."""
-LAYERS = {"backend", "stores", "wrappers", "sync", "url", "coordination", "integrations", "testing"}
+LAYERS = {
+    "backend", "stores", "wrappers", "sync", "url", "coordination", "integrations", "testing", "copying",
+    "cli", "sessions",
+}  # fmt: skip
 PLUMBING = {
     "backend.record": "writes that wait for a failing or a cold store are kept encoded",
     "backend.serializer": "what encodes and decodes these writes",
@@ -98,6 +102,9 @@ def test_every_module_belongs_to_a_part() -> None:
         ("stores", {"backend"}),
         ("wrappers", {"url.description", *PLUMBING}),
         ("coordination", set()),
+        ("copying", set()),
+        ("sessions", set()),
+        ("cli", {"", "copying", "url"}),
         ("url", set()),
         ("sync", {"url", "backend.lifecycle"}),
     ],

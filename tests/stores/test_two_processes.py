@@ -19,25 +19,13 @@ from satchel.testing.machine import check_random_operations
 from tests.stores.two_processes import SecondProcess, TwoProcessStore
 
 
-class RemembersReads(DiskStore):
+class SeesNoOthers(DiskStore):
     """Is right in one process alone."""
 
-    def __init__(self, *arguments, **named):
-        super().__init__(*arguments, **named)
-        self._seen = {}
-
-    async def _read(self, refs):
-        for ref, record in zip(refs, await super()._read(refs), strict=True):
-            self._seen.setdefault(ref, record)
-        return [self._seen[ref] for ref in refs]
-
-    def _change(self, work, *arguments):
-        self._seen.clear()
-        return super()._change(work, *arguments)
-
-    def _remove(self, work, *arguments):
-        self._seen.clear()
-        return super()._remove(work, *arguments)
+    async def _open(self):
+        await super()._open()
+        self._foreign_commits.none_since()
+        self._foreign_commits.none_since = lambda: True
 
 
 @pytest.fixture(scope="module")
@@ -86,15 +74,15 @@ class TestFileTreeStoreInTwoProcesses(InTwoProcesses):
     kind = FileTreeStore
 
 
-def test_a_store_that_remembers_reads_is_right_in_one_process_and_caught_in_two(second_process, tmp_path):
+def test_a_store_that_sees_no_commits_of_others_is_right_in_one_process_and_caught_in_two(second_process, tmp_path):
     few = settings(max_examples=5, database=None, deadline=None, report_multiple_bugs=False, phases=[Phase.generate])
     many = settings(few, max_examples=300)  # the first that fails ends it
 
     def in_one(clock, place):
-        return RemembersReads(place, clock=clock)
+        return SeesNoOthers(place, clock=clock)
 
     def in_two(clock, place):
-        return TwoProcessStore(second_process, clock, RemembersReads, place)
+        return TwoProcessStore(second_process, clock, SeesNoOthers, place)
 
     check_random_operations(in_one, tmp_path, persistent=True, chosen=few)
     with pytest.raises(AssertionError):

@@ -8,13 +8,9 @@ from typing import Any, ClassVar
 from satchel import AsyncKeyValue
 from satchel.sync import SyncStore
 from satchel.testing import FakeClock, WrapperConformance
-from satchel.verbs import METHODS
+from satchel.verbs import LISTINGS, SEAMS
 
-LISTINGS = ("keys", "collections")
-VERBS = [
-    *("get", "get_entry", "exists", "put", "delete", "get_many", "get_entries", "put_many", "delete_many", "ping"),
-    *(method for methods in METHODS.values() for method in methods if method not in LISTINGS),
-]
+VERBS = SEAMS.keys() - LISTINGS
 
 
 class Unsynced:
@@ -34,8 +30,10 @@ class Unsynced:
     def max_key_bytes(self) -> int:
         return self._store.max_key_bytes
 
-    def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
-        return self._steps(self._store.keys(collection, prefix=prefix, limit=limit))
+    def keys(
+        self, collection: str, *, prefix: str = "", limit: int | None = None, after: str | None = None
+    ) -> AsyncIterator[str]:
+        return self._steps(self._store.keys(collection, prefix=prefix, limit=limit, after=after))
 
     def collections(self) -> AsyncIterator[str]:
         return self._steps(self._store.collections())

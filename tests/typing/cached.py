@@ -2,8 +2,8 @@
 
 from typing import Any, assert_type
 
-from satchel import MemoryStore
-from satchel.caching import Cached, cached
+from satchel import MemoryStore, Tags
+from satchel.caching import Cached, CachedMany, cached, cached_many
 from satchel.wrappers import SingleFlightWrapper
 
 store = SingleFlightWrapper(MemoryStore())
@@ -44,6 +44,30 @@ async def contradicting_inside(number: int) -> list[int]:
     return [number]
 
 
+def find_store() -> MemoryStore:
+    return MemoryStore()
+
+
+def tags_of(number: int) -> list[str]:
+    return [str(number)]
+
+
+@cached(find_store, "films", ttl=lambda film: 60, when=bool, timeout=5, on_error="stale", stale=5, tags=tags_of)
+async def found_late(number: int) -> list[int]:
+    return [number]
+
+
+@cached_many(find_store, "films", ttl=60, tags=lambda n: [str(n)])
+async def years(numbers: list[int]) -> dict[int, str]:
+    return {number: str(number) for number in numbers}
+
+
+class Shop:
+    @cached(store, "films", ignore=("self",))
+    async def price(self, number: int) -> float:
+        return number / 100
+
+
 async def made() -> dict[str, int]:
     return {}
 
@@ -61,6 +85,20 @@ async def used(films: Films) -> None:
     assert_type(films.title.key_for(1), str)
     assert_type(await Films.years(5), dict[str, int])
     assert_type(await Films.title(films, 5), str)
+
+
+async def used_more(shop: Shop) -> None:
+    assert_type(await found_late(5), list[int])
+    assert_type(await found_late.refresh(5), list[int])
+    assert_type(await found_late.peek(5), list[int] | None)
+    assert_type(await shop.price(5), float)
+    assert_type(await shop.price.refresh(5), float)
+    many: CachedMany[int, str] = years
+    assert_type(await many([5]), dict[int, str])
+    assert_type(await years.peek([5]), dict[int, str])
+    assert_type(await years.invalidate([5]), int)
+    assert_type(years.key_for(5), str)
+    await Tags(store).invalidate("a", "b")
 
 
 async def got() -> None:

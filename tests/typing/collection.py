@@ -8,9 +8,10 @@ import msgspec
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from satchel import AsyncKeyValue, Collection, Entry, MemoryStore
+from satchel import AsyncKeyValue, AutoCodec, Collection, Entry, MemoryStore
 from satchel.integrations.fastapi import Store, collection, override_store, store_lifespan
 from satchel.url import open_store
+from satchel.wrappers import TTLWrapper, layer
 
 
 class User(BaseModel):
@@ -121,3 +122,35 @@ def application() -> None:
     with override_store(app, MemoryStore()) as store:
         assert_type(store, MemoryStore)
     store_lifespan(MemoryStore())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def everyday_verbs(users: Collection[User], user: User) -> None:
+    async def make() -> User:
+        return user
+
+    assert_type(await users.pop("k"), User | None)
+    assert_type(await users.pop("k", 3), User | int)
+    assert_type(await users.get_or_put("k", make, ttl=5), User)
+    assert_type(users.keys(glob="a/*", depth=1, after=""), AsyncIterator[str])
+    assert_type(users.values(prefix="a"), AsyncIterator[User])
+    assert_type(users.items(exclude_prefix="a"), AsyncIterator[tuple[str, User]])
+    assert_type(users.prefixes(), AsyncIterator[str])
+    assert_type(await users.count(prefix="a"), int)
+    assert_type(await users.delete_prefix("a"), int)
+    assert_type(await users.get("k", model=int), int | None)
+    assert_type(await users.get("k", 5, model=str), str | int)
+    assert_type(await users.require("k", model=int), int)
+    assert_type(await users.get_entry("k", model=int), Entry[int] | None)
+    assert_type(await users.get_many(["k"], model=int), dict[str, int])
+
+
+def encoded(any_store: AsyncKeyValue) -> None:
+    def to_text(user: User) -> str:
+        return user.name
+
+    def from_text(text: Any) -> User:
+        return User(name=text)
+
+    assert_type(Collection(any_store, "c", encode=to_text, decode=from_text), Collection[User])
+    assert_type(MemoryStore().collection("c", encode=to_text, decode=from_text, codec=AutoCodec()), Collection[User])
+    assert_type(layer(any_store, TTLWrapper), TTLWrapper)

@@ -6,8 +6,10 @@ from typing import Any, assert_type
 from satchel import (
     AsyncKeyValue,
     Capability,
+    CopyReport,
     Entry,
     MemoryStore,
+    StoreDifference,
     SupportsConditional,
     SupportsCull,
     SupportsDestroyCollection,
@@ -15,6 +17,8 @@ from satchel import (
     SupportsEnumerateCollections,
     SupportsEnumerateKeys,
     SupportsEverything,
+    check_stores,
+    copy_store,
     require,
 )
 
@@ -62,3 +66,10 @@ async def refused(store: AsyncKeyValue) -> None:
     MemoryStore(max_entries=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     entry = await store.get_entry("c", "k")
     str(entry.value)  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+
+
+async def copied(source: AsyncKeyValue, target: AsyncKeyValue) -> None:
+    assert_type(await copy_store(source, target, overwrite="newer"), CopyReport)
+    async for difference in check_stores(source, target):
+        assert_type(difference, StoreDifference)
+    await copy_store(source, target, overwrite="sometimes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

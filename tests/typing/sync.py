@@ -1,12 +1,13 @@
 """What type checkers make of `SyncStore` and `SyncCollection`. This file is checked, not run."""
 
-from collections.abc import ItemsView, Iterator, MutableMapping
+from collections.abc import AsyncGenerator, AsyncIterator, ItemsView, Iterator, MutableMapping
+from contextlib import asynccontextmanager
 from typing import Any, assert_type
 
 from pydantic import BaseModel
 
-from satchel import AsyncKeyValue, Capability, Entry, MemoryStore
-from satchel.sync import SyncCollection, SyncStore
+from satchel import AsyncKeyValue, Capability, Collection, Entry, MemoryStore
+from satchel.sync import SyncCollection, SyncStore, in_sync
 
 
 class User(BaseModel):
@@ -97,3 +98,39 @@ def refused(users: SyncCollection[User], store: SyncStore) -> None:
     store.get("c", 3)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     str(users.get("k").name)  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
     SyncStore(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+class Layer:
+    async def number(self, key: str) -> int:
+        return len(key)
+
+    def numbers(self) -> AsyncIterator[int]:
+        raise NotImplementedError
+
+    @asynccontextmanager
+    async def within(self, key: str) -> AsyncGenerator[str]:
+        yield key
+
+
+def faces(store: SyncStore, users: Collection[User], layer: Layer) -> None:
+    assert_type(in_sync(users, store), SyncCollection[User])
+    assert_type(in_sync(layer.number, store)("k"), int)
+    assert_type(in_sync(layer.numbers, store)(), Iterator[int])
+    with in_sync(layer.within, store)("k") as key:
+        assert_type(key, str)
+    assert_type(in_sync(layer, store), Any)
+    in_sync(layer.number, store)(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def everyday_verbs(users: SyncCollection[User], user: User) -> None:
+    assert_type(users.pop("k"), User | None)
+    assert_type(users.pop("k", 3), User | int)
+    assert_type(users.values(glob="a/*"), Iterator[User])
+    assert_type(users.items(after=""), Iterator[tuple[str, User]])
+    assert_type(users.prefixes(), Iterator[str])
+    assert_type(users.count(prefix="a"), int)
+    assert_type(users.delete_prefix("a"), int)
+    assert_type(users.get_or_put("k", lambda: user, ttl=5), User)
+    assert_type(users.get("k", model=int), int | None)
+    assert_type(users.require("k", model=int), int)
+    users.get_or_put("k", lambda: 3)  # type: ignore[arg-type, return-value]  # pyright: ignore[reportArgumentType]

@@ -1,6 +1,7 @@
 """What `open_store` and wrappers give."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, assert_type
 
 from satchel import Capability, Collection, MemoryStore, open_store, require
@@ -13,6 +14,10 @@ from satchel.wrappers.statistics import OperationStatistics
 async def opened() -> None:
     async with open_store("memory://", max_bytes=5) as store:
         assert_type(store.describe(), Description)
+        assert_type(store.describe().settings(), dict[str, Any])
+        assert_type(await store.count("c", prefix="a"), int)
+        assert_type(store.keys("c", after="", limit=3), AsyncIterator[str])
+        assert_type(store.max_value_bytes, int | None)
         assert_type(store.collection("c", model=int), Collection[int])
         assert_type(await store.get("c", "k", 5), Any | int)
         assert_type(store.keys("c", prefix="a", limit=3), AsyncIterator[str])
@@ -25,6 +30,12 @@ async def opened() -> None:
         assert_type(await store.destroy(), bool)
         assert_type(await store.cull(), int)
         assert_type(await require(store, Capability.CULL).cull(), int)
+
+
+def configured() -> None:
+    assert_type(open_store({"url": "memory://", "default_ttl": 5}), OpenedStore)
+    assert_type(open_store(Path("settings.yaml")), OpenedStore)
+    open_store(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def wrapped() -> None:

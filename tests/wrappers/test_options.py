@@ -90,9 +90,15 @@ ACCEPTED = {
 
 
 def test_every_wrapper_and_every_option_has_a_row():
-    assert ACCEPTED.keys() == WRAPPERS.keys()
+    differing = sorted(ACCEPTED.keys() ^ WRAPPERS.keys())
+    assert not differing, f"rows of ACCEPTED missing or superfluous: {differing}"
     for name, options in ACCEPTED.items():
-        assert options.keys() == inspect.signature(find_wrapper(name, BaseWrapper)).parameters.keys() - {"inner"}
+        kind = find_wrapper(name, BaseWrapper)
+        assert "__init__" in vars(kind), (
+            f"{kind.__name__} has the constructor of {kind.__base__.__name__}: write its own, with the options that a "
+            "URL may name"
+        )
+        assert options.keys() == inspect.signature(kind).parameters.keys() - {"inner"}, f"in the row {name}"
 
 
 @pytest.mark.parametrize(("name", "option"), [(name, option) for name, row in ACCEPTED.items() for option in row])

@@ -5,7 +5,7 @@ from satchel.testing import FakeClock
 from satchel.verbs import METHODS, SEAMS
 from satchel.wrappers import ReadOnlyWrapper
 
-READS = {"get", "get_entry", "exists", "get_many", "get_entries", "ping", "keys", "collections"}
+READS = {"count", "get", "get_entry", "exists", "get_many", "get_entries", "ping", "keys", "collections"}
 ARGUMENTS = {
     "put": ("c", "k", 1),
     "put_many": ("c", {"k": 1}),

@@ -248,7 +248,7 @@ class TestBadInput:
         gc.collect()  # a coroutine that was never awaited would warn
 
     async def test_a_plain_function_is_refused(self, store):
-        with pytest.raises(TypeError, match="must be an async function, but it gave int"):
+        with pytest.raises(TypeError, match="must be an async function, but it returned int"):
             await store.get_or_put("c", "k", lambda: 5)
         assert await store.exists("c", "k") is False
 

@@ -11,18 +11,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
-from .._batches import checked_items, checked_names
+from .._batches import checked_items, checked_names, in_order
 from .._checks import check_clock, check_seconds
 from ..clock import TTL, Clock, deadline_after, system_clock
 from ..codec import Codec
 from ..collection import HasCollections
 from ..entry import Entry
 from ..errors import SatchelError
-from ..names import MAX_NAME_BYTES, check_limit, check_name, check_prefix, check_ref
+from ..names import MAX_NAME_BYTES, check_after, check_limit, check_name, check_prefix, check_ref
 from ..url.description import Described
 from .coalescer import Operation, Request
 from .engine import Engine
 from .hooks import ABSENT, UNPROCESSED, ChangeResult, Condition, Hooks, ReadResult, WriteResult, optional
+from .time_limit import TimeLimit
 
 __all__ = ["ABSENT", "UNPROCESSED", "BaseStore", "ChangeResult", "Condition", "ReadResult", "WriteResult", "optional"]
 
@@ -55,6 +56,7 @@ class BaseStore(Hooks, HasCollections, Described):
             check_seconds("timeout", timeout)
         self.clock = clock
         self._timeout = timeout
+        self._time_limit = TimeLimit(several_loops=self._any_loop)
         self._engine = Engine(self, codec)
         self._lifecycle = self._engine.lifecycle
         """Whether the store is open, and the calls under way."""
@@ -68,6 +70,11 @@ class BaseStore(Hooks, HasCollections, Described):
 
     max_key_bytes: int = MAX_NAME_BYTES
     """The longest key, in UTF-8 bytes."""
+
+    @property
+    def max_value_bytes(self) -> int | None:
+        """The largest encoded value that the backend takes; None for no limit that is known."""
+        return self._max_value_bytes
 
     @overload
     async def get(self, collection: str, key: str, default: None = None) -> Any | None: ...
@@ -159,11 +166,29 @@ class BaseStore(Hooks, HasCollections, Described):
         )
         return done
 
-    def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
-        """Iterate over the keys of a collection, in no particular order, in constant memory."""
+    def keys(
+        self, collection: str, *, prefix: str = "", limit: int | None = None, after: str | None = None
+    ) -> AsyncIterator[str]:
+        """Iterate over the keys of a collection, in no particular order unless `after` is given, in constant memory."""
         self._need("keys")
         name, start, most = check_name(collection, "collection"), check_prefix(prefix), check_limit(limit)
-        return self._engine.listing("keys", lambda: self._keys(name, start, self.clock()), most)
+        behind = check_after(after)
+        if behind is None:
+            return self._engine.listing("keys", lambda: self._keys(name, start, self.clock()), most)
+        if _is_written(self._keys_after):
+            return self._engine.listing("keys", lambda: self._keys_after(name, start, behind, self.clock()), most)
+        return in_order(lambda: self.keys(name, prefix=start), behind, most)
+
+    async def count(self, collection: str, *, prefix: str = "") -> int:
+        """Return how many entries a collection has, or how many of its keys start with a prefix."""
+        self._need("count")
+        name, start = check_name(collection, "collection"), check_prefix(prefix)
+        if _is_written(self._count):
+            return await self._engine.run_admin("count", lambda: self._count(name, start, self.clock()))
+        count = 0
+        async for _ in self._engine.listing("count", lambda: self._keys(name, start, self.clock()), None):
+            count += 1
+        return count
 
     def collections(self) -> AsyncIterator[str]:
         """Iterate over the collections that hold at least one entry, in no particular order."""
@@ -222,6 +247,10 @@ class BaseStore(Hooks, HasCollections, Described):
     async def _run_admin(self, operation: str, work: Callable[[], Awaitable[T]]) -> T:
         """Carry out something that is not about single entries, on the open store, with errors mapped."""
         return await self._engine.run_admin(operation, work)
+
+
+def _is_written(hook: object) -> bool:
+    return not hasattr(hook, "is_absent")
 
 
 def _check_version(version: object) -> str:

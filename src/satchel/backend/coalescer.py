@@ -197,6 +197,11 @@ class Coalescer:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._settling: list[tuple[set[Ref], asyncio.Future[None]]] = []
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way and nothing waits."""
+        return not self._inflight and not self._queues
+
     async def submit(self, requests: list[Request]) -> Sequence[Any]:
         """Carry out requests with distinct names, and return their outcomes in order."""
         if not self._shield and self._may_go_at_once(requests):
@@ -209,13 +214,17 @@ class Coalescer:
 
     def submit_one(self, request: Request) -> Awaitable[Any]:
         """Carry out one request; what this returns is to be awaited at once, and gives its outcome."""
-        may_go = not self._shield and self._inflight < self._max_inflight
-        if may_go and not self._ready and request.ref not in self._busy:
+        may_go = self._inflight < self._max_inflight and not self._ready and request.ref not in self._busy
+        if may_go and not self._shield:
             return self._send_one_at_once(request)
         request.future = future = asyncio.get_running_loop().create_future()
-        self._enqueue(request)
-        if self._inflight < self._max_inflight:
-            self._start_batches()
+        if may_go:
+            self._busy.add(request.ref)
+            self._start(_Batch([[request]]))
+        else:
+            self._enqueue(request)
+            if self._inflight < self._max_inflight:
+                self._start_batches()
         return future
 
     async def settled(self) -> None:
@@ -232,7 +241,7 @@ class Coalescer:
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Start work that `drained` waits for."""
-        task = task_in_empty_context(work)  # a batch serves many callers, and must not carry the variables of one
+        task = task_in_empty_context(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -295,9 +304,14 @@ class Coalescer:
         while self._ready and self._inflight < self._max_inflight:
             batch = _Batch(self._take())
             if batch.groups:
-                self._inflight += 1
-                # A task that is cancelled before its first step runs no `finally`.
-                self.spawn(self._send_batches(batch)).add_done_callback(partial(self._end, batch))
+                self._start(batch)
+
+    def _start(self, batch: _Batch) -> None:
+        self._inflight += 1
+        task = task_in_empty_context(self._send_batches(batch))  # it must not carry the variables of one of its callers
+        self._tasks.add(task)
+        # A task that is cancelled before its first step runs no `finally`.
+        task.add_done_callback(partial(self._end, batch))
 
     async def _send_batches(self, batch: _Batch) -> None:
         try:
@@ -357,8 +371,10 @@ class Coalescer:
         held.cancel()
         self._start_batches()
 
-    def _end(self, batch: _Batch, _task: object = None) -> None:
+    def _end(self, batch: _Batch, task: asyncio.Task[None] | None = None) -> None:
         """Give the slot back, once. Only a batch that was cancelled, as at the end of the event loop, is not empty."""
+        if task is not None:
+            self._tasks.discard(task)
         if batch.ended:
             return
         batch.ended = True
@@ -398,6 +414,11 @@ class CoalescerPerLoop:
     def __init__(self, make: Callable[[], Coalescer]) -> None:
         self._make = make
         self._of_thread = threading.local()
+
+    @property
+    def idle(self) -> bool:
+        """Whether on this loop nothing is under way and nothing waits."""
+        return self._here().idle
 
     def _here(self) -> Coalescer:
         loop = asyncio.get_running_loop()

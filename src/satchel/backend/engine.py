@@ -44,7 +44,7 @@ async def send(store: Hooks, requests: list[Request]) -> Sequence[Any]:
         return await _send_by_operation(store, requests)
     try:
         called = _hook_call(store, operation, requests)
-        outcomes = await (called if store._timeout is None else store._with_timeout(called))
+        outcomes = await (called if store._timeout is None else store._time_limit.bound(called, store._timeout))
     except Exception as error:
         failure = translated(store, error, operation.value)
         if len(requests) == 1 or operation not in _SAFE_TO_RESEND or getattr(failure, "retryable", False):
@@ -143,6 +143,11 @@ class Engine:
         if isinstance(outcome, SatchelError):
             raise self.failure(outcome, operation, *ref)
         return outcome if outcome is not None and self._is_live(outcome) else None
+
+    @property
+    def writes_nothing(self) -> bool:
+        """Whether no write is under way or waits, so that one more need not go by the queue."""
+        return self._writes.idle
 
     async def value(self, operation: str, ref: Ref, record: Record) -> Any:
         """Return the value of a record that was found."""

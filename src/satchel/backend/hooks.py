@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, ClassVar, Final, Literal, TypeVar
 
-from .._contexts import run_in_empty_context
 from .._forks import hold
 from ..capability import Capability
 from ..clock import Clock
@@ -16,6 +14,7 @@ from ..errors import SatchelError, UnsupportedOperationError
 from ..names import Ref
 from ..verbs import NEEDED
 from .record import Checksums, Record
+from .time_limit import TimeLimit
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -62,6 +61,7 @@ class Hooks(ABC):
     """Function that returns seconds since the Unix epoch."""
     _timeout: float | None
     """Seconds that one request may take; None for no limit."""
+    _time_limit: TimeLimit
 
     _max_inflight: ClassVar[int] = 1
     """Maximum number of concurrent requests of each kind, reading and writing."""
@@ -149,6 +149,19 @@ class Hooks(ABC):
         raise self._unsupported("keys")
 
     @optional
+    def _keys_after(self, collection: str, prefix: str, after: str, now: float) -> AsyncIterator[Sequence[str]]:
+        """Give the keys of live entries that sort after a key, in order, in pages of bounded size.
+
+        It is for engines that can start there without reading what comes before.
+        """
+        raise self._unsupported("keys")
+
+    @optional
+    async def _count(self, collection: str, prefix: str, now: float) -> int:
+        """Return how many live entries have keys with a prefix; for engines that can tell without giving the keys."""
+        raise self._unsupported("count")
+
+    @optional
     def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
         """Yield the collections with live entries, each once, in pages of bounded size."""
         raise self._unsupported("collections")
@@ -208,13 +221,9 @@ class Hooks(ABC):
         """Return the names where the backend cannot give them back, because it hashes them: the record keeps them."""
         return None
 
-    async def _with_timeout(self, work: Awaitable[T]) -> T:
+    async def _with_timeout(self, request: Awaitable[T]) -> T:
         """Await one request; after the store's timeout it is cut off, and `TimeoutError` is raised."""
-        async with asyncio.timeout(None) as limit:
-            if self._timeout is not None:
-                # The loop keeps a timer for a while after it was cancelled, with what it holds.
-                run_in_empty_context(limit.reschedule, asyncio.get_running_loop().time() + self._timeout)
-            return await work
+        return await (request if self._timeout is None else self._time_limit.bound(request, self._timeout))
 
     @property
     def capabilities(self) -> Capability:

@@ -1,7 +1,7 @@
-"""`Reclaimer`: how expired entries go from a store whose engine leaves them, without anybody asking for it.
+"""`Reclaimer`: background removal of expired entries, for stores whose engine does not do it.
 
-Writes pay for it: after many of them that set a deadline, and a minute after the last time. In a process that writes
-nothing more, a timer does it, where the store can say which deadline is the first.
+It runs after many writes that set a deadline, and after any write when a minute has passed. For stores that know their
+first deadline, a timer runs it in a process that writes nothing more.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from ..errors import SatchelError, StoreClosedError
 from .hooks import Hooks
 
 PERIOD = 60.0
-"""Seconds from one look at what has expired to the next."""
+"""Seconds from one run to the next."""
 AFTER_DEADLINES = 1000
+"""Number of deadlines set after which a run does not wait for the period to end."""
 
 _UNKNOWN = -math.inf
 
@@ -32,9 +33,9 @@ logger = logging.getLogger("satchel")
 class Reclaimer:
     """Background `cull` of one store.
 
-    The timer wakes once in `PERIOD` seconds, and only while a deadline is known. What an earlier process left is
-    learned that long after the opening, so that a process that runs for a moment spends nothing on it. The timer keeps
-    neither the store nor the event loop alive.
+    The timer wakes every `PERIOD` seconds, and only while a deadline is known. The first deadline of entries that an
+    earlier process left is looked up `PERIOD` seconds after the opening, so that a process that runs for a moment pays
+    nothing. The timer keeps neither the store nor the event loop alive.
 
     Args:
         store: Whose entries expire.
@@ -66,7 +67,7 @@ class Reclaimer:
         self._timer: asyncio.TimerHandle | None = None
         self._turn = 0
         self.owed = 0
-        """So many deadlines were set since the last time; 0 where the engine reclaims by itself."""
+        """Number of deadlines set since the last run; 0 where the engine reclaims by itself."""
 
     def __repr__(self) -> str:
         return f"Reclaimer({self.owed} owed)"
@@ -103,7 +104,7 @@ class Reclaimer:
             self._set_timer()
 
     def stop(self) -> None:
-        """End the timer, and cut off what is under way."""
+        """End the timer and the work under way, before the store closes."""
         self._turn += 1
         if self._timer is not None:
             self._timer.cancel()
@@ -112,19 +113,19 @@ class Reclaimer:
         self._timer = self._task = None
 
     def forget(self) -> None:
-        """Let go of an event loop that has been closed."""
+        """Drop the timer and the work of an event loop that has been closed."""
         self._turn += 1
         self._timer = self._task = None
 
     def disown(self) -> None:
-        """In a child of `fork`: let go of the event loop of the parent."""
+        """In a child of `fork`: keep the timer and the work of the parent untouched, and begin anew."""
         hold(self._timer, self._task)
         self.forget()
 
     def on_timer(self, turn: int) -> None:
         """Reclaim what has expired, or wait again."""
         if turn != self._turn:
-            return  # it is the timer of a fork's parent
+            return  # a child of `fork` has a copy of its parent's timer
         self._timer = None
         if self._task is None and self._first <= self._clock():
             self._begin()

@@ -179,6 +179,16 @@ def unpack_outcome(wire: bytes | None, *, whole: bool = True) -> Record | Satche
         return error
 
 
+def checksum_of(payload: bytes, codec: int, version: bytes, updated_at: float, names: Ref) -> int:
+    """Return the checksum of a record with names, from its parts: what `sealed` makes, without making a record.
+
+    Raises:
+        ValueError, struct.error: A part has a value that none can have.
+    """
+    fixed = _FIXED.pack(_MAGIC, FORMAT, codec, _HAS_NAMES, 0, version, updated_at)
+    return zlib.crc32(payload, zlib.crc32(_names_part(names), zlib.crc32(fixed)))
+
+
 def _fixed_part(record: Record, names: Ref | None) -> bytes:
     flags = 0 if names is None else _HAS_NAMES
     return _FIXED.pack(_MAGIC, FORMAT, record.codec, flags, 0, bytes.fromhex(record.version), record.updated_at)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from .._threads import offload
-from ..codec import LARGE, RAW_BYTES, Codec, JsonCodec, MessagePackCodec, SignedPickleCodec
-from ..errors import ConfigurationError, IntegrityError, SatchelError, SerializationError, ValueTooLargeError
+from ..codec import LARGE, RAW_BYTES, Codec, JsonCodec, MessagePackCodec, check_codec
+from ..errors import IntegrityError, SatchelError, SerializationError, ValueTooLargeError
 from ..names import Ref
 from .record import Checksums, Record, new_version
 
 _BUILT_IN: tuple[Codec, ...] = (JsonCodec(), MessagePackCodec())
-_WITH_NUMBERS = (JsonCodec, MessagePackCodec, SignedPickleCodec)
-_NUMBERS_TO_CHOOSE = range(128, 256)
 
 
 class RecordSerializer:
@@ -26,7 +24,7 @@ class RecordSerializer:
 
     def __init__(self, codec: Codec | None, *, checksums: Checksums, max_bytes: int | None) -> None:
         if codec is not None:
-            _check_codec(codec)
+            check_codec(codec)
         self.codec = codec or _BUILT_IN[0]
         self._decoders = {known.number: known.decode for known in (*_BUILT_IN, self.codec)}
         self._seals_small = checksums == "record"
@@ -40,7 +38,7 @@ class RecordSerializer:
         """Return the record of a value, encoded in a worker thread where it is large.
 
         Raises:
-            SerializationError: The value would not come back as it is.
+            SerializationError: The value would not come back unchanged.
             ValueTooLargeError: The backend does not take so large a one.
         """
         if type(value) is bytes:
@@ -95,15 +93,3 @@ class RecordSerializer:
         record = Record(payload, codec, new_version(), now, deadline, names)
         seals = self._seals_small if len(payload) < LARGE else self._seals_large
         return record.sealed(names) if seals else record
-
-
-def _check_codec(codec: object) -> None:
-    if not isinstance(codec, Codec):
-        raise ConfigurationError(f"codec must be a satchel Codec such as JsonCodec(), got {type(codec).__name__}")
-    number: object = getattr(codec, "number", None)
-    taken = any(isinstance(codec, kind) and number == kind.number for kind in _WITH_NUMBERS)
-    if type(number) is not int or (number not in _NUMBERS_TO_CHOOSE and not taken):
-        raise ConfigurationError(
-            f"the number of {type(codec).__name__} must be an int from 128 to 255, got {number!r}: it is written into "
-            "every entry, and the lower ones stand for satchel's own codecs"
-        )

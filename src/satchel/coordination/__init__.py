@@ -1,9 +1,10 @@
-"""Coordination: locks, permits, leaders, queues, counters and idempotency keys, on any store with conditional writes.
+"""Coordination: locks, queues, counters, rate limits and the like, on any store with conditional writes.
 
 * `update` changes a value without losing other writers' changes; a `Counter` counts with it.
 * A `Lock` admits one holder at a time, and gives it a fencing token; a `Semaphore` admits a number of them; a `Leader`
   leads while no other process does.
 * A `Queue` hands jobs to workers, at least once.
+* A `RateLimit` admits a number of hits in a time, for each key.
 * `Once` carries out what has an idempotency key once, and gives every caller the result.
 
 Everything is an entry of the store: the same code works over each of them, and through wrappers.
@@ -14,6 +15,7 @@ from .leader import Leader, Term
 from .lock import Lock
 from .once import Busy, Claimed, Once, Recorded
 from .queue import DeadJob, Job, Queue
+from .rate_limit import RateLimit, Verdict
 from .semaphore import Permit, Semaphore
 
 __all__ = [
@@ -27,8 +29,10 @@ __all__ = [
     "Once",
     "Permit",
     "Queue",
+    "RateLimit",
     "Recorded",
     "Semaphore",
     "Term",
+    "Verdict",
     "update",
 ]

@@ -1,7 +1,7 @@
 """`Claims`: entries of which one owner at a time has a lease. `Lock`, `Leader` and `Once` are made of them.
 
 A claim is the value of the entry: a fencing token, its owner, and the length of the lease. It is taken, renewed and
-ended by conditional writes alone, each for the version that was last seen: whoever lost it in between changes nothing.
+ended by conditional writes alone, each for the version last seen: an owner that has lost it changes nothing.
 Others judge by their own monotonic clock whether it has lapsed (`Observations`).
 """
 
@@ -27,7 +27,7 @@ from .observation import Observations
 KEPT = 30 * 86_400.0
 """Seconds for which an entry outlives its last lease, unless asked otherwise: the fencing token goes on from there."""
 _LEAST_LEASES = 10
-"""An entry that is in use outlives its lease so many times: the store's clock must not end it."""
+"""Number of leases that an entry in use outlives: the clock of the store must not end it."""
 _MICROSECONDS = 1_000_000
 _NOBODY = ""
 OWNER_BYTES = 16
@@ -128,7 +128,7 @@ class Claims:
         return self._observations.elapsed(key, standing.version) >= claim.lease
 
     async def take(self, key: str, standing: Standing | None, owner: str) -> HeldClaim | None:
-        """Take a claim that is free, in one round trip; None when somebody else was faster.
+        """Take a claim that is free, in one round trip; None when another owner was faster.
 
         When the caller is cancelled, the request is carried out to its end all the same, and what it took is given
         back before the cancellation goes on. After an error the caller does not wait for that.
@@ -203,7 +203,7 @@ class HeldClaim:
         """Write another value in place of the claim, in one round trip.
 
         Raises:
-            LockLostError: It has lapsed, or somebody else has it.
+            LockLostError: It has lapsed, or another holder has it.
         """
         store, names = self._claims.store, (self._claims.collection, self.key)
         while True:
@@ -222,7 +222,7 @@ class HeldClaim:
         """Let others take it, in one round trip, and return what stands there now.
 
         Raises:
-            LockLostError: It has lapsed, or somebody else has it.
+            LockLostError: It has lapsed, or another holder has it.
         """
         claims = self._claims
         if not claims.forgets:

@@ -25,7 +25,7 @@ class Lease:
     Args:
         length: Seconds for which it holds without being renewed.
         sent: Time of the event loop before the request that began it was sent.
-        renew: Writes the renewal. It raises `LockLostError` where somebody else holds it now; after any other error
+        renew: Writes the renewal. It raises `LockLostError` where another holder has it now; after any other error
             it is called again.
         what: Names in messages what is held, such as "the lease on key 'a' of collection 'locks'".
 
@@ -61,7 +61,7 @@ class Lease:
             raise self._loss() from self._trouble
 
     def lose(self) -> LockLostError:
-        """Note that somebody else has it, and return the error to raise."""
+        """Note that another holder has it, and return the error to raise."""
         self._lost = True
         return self._loss()
 
@@ -87,7 +87,7 @@ class Lease:
         """Renew it now.
 
         Raises:
-            LockLostError: It has lapsed, or somebody else has it.
+            LockLostError: It has lapsed, or another holder has it.
             StoreError: The backend failed; it holds until its deadline.
         """
         self.check()
@@ -100,7 +100,7 @@ class Lease:
 
     def _loss(self) -> LockLostError:
         return LockLostError(
-            f"{self._what} was lost: it was not renewed within {self._length:g} s, or somebody else has it"
+            f"{self._what} was lost: it was not renewed within {self._length:g} s, or another holder has it"
         )
 
     async def _renew_until_lapsed(self) -> None:

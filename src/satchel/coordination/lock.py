@@ -60,7 +60,7 @@ class Lock:
 
     * Of two holders of one name, the later one has the higher token: also after a release, a lapse or a restart, as
       long as the entry of the lock is there. It stays for `keep` after its last use.
-    * A lock that has lapsed, or that somebody else has taken since, is neither renewed nor released by its old holder:
+    * A lock that has lapsed, or that another holder has taken since, is neither renewed nor released by its old holder:
       each change is conditional on the version that the holder wrote.
     * The body of `async with` is cancelled, and ends in `LockLostError`, when the lock could not be renewed in time.
       A cancellation from outside stays one.

@@ -54,7 +54,7 @@ class Recorded(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """Answer of `Once.claim`: somebody else holds the claim and is doing the work."""
+    """Answer of `Once.claim`: another caller holds the claim and is doing the work."""
 
 
 class Claimed(Generic[T]):
@@ -213,7 +213,7 @@ class Once:
             return await self._execute(claim, function, results)
 
     async def claim(self, key: str, *, model: Any = None) -> Claimed[Any] | Recorded[Any] | Busy:
-        """Return the claim on a key, or the recorded result, or `Busy` if somebody else is at it; never wait.
+        """Return the claim on a key, or the recorded result, or `Busy` if another caller is at it; never wait.
 
         ```python
         from satchel import MemoryStore

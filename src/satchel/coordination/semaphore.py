@@ -125,7 +125,7 @@ class Semaphore:
         """Hold a permit for the length of a block.
 
         Args:
-            timeout: The longest wait for a permit in seconds, 0 to try once, None for no end.
+            timeout: The longest wait for a permit in seconds, 0 to try once, None for no limit.
 
         Raises:
             TimeoutError: No permit was free in time.

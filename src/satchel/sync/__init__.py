@@ -15,10 +15,12 @@ from .._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .collection import CollectionMapping, SyncCollection
+    from .face import in_sync
     from .store import SyncStore
 
-__all__ = ["CollectionMapping", "SyncCollection", "SyncStore"]
+__all__ = ["CollectionMapping", "SyncCollection", "SyncStore", "in_sync"]
 
 __getattr__, __dir__ = lazy_exports(
-    __name__, {"CollectionMapping": "collection", "SyncCollection": "collection", "SyncStore": "store"}
+    __name__,
+    {"CollectionMapping": "collection", "SyncCollection": "collection", "SyncStore": "store", "in_sync": "face"},
 )

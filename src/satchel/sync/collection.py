@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -16,6 +17,7 @@ from collections.abc import (
     ValuesView,
 )
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
@@ -29,6 +31,7 @@ from ..names import check_items, check_names
 
 T = TypeVar("T")
 D = TypeVar("D")
+M = TypeVar("M")
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -47,12 +50,8 @@ class BlockingStore(Protocol):
         """Raise `UnsupportedOperationError` if the store lacks an operation."""
         ...
 
-    def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> Iterator[str]:
-        """Iterate over the keys of a collection."""
-        ...
-
-    def destroy_collection(self, collection: str) -> bool:
-        """Remove every entry of a collection, and return whether there was one."""
+    def _listed(self, operation: str, items: AsyncIterator[R], /) -> Iterator[R]:
+        """Iterate over an async iterator of the store or collection."""
         ...
 
 
@@ -101,8 +100,8 @@ class CollectionMapping(MutableMapping[str, T]):
         return self._collection.keys()
 
     def __len__(self) -> int:
-        """Count the keys, by listing all of them."""
-        return sum(1 for _ in self)
+        """Count the keys."""
+        return self._collection.count()
 
     def __bool__(self) -> bool:
         """Return whether there is a key, by listing one."""
@@ -223,17 +222,29 @@ class SyncCollection(Generic[T]):
     def get(self, key: str, default: None = None) -> T | None: ...
     @overload
     def get(self, key: str, default: D) -> T | D: ...
-    def get(self, key: str, default: Any = None) -> Any:
+    @overload
+    def get(self, key: str, default: None = None, *, model: type[M]) -> M | None: ...
+    @overload
+    def get(self, key: str, default: D, *, model: type[M]) -> M | D: ...
+    def get(self, key: str, default: Any = None, *, model: Any = None) -> Any:
         """Return the value under a key, or the default when it is absent."""
-        return self._call(self._inner.get, key, default)
+        return self._call(self._inner.get, key, default, model=model)
 
-    def require(self, key: str) -> T:
+    @overload
+    def require(self, key: str) -> T: ...
+    @overload
+    def require(self, key: str, *, model: type[M]) -> M: ...
+    def require(self, key: str, *, model: Any = None) -> Any:
         """Return the value under a key, or raise `KeyMissingError`."""
-        return self._call(self._inner.require, key)
+        return self._call(self._inner.require, key, model=model)
 
-    def get_entry(self, key: str) -> Entry[T] | None:
+    @overload
+    def get_entry(self, key: str) -> Entry[T] | None: ...
+    @overload
+    def get_entry(self, key: str, *, model: type[M]) -> Entry[M] | None: ...
+    def get_entry(self, key: str, *, model: Any = None) -> Any:
         """Return the entry under a key: the value with version, times and size."""
-        return self._call(self._inner.get_entry, key)
+        return self._call(self._inner.get_entry, key, model=model)
 
     def exists(self, key: str) -> bool:
         """Return whether there is an entry under a key, without validating its value."""
@@ -250,13 +261,21 @@ class SyncCollection(Generic[T]):
         """Remove the entry under a key, and return whether it existed."""
         return self._call(self._inner.delete, key)
 
-    def get_many(self, keys: Iterable[str]) -> dict[str, T]:
+    @overload
+    def get_many(self, keys: Iterable[str]) -> dict[str, T]: ...
+    @overload
+    def get_many(self, keys: Iterable[str], *, model: type[M]) -> dict[str, M]: ...
+    def get_many(self, keys: Iterable[str], *, model: Any = None) -> Any:
         """Return the values of the keys that exist, in the order requested."""
-        return self._call(self._inner.get_many, check_names(keys))
+        return self._call(self._inner.get_many, check_names(keys), model=model)
 
-    def get_entries(self, keys: Iterable[str]) -> dict[str, Entry[T]]:
+    @overload
+    def get_entries(self, keys: Iterable[str]) -> dict[str, Entry[T]]: ...
+    @overload
+    def get_entries(self, keys: Iterable[str], *, model: type[M]) -> dict[str, Entry[M]]: ...
+    def get_entries(self, keys: Iterable[str], *, model: Any = None) -> Any:
         """Return the entries of the keys that exist, in the order requested."""
-        return self._call(self._inner.get_entries, check_names(keys))
+        return self._call(self._inner.get_entries, check_names(keys), model=model)
 
     def put_many(self, items: Mapping[str, T], *, ttl: TTL | UnsetType | None = UNSET) -> None:
         """Store many values. Everything is checked first; the writes are not one atomic step."""
@@ -267,13 +286,154 @@ class SyncCollection(Generic[T]):
         """Remove many entries, and return how many of them were there."""
         return self._call(self._inner.delete_many, check_names(keys))
 
-    def keys(self, *, prefix: str = "", limit: int | None = None) -> Iterator[str]:
-        """Iterate over the keys, in no particular order, in constant memory."""
-        return self._store.keys(self.name, prefix=prefix, limit=limit)
+    def keys(
+        self,
+        *,
+        prefix: str = "",
+        exclude_prefix: str | None = None,
+        glob: str | None = None,
+        depth: int | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> Iterator[str]:
+        """Iterate over the keys, as `Collection.keys` says."""
+        self._store._able("keys")
+        choice: dict[str, Any] = {"prefix": prefix, "exclude_prefix": exclude_prefix, "glob": glob, "depth": depth}
+        return self._store._listed("keys", self._inner.keys(**choice, limit=limit, after=after))
+
+    @overload
+    def values(
+        self,
+        *,
+        prefix: str = "",
+        exclude_prefix: str | None = None,
+        glob: str | None = None,
+        depth: int | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> Iterator[T]: ...
+    @overload
+    def values(
+        self,
+        *,
+        prefix: str = "",
+        exclude_prefix: str | None = None,
+        glob: str | None = None,
+        depth: int | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        model: type[M],
+    ) -> Iterator[M]: ...
+    def values(
+        self,
+        *,
+        prefix: str = "",
+        exclude_prefix: str | None = None,
+        glob: str | None = None,
+        depth: int | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        model: Any = None,
+    ) -> Iterator[Any]:
+        """Iterate over the values of keys, which are read 100 at a time."""
+        self._store._able("keys")
+        choice: dict[str, Any] = {"prefix": prefix, "exclude_prefix": exclude_prefix, "glob": glob, "depth": depth}
+        return self._store._listed("values", self._inner.values(**choice, limit=limit, after=after, model=model))
+
+    @overload
+    def items(
+        self,
+        *,
+        prefix: str = "",
+        exclude_prefix: str | None = None,
+        glob: str | None = None,
+        depth: int | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> Iterator[tuple[str, T]]: ...
+    @overload
+    def items(
+        self,
+        *,
+        prefix: str = "",
+        exclude_prefix: str | None = None,
+        glob: str | None = None,
+        depth: int | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        model: type[M],
+    ) -> Iterator[tuple[str, M]]: ...
+    def items(
+        self,
+        *,
+        prefix: str = "",
+        exclude_prefix: str | None = None,
+        glob: str | None = None,
+        depth: int | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        model: Any = None,
+    ) -> Iterator[tuple[str, Any]]:
+        """Iterate over keys and values, which are read 100 at a time."""
+        self._store._able("keys")
+        choice: dict[str, Any] = {"prefix": prefix, "exclude_prefix": exclude_prefix, "glob": glob, "depth": depth}
+        return self._store._listed("items", self._inner.items(**choice, limit=limit, after=after, model=model))
+
+    def count(self, *, prefix: str = "") -> int:
+        """Return how many entries there are, or how many of their keys start with a prefix."""
+        self._store._able("count")
+        return self._call(self._inner.count, prefix=prefix)
+
+    def prefixes(self, delimiter: str = "/", prefix: str = "") -> Iterator[str]:
+        """Iterate over the "folders": what keys have in common up to a delimiter, each once, in no particular order."""
+        self._store._able("keys")
+        return self._store._listed("prefixes", self._inner.prefixes(delimiter, prefix))
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Remove every entry whose key starts with a prefix, and return how many there were."""
+        self._store._able("keys")
+        return self._call(self._inner.delete_prefix, prefix)
+
+    @overload
+    def pop(self, key: str, default: None = None) -> T | None: ...
+    @overload
+    def pop(self, key: str, default: D) -> T | D: ...
+    def pop(self, key: str, default: Any = None) -> Any:
+        """Remove the entry under a key and return its value, to one caller alone; the default when it is absent."""
+        self._store._able("compare_and_delete")
+        return self._call(self._inner.pop, key, default)
+
+    def get_or_put(
+        self,
+        key: str,
+        factory: Callable[[], T],
+        *,
+        ttl: TTL | UnsetType | None = UNSET,
+        stale: TTL | None = None,
+        early: float | None = None,
+    ) -> T:
+        """Return the value under a key; where it is absent, put and return what a plain function gives.
+
+        The function runs in a worker thread, and may use the store. `Collection.get_or_put` says the rest.
+        """
+        if not callable(factory) or inspect.iscoroutinefunction(factory):
+            raise TypeError(f"factory must be a plain function without arguments, got {type(factory).__name__}")
+        make = partial(asyncio.to_thread, factory)
+        return self._call(self._inner.get_or_put, key, make, ttl=ttl, stale=stale, early=early)
+
+    def copy(self, source: str, target: str) -> None:
+        """Put the value under one key under another one, too, with what is left of its time to live."""
+        self._call(self._inner.copy, source, target)
+
+    def move(self, source: str, target: str) -> None:
+        """Give an entry another key, with what is left of its time to live."""
+        self._store._able("compare_and_delete")
+        self._call(self._inner.move, source, target)
 
     def destroy(self) -> bool:
         """Remove every entry of the collection, and return whether there was one."""
-        return self._store.destroy_collection(self.name)
+        self._store._able("destroy_collection")
+        return self._call(self._inner.destroy)
 
     def put_if_absent(self, key: str, value: T, *, ttl: TTL | UnsetType | None = UNSET) -> str | None:
         """Store a value if the key is absent, and return its version; None when something was there."""
@@ -313,28 +473,33 @@ class SyncCollection(Generic[T]):
 
 
 _LISTED = 500
-"""So many names make the way between the threads together."""
+"""Number of names that are handed from one thread to the other together."""
 
 
-class Listing:
-    """Names of an async listing in pages, fetched on the event loop that the listing belongs to."""
+class Listing(Generic[T]):
+    """Async iterator in pages, which are fetched on the event loop that it belongs to.
 
-    def __init__(self, names: AsyncIterator[str]) -> None:
-        self._names = names
+    Args:
+        items: The iterator.
+        size: Number of items that are handed from one thread to the other together.
+    """
+
+    def __init__(self, items: AsyncIterator[T], *, size: int = _LISTED) -> None:
+        self._items, self._size = items, size
         self._turn = asyncio.Lock()
 
-    async def page(self) -> list[str]:
-        """Return the next names, none when there are no more."""
+    async def page(self) -> list[T]:
+        """Return the next items, none when there are no more."""
         async with self._turn:
-            page: list[str] = []
-            async for name in self._names:
-                page.append(name)
-                if len(page) == _LISTED:
+            page: list[T] = []
+            async for item in self._items:
+                page.append(item)
+                if len(page) == self._size:
                     break
             return page
 
     async def close(self) -> None:
         """Release what the listing holds, once a page that is under way has ended."""
         async with self._turn:
-            if isinstance(self._names, AsyncGenerator):
-                await self._names.aclose()
+            if isinstance(self._items, AsyncGenerator):
+                await self._items.aclose()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar, overload
 
 from ..backend.lifecycle import leave
 from ..capability import Capability
 from ..clock import TTL
+from ..codec import Codec
 from ..collection import Collection
 from ..entry import Entry
 from ..errors import UnsupportedOperationError
@@ -78,6 +79,11 @@ class SyncStore:
         self._thread.close()
 
     @property
+    def inner(self) -> AsyncKeyValue:
+        """The async store, of which objects are made that `in_sync` shall give a blocking face."""
+        return self._store
+
+    @property
     def capabilities(self) -> Capability:
         """The capabilities of this store beyond the core."""
         return self._store.capabilities
@@ -87,25 +93,40 @@ class SyncStore:
         """The longest key, in UTF-8 bytes."""
         return self._store.max_key_bytes
 
+    @property
+    def max_value_bytes(self) -> int | None:
+        """The largest encoded value; None for no limit that is known."""
+        return self._store.max_value_bytes
+
     @overload
-    def collection(self, name: str, *, ttl: TTL | None = None) -> SyncCollection[Any]: ...
+    def collection(self, name: str, *, ttl: TTL | None = None, codec: Codec | None = None) -> SyncCollection[Any]: ...
     @overload
-    def collection(self, name: str, *, model: type[T], ttl: TTL | None = None) -> SyncCollection[T]: ...
+    def collection(
+        self, name: str, *, model: type[T], ttl: TTL | None = None, codec: Codec | None = None
+    ) -> SyncCollection[T]: ...
     @overload
-    def collection(self, name: str, *, model: object, ttl: TTL | None = None) -> SyncCollection[Any]: ...
-    def collection(self, name: str, *, model: Any = None, ttl: TTL | None = None) -> SyncCollection[Any]:
-        """Return one collection of this store, with values of one type.
+    def collection(
+        self, name: str, *, model: object, ttl: TTL | None = None, codec: Codec | None = None
+    ) -> SyncCollection[Any]: ...
+    @overload
+    def collection(
+        self,
+        name: str,
+        *,
+        encode: Callable[[T], object],
+        decode: Callable[[Any], T],
+        ttl: TTL | None = None,
+        codec: Codec | None = None,
+    ) -> SyncCollection[T]: ...
+    def collection(self, name: str, **options: Any) -> SyncCollection[Any]:
+        """Return one collection of this store, with values of one type; it takes and raises what `Collection` does.
 
         Args:
             name: The name of the collection.
-            model: The type of the values, such as a pydantic model, a dataclass or `list[int]`; any value if omitted.
-            ttl: Default time to live of values put there, in seconds or as a `timedelta`.
-
-        Raises:
-            InvalidKeyError, InvalidTTLError: The name or the ttl is not legal.
-            ConfigurationError: The model is not a type that can be validated.
+            **options: `model`, the type of the values, such as a pydantic model, a dataclass or `list[int]`; `ttl`, the
+                default time to live of values put there; `encode` and `decode`; `codec`.
         """
-        return SyncCollection(self, Collection(self._store, name, model=model, ttl=ttl))
+        return SyncCollection(self, Collection(self._store, name, **options))
 
     # The verbs; `satchel.protocol` says what each does. Keys and items are taken out here: they may be a listing of
     # this store, which the loop's own thread could not wait for.
@@ -154,9 +175,17 @@ class SyncStore:
         """Return when the backend answers."""
         self._call(self._store.ping)
 
-    def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> Iterator[str]:
-        """Iterate over the keys of a collection, in no particular order, in constant memory."""
-        return self._listed("keys", self._able("keys").keys(collection, prefix=prefix, limit=limit))
+    def keys(
+        self, collection: str, *, prefix: str = "", limit: int | None = None, after: str | None = None
+    ) -> Iterator[str]:
+        """Iterate over the keys of a collection, in no particular order unless `after` is given, in constant memory."""
+        order = {} if after is None else {"after": after}  # a third-party store may not know it
+        keys: Any = self._able("keys").keys
+        return self._listed("keys", keys(collection, prefix=prefix, limit=limit, **order))
+
+    def count(self, collection: str, *, prefix: str = "") -> int:
+        """Return how many entries a collection has, or how many of its keys start with a prefix."""
+        return self._call(self._able("count").count, collection, prefix=prefix)
 
     def collections(self) -> Iterator[str]:
         """Iterate over the collections that hold at least one entry, in no particular order."""
@@ -198,8 +227,8 @@ class SyncStore:
             raise UnsupportedOperationError(f"{self!r} does not have {operation}; see its .capabilities")
         return self._store
 
-    def _listed(self, operation: str, names: AsyncIterator[str]) -> Iterator[str]:
-        listing = Listing(names)
+    def _listed(self, operation: str, items: AsyncIterator[T]) -> Iterator[T]:
+        listing = Listing(items)
         try:
             while page := self._thread.carry_out(operation, listing.page):
                 yield from page

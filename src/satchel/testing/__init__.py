@@ -15,7 +15,9 @@ from ..errors import MissingExtraError
 if TYPE_CHECKING:
     from .clock import FakeClock
     from .conformance import ContractConformance, StoreConformance
+    from .conformance.caching import CachingConformance
     from .conformance.coordination import CoordinationConformance
+    from .conformance.sessions import SessionConformance
     from .conformance.suite import needs
     from .conformance.wrapper import WrapperConformance
     from .flaky import FlakyStore
@@ -23,11 +25,13 @@ if TYPE_CHECKING:
     from .model import DictModel
 
 __all__ = [
+    "CachingConformance",
     "ContractConformance",
     "CoordinationConformance",
     "DictModel",
     "FakeClock",
     "FlakyStore",
+    "SessionConformance",
     "StoreConformance",
     "StoreMachine",
     "WrapperConformance",
@@ -40,11 +44,13 @@ _WITH_ASSERTIONS = ("conformance", "machine")
 _load, __dir__ = lazy_exports(
     __name__,
     {
+        "CachingConformance": "conformance.caching",
         "ContractConformance": "conformance.store",
         "CoordinationConformance": "conformance.coordination",
         "DictModel": "model",
         "FakeClock": "clock",
         "FlakyStore": "flaky",
+        "SessionConformance": "conformance.sessions",
         "StoreConformance": "conformance.store",
         "StoreMachine": "machine",
         "WrapperConformance": "conformance.wrapper",

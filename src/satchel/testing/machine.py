@@ -166,7 +166,9 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(collection=_collections, limit=st.integers(0, 4))
     def keys(self, collection: str, limit: int) -> None:
         for prefix in _PREFIXES:
-            assert self._run(listed(self.store.keys(collection, prefix=prefix))) == self.model.keys(collection, prefix)
+            expected = self.model.keys(collection, prefix)
+            assert self._run(listed(self.store.keys(collection, prefix=prefix))) == expected
+            assert self._run(self.store.count(collection, prefix=prefix)) == len(expected)
         found = self._run(listed(self.store.keys(collection, limit=limit)))
         assert len(set(found)) == len(found) == min(limit, len(self.model.keys(collection)))
 

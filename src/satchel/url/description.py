@@ -53,11 +53,26 @@ class Description:
     store: Layer
     wrappers: tuple[Layer, ...] = ()
 
-    def __str__(self) -> str:
+    def settings(self) -> dict[str, Any]:
+        """Return the stack as plain data that a JSON, YAML or TOML file can hold, with secrets hidden.
+
+        `open_store(settings)` builds the same stack again, under the same conditions as with `str()`.
+        """
+        front, options = self._front()
+        plain = {name: _plain(name, value) for name, value in options.items() if value is not None}
+        wrap = {"wrap": [_short(layer) for layer in self.wrappers]} if self.wrappers else {}
+        return {"url": front, **plain, **wrap}
+
+    def _front(self) -> tuple[str, dict[str, Any]]:
+        """Return what stands before the options, and these."""
         options = dict(self.store.options)
         parts = {} if self.store.kind is None else self.store.kind.url_parts
         taken = {part: options.pop(option) for part, option in parts.items() if options.get(option) is not None}
         front = _without_secrets(taken["url"]) if "url" in taken else f"{self.store.name}:{_front(taken)}"
+        return front, options
+
+    def __str__(self) -> str:
+        front, options = self._front()
         query = "&".join([*_shown(options), *(f"wrap={_short(layer)}" for layer in self.wrappers)])
         return front + ("&" if "?" in front else "?") * bool(query) + query
 
@@ -132,6 +147,16 @@ def _text(name: str, value: object) -> str:
         # An @ behind the ? of a URL is refused.
         return quote(_without_secrets(fspath(value)), safe="/:@*" if name == "path" else "/:*")
     return f"<{type(value).__name__}>"
+
+
+def _plain(name: str, value: object) -> Any:
+    if isinstance(value, (bool, int, float)) and not is_secret(name):
+        return value
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, (str, PathLike)) and not is_secret(name):
+        return _without_secrets(fspath(value))
+    return _text(name, value)
 
 
 def _front(parts: Mapping[str, Any]) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tomllib
+from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -14,11 +14,14 @@ from ..collection import HasCollections
 from ..errors import ConfigurationError, unknown
 from ..protocol import SupportsEverything
 from .description import HIDDEN, Described, Description, Layer, describe_as
-from .options import convert, known_options, shown_by, takes, without_given
+from .options import as_bool, convert, known_options, shown_by, takes, without_given
 from .registry import find_store, find_wrapper, is_wrapper
+from .settings import found_settings, options_in_environment, settings_in, split_settings
 
-_FILE = Path("satchel.toml")
-_POSITION = re.compile(r"line (\d+), column (\d+)")
+_COMMON = ("default_ttl", "read_only")
+"""Options of every store: wrappers that are asked for most."""
+_OUTERMOST = frozenset({"statistics", "logging", "opentelemetry", "default_value", "single_flight"})
+"""Wrappers that go around those."""
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):(.*)", re.DOTALL)
 _HIDDEN = re.compile(rf"[:=]{re.escape(HIDDEN)}(?=[@&,)]|$)")
 _WRAPPER = re.compile(r"([a-z][a-z0-9_-]*)(?:\((.*)\))?", re.DOTALL)
@@ -36,94 +39,88 @@ class OpenedStore(SupportsEverything, HasCollections, Protocol):
         ...
 
 
-def open_store(url: str | Description | None = None, **options: Any) -> OpenedStore:
+def open_store(url: str | Description | Mapping[str, Any] | PathLike[str] | None = None, **options: Any) -> OpenedStore:
     """Make the store that a URL names, with the wrappers around it. It connects at its first call.
 
-    `docs/urls.md` lists the URLs. Without one, the URL is taken from the environment variable `SATCHEL_URL`, or from
-    the table `[satchel]` of the file `satchel.toml` in the working directory.
+    `docs/urls.md` lists the URLs. Without one, the URL is taken from the variable `SATCHEL_URL`, with options
+    from variables such as `SATCHEL_TIMEOUT` and `SATCHEL_DEFAULT_TTL`; or from the table `[satchel]` of the file
+    `satchel.toml` in the working directory.
 
-    That file is read now, and so are installed entry points if a scheme or wrapper is not satchel's own: in these cases
+    A file is read now, and so are installed entry points if a scheme or wrapper is not satchel's own: in these cases
     call this before the event loop runs.
 
     Args:
-        url: `scheme://...?option=value&wrap=name(option=value)`, the first wrapper innermost, or the result of
-            `describe`.
-        **options: More options of the store, as text or as they are. `wrap` is a list of further wrappers.
+        url: `scheme://...?option=value&wrap=name(option=value)`, the first wrapper innermost; or the result of
+            `describe`; or a mapping with `url` and options; or the `Path` of a TOML, YAML or JSON file that has such a
+            mapping under `satchel`.
+        **options: More options of the store, as text or as they are. `wrap` is a list of further wrappers;
+            `default_ttl` is the ttl in seconds of values that are put without one; `read_only` refuses every change.
 
     Raises:
         ConfigurationError: There is no URL, or a part of it is unknown or malformed. The message lists the known names,
             and holds no secret.
         MissingExtraError: The driver is not installed; the message has the command that installs it.
     """
-    if url is not None:
+    if isinstance(url, (str, Description)):
         return _opened(url, {}, options)
-    url, table, place = _found_url()
+    if isinstance(url, Mapping):
+        (found, table), place = split_settings(url), "the settings"
+    elif isinstance(url, PathLike):
+        (found, table), place = settings_in(Path(url)), str(url)
+    elif url is None:
+        found, table, place = found_settings()
+    else:
+        raise ConfigurationError(f"url must be a str or a Description, got {type(url).__name__}")
     try:
-        return _opened(url, table, options)
+        return _opened(found, table, options, from_environment=place == "SATCHEL_URL")
     except ConfigurationError as error:
         error.args = (f"{error} (the URL is from {place})",)
         raise
 
 
-def _opened(url: object, table: dict[str, Any], options: dict[str, Any]) -> OpenedStore:
-    if not isinstance(url, (str, Description)):
-        raise ConfigurationError(f"url must be a str or a Description, got {type(url).__name__}")
+def _opened(
+    url: str | Description, table: dict[str, Any], options: dict[str, Any], *, from_environment: bool = False
+) -> OpenedStore:
     description = _parsed(url) if isinstance(url, str) else url
     store, wrappers, together = description.store, list(description.wrappers), dict(description.store.options)
+    kind = store.kind or find_store(store.name, Described)
+    own_common = [name for name in _COMMON if not takes(kind, name)]
+    if from_environment:
+        known = [name for name in known_options(kind) if takes(kind, name)]  # others are read in the URL by the driver
+        table = options_in_environment([*known, *own_common])
     for given in (table, options):
         wrappers += _wrappers(given.pop("wrap", None))
         twice = together.keys() & given.keys()
         if twice:
             raise ConfigurationError(f"{store.name}: option {min(twice)!r} is given twice")
         together |= given
-    built: Any = _made(store.kind or find_store(store.name, Described), Layer(store.name, together))
-    for layer in wrappers:
+    common = {name: together.pop(name) for name in own_common if name in together}
+    built: Any = _made(kind, Layer(store.name, together))
+    for layer in _with_common(wrappers, common):
         built = _made(layer.kind or find_wrapper(layer.name, Described), layer, built)
     return built  # type: ignore[no-any-return]  # it is made by class, and every registered class is described
 
 
-def _found_url() -> tuple[str, dict[str, Any], str]:
-    url = os.environ.get("SATCHEL_URL", "")
-    if url.strip():
-        return url, {}, "SATCHEL_URL"
-    table = _tables().get("satchel")
-    if not isinstance(table, dict) or not isinstance(table.get("url"), str):
-        raise ConfigurationError(f'{_FILE} must have a table [satchel] with url = "..."')
-    return table.pop("url"), table, str(_FILE)
+def _with_common(wrappers: list[Layer], common: dict[str, Any]) -> list[Layer]:
+    """Return wrappers with those that options of every store ask for, inside of those that are to see all calls."""
+    layers: list[Layer] = []
+    if (ttl := common.get("default_ttl")) is not None:
+        layers.append(Layer("ttl", {"default": _default_ttl(ttl)}))
+    if as_bool("read_only", common.get("read_only", False)):
+        layers.append(Layer("read_only"))
+    end = len(wrappers)
+    while end and wrappers[end - 1].name in _OUTERMOST:
+        end -= 1
+    return [*wrappers[:end], *layers, *wrappers[end:]]
 
 
-def _tables() -> dict[str, Any]:
-    """Return the contents of the file."""
+def _default_ttl(ttl: Any) -> Any:
+    if not isinstance(ttl, str):
+        return ttl
     try:
-        tables = _read_tables(_FILE.read_bytes())
-    except FileNotFoundError:
-        raise ConfigurationError(
-            f"no store is configured: give a URL, or set SATCHEL_URL, or write one into {_FILE}"
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(f"{_FILE} cannot be read ({type(error).__name__})") from None
-    if isinstance(tables, str):
-        raise ConfigurationError(f"{_FILE}: {tables}")
-    return tables
-
-
-def _read_tables(content: bytes) -> dict[str, Any] | str:
-    """Return what TOML has, or what is wrong with it: raised here, it would have what shows it as its context."""
-    try:
-        return tomllib.loads(content.decode("utf-8-sig"))  # editors of Windows write a byte order mark
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        return f"line {line} is not UTF-8; save the file as UTF-8"
-    except tomllib.TOMLDecodeError as error:
-        return f"{_place(error)}: this is not valid TOML"
-
-
-def _place(error: tomllib.TOMLDecodeError) -> str:
-    """Return where a file is at fault; before Python 3.14 the message alone says it."""
-    found = _POSITION.search(str(error))
-    line: object = getattr(error, "lineno", found[1] if found else None)
-    column: object = getattr(error, "colno", found[2] if found else None)
-    return "at its end" if line is None else f"line {line}, column {column}"
+        return float(ttl)
+    except ValueError:
+        raise ConfigurationError("default_ttl must be a number of seconds, such as 3600") from None
 
 
 def _wrappers(wrap: object) -> list[Layer]:
@@ -186,7 +183,8 @@ def _parsed(url: str) -> Description:
             left.append(f"{name}={text}")
         else:
             name = kind.url_names.get(name, name)  # noqa: PLW2901  # the option's own name
-            _check_option(kind, scheme, place, name, after_secret=after_secret)
+            if name not in _COMMON:
+                _check_option(kind, scheme, place, name, after_secret=after_secret)
             _add(options, scheme, name, unquote(text))
         after_secret = after_secret or _names_secret(name)
     if "url" in kind.url_parts:

@@ -51,6 +51,18 @@ def convert(kind: type[Described], what: str, options: Mapping[str, Any]) -> dic
     return arguments
 
 
+def as_bool(option: str, value: object) -> bool:
+    """Return an option that is a bool, or a text for one.
+
+    Raises:
+        ConfigurationError: It is neither.
+    """
+    found = _BOOLS.get(value.lower()) if isinstance(value, str) else value
+    if not isinstance(found, bool):
+        raise ConfigurationError(f"option {option!r} must be true or false")
+    return found
+
+
 def known_options(kind: type[Described]) -> list[str]:
     """Return the names of the options that can be given as text."""
     texts = [name for name, parameter in _parameters(kind).items() if _forms(parameter.annotation)]

@@ -37,6 +37,7 @@ names or values around a `TieredStore` if hot and cold are to hold the same, and
 trusted: a value is then decompressed and decrypted once, and read from hot as it is.
 """
 
+from ._layer import layer
 from ._rotation import Rotation
 from .base import BaseWrapper
 from .call import MISSING, Call
@@ -101,4 +102,5 @@ __all__ = [
     "TieredStatistics",
     "TieredStore",
     "TimeoutWrapper",
+    "layer",
 ]

@@ -40,4 +40,4 @@ async def size_of(value: Any) -> int:
             return len(await offload(_encode, value))
         return len(_encode(value))
     except (TypeError, ValueError, OverflowError, RecursionError):
-        return 0  # a codec of the user's own keeps what JSON has no form for
+        return 0  # a codec of the user's own keeps what JSON cannot represent

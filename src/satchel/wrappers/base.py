@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar, cast, overload
 
-from .._batches import LONG, checked_items, checked_names, slices
+from .._batches import LONG, checked_items, checked_names, in_order, slices
 from .._threads import Yielder, offload
 from ..backend.lifecycle import finish_and_close, leave
 from ..capability import Capability
@@ -25,7 +25,7 @@ from ..errors import (
     UnsupportedOperationError,
     batch_error,
 )
-from ..names import MAX_NAME_BYTES, Ref, check_limit, check_name, check_prefix, check_ref, utf8_size
+from ..names import MAX_NAME_BYTES, Ref, check_after, check_limit, check_name, check_prefix, check_ref, utf8_size
 from ..protocol import AsyncKeyValue, SupportsEverything, is_store
 from ..url.description import Described, Description
 from ..verbs import BATCHES, LISTINGS, METHODS, NEEDED, SEAMS, SHARED
@@ -88,13 +88,18 @@ class Seams:
 
     _inner_collection_is_shared: ClassVar[bool] = False
     """An inner collection also holds keys that are not this wrapper's: it is listed and destroyed key by key."""
+    _keeps_order: ClassVar[bool] = False
+    """Where `_ref` is overridden: an inner key is `_prefix(collection, "")` and the key, so order and count stay."""
     _shares_store: ClassVar[bool] = False
     """The inner store also holds collections that are not this wrapper's: it is destroyed collection by collection."""
     _around_steps: ClassVar[bool] = False
     """Each step of a listing goes through `_around` as a call of its own; its `function` is a `Steps`."""
 
     def _ref(self, collection: str, key: str) -> Ref:
-        """Return the inner store's names for an entry. The first must be `_collection(collection)`."""
+        """Return the inner store's names for an entry. The first must be `_collection(collection)`.
+
+        Two entries must never get the same names. Where names become longer, override `max_key_bytes` as well.
+        """
         return self._collection(collection), key
 
     def _key_from_inner(self, collection: str, key: str) -> str | None:
@@ -145,8 +150,10 @@ class Seams:
     ) -> Any:
         """Carry out a call by `await function(*args, **named)`, once or several times or not at all.
 
+        The listings `keys` and `collections` do not come here, unless `_around_steps` is set: then each step does.
+
         The arguments are as the caller gave them, but the keys or items of a batch have been checked and are a list or
-        a dict. Who inspects them makes a `Call`: `call = Call.of(operation, function, args, named)`, then
+        a dict. To inspect them, make a `Call`: `call = Call.of(operation, function, args, named)`, then
         `return call.answer(await call())`.
         """
         return await function(*args, **named)
@@ -261,10 +268,6 @@ class Passage(Seams):
                 return
 
 
-_KNOWN = functools.reduce(operator.or_, METHODS)
-_NEEDED_TO_DESTROY = Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_COLLECTION
-
-
 D = TypeVar("D")
 
 _PAGE = 500
@@ -324,6 +327,11 @@ class BaseWrapper(HasCollections, Passage, Described):
     def max_key_bytes(self) -> int:
         """The longest key, in UTF-8 bytes."""
         return self.inner.max_key_bytes
+
+    @property
+    def max_value_bytes(self) -> int | None:
+        """The largest encoded value that the backend takes; None for no limit that is known."""
+        return self.inner.max_value_bytes
 
     @overload
     async def get(self, collection: str, key: str, default: None = None) -> Any | None: ...
@@ -429,15 +437,39 @@ class BaseWrapper(HasCollections, Passage, Described):
         """Give the entry a new deadline, None for no deadline, and return whether it existed."""
         return await self._call(self._inner.touch, check_ref(collection, key, self._limit), ttl=self._ttl(ttl))
 
-    def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
-        """Iterate over the keys of a collection, in no particular order, in constant memory."""
+    def keys(
+        self, collection: str, *, prefix: str = "", limit: int | None = None, after: str | None = None
+    ) -> AsyncIterator[str]:
+        """Iterate over the keys of a collection, in no particular order unless `after` is given, in constant memory."""
         self._need("keys")
         name, start, most = check_name(collection, "collection"), check_prefix(prefix), check_limit(limit)
+        behind = check_after(after)
         mapped = self._prefix(name, start) or ""
         if utf8_size(mapped, "prefix") > MAX_NAME_BYTES:
             mapped = ""
-        found = self._inner.keys(self._collection(name), prefix=mapped)
+        if behind is not None and self._overrides("_ref") and not self._keeps_order:
+            return in_order(lambda: BaseWrapper.keys(self, name, prefix=start), behind, most)
+        # A third-party store may not know `after`.
+        order: dict[str, Any] = {} if behind is None else {"after": self._prefix(name, behind)}
+        found = self._inner.keys(self._collection(name), prefix=mapped, **order)
         return self._listing(found, lambda key: self._key_from_inner(name, key), start, most)
+
+    async def count(self, collection: str, *, prefix: str = "") -> int:
+        """Return how many entries a collection has, or how many of its keys start with a prefix."""
+        self._need("count")
+        name, start = check_name(collection, "collection"), check_prefix(prefix)
+        inner, mapped = self._collection(name), self._prefix(name, start)
+        if not self._overrides("_ref", "_key_from_inner"):
+            return await self._inner.count(inner, prefix=start)
+        if self._keeps_order and mapped is not None and utf8_size(mapped, "prefix") <= self.inner.max_key_bytes:
+            empty = not start and await self._inner.exists(
+                inner, mapped
+            )  # what another program put under no key of ours
+            return await self._inner.count(inner, prefix=mapped) - empty
+        count = 0
+        async for _ in BaseWrapper.keys(self, name, prefix=start):
+            count += 1
+        return count
 
     def collections(self) -> AsyncIterator[str]:
         """Iterate over the collections that hold at least one entry, in no particular order."""

@@ -54,6 +54,11 @@ class CompositeStore(BaseWrapper):
         """The longest key, in UTF-8 bytes, that every inner store takes."""
         return min(inner.max_key_bytes for inner in self.inners)
 
+    @property
+    def max_value_bytes(self) -> int | None:
+        """The largest encoded value that every inner store takes; None for no limit that is known."""
+        return min([limit for inner in self.inners if (limit := inner.max_value_bytes) is not None], default=None)
+
     def describe(self) -> Description:
         """Return the parts of this store as data."""
         return Described.describe(self)

@@ -48,6 +48,12 @@ class LimitSizeWrapper(BaseWrapper):
         self._max_bytes, self._skips, self._codec = max_bytes, policy == "skip", codec or JsonCodec()
         super().__init__(inner)
 
+    @property
+    def max_value_bytes(self) -> int | None:
+        """The largest encoded value that is let through."""
+        inner = self.inner.max_value_bytes
+        return self._max_bytes if inner is None else min(inner, self._max_bytes)
+
     async def put(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> None:
         """Store a value under a key, replacing any existing entry and its deadline."""
         collection, key = check_ref(collection, key, self._limit)

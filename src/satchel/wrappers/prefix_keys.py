@@ -23,6 +23,7 @@ class PrefixKeysWrapper(BaseWrapper):
     """
 
     _inner_collection_is_shared = True
+    _keeps_order = True
 
     def __init__(self, inner: AsyncKeyValue, *, prefix: str) -> None:
         self._need_store(inner)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import heapq
 import operator
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast, overload
@@ -113,10 +114,20 @@ class RoutingStore(CompositeStore):
         )
         return sum(parts)
 
-    def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
-        """Iterate over the keys of a collection, in no particular order, in constant memory."""
-        listings = [view.keys(collection, prefix=prefix, limit=limit) for view in self._views_of(collection)]
-        return listings[0] if len(listings) == 1 else _chained(listings, limit)
+    def keys(
+        self, collection: str, *, prefix: str = "", limit: int | None = None, after: str | None = None
+    ) -> AsyncIterator[str]:
+        """Iterate over the keys of a collection, in no particular order unless `after` is given, in constant memory."""
+        listings = [
+            view.keys(collection, prefix=prefix, limit=limit, after=after) for view in self._views_of(collection)
+        ]
+        if len(listings) == 1:
+            return listings[0]
+        return _chained(listings, limit) if after is None else _merged(listings, limit)
+
+    async def count(self, collection: str, *, prefix: str = "") -> int:
+        """Return how many entries a collection has, or how many of its keys start with a prefix."""
+        return sum([await view.count(collection, prefix=prefix) for view in self._views_of(collection)])
 
     def collections(self) -> AsyncIterator[str]:
         """Iterate over the collections that hold at least one entry, in no particular order."""
@@ -240,6 +251,22 @@ async def _holds(view: BaseWrapper, collection: str) -> bool:
     async for _ in view.keys(collection, limit=1):
         return True
     return False
+
+
+async def _merged(listings: list[AsyncIterator[str]], limit: int | None) -> AsyncIterator[str]:
+    """Iterate over names that are in order in each of several listings, in the order of all."""
+    heads = [(name, number) for number, names in enumerate(listings) if (name := await anext(names, None)) is not None]
+    heapq.heapify(heads)
+    left = limit
+    while heads and left != 0:
+        name, number = heads[0]
+        yield name
+        left = None if left is None else left - 1
+        following = await anext(listings[number], None)
+        if following is None:
+            heapq.heappop(heads)
+        else:
+            heapq.heapreplace(heads, (following, number))
 
 
 async def _chained(listings: list[AsyncIterator[str]], limit: int | None) -> AsyncIterator[str]:

@@ -31,6 +31,7 @@ class SingleCollectionWrapper(BaseWrapper):
     """
 
     _inner_collection_is_shared = True
+    _keeps_order = True
 
     def __init__(self, inner: AsyncKeyValue, *, collection: str) -> None:
         self._need_store(inner)

@@ -37,6 +37,11 @@ class SingleFlightWrapper(BaseWrapper):
         super().__init__(inner)
         self._flights = SingleFlight(inner, seed=seed)
 
+    @property
+    def flights(self) -> SingleFlight:
+        """The calls under way, which functions decorated with `cached` share."""
+        return self._flights
+
     def get_or_put(
         self,
         collection: str,

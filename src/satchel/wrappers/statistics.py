@@ -136,10 +136,13 @@ class StatisticsWrapper(BaseWrapper):
         """Count from zero again."""
         self._counters: dict[str, dict[str, OperationCounter]] = {}
 
-    def keys(self, collection: str, *, prefix: str = "", limit: int | None = None) -> AsyncIterator[str]:
-        """Iterate over the keys of a collection, in no particular order, in constant memory."""
+    def keys(
+        self, collection: str, *, prefix: str = "", limit: int | None = None, after: str | None = None
+    ) -> AsyncIterator[str]:
+        """Iterate over the keys of a collection, in no particular order unless `after` is given, in constant memory."""
         self._counter(collection, "keys").latencies[0] += 1
-        return self._inner.keys(collection, prefix=prefix, limit=limit)
+        order: dict[str, Any] = {} if after is None else {"after": after}  # a third-party store may not know it
+        return self._inner.keys(collection, prefix=prefix, limit=limit, **order)
 
     def collections(self) -> AsyncIterator[str]:
         """Iterate over the collections that hold at least one entry, in no particular order."""

@@ -2,15 +2,17 @@
 
 import asyncio
 import os
+import re
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from satchel import ValueTooLargeError
 from satchel.stores.disk import DiskStore
-from satchel.stores.disk import entries as _disk_entries
+from satchel.stores.disk import changes as _disk_changes
+from satchel.stores.disk import reads as _disk_reads
 from satchel.testing import FakeClock
-from tests.stores.disk.entries import open_file
 
 VALUE = b"x" * 100
 SIZE = len(VALUE) + len("a") + len("00") + 100
@@ -26,8 +28,10 @@ async def fill(store: DiskStore, count: int, **options: float) -> None:
 
 
 def query(directory: Path, statement: str) -> list[tuple[object, ...]]:
-    with open_file(directory) as database:
-        return database.execute(statement).fetchall()
+    database = sqlite3.connect(directory / "satchel.sqlite3")
+    rows = database.execute(statement).fetchall()
+    database.close()
+    return rows
 
 
 async def test_the_one_longest_not_put_goes_first(tmp_path: Path) -> None:
@@ -124,8 +128,9 @@ async def test_a_count_of_bytes_that_is_too_high_is_put_right(entries: int, tmp_
     async with DiskStore(tmp_path, max_size=bound) as store:
         await store.ping()
         await store.put_many("a", {f"{at:03}": VALUE for at in range(entries)})
-        with open_file(tmp_path) as database:
-            database.execute("UPDATE satchel_meta SET value = 10000000 WHERE name = 'bytes'")
+        database = sqlite3.connect(tmp_path / "satchel.sqlite3", isolation_level=None)
+        database.execute("UPDATE satchel_meta SET value = 10000000 WHERE name = 'bytes'")
+        database.close()
         async with asyncio.timeout(5):
             await store.put("a", "new", VALUE)
         if entries < 500:
@@ -165,21 +170,23 @@ async def test_reads_of_very_many_entries_are_written_down_now_and_then(tmp_path
         await store.put_many("a", dict.fromkeys(names, 1))
         for start in (0, 500, 1000):
             await store.get_many("a", names[start : start + 500])
-        assert len(store._entries._read_at) == 0
+        await store._writer.run(lambda: None)  # reads do not wait for it
+        assert len(store._read_times) == 0
 
 
 async def test_reading_does_not_wait_for_a_writer(tmp_path: Path) -> None:
     async with DiskStore(tmp_path, max_size=10_000_000) as store:
         names = [str(at) for at in range(1500)]
         await store.put_many("a", dict.fromkeys(names, 1))
-        with open_file(tmp_path) as other:
-            other.execute("BEGIN IMMEDIATE")
-            for start in (0, 500, 1000):  # within the lock's 10 seconds, or the timeout of the test
-                async with asyncio.timeout(5):
-                    await store.get_many("a", names[start : start + 500])
-            other.execute("ROLLBACK")
-        database = store._thread.database
-        assert await store._thread.run(lambda: database.execute("PRAGMA busy_timeout").fetchone()) == (10_000,)
+        other = sqlite3.connect(tmp_path / "satchel.sqlite3", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        for start in (0, 500, 1000):  # within the lock's 10 seconds, or the timeout of the test
+            async with asyncio.timeout(5):
+                await store.get_many("a", names[start : start + 500])
+        other.execute("ROLLBACK")
+        other.close()
+        database = store._writer.database
+        assert await store._writer.run(lambda: database.execute("PRAGMA busy_timeout").fetchone()) == (10_000,)
 
 
 # What things cost, in bytes written.
@@ -255,15 +262,15 @@ def test_each_query_that_a_call_makes_uses_an_index(tmp_path: Path) -> None:
             await store.ping()
 
     asyncio.run(make())
-    statements = {
-        name: text for name, text in vars(_disk_entries).items() if name.startswith("_") and type(text) is str
-    }
+    constants = vars(_disk_changes) | vars(_disk_reads)
+    statements = {name: text for name, text in constants.items() if name.startswith("_") and type(text) is str}
     plans = {}
     for name, statement in statements.items():
         if name != "_ANY" and any(verb in statement for verb in ("SELECT", "DELETE", "UPDATE")) and "(" not in name:
-            marks = statement.count("?")
-            with open_file(tmp_path) as database:
-                plan = database.execute(f"EXPLAIN QUERY PLAN {statement}", [b"1"] * marks).fetchall()
+            marks = max(map(int, re.findall(r"\?(\d)", statement)), default=statement.count("?"))
+            database = sqlite3.connect(tmp_path / "satchel.sqlite3")
+            plan = database.execute(f"EXPLAIN QUERY PLAN {statement}", [b"1"] * marks).fetchall()
+            database.close()
             plans[name] = " / ".join(str(row[3]) for row in plan)
     assert len(plans) > 10
     assert {name: plan for name, plan in plans.items() if "SCAN" in plan and "USING" not in plan} == {}

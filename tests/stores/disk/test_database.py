@@ -47,7 +47,7 @@ async def test_directories_and_files_are_the_owners_alone(tmp_path: Path) -> Non
 async def test_durability_sets_what_waits_for_the_disk(durability: str, level: int, tmp_path: Path) -> None:
     async with DiskStore(tmp_path, durability=durability) as store:
         await store.put("a", "k", 1)
-        pragma = await store._thread.run(lambda: store._thread.database.execute("PRAGMA synchronous").fetchone())
+        pragma = await store._writer.run(lambda: store._writer.database.execute("PRAGMA synchronous").fetchone())
         assert pragma == (level,)
 
 
@@ -152,9 +152,9 @@ async def test_a_lock_held_too_long_is_a_retryable_error(tmp_path: Path, monkeyp
 async def test_a_full_disk_is_a_clear_error_and_harms_nothing(tmp_path: Path) -> None:
     async with DiskStore(tmp_path) as store:
         await store.put("a", "k", "old")
-        database = store._thread.database
-        (pages,) = await store._thread.run(lambda: database.execute("PRAGMA page_count").fetchone())
-        await store._thread.run(lambda: database.execute(f"PRAGMA max_page_count = {pages + 3}").fetchone())
+        database = store._writer.database
+        (pages,) = await store._writer.run(lambda: database.execute("PRAGMA page_count").fetchone())
+        await store._writer.run(lambda: database.execute(f"PRAGMA max_page_count = {pages + 3}").fetchone())
         for value in ("x" * 100_000, b"x" * 1_000_000):
             with pytest.raises(StoreError, match="is full: the write was not made"):
                 await store.put("a", "k", value)

@@ -12,7 +12,7 @@ import pytest
 
 from satchel import ConfigurationError, StoreClosedError, StoreError, StoreUnavailableError
 from satchel.stores.disk import DiskStore
-from satchel.stores.disk import thread as _sqlite_thread
+from satchel.stores.disk import lent as _lent
 
 FORGOTTEN = """
 import asyncio, logging
@@ -68,7 +68,7 @@ async def value_in(directory: Path) -> object:
 async def test_closing_ends_the_thread_and_leaves_the_database_and_the_reserve(tmp_path: Path) -> None:
     async with DiskStore(tmp_path) as store:
         await store.put("a", "k", 1)
-        thread = store._thread._connection._thread
+        thread = store._writer.thread
     thread.join(5)
     assert not thread.is_alive()
     assert sorted(listed(tmp_path)) == ["satchel.reserve", "satchel.sqlite3"]
@@ -77,7 +77,7 @@ async def test_closing_ends_the_thread_and_leaves_the_database_and_the_reserve(t
 async def test_a_store_that_nothing_refers_to_ends_its_thread(tmp_path: Path) -> None:
     store = DiskStore(tmp_path)
     await store.put("a", "k", 1)
-    thread = store._thread._connection._thread
+    thread = store._writer.thread
     del store
     for _ in range(3):
         gc.collect()
@@ -90,7 +90,7 @@ def test_a_store_reopens_on_a_new_loop_after_a_bare_one_was_closed(tmp_path: Pat
     store = DiskStore(tmp_path)
     loop = asyncio.new_event_loop()
     loop.run_until_complete(store.put("a", "k", 1))
-    thread = store._thread._connection._thread
+    thread = store._writer.thread
     loop.close()
 
     async def again() -> object:
@@ -244,9 +244,10 @@ async def test_a_connection_must_be_an_open_one_of_aiosqlite(tmp_path: Path) -> 
 async def test_a_release_of_aiosqlite_with_other_inner_names_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_sqlite_thread, "_NEEDED", (*_sqlite_thread._NEEDED, "_of_the_future"))
-    with pytest.raises(ConfigurationError, match="pip install"):
-        await DiskStore(tmp_path).get("a", "k")
+    monkeypatch.setattr(_lent, "_NEEDED", (*_lent._NEEDED, "_of_the_future"))
+    async with aiosqlite.connect(tmp_path / "own.db") as connection:
+        with pytest.raises(ConfigurationError, match="pip install"):
+            await DiskStore(connection=connection).get("a", "k")
 
 
 async def test_closing_waits_for_what_was_sent(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ class Queue(Generic[T]):
         """Wait for a job and take it; None when there was none in time.
 
         Args:
-            timeout: The longest wait in seconds, 0 to look once, None for no end.
+            timeout: The longest wait in seconds, 0 to look once, None for no limit.
 
         Raises:
             ValueError: The timeout is not a number of seconds, 0 or above.
@@ -304,7 +304,7 @@ class Queue(Generic[T]):
             self._collection, self._window.key(number), item.record(), version=version
         )
 
-    # The dead ones. A dying item is finished by whoever finds it.
+    # The dead ones. A dying item is finished by the first worker that finds it.
 
     async def _bury(self, found: Takeable) -> None:
         item, version = replace(found.item, state="dying", lease=self._lease), found.version

@@ -20,8 +20,8 @@ from ...clock import TTL, Clock
 from ...entry import Entry
 from ...errors import IntegrityError
 from ...protocol import SupportsConditional
-from ..counter import add
 from ..observation import Observations
+from ..tally import add
 from .items import Item, QueueHead, head_of, item_of
 
 PAGE = 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -53,11 +54,12 @@ def translate(error: sqlite3.Error | UnicodeDecodeError, where: str) -> SatchelE
 
 def check_of_file(file: Path) -> Callable[[], None]:
     """Return what raises when the database that is open now is no longer the one in the file."""
+    name = os.fspath(file)
     opened = file.stat()
 
     def check() -> None:
         try:
-            found = file.stat()
+            found = os.stat(name)  # noqa: PTH116  # a Path takes as long again, at each call
         except FileNotFoundError:
             found = None
         if found is None or found.st_ino != opened.st_ino or found.st_dev != opened.st_dev:

@@ -1,8 +1,4 @@
-"""A SQLite connection in the thread of an aiosqlite connection: work goes there whole, one hop for each piece.
-
-aiosqlite's public methods make one hop for each statement, and what is cut off between two of them leaves a transaction
-open. Its own way to run any function in its thread is `Connection._execute`; this module alone uses it and the like.
-"""
+"""A SQLite connection in a thread of its own: work goes there whole, one hop for each piece."""
 
 from __future__ import annotations
 
@@ -12,196 +8,194 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-import aiosqlite
-
 from ..._forks import at_fork, hold
 from ...backend.lifecycle import close_at_end_of_loop
-from ...errors import ConfigurationError
+from .answers import Answer, Answers
 
 R = TypeVar("R")
 
-_NEEDED = ("_execute", "_conn", "_connection", "_thread", "_tx", "_running")
-_END_THREAD: Any = getattr(aiosqlite.core, "_STOP_RUNNING_SENTINEL", None)
 _LONGEST_WAIT = 5.0
 """How many seconds a fork waits for what is under way in these threads."""
 
 _LAST_SECONDS = 5.0
 """How many seconds the end of the process waits for connections that nobody closed."""
 
-_Queue = SimpleQueue[tuple[asyncio.Future[Any] | None, Callable[[], Any]]]
+_Job = tuple[Answer[Any] | None, Callable[[], Any] | None]
 
 
 class SQLiteThread:
     """Thread that runs functions over a SQLite connection, in order.
 
-    A function that was handed over runs, also when the caller is cancelled meanwhile.
+    A function that was handed over runs, also when the caller is cancelled meanwhile. The thread ends with `close` or
+    `drop`, at the orderly end of the event loop, or when nothing refers to it any more; it never holds up the end of
+    the process. `start` makes one.
 
-    Args:
-        connection: An open connection of the caller's, which is never closed here.
-
-    Raises:
-        ConfigurationError: It is not open, or aiosqlite is a release with other inner names.
+    Attributes:
+        database: The connection.
+        lock: Held while the thread uses the connection, and by any other code that uses it in between.
     """
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
-        _check_inner_names(connection)
-        if connection._connection is None:
-            raise ConfigurationError("connection must be an open one: connection=await aiosqlite.connect(...)")
-        self._connection = connection
+    database: sqlite3.Connection
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._shared = _Shared(Answers.of(self._loop))
+        self._submitted = 0
         self._guard: AsyncGenerator[None] | None = None
-        self.database: sqlite3.Connection = connection._conn
+        self.lock = self._shared.lock
+        # The thread does not refer to this object, so that it ends when nothing else does.
+        self.thread = threading.Thread(target=_work, args=(self._shared,), name="satchel-disk", daemon=True)
+        self.thread.start()
+        _living.add(self)
 
     @classmethod
     async def start(cls, connect: Callable[[], sqlite3.Connection]) -> SQLiteThread:
-        """Start a thread and connect in it.
-
-        The thread ends with `close` or `drop`, at the orderly end of the event loop, or when nothing refers to it any
-        more; it never holds up the end of the process.
-        """
-        connection = _DaemonConnection(connect)
-        await connection
-        started = cls(connection)
-        started._guard = close_at_end_of_loop(connection.close)
-        await anext(started._guard)
+        """Start a thread and connect in it."""
+        started = cls()
+        try:
+            started.database = await started.run(started._shared.connect, connect)
+            started._guard = close_at_end_of_loop(partial(_close_and_wait, started._shared))
+            await anext(started._guard)
+        except BaseException:
+            started.drop()
+            raise
         return started
 
-    def run(self, function: Callable[..., R], *arguments: Any) -> Awaitable[R]:
-        """Run a function in the thread, and return its result."""
-        running: Awaitable[R] = self._connection._execute(function, *arguments)  # type: ignore[no-untyped-call]  # aiosqlite does not say
-        return running
+    def run(self, function: Callable[..., R], *arguments: Any) -> Answer[R]:
+        """Run a function in the thread; await what this returns for its result, or leave it.
+
+        Raises:
+            sqlite3.ProgrammingError: The connection has been closed.
+        """
+        if self._shared.closed:
+            raise sqlite3.ProgrammingError("the connection has been closed")
+        answer: Answer[R] = Answer(self._loop)
+        self._submitted += 1
+        self._shared.queue.put((answer, partial(function, *arguments)))
+        return answer
+
+    @property
+    def busy(self) -> bool:
+        """Whether something that was handed over has not ended."""
+        return self._submitted != self._shared.finished
 
     @property
     def closed(self) -> bool:
         """Whether the connection takes nothing more."""
-        return not self._connection._running or self._connection._connection is None
+        return self._shared.closed
 
     async def close(self) -> None:
-        """Close the connection and end the thread, if `start` made them."""
+        """Close the connection and end the thread."""
         if self._guard is not None:
             await self._guard.aclose()
 
     def drop(self) -> None:
         """Do what `close` does, without waiting and without an event loop."""
-        if isinstance(self._connection, _DaemonConnection):
-            self._connection.stop()
+        self._shared.end(None)
 
     def disown(self) -> bool:
         """In a child of `fork`: close the connection for this process alone, and say whether that could be done.
 
         SQLite takes locks for its process, and would take those of the parent for the child's: so it has to forget the
-        connection before it opens the same file. One of the caller's, and one in the middle of its work, is left alone.
+        connection before it opens the same file. One in the middle of its work is left alone.
         """
-        hold(self._connection)
-        if not isinstance(self._connection, _DaemonConnection) or self._connection.gate not in _held_up:
+        hold(self)
+        if self._shared not in _held_up:
             return False
-        self._connection.close_all()
+        self._shared.closed = True
+        self._shared.close()
         return True
 
-
-class _DaemonConnection(aiosqlite.Connection):
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        made = self._made = list[sqlite3.Connection]()
-
-        def make() -> sqlite3.Connection:
-            made.append(connect())  # where the event loop has ended by now, nobody else gets to know of it
-            return made[0]
-
-        super().__init__(make, iter_chunk_size=64)
-        _check_inner_names(self)
-        self.gate = _Gate()
-        # aiosqlite's own thread dies with a traceback when it has an answer for an event loop that has ended.
-        self._thread = threading.Thread(target=_work, args=(self._tx, self.gate), name="satchel-disk", daemon=True)
-        _living.add(self)
-
-    def close_all(self) -> None:
-        _close(self._made)
-
-    def stop(self) -> None:
-        # aiosqlite's own would report to an event loop, which need not be there any more.
-        self._connection, self._running = None, False
-        self._tx.put_nowait((None, partial(_close, self._made)))
-        self._tx.put_nowait((None, _end_thread))
-
     def __del__(self) -> None:
-        self.stop()
+        if "_shared" in vars(self):
+            self.drop()
 
 
-_living: weakref.WeakSet[_DaemonConnection] = weakref.WeakSet()
+class _Shared:
+    """What a thread shares with its `SQLiteThread`.
+
+    The lock keeps a process from being forked in the middle of what SQLite does.
+    """
+
+    def __init__(self, answers: Answers) -> None:
+        self.answers = answers
+        self.queue: SimpleQueue[_Job] = SimpleQueue()
+        self.lock = threading.Lock()
+        self.finished = 0
+        self.closed = False
+        self._made: list[sqlite3.Connection] = []
+        _all_shared.add(self)
+
+    def connect(self, connect: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
+        self._made.append(connect())  # where the event loop has ended by now, nobody else gets to know of it
+        return self._made[0]
+
+    def close(self) -> None:
+        for database in self._made:
+            database.close()
+
+    def end(self, closing: Answer[None] | None) -> None:
+        if not self.closed:
+            self.closed = True
+            self.queue.put((closing, self.close))
+            self.queue.put((None, None))
+        elif closing is not None:
+            closing.set(None, None)
+
+
+async def _close_and_wait(shared: _Shared) -> None:
+    closing: Answer[None] = Answer(asyncio.get_running_loop())
+    shared.end(closing)
+    await closing
+
+
+_living: weakref.WeakSet[SQLiteThread] = weakref.WeakSet()
+_all_shared: weakref.WeakSet[_Shared] = weakref.WeakSet()
+_held_up: set[_Shared] = set()
+"""Those in which nothing is under way during a fork."""
 
 
 @atexit.register
 def _end_all() -> None:
     """Close what nobody closed in its own thread, which the end of the process would otherwise cut off."""
     give_up = time.monotonic() + _LAST_SECONDS
-    threads = [connection._thread for connection in _living]
-    for connection in list(_living):
-        connection.stop()
-    for thread in threads:
-        if thread.is_alive():
-            thread.join(max(0.0, give_up - time.monotonic()))
+    living = list(_living)
+    for started in living:
+        started.drop()
+    for started in living:
+        if started.thread.is_alive():
+            started.thread.join(max(0.0, give_up - time.monotonic()))
 
 
-def _close(made: list[sqlite3.Connection]) -> None:
-    for database in made:
-        database.close()
-
-
-def _end_thread(result: Any = _END_THREAD) -> Any:
-    return result
-
-
-def _work(queue: _Queue, gate: _Gate) -> None:
-    """Run functions in order until one gives aiosqlite's sign to end."""
+def _work(shared: _Shared) -> None:
+    """Run functions in order until there is none in place of one."""
     while True:
-        future, function = queue.get()
+        answer, function = shared.queue.get()
+        if function is None:
+            return
         result: Any = None
         error: BaseException | None = None
-        with gate.lock:
+        with shared.lock:
             try:
                 result = function()
             except BaseException as raised:  # it belongs to the caller, whatever it is
                 error = raised
-        if future is not None:
-            with suppress(RuntimeError):  # its event loop has ended
-                future.get_loop().call_soon_threadsafe(_answer, future, result, error)
-        if result is _END_THREAD:
-            return
-        del future, function, result, error  # or an idle thread would keep them
-
-
-def _answer(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)
-
-
-class _Gate:
-    """Gate that is shut while SQLite works for one connection, so that no process is forked in the middle of that."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        _gates.add(self)
-
-
-_gates: weakref.WeakSet[_Gate] = weakref.WeakSet()
-_held_up: set[_Gate] = set()
-"""Those behind which nothing is under way during a fork."""
+            shared.finished += 1
+        if answer is not None:
+            shared.answers.give(answer, result, error)
+        del answer, function, result, error  # or an idle thread would keep them
 
 
 def _hold_up() -> None:
     give_up = time.monotonic() + _LONGEST_WAIT
-    for gate in list(_gates):
-        if gate.lock.acquire(timeout=max(0.0, give_up - time.monotonic())):
-            _held_up.add(gate)
+    for shared in list(_all_shared):
+        if shared.lock.acquire(timeout=max(0.0, give_up - time.monotonic())):
+            _held_up.add(shared)
 
 
 def _let_go_on() -> None:
@@ -210,13 +204,3 @@ def _let_go_on() -> None:
 
 
 at_fork(before=_hold_up, after_in_parent=_let_go_on, after_in_child=_let_go_on)
-
-
-def _check_inner_names(connection: aiosqlite.Connection) -> None:
-    if not isinstance(connection, aiosqlite.Connection):
-        raise ConfigurationError(f"connection must be an aiosqlite.Connection, got {type(connection).__name__}")
-    if _END_THREAD is None or not all(hasattr(type(connection), name) or name in vars(connection) for name in _NEEDED):
-        raise ConfigurationError(
-            f"DiskStore does not know release {aiosqlite.__version__} of aiosqlite from inside; "
-            'install one that works: pip install "aiosqlite>=0.22,<0.23"'
-        )

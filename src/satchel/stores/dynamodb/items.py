@@ -222,11 +222,20 @@ def projection(attributes: Sequence[str]) -> dict[str, Any]:
     return _expressions({}, ProjectionExpression=", ".join(f"#{name}" for name in attributes))
 
 
-def query_living(collection: str, prefix: str, now: float) -> dict[str, Any]:
+def is_behind(item: Item, prefix: str) -> bool:
+    """Return whether an item sorts behind everything that can have a prefix."""
+    kept, start = item["key"]["S"], searchable(prefix)
+    return kept > start and not kept.startswith(start)
+
+
+def query_living(collection: str, prefix: str, now: float, after: str = "") -> dict[str, Any]:
     """Return a Query for the keys of a collection's living entries, and perhaps for a few with another prefix."""
     values = {":now": number(now), ":collection": collection_of(collection)}
     within = _IN_COLLECTION
-    if prefix:
+    if after and after >= prefix:  # DynamoDB takes one condition on the key
+        values[":after"] = {"S": _kept(after, MAX_KEY_BYTES)}
+        within += " AND #key > :after"
+    elif prefix:
         values[":prefix"] = {"S": searchable(prefix)}
         within += " AND begins_with(#key, :prefix)"
     return _expressions(

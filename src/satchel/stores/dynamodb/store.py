@@ -29,6 +29,7 @@ from .items import (
     Item,
     hidden_names,
     if_expired,
+    is_behind,
     item_of,
     key_of,
     lives,
@@ -169,10 +170,15 @@ class DynamoDBStore(BaseStore):
 
     # Going through the table.
 
-    async def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
-        query = query_living(collection, prefix, now)
+    def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
+        return self._keys_after(collection, prefix, "", now)
+
+    async def _keys_after(self, collection: str, prefix: str, after: str, now: float) -> AsyncIterator[Sequence[str]]:
+        query = query_living(collection, prefix, now, after)
         async for page in self._scanner.pages(self._client.query, query, consistent=self._consistent):
             yield [key for item in page if (key := name_in(item, "key")).startswith(prefix)]
+            if page and is_behind(page[-1], prefix):
+                return
 
     async def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
         scan = scan_living(now)

@@ -215,9 +215,13 @@ class ElasticsearchStore(BaseStore):
 
     # Listing and destroying.
 
-    async def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
+    def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
+        return self._keys_after(collection, prefix, "", now)
+
+    async def _keys_after(self, collection: str, prefix: str, after: str, now: float) -> AsyncIterator[Sequence[str]]:
         if await self._index.refresh():
-            within = [{"prefix": {"key": prefix}}] if prefix else []
+            within: list[dict[str, Any]] = [{"prefix": {"key": prefix}}] if prefix else []
+            within += [{"range": {"key": {"gt": after}}}] if after else []
             async with aclosing(self._index.keys(_living(now, _of(collection), *within))) as pages:
                 async for page in pages:
                     yield page

@@ -122,14 +122,11 @@ class Server(ABC):
     async def _ask(self, request: bytes, reply: Reply, *, changing: bool) -> None:
         """Ask over any connection, and cut it when that fails."""
 
-    async def _ask_over(self, connection: Connection, request: bytes, reply: Reply, *, changing: bool) -> None:
-        try:
-            await connection.ask(request, reply)
-        except BaseException:
-            if changing:
-                self._settle(connection)
-            connection.cut()
-            raise
+    def _give_up(self, connection: Connection, *, changing: bool) -> None:
+        """Cut a connection on which a question was not answered."""
+        if changing:
+            self._settle(connection)
+        connection.cut()
 
     def _settle(self, connection: Connection) -> None:
         """Begin to wait until the server is done with what was sent: it then closes its end."""
@@ -164,7 +161,11 @@ class OwnServer(Server):
             while (connection := self._unused()) is None:
                 # In an empty context: what reads from it would keep alive what this caller's variables hold.
                 await in_empty_context(self._connect())
-            await self._ask_over(connection, request, reply, changing=changing)
+            try:
+                await connection.ask(request, reply)
+            except BaseException:
+                self._give_up(connection, changing=changing)
+                raise
             self._idle.append(connection)
 
     def _unused(self) -> Connection | None:
@@ -216,7 +217,10 @@ class LentServer(Server):
             own = transport.get_protocol()
             transport.set_protocol(connection)
             try:
-                await self._ask_over(connection, request, reply, changing=changing)
+                await connection.ask(request, reply)
+            except BaseException:
+                self._give_up(connection, changing=changing)
+                raise
             finally:
                 transport.set_protocol(own)
 
@@ -300,16 +304,14 @@ class Servers:
 
     async def gets(self, keys: Sequence[bytes]) -> list[tuple[bytes, int] | SatchelError | None]:
         """Return the value and the CAS token of each key, None for those that are not there."""
-
-        async def ask(server: Server, own: Sequence[bytes]) -> list[tuple[bytes, int] | None]:
-            reply = Values()
-            await server.ask(b"gets %b\r\n" % b" ".join(own), reply)
-            return [reply.found.get(key) for key in own]
-
-        return await self._spread(keys, keys, ask)
+        if self._only is not None:
+            return await _outcomes(_gets, self._only, keys)
+        return await self._spread(keys, keys, _gets)
 
     async def carry_out(self, commands: Sequence[Command]) -> list[bytes | SatchelError]:
         """Return the answer to each command: `STORED`, `DELETED` or one of `MISSED`."""
+        if self._only is not None:
+            return await _outcomes(_change, self._only, commands)
         return await self._spread([command.key for command in commands], commands, _change)
 
     async def check(self) -> None:
@@ -320,10 +322,6 @@ class Servers:
     async def _spread(
         self, keys: Sequence[bytes], items: Sequence[Any], work: Callable[[Server, Any], Awaitable[Sequence[T]]]
     ) -> list[T | SatchelError]:
-        if not keys:
-            return []
-        if self._only is not None:
-            return await _outcomes(work, self._only, items)
         cluster = self._nodes()
         groups: dict[object, list[int]] = {}
         for index, key in enumerate(keys):
@@ -356,11 +354,19 @@ class Servers:
 async def _outcomes(
     work: Callable[[Server, Any], Awaitable[Sequence[T]]], server: Server, items: Sequence[Any]
 ) -> list[T | SatchelError]:
+    if not items:
+        return []
     # As outcomes and not raised: nothing is wrong with single items, so that a batch need not be halved to find them.
     try:
         return list(await work(server, items))
     except SatchelError as error:
         return [error] * len(items)
+
+
+async def _gets(server: Server, keys: Sequence[bytes]) -> list[tuple[bytes, int] | None]:
+    reply = Values()
+    await server.ask(b"gets %b\r\n" % b" ".join(keys), reply)
+    return [reply.found.get(key) for key in keys]
 
 
 async def _change(server: Server, commands: Sequence[Command]) -> list[bytes | SatchelError]:

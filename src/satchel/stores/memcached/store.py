@@ -206,17 +206,19 @@ class MemcachedStore(BaseStore):
         return self._layout.hidden_names(ref)
 
     async def _find(self, refs: Sequence[Ref]) -> list[Found]:
-        items = await self._open_servers.gets([self._layout.key(ref) for ref in refs])
+        keys = [self._layout.key(ref) for ref in refs]
+        items = await self._open_servers.gets(keys)
         return [
-            self._found(ref, *item) if isinstance(item, tuple) else item for ref, item in zip(refs, items, strict=True)
+            self._found(ref, key, *item) if isinstance(item, tuple) else item
+            for ref, key, item in zip(refs, keys, items, strict=True)
         ]
 
-    def _found(self, ref: Ref, value: bytes, token: int) -> Found:
+    def _found(self, ref: Ref, key: bytes, value: bytes, token: int) -> Found:
         try:
             record = unpack(value)
         except IntegrityError as error:
             return error
-        if record.names != self._layout.hidden_names(ref):
+        if record.names != (ref if _HASHED in key else None):
             return IntegrityError("the stored entry belongs to another key: another program copied it here")
         return record, token
 

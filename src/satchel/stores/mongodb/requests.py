@@ -14,7 +14,7 @@ from pymongo.errors import BulkWriteError, WriteError
 
 from ...backend.network import in_empty_context
 from ...clock import Clock
-from .document import OURS, Query, names_in, range_behind, range_of
+from .document import OURS, Query, document_id, names_in, range_behind, range_of
 from .errors import Failure, Put, outcomes_in
 
 T = TypeVar("T")
@@ -101,9 +101,17 @@ class Scanner:
         self._ask = ask
         self._with_timeout = in_time
 
-    async def keys(self, collection: str, prefix: str) -> AsyncIterator[Sequence[str]]:
-        """Yield the keys of living entries in pages."""
+    async def count(self, collection: str, prefix: str) -> int:
+        """Return how many live entries have keys with a prefix."""
+        query = {"_id": range_of(collection, prefix), **OURS, "deadline": {"$gt": self._clock()}}
+        count: int = await self._ask(lambda: self._collection.count_documents(query))
+        return count
+
+    async def keys(self, collection: str, prefix: str, after: str = "") -> AsyncIterator[Sequence[str]]:
+        """Yield the keys of living entries in pages, those after a key, in order."""
         where = range_of(collection, prefix)
+        if after and after >= prefix:
+            where = {"$gt": document_id((collection, after)), "$lt": where["$lt"]}
         while True:
             names = await self._living(where)
             yield [names_in(name)[1] for name in names]

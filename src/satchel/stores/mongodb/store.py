@@ -245,6 +245,12 @@ class MongoDBStore(BaseStore):
     def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
         return self._scanner.keys(collection, prefix)
 
+    def _keys_after(self, collection: str, prefix: str, after: str, now: float) -> AsyncIterator[Sequence[str]]:
+        return self._scanner.keys(collection, prefix, after)
+
+    async def _count(self, collection: str, prefix: str, now: float) -> int:
+        return await self._with_timeout(self._scanner.count(collection, prefix))
+
     def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
         return self._scanner.collections()
 

@@ -129,6 +129,10 @@ class Statements:
             WHERE (collection, key) >= ($1::bytea, $2::bytea) AND (collection, key) < ($1, $3::bytea) AND deadline > $4
             ORDER BY collection, key LIMIT {PAGE}
         """
+        self.count = f"""
+            SELECT count(*) FROM {table}
+            WHERE (collection, key) >= ($1::bytea, $2::bytea) AND (collection, key) < ($1, $3::bytea) AND deadline > $4
+        """
         after = f"SELECT collection, full_collection FROM {table} WHERE deadline > $2 AND collection >"
         self.collections = f"""
             WITH RECURSIVE found AS (

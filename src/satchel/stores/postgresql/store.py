@@ -159,8 +159,23 @@ class PostgreSQLStore(BaseStore):
         rows = [(*stored_ref(ref), deadline) for ref, deadline in items]
         return await self._change(self._statements.touch, [ref for ref, _ in items], rows, now)
 
-    async def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
+    def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
+        return self._keys_after(collection, prefix, "", now)
+
+    async def _count(self, collection: str, prefix: str, now: float) -> int:
         start, end = prefix_range(prefix)
+        if start == prefix.encode():
+            rows = await self._with_timeout(self._find(self._statements.count, stored(collection), start, end, now))
+            return rows[0][0] if rows else 0
+        count = 0  # of hashed names only the beginning can be compared there
+        pages = self._keys(collection, prefix, now)
+        while (page := await self._with_timeout(anext(pages, None))) is not None:
+            count += len(page)
+        return count
+
+    async def _keys_after(self, collection: str, prefix: str, after: str, now: float) -> AsyncIterator[Sequence[str]]:
+        start, end = prefix_range(prefix)
+        start = max(start, stored(after) + b"\0" if after else start)
         while rows := await self._find(self._statements.keys, stored(collection), start, end, now):
             # Of a hashed name only the beginning was compared.
             yield [name for name in (name_of(*row) for row in rows) if name.startswith(prefix)]

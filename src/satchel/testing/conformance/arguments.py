@@ -188,6 +188,19 @@ class ArgumentPromises(Suite):
         for wrong in (-1, 1.0, "1", True):
             with pytest.raises(ValueError, match="limit"):
                 store.keys("c", limit=wrong)
+        for wrong in (1, b"a", "\ud800", "a" * 4097):
+            with pytest.raises(InvalidKeyError, match="after"):
+                store.keys("c", after=wrong)
+
+    @needs(Capability.ENUMERATE_KEYS)
+    async def test_count_refuses_illegal_names(self, store: SupportsEverything) -> None:
+        wrong: Any
+        for wrong in ILLEGAL_NAMES:
+            with pytest.raises(InvalidKeyError):
+                await store.count(wrong)
+            if wrong != "":
+                with pytest.raises(InvalidKeyError):
+                    await store.count("c", prefix=wrong)
 
     @needs(Capability.DESTROY_COLLECTION)
     async def test_destroy_collection_refuses_an_illegal_name(self, store: SupportsEverything) -> None:

@@ -1,4 +1,4 @@
-"""Conformance suite of coordination: promises of locks, semaphores, leaders, queues, counters and `Once`."""
+"""Conformance suite of coordination: promises of locks, queues, counters, rate limits and the rest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from ...coordination import Busy, Claimed, Counter, Leader, Lock, Once, Queue, Recorded, Semaphore, update
+from ...coordination import Busy, Claimed, Counter, Leader, Lock, Once, Queue, RateLimit, Recorded, Semaphore, update
 from ...errors import KeyMissingError
 from ...protocol import AsyncKeyValue
 from .suite import NewStore, Suite
@@ -104,6 +104,16 @@ class CoordinationConformance(Suite):
         await asyncio.wait_for(asyncio.gather(*map(work, range(6))), _PATIENCE)
         assert 1 <= most <= 2
         assert await Semaphore(pair[0], "name", permits=2).taken() == 0
+
+    async def test_no_more_hits_than_the_burst_are_allowed_at_once(self, pair: Pair) -> None:
+        limits = [RateLimit(store, "name", limit=5, per=3600) for store in pair]
+        verdicts = await asyncio.wait_for(
+            asyncio.gather(*[limits[number % 2].hit("key") for number in range(40)]), _PATIENCE
+        )
+        assert sorted(verdict.remaining for verdict in verdicts if verdict.allowed) == list(range(5))
+        assert not (await limits[1].peek("key")).allowed
+        await limits[0].reset("key")
+        assert (await limits[1].hit("key", cost=5)).allowed
 
     async def test_one_leads_at_a_time(self, pair: Pair) -> None:
         leaders = [Leader(store, "name") for store in pair]

@@ -81,6 +81,46 @@ class ListingPromises(Suite):
         assert len(set(await listed(store.keys("c", limit=2200)))) == 2200
 
     @needs(KEYS)
+    async def test_pages_follow_one_another_in_order(self, store: SupportsEverything) -> None:
+        keys = sorted([f"{start}{number:02}" for start in ("a", "b/", "é", "\U0001f600", "%") for number in range(12)])
+        await store.put_many("c", dict.fromkeys(keys, 1))
+        await store.put("other", "a000", 1)
+        found: list[str] = []
+        while page := [key async for key in store.keys("c", limit=7, after=found[-1] if found else "")]:
+            found += page
+        assert found == keys
+        assert [key async for key in store.keys("c", after="")] == keys
+        assert [key async for key in store.keys("c", after=keys[-1])] == []
+        assert [key async for key in store.keys("c", limit=0, after="")] == []
+
+    @needs(KEYS)
+    async def test_a_page_starts_after_any_key_and_keeps_to_its_prefix(self, store: SupportsEverything) -> None:
+        keys = ["a", "b", "ba", "bb", "bbb", "c"]
+        await store.put_many("c", dict.fromkeys(keys, 1))
+        for after in ("", "0", "a", "aa", "b", "bab", "bbb", "bz", "c", "z"):
+            for prefix in ("", "b", "bb", "x"):
+                expected = [key for key in keys if key > after and key.startswith(prefix)]
+                assert [key async for key in store.keys("c", prefix=prefix, after=after)] == expected, (after, prefix)
+                assert [key async for key in store.keys("c", prefix=prefix, limit=2, after=after)] == expected[:2]
+
+    @needs(KEYS)
+    async def test_a_count_is_how_many_there_are(self, store: SupportsEverything, clock: FakeClock) -> None:
+        assert await store.count("c") == 0
+        await store.put_many("c", {f"a{number}": 1 for number in range(1200)} | {"b%": 1, "b_": 1, "bx": 1})
+        await store.put("cc", "a", 1)
+        await store.put("c", "b gone", 1, ttl=5)
+        clock.advance(6)
+        assert await store.count("c") == 1203
+        for prefix, expected in (("a", 1200), ("a1", 311), ("b", 3), ("b%", 1), ("b_", 1), ("c", 0), ("A", 0)):
+            assert await store.count("c", prefix=prefix) == expected, f"prefix {prefix!r}"
+        long = "l" * (store.max_key_bytes - 1)
+        await store.put_many("c", {long + "a": 1, long + "b": 1})
+        assert await store.count("c", prefix=long) == 2
+        assert await store.count("c", prefix=long + "a") == 1
+        await store.delete("c", "a7")
+        assert await store.count("c", prefix="a") == 1199
+
+    @needs(KEYS)
     async def test_what_is_there_throughout_is_listed_once(self, store: SupportsEverything) -> None:
         stay, go = [f"stay {number}" for number in range(1200)], [f"go {number}" for number in range(1200)]
         await store.put_many("c", dict.fromkeys([key for pair in zip(stay, go, strict=True) for key in pair], 1))

@@ -27,6 +27,7 @@ NewStore = Callable[[], SupportsEverything]
 
 _CALLS: dict[str, Callable[[Any], Any]] = {
     "keys": lambda store: store.keys("c"),
+    "count": lambda store: store.count("c"),
     "collections": lambda store: store.collections(),
     "destroy_collection": lambda store: store.destroy_collection("c"),
     "destroy": lambda store: store.destroy(),

@@ -99,7 +99,7 @@ D = TypeVar("D")
 
 _PUTS = PUTS - CONDITIONAL_WRITES
 _CHANGES = (OF_ENTRIES & CHANGES) - _PUTS
-_WITHOUT_KEYS = DESTROYS | {"ping", "cull"}
+_WITHOUT_KEYS = DESTROYS | {"ping", "cull", "count"}
 _READS = READS - {"get"}
 _WIPES = Capability.DESTROY_COLLECTION | Capability.DESTROY_STORE
 
@@ -275,6 +275,8 @@ class TieredStore(CompositeStore):
             return await self._tiers.wipe(ALL, call)
         if operation == "destroy_collection":
             return await self._tiers.wipe(check_name(call.collection, "collection"), call)
+        if operation == "count" and self._writes_back:
+            await self._tiers.settle_all(check_name(call.collection, "collection"))
         if operation == "cull":
             await self._hot.cull()
         return await self._tiers.asked(call())

@@ -1,40 +1,27 @@
-"""The entries of a `DiskStore` in SQL. Everything here runs in the connection's thread."""
+"""The changing of a `DiskStore`'s entries in SQL. Everything here runs in the connection's thread."""
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
-import struct
 import time
-import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from ...backend.base import Condition
 from ...backend.record import Record
 from ...clock import NEVER, Clock
-from ...errors import IntegrityError, StoreError, ValueTooLargeError
+from ...errors import SatchelError, StoreError, ValueTooLargeError
 from ...names import Ref
+from .read_times import ReadTimes
 from .room import Room, may_be_full
+from .rows import HUGE, deadline_columns, row_of, size_of
 from .schema import INLINE, empty
 
 R = TypeVar("R")
 
-_DAMAGED = "a stored entry is damaged: its checksums do not match"
-_OVERHEAD = 100
 _AT_ONCE = 500
-_MOST_NOTED = 1000
-
-_HUGE = 1024 * 1024
-"""A larger value goes through SQLite's incremental I/O, which leaves the interpreter free while bytes are copied."""
-_HEADER = "deadline, deadline_checksum, codec, version, updated_at, checksum"
-_FOUND = "FROM satchel_entries WHERE collection = ? AND key = ?"
-_READ = f"""
-    SELECT {_HEADER}, CASE WHEN large IS NULL THEN payload
-        WHEN size <= {_HUGE} THEN (SELECT payload FROM satchel_payloads WHERE id = large) END, large
-    {_FOUND}
-"""  # noqa: S608  # the parts are above
-_READ_HEAD = f"SELECT {_HEADER} {_FOUND}"
 _STATE = "SELECT version, deadline FROM satchel_entries WHERE collection = ? AND key = ?"
 _PUT = """
     INSERT INTO satchel_entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (collection, key) DO UPDATE SET
@@ -54,6 +41,7 @@ _NOTE = "UPDATE satchel_entries SET used = max(used, ?) WHERE collection = ? AND
 _CULL = """
     DELETE FROM satchel_entries WHERE (collection, key) IN
         (SELECT collection, key FROM satchel_entries WHERE deadline <= ? LIMIT ?)
+    RETURNING CAST(collection AS BLOB), CAST(key AS BLOB)
 """
 _FIRST_DEADLINE = "SELECT min(deadline) FROM satchel_entries WHERE deadline IS NOT NULL"
 _BYTES = "SELECT value FROM satchel_meta WHERE name = 'bytes'"
@@ -61,27 +49,17 @@ _OLDEST = "SELECT size FROM satchel_entries ORDER BY used, collection, key LIMIT
 _EVICT = """
     DELETE FROM satchel_entries WHERE (collection, key) IN
         (SELECT collection, key FROM satchel_entries ORDER BY used, collection, key LIMIT ?)
+    RETURNING CAST(collection AS BLOB), CAST(key AS BLOB)
 """
 _RECOUNT = """
     UPDATE satchel_meta SET value = (SELECT coalesce(sum(size), 0) FROM satchel_entries) WHERE name = 'bytes'
 """
-_KEYS = """
-    SELECT CAST(key AS BLOB) FROM satchel_entries
-    WHERE collection = ? AND key >= ? AND key < CAST(? AS TEXT) AND key > ? AND (deadline IS NULL OR deadline > ?)
-    ORDER BY key LIMIT ?
-"""
-_NEXT_COLLECTION = """
-    SELECT CAST(collection AS BLOB) FROM satchel_entries
-    WHERE collection > ? AND (deadline IS NULL OR deadline > ?) ORDER BY collection LIMIT 1
-"""
 _ANY = "SELECT 1 FROM satchel_entries WHERE (deadline IS NULL OR deadline > ?) LIMIT 1"
 _ANY_IN = "SELECT 1 FROM satchel_entries WHERE collection = ? AND (deadline IS NULL OR deadline > ?) LIMIT 1"
 
-_DOUBLE = struct.Struct(">d")
 
-
-class Entries:
-    """Reads and changes entries; each change is one transaction.
+class Changes:
+    """Statements that change entries; each change is one transaction.
 
     Args:
         database: The connection.
@@ -90,6 +68,9 @@ class Entries:
         check: Is called before each piece of work, and raises when the database is not to be used any more.
         room: What is kept in reserve for removals; None for no such thing.
         read_only: Why the database cannot be written; None if it can.
+        commits_itself: A statement outside of a transaction is one; of a caller's connection nobody knows.
+        read_times: Remembers what was read, where that decides what makes room.
+        removed: Gets, before the commit, the names of entries that were removed without being named; None for nobody.
     """
 
     def __init__(
@@ -101,70 +82,26 @@ class Entries:
         check: Callable[[], None],
         room: Room | None,
         read_only: str | None,
+        commits_itself: bool,
+        read_times: ReadTimes | None,
+        removed: deque[Ref] | None,
     ) -> None:
         self._database = database
         self._cursor = database.cursor()
         self._cursor.row_factory = None
         self._execute = self._cursor.execute
-        self._max_size = max_size if read_only is None else None  # or reads would be written down
+        self._max_size = max_size
         self._clock = clock
         self._check = check
         self._room = room
         self._read_only = read_only
-        self._read_at: dict[Ref, int] = {}
-
-    def read(self, refs: Sequence[Ref]) -> list[Record | IntegrityError | None]:
-        """Return records, expired ones too; an error for a damaged one."""
-        self._check()
-        row = self._execute(_READ, refs[0]).fetchone() if len(refs) == 1 else None
-        if len(refs) == 1 and not _lies_apart(row):
-            outcomes = [_record(refs[0], row)]
-        else:  # taking the lock to read once halves the time of a batch
-            outcomes = self._in_one_view(lambda ref: _record(ref, self._whole_row(ref)), refs)
-        self._note(refs)
-        return outcomes
-
-    def read_heads(self, refs: Sequence[Ref]) -> list[Record | IntegrityError | None]:
-        """Return records without their values, which are not looked at."""
-        self._check()
-        outcomes = self._in_one_view(lambda ref: _head(self._execute(_READ_HEAD, ref).fetchone()), refs)
-        self._note(refs)
-        return outcomes
-
-    def _in_one_view(self, read: Callable[[Ref], R], refs: Sequence[Ref]) -> list[R]:
-        self._execute("BEGIN")
-        try:
-            return [read(ref) for ref in refs]
-        finally:
-            self._execute("ROLLBACK")
-
-    def _whole_row(self, ref: Ref) -> tuple[Any, ...] | None:
-        row: tuple[Any, ...] | None = self._execute(_READ, ref).fetchone()
-        if row is None or not _lies_apart(row):
-            return row
-        try:
-            with self._database.blobopen("satchel_payloads", "payload", row[-1], readonly=True) as blob:
-                return (*row[:-2], blob.read(), None)
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
-                raise
-        except (TypeError, OverflowError):
-            pass  # what says where the value is is no number of a row
-        return row  # without a value an entry is damaged
-
-    def _note(self, refs: Sequence[Ref]) -> None:
-        """Remember that entries were read just now, where that decides what makes room."""
-        if self._max_size is not None:
-            self._read_at |= dict.fromkeys(refs, time.time_ns())
-            if len(self._read_at) > _MOST_NOTED:
-                with self._unless_locked():
-                    self.change(self.note_reads)
-                self._read_at.clear()
+        self._commits_itself = commits_itself
+        self._read_times = read_times
+        self._removed = removed
 
     def change(self, work: Callable[..., R], *arguments: Any) -> R:
         """Do some of the work below as one transaction, with making room after it."""
-        if self._read_only is not None:
-            raise StoreError(f"the database can only be read: {self._read_only}; make a new store where it can")
+        self._refuse_if_read_only()
         self._check()
         self._execute("BEGIN IMMEDIATE")
         try:
@@ -178,17 +115,34 @@ class Entries:
             raise
         return result
 
-    def remove(self, work: Callable[..., R], *arguments: Any) -> R:
-        """Do what `change` does, for what only removes: on a full disk with the room that is kept for it."""
-        try:
+    def put_one(self, ref: Ref, record: Record) -> ValueTooLargeError | None:
+        """Store one record, unless that alone passes the bound: in one statement if nothing else has to be done."""
+        alone = self._commits_itself and self._max_size is None and self._read_only is None
+        if not alone or len(record.payload) > INLINE:
+            return self.change(self.put, [(ref, record)])[0]
+        self._check()
+        self._execute(_PUT, row_of(ref, record, time.time_ns(), None))
+        return None
+
+    def change_one(self, work: Callable[..., R], *arguments: Any) -> R:
+        """Do what `change` does, for work that is a single statement: that takes half the time as a transaction."""
+        if self._max_size is not None or not self._commits_itself:
             return self.change(work, *arguments)
+        self._refuse_if_read_only()
+        self._check()
+        return work(*arguments)
+
+    def remove(self, change: Callable[..., R], *arguments: Any) -> R:
+        """Do what `change` or `change_one` does, for what only removes: on a full disk with the room kept for it."""
+        try:
+            return change(*arguments)
         except sqlite3.OperationalError as error:
             if self._room is None or not may_be_full(error):
                 raise
         self._room.give_up()
         self._room.empty_log(self._database)
         try:
-            result = self.change(work, *arguments)
+            result = change(*arguments)
             self._room.empty_log(self._database)
         finally:
             self._room.keep()
@@ -197,16 +151,16 @@ class Entries:
     def put(self, records: Sequence[tuple[Ref, Record]]) -> list[ValueTooLargeError | None]:
         """Store records, but for those that alone pass the bound."""
         used = time.time_ns()
-        most = self._max_size
-        outcomes = [None if most is None else _refusal(ref, record, most) for ref, record in records]
-        self._cursor.executemany(
-            _PUT,
-            [
-                self._row(ref, record, used + at)
-                for at, ((ref, record), refusal) in enumerate(zip(records, outcomes, strict=True))
-                if refusal is None
-            ],
-        )
+        outcomes = [self._refusal(ref, record) for ref, record in records]
+        rows = [
+            self._row(ref, record, used + at)
+            for at, ((ref, record), refusal) in enumerate(zip(records, outcomes, strict=True))
+            if refusal is None
+        ]
+        if len(rows) == 1:
+            self._execute(_PUT, rows[0])  # `executemany` would leave its statement in the way of closing
+        else:
+            self._cursor.executemany(_PUT, rows)
         return outcomes
 
     def delete(self, refs: Sequence[Ref], now: float) -> list[bool]:
@@ -228,11 +182,13 @@ class Entries:
 
     def touch(self, items: Sequence[tuple[Ref, float]], now: float) -> list[bool]:
         """Give living entries new deadlines; say which lived."""
-        return [self._execute(_TOUCH, (*_deadline(deadline), *ref, now)).rowcount == 1 for ref, deadline in items]
+        return [
+            self._execute(_TOUCH, (*deadline_columns(deadline), *ref, now)).rowcount == 1 for ref, deadline in items
+        ]
 
     def cull(self, now: float) -> int:
         """Remove some expired entries; return how many, 0 when none are left."""
-        return self._execute(_CULL, (now, _AT_ONCE)).rowcount
+        return self._removed_by(_CULL, now, _AT_ONCE)
 
     def first_deadline(self) -> float:
         """Return the earliest deadline of all entries, `NEVER` if none has one or nothing can be removed."""
@@ -258,26 +214,17 @@ class Entries:
             self._execute("VACUUM")
             self._execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def keys(self, collection: str, prefix: str, after: str, now: float) -> list[str]:
-        """Return a page of keys of living entries, those after a key, in order."""
-        self._check()
-        # No byte of UTF-8 is 0xff, so what begins with the prefix sorts before it and that byte.
-        arguments = (collection, prefix, prefix.encode() + b"\xff", after, now, _AT_ONCE)
-        return [_text(key) for (key,) in self._execute(_KEYS, arguments).fetchall()]
-
-    def collections(self, after: str, now: float) -> list[str]:
-        """Return a page of collections with living entries, those after a name, in order."""
-        self._check()
-        page: list[str] = []
-        while len(page) < _AT_ONCE and (row := self._execute(_NEXT_COLLECTION, (after, now)).fetchone()):
-            after = _text(row[0])
-            page.append(after)
-        return page
-
     def note_reads(self) -> None:
         """Write down when entries were read, which until then is only remembered."""
-        self._cursor.executemany(_NOTE, [(used, *ref) for ref, used in self._read_at.items()])
-        self._read_at.clear()
+        if self._read_times:
+            self._cursor.executemany(_NOTE, [(used, *ref) for ref, used in self._read_times.take()])
+
+    def note_reads_unless_locked(self) -> None:
+        """Do the same in a transaction, unless another process holds the lock; then it is forgotten."""
+        with contextlib.suppress(sqlite3.Error, SatchelError), self._unless_locked():
+            self.change(self.note_reads)
+        if self._read_times:
+            self._read_times.take()
 
     @contextlib.contextmanager
     def _unless_locked(self) -> Iterator[None]:
@@ -297,27 +244,25 @@ class Entries:
         return None if row is None or (row[1] is not None and row[1] <= now) else row[0].hex()
 
     def _row(self, ref: Ref, record: Record, used: int) -> tuple[Any, ...]:
-        payload: bytes | None = record.payload
-        size = _size(ref, record)
-        large = None
-        if len(record.payload) > INLINE:
-            large, payload = self._put_payload(record.payload), None
-        version = bytes.fromhex(record.version)
-        kept = (record.codec, version, record.updated_at, record.checksum_with(ref), used, size, large, payload)
-        return (*ref, *_deadline(record.deadline), *kept)
+        large = self._put_payload(record.payload) if len(record.payload) > INLINE else None
+        return row_of(ref, record, used, large)
 
     def _put_payload(self, payload: bytes) -> Any:
-        if len(payload) <= _HUGE:
+        if len(payload) <= HUGE:
             return self._execute(_PUT_PAYLOAD, (payload,)).lastrowid
         row: Any = self._execute(_PUT_ZEROS, (len(payload),)).lastrowid
         with self._database.blobopen("satchel_payloads", "payload", row) as blob:
             blob.write(payload)
         return row
 
+    def _refusal(self, ref: Ref, record: Record) -> ValueTooLargeError | None:
+        if self._max_size is None or (size := size_of(ref, record)) <= self._max_size:
+            return None
+        return ValueTooLargeError(f"the entry has {size} bytes, more than the store's max_size of {self._max_size}")
+
     def _make_room(self, max_size: int) -> None:
         """Remove expired entries, then the least recently used, until the rest fits."""
-        if self._read_at:
-            self.note_reads()
+        self.note_reads()
         while self._bytes() > max_size and self.cull(self._clock()):
             pass
         while (excess := self._bytes() - max_size) > 0:
@@ -328,67 +273,19 @@ class Entries:
             if excess > 0 and len(sizes) < _AT_ONCE:  # even all entries are less than what the count is too much
                 self._execute(_RECOUNT)
             else:
-                self._execute(_EVICT, (count,))
+                self._removed_by(_EVICT, count)
+
+    def _removed_by(self, statement: str, *arguments: float) -> int:
+        """Remove entries that the statement chooses, and return how many."""
+        rows = self._execute(statement, arguments).fetchall()
+        if self._removed is not None:  # a damaged name is none that anybody remembers
+            self._removed.extend([(name.decode(errors="replace"), key.decode(errors="replace")) for name, key in rows])
+        return len(rows)
+
+    def _refuse_if_read_only(self) -> None:
+        if self._read_only is not None:
+            raise StoreError(f"the database can only be read: {self._read_only}; make a new store where it can")
 
     def _bytes(self) -> int:
         count: int = self._execute(_BYTES).fetchone()[0]
         return count
-
-
-def _record(ref: Ref, row: tuple[Any, ...] | None) -> Record | IntegrityError | None:
-    if row is None:
-        return None
-    deadline, deadline_checksum, codec, version, updated_at, checksum, payload, _ = row
-    try:
-        if deadline is None:
-            deadline, expected = NEVER, _NEVER[1]
-        else:
-            expected = zlib.crc32(_DOUBLE.pack(deadline))
-        if expected == deadline_checksum and type(payload) is type(version) is bytes and type(codec) is int:
-            name = version.hex()
-            Record(payload, codec, name, updated_at, deadline, ref, checksum).verify()
-            return Record(payload, codec, name, updated_at, deadline)
-    except (IntegrityError, TypeError, ValueError, struct.error):
-        pass  # a column that is not even of its type is as damaged as one that its checksum refuses
-    return IntegrityError(_DAMAGED)
-
-
-def _head(row: tuple[Any, ...] | None) -> Record | IntegrityError | None:
-    if row is None:
-        return None
-    deadline, deadline_checksum, codec, version, updated_at, _ = row
-    try:
-        if _deadline(NEVER if deadline is None else deadline)[1] == deadline_checksum:
-            return Record(b"", codec, version.hex(), updated_at, NEVER if deadline is None else deadline)
-    except (AttributeError, TypeError, ValueError, struct.error):
-        pass  # as above
-    return IntegrityError(_DAMAGED)
-
-
-def _lies_apart(row: tuple[Any, ...] | None) -> bool:
-    """Say whether a value was left out of what was read, as it is too large for it."""
-    return row is not None and row[-2] is None and row[-1] is not None
-
-
-def _size(ref: Ref, record: Record) -> int:
-    return len(record.payload) + len(ref[0].encode()) + len(ref[1].encode()) + _OVERHEAD
-
-
-def _refusal(ref: Ref, record: Record, max_size: int) -> ValueTooLargeError | None:
-    if (size := _size(ref, record)) <= max_size:
-        return None
-    return ValueTooLargeError(f"the entry has {size} bytes, more than the store's max_size of {max_size}")
-
-
-def _deadline(deadline: float) -> tuple[float | None, int]:
-    return _NEVER if deadline == NEVER else (deadline, zlib.crc32(_DOUBLE.pack(deadline)))
-
-
-_NEVER = (None, zlib.crc32(_DOUBLE.pack(NEVER)))
-
-
-def _text(name: bytes) -> str:
-    try:
-        return name.decode()
-    except UnicodeDecodeError:
-        raise IntegrityError("the name of a stored entry is damaged: it is not UTF-8") from None

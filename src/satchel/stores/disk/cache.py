@@ -1,0 +1,147 @@
+"""The records that a `DiskStore` remembers, so that asking for one again needs no thread.
+
+A record is right for as long as nobody else has committed, which is asked before each use, and this store has not
+changed it: what it changes is forgotten before the change is handed to the thread, and remembered when it is durable.
+Everything here but `removed` belongs to the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from ...backend.record import Record
+from ...clock import NEVER, Clock
+from ...codec import LARGE
+from ...names import Ref
+from .commits import ForeignCommits
+from .thread import SQLiteThread
+
+_OVERHEAD = 500
+"""Bytes that a remembered record takes beside its names and its value."""
+
+
+class RecordCache:
+    """Records that this store has read or written, for as long as no other connection changes the database.
+
+    Args:
+        max_bytes: Remember at most so many bytes; 0 for nothing. The least recently used are forgotten first.
+        clock: Gives the present as seconds since the Unix epoch.
+
+    Attributes:
+        removed: Names of entries that the thread has removed without being told which, put here before the commit.
+    """
+
+    def __init__(self, max_bytes: int, clock: Clock) -> None:
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._records: dict[Ref, Record] = {}
+        self._bytes = 0
+        self._changes = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._writing: SQLiteThread | None = None
+        self._foreign: ForeignCommits | None = None
+        self.removed: deque[Ref] = deque()
+
+    def start(self, writing: SQLiteThread, foreign: ForeignCommits) -> None:
+        """Begin to remember records of an open database.
+
+        Args:
+            writing: The connection that the store writes with.
+            foreign: Tells of commits by others.
+        """
+        if self._max_bytes:
+            self._loop = asyncio.get_running_loop()
+            self._writing, self._foreign = writing, foreign
+
+    def stop(self) -> None:
+        """Forget everything, and remember nothing more."""
+        self._loop = self._writing = self._foreign = None
+        self.forget_all()
+
+    def find(self, ref: Ref) -> Record | None:
+        """Return the record of a live entry, if it is remembered and nobody else has changed the database."""
+        if self.removed:
+            self.forget_removed()
+        record = self._records.get(ref)
+        if record is None or asyncio.get_running_loop() is not self._loop:
+            return None
+        if (record.deadline != NEVER and record.deadline <= self._clock()) or not self._is_current():
+            return None
+        self._records[ref] = self._records.pop(ref)
+        return record
+
+    def find_all(self, refs: Sequence[Ref]) -> list[Record] | None:
+        """Return the records of many entries, expired ones too, if all are remembered."""
+        if self.removed:
+            self.forget_removed()
+        found = [record for ref in refs if (record := self._records.get(ref)) is not None]
+        return found if len(found) == len(refs) and self._is_current() else None
+
+    def begin_read(self) -> int | None:
+        """Return what `fill` wants to know of a read that begins now; None where its outcome is not to be kept."""
+        if self._writing is None or self._foreign is None or self._writing.busy:
+            return None
+        if not self._foreign.began:
+            self._is_current()
+        return self._changes
+
+    def fill(self, begun: int | None, refs: Sequence[Ref], outcomes: Iterable[object]) -> None:
+        """Remember what was read, unless anything was changed meanwhile."""
+        if begun is not None and begun == self._changes:
+            for ref, outcome in zip(refs, outcomes, strict=True):
+                if type(outcome) is Record:
+                    self._remember(ref, outcome)
+
+    def begin_change(self, refs: Iterable[Ref]) -> int:
+        """Forget what is about to be changed; return what `keep` wants to know."""
+        self._changes += 1
+        if self.removed:
+            self.forget_removed()
+        if self._records:
+            for ref in refs:
+                self._forget(ref)
+        return self._changes
+
+    def keep(self, begun: int, records: Iterable[tuple[Ref, Record]]) -> None:
+        """Remember what was written and is durable, unless anything else was changed meanwhile."""
+        if self._foreign is not None and self._foreign.began and begun == self._changes:
+            for ref, record in records:
+                self._remember(ref, record)
+
+    def forget_all(self) -> None:
+        """Forget everything, and what is being read and written just now."""
+        self._changes += 1
+        self._records.clear()
+        self._bytes = 0
+
+    def forget_removed(self) -> None:
+        """Forget what the thread has removed."""
+        while self.removed:
+            self._forget(self.removed.popleft())
+
+    def _is_current(self) -> bool:
+        unchanged = None if self._foreign is None else self._foreign.none_since()
+        if unchanged is False:
+            self.forget_all()
+        return unchanged is True
+
+    def _remember(self, ref: Ref, record: Record) -> None:
+        size = _size(ref, record)
+        if len(record.payload) >= LARGE or size > self._max_bytes:
+            return
+        self._forget(ref)
+        self._records[ref] = record
+        self._bytes += size
+        while self._bytes > self._max_bytes:
+            self._forget(next(iter(self._records)))
+
+    def _forget(self, ref: Ref) -> None:
+        record = self._records.pop(ref, None)
+        if record is not None:
+            self._bytes -= _size(ref, record)
+
+
+def _size(ref: Ref, record: Record) -> int:
+    return len(record.payload) + len(ref[0]) + len(ref[1]) + _OVERHEAD

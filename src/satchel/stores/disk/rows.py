@@ -1,0 +1,100 @@
+"""The rows of a `DiskStore`'s entries: made of records, and read back with their checksums."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Any
+
+from ...backend.record import Record, checksum_of
+from ...clock import NEVER
+from ...errors import IntegrityError
+from ...names import Ref
+
+HUGE = 1024 * 1024
+"""A larger value goes through SQLite's incremental I/O, which leaves the interpreter free while bytes are copied."""
+
+_DAMAGED = "a stored entry is damaged: its checksums do not match"
+_OVERHEAD = 100
+_DOUBLE = struct.Struct(">d")
+
+
+def record_of(ref: Ref, row: tuple[Any, ...] | None) -> Record | IntegrityError | None:
+    """Return the record in a row, and an error for a damaged one."""
+    if row is None:
+        return None
+    deadline, deadline_checksum, codec, version, updated_at, checksum, payload, _ = row
+    try:
+        if deadline is None:
+            deadline, expected = NEVER, _NEVER[1]
+        else:
+            expected = zlib.crc32(_DOUBLE.pack(deadline))
+        if (
+            expected == deadline_checksum
+            and type(payload) is type(version) is bytes
+            and type(codec) is int
+            and checksum_of(payload, codec, version, updated_at, ref) == checksum
+        ):
+            return Record(payload, codec, version.hex(), updated_at, deadline)
+    except (TypeError, ValueError, struct.error):
+        pass  # a column that is not even of its type is as damaged as one that its checksum refuses
+    return IntegrityError(_DAMAGED)
+
+
+def head_of(row: tuple[Any, ...] | None) -> Record | IntegrityError | None:
+    """Return the record in a row without its value, and an error for a damaged deadline."""
+    if row is None:
+        return None
+    deadline, deadline_checksum, codec, version, updated_at, _ = row
+    try:
+        if deadline_columns(NEVER if deadline is None else deadline)[1] == deadline_checksum:
+            return Record(b"", codec, version.hex(), updated_at, NEVER if deadline is None else deadline)
+    except (AttributeError, TypeError, ValueError, struct.error):
+        pass  # as above
+    return IntegrityError(_DAMAGED)
+
+
+def row_of(ref: Ref, record: Record, used: int, large: int | None) -> tuple[Any, ...]:
+    """Return the row of a record.
+
+    Args:
+        ref: The name.
+        record: The record.
+        used: When it was last used, in nanoseconds since the Unix epoch.
+        large: Where its value is, if that is not in the row.
+    """
+    version = bytes.fromhex(record.version)
+    checksum = checksum_of(record.payload, record.codec, version, record.updated_at, ref)
+    payload = record.payload if large is None else None
+    kept = (record.codec, version, record.updated_at, checksum, used, size_of(ref, record), large, payload)
+    return (*ref, *deadline_columns(record.deadline), *kept)
+
+
+def lies_apart(row: tuple[Any, ...] | None) -> bool:
+    """Say whether a value was left out of what was read, as it is too large for it."""
+    return row is not None and row[-2] is None and row[-1] is not None
+
+
+def size_of(ref: Ref, record: Record) -> int:
+    """Return how many bytes an entry counts."""
+    return len(record.payload) + len(ref[0].encode()) + len(ref[1].encode()) + _OVERHEAD
+
+
+def deadline_columns(deadline: float) -> tuple[float | None, int]:
+    """Return a deadline and its checksum."""
+    return _NEVER if deadline == NEVER else (deadline, zlib.crc32(_DOUBLE.pack(deadline)))
+
+
+_NEVER = (None, zlib.crc32(_DOUBLE.pack(NEVER)))
+
+
+def name_of(column: bytes) -> str:
+    """Return a name as text.
+
+    Raises:
+        IntegrityError: It is damaged.
+    """
+    try:
+        return column.decode()
+    except UnicodeDecodeError:
+        raise IntegrityError("the name of a stored entry is damaged: it is not UTF-8") from None

@@ -1,0 +1,201 @@
+"""`in_sync`: a blocking face of any object that uses the store of a `SyncStore`."""
+
+# mypy: disable-error-code="overload-overlap"
+# A function says more about its results than an object does: on purpose.
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar, overload
+
+from ..collection import Collection
+from ..errors import ConfigurationError
+from .collection import Listing, SyncCollection
+from .store import SyncStore
+from .thread import LoopThread
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+@overload
+def in_sync(thing: Collection[T], store: SyncStore) -> SyncCollection[T]: ...
+@overload
+def in_sync(thing: Callable[P, Coroutine[Any, Any, R]], store: SyncStore) -> Callable[P, R]: ...
+@overload
+def in_sync(
+    thing: Callable[P, AbstractAsyncContextManager[R]], store: SyncStore
+) -> Callable[P, AbstractContextManager[R]]: ...
+@overload
+def in_sync(thing: Callable[P, AsyncIterator[R]], store: SyncStore) -> Callable[P, Iterator[R]]: ...
+@overload
+def in_sync(thing: AsyncIterator[R], store: SyncStore) -> Iterator[R]: ...
+@overload
+def in_sync(thing: object, store: SyncStore) -> Any: ...
+def in_sync(thing: Any, store: SyncStore) -> Any:
+    """Return a blocking face of a lock, counter, collection or any other object that uses a store.
+
+    Async methods block and return what they give; async context managers are for `with`, async iterators for `for`;
+    all else is as it was. Everything runs on the event loop of the `SyncStore`, as its own calls do. A type checker
+    knows the types of a collection and of a function, such as one method; those of another object's methods it takes
+    for `Any`.
+
+    ```python
+    from satchel.coordination import Counter
+    from satchel.sync import SyncStore, in_sync
+
+    with SyncStore("memory://") as store:
+        visits = in_sync(Counter(store.inner, "visits"), store)
+        visits.increment()
+    ```
+
+    Args:
+        thing: The object, made of `store.inner`, or a function or method.
+        store: The `SyncStore`.
+
+    Raises:
+        ConfigurationError: The store is not a `SyncStore`, or the thing is a store or awaitable itself.
+    """
+    if not isinstance(store, SyncStore):
+        raise ConfigurationError(f"in_sync takes the SyncStore as its second argument, got {type(store).__name__}")
+    if isinstance(thing, Collection):
+        return SyncCollection(store, thing)
+    if thing is store.inner or isinstance(thing, SyncStore):
+        raise ConfigurationError("the face of a store is the SyncStore itself")
+    if inspect.isawaitable(thing):
+        if inspect.iscoroutine(thing):
+            thing.close()
+        raise ConfigurationError("in_sync takes a function, not what it gave: in_sync(function, store)(...)")
+    return _faced(thing, store._thread)
+
+
+class Face:
+    """Blocking face of an object, as made by `in_sync`."""
+
+    def __init__(self, thing: Any, thread: LoopThread) -> None:
+        self._thing, self._thread = thing, thread
+        self._entered: list[_Entered] = []
+
+    def __repr__(self) -> str:
+        return f"in_sync({self._thing!r})"
+
+    def __getattr__(self, name: str) -> Any:
+        if isinstance(getattr(type(self._thing), name, None), property):  # it may look at the running loop
+            return _function(getattr, self._thread)(self._thing, name)
+        return _faced(getattr(self._thing, name), self._thread)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Call the object, and return the blocking face of what it gives."""
+        return _function(self._thing, self._thread)(*arguments, **named)
+
+    def __enter__(self) -> Any:
+        if not hasattr(type(self._thing), "__aenter__"):
+            raise TypeError(f"{self!r} is not for `with`: {type(self._thing).__name__} is no async context manager")
+        entered = _Entered(self._thing)
+        value = self._thread.carry_out("__aenter__", entered.enter)
+        self._entered.append(entered)
+        return self if value is self._thing else _faced(value, self._thread)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        entered = self._entered.pop()
+        return self._thread.carry_out("__aexit__", functools.partial(entered.leave, kind, error, trace))
+
+    def __iter__(self) -> Iterator[Any]:
+        if not hasattr(type(self._thing), "__aiter__"):
+            raise TypeError(f"{self!r} is not for `for`: {type(self._thing).__name__} is no async iterator")
+        return _listed(aiter(self._thing), self._thread)
+
+
+class _Entered:
+    """Async context manager whose two ends run in one task, as timeouts and task groups inside need it."""
+
+    def __init__(self, manager: Any) -> None:
+        self._manager = manager
+
+    async def enter(self) -> Any:
+        loop = asyncio.get_running_loop()
+        value, self._left = loop.create_future(), loop.create_future()
+        self._task = loop.create_task(self._hold(value))
+        try:
+            await asyncio.wait([self._task, value], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            raise
+        if not value.done():
+            await self._task  # it failed
+        return value.result()
+
+    async def leave(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if not self._left.done():
+            self._left.set_result((kind, error, trace))
+        return await self._task
+
+    async def _hold(self, value: asyncio.Future[Any]) -> bool:
+        value.set_result(await self._manager.__aenter__())
+        try:
+            outcome = await self._left
+        except asyncio.CancelledError as error:  # what was entered ends its body, as a lock that is lost does
+            outcome = type(error), error, error.__traceback__
+            if not await self._manager.__aexit__(*outcome):
+                raise
+            return False
+        return bool(await self._manager.__aexit__(*outcome))
+
+
+def _faced(value: Any, thread: LoopThread) -> Any:
+    """Return the blocking face of what is async; all else as it is."""
+    if isinstance(value, AsyncIterator):
+        return _listed(value, thread)
+    if inspect.isroutine(value):
+        return _function(value, thread)
+    return Face(value, thread) if _is_async(type(value)) else value
+
+
+def _is_async(kind: type) -> bool:
+    """Say whether objects of a class have something to be awaited."""
+    if kind.__module__ == "builtins" or issubclass(kind, type):
+        return False
+    members = [item for owner in kind.__mro__ for item in vars(owner).items()]
+    return (
+        hasattr(kind, "__aenter__")
+        or hasattr(kind, "__aiter__")
+        or any(
+            inspect.iscoroutinefunction(member) or inspect.isasyncgenfunction(member)
+            for name, member in members
+            if not name.startswith("_") or name == "__call__"
+        )
+    )
+
+
+def _function(function: Any, thread: LoopThread) -> Callable[..., Any]:
+    name = getattr(function, "__name__", "call")
+
+    async def run(*arguments: Any, **named: Any) -> Any:
+        value = function(*arguments, **named)  # on the loop, also a plain function: it may look for the running loop
+        return await value if inspect.isawaitable(value) else value
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        return _faced(thread.carry_out(name, functools.partial(run, *arguments, **named)), thread)
+
+    return functools.wraps(function)(call) if hasattr(function, "__name__") else call
+
+
+def _listed(items: AsyncIterator[T], thread: LoopThread) -> Iterator[T]:
+    """Iterate over an async iterator one step at a time: a page would wait for what comes later."""
+    listing = Listing(items, size=1)
+    try:
+        while page := thread.carry_out("__anext__", listing.page):
+            yield from page
+    finally:
+        thread.post(listing.close)
