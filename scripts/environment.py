@@ -55,11 +55,10 @@ class Environment:
 
     def variables(self) -> dict[str, str]:
         """Return the variables for what is started: nothing in them leads pip or Python out of the environment."""
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in {"PYTHONHOME", "PYTHONPATH", "PIP_PREFIX", "PIP_ROOT", "PIP_TARGET"}
-        }
+        left_out = {"PYTHONHOME", "PYTHONPATH", "PIP_PREFIX", "PIP_ROOT", "PIP_TARGET"}
+        # Each of the hundreds of processes that tests start would compile all modules again.
+        left_out.add("PYTHONDONTWRITEBYTECODE")
+        kept = {name: value for name, value in os.environ.items() if name not in left_out}
         path = os.pathsep.join(filter(None, [str(self.bin), kept.get("PATH")]))
         return {**kept, "PATH": path, "VIRTUAL_ENV": str(self.path), "PIP_USER": "0", "PIP_NO_INPUT": "1"}
 

@@ -21,7 +21,7 @@ from scripts.test_servers.kinds import KINDS
 from tests.servers import is_missing, must_be_tested
 
 DIRECTORIES = count()
-PROFILES = {"quick": 20, "default": 100, "long": 2000}
+PROFILES = {"quick": 10, "default": 100, "long": 2000}
 for name, examples in PROFILES.items():
     # No deadline: how fast a machine is must not decide whether a test passes.
     settings.register_profile(name, max_examples=examples, deadline=None, print_blob=True)
@@ -97,6 +97,7 @@ def blocking_detector() -> Iterator[BlockBuster]:
 @pytest.fixture
 def tmp_path(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """Make an empty directory, without the link beside it that pytest's own fixture renews: that costs most of it."""
-    made = tmp_path_factory.getbasetemp() / f"{next(DIRECTORIES)}-{request.node.name.partition('[')[0][:30]}"
+    name, worker = request.node.name.partition("[")[0][:24], os.environ.get("PYTEST_XDIST_WORKER", "")
+    made = tmp_path_factory.getbasetemp() / f"{name}_{worker}{next(DIRECTORIES)}"
     made.mkdir(mode=0o700)
     return made

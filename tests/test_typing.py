@@ -19,6 +19,7 @@ def check(checker, *files):
     return subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, check=False)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("checker", CHECKERS)
 def test_the_types_are_what_they_should_be(checker):
@@ -26,6 +27,7 @@ def test_the_types_are_what_they_should_be(checker):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("checker", CHECKERS)
 def test_the_checkers_would_say_so_if_they_were_not(checker, tmp_path):

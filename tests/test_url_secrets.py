@@ -163,6 +163,10 @@ def logged() -> Iterator[list[str]]:
         root.setLevel(before)
 
 
+PASSWORDS = max(3, settings().max_examples // 4)
+"""How many are tried in each place."""
+
+
 def all_shown(make: Any, *arguments: Any) -> str:
     with logged() as lines:
         try:
@@ -175,7 +179,7 @@ def all_shown(make: Any, *arguments: Any) -> str:
 @pytest.mark.parametrize("encoded", [False, True], ids=["raw", "encoded"])
 @pytest.mark.parametrize("form", IN_USERINFO + AS_OPTION + IN_THE_WRONG_PLACE)
 def test_no_part_of_a_password_is_shown(form: str, encoded: bool) -> None:
-    @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=25)
+    @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=PASSWORDS)
     @example(("zqtop?zqsecret", ["zqtop", "zqsecret"]))
     @example(("zqtop?zqsecret=zqmore", ["zqtop", "zqsecret", "zqmore"]))
     @example(("zqtop&zqsecret=zqmore", ["zqtop", "zqsecret", "zqmore"]))
@@ -218,7 +222,7 @@ DIRECT = {
 
 
 @pytest.mark.parametrize("form", [form for form in IN_USERINFO + AS_OPTION if form.partition(":")[0] in DIRECT])
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=25)
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=PASSWORDS)
 @given(passwords(), st.booleans())
 def test_no_constructor_shows_a_part_of_a_password(form: str, password: tuple[str, list[str]], encoded: bool) -> None:
     text, tokens = password

@@ -64,6 +64,7 @@ def test_the_first_blocks_of_the_quickstart_run_as_files(tmp_path, file):
     run(file, folder=tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("checker", [["mypy", "--strict"], ["basedpyright", "--level", "error"]])
 def test_the_blocks_of_the_quickstart_pass_a_strict_type_checker(tmp_path, checker):

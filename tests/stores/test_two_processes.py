@@ -69,6 +69,7 @@ class TestDiskStoreInTwoProcesses(InTwoProcesses):
     kind = DiskStore
 
 
+@pytest.mark.long
 class TestFileTreeStoreInTwoProcesses(InTwoProcesses):
     kind = FileTreeStore
 

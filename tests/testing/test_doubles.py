@@ -16,6 +16,7 @@ class TestFlakyStoreInGoodTimes(StoreConformance):
         return FlakyStore(clock=clock)
 
 
+@pytest.mark.long
 class TestFlakyStoreWithLatency(StoreConformance):
     def make_store(self, clock, place):
         return FlakyStore(clock=clock, latency=1, sleep=lambda seconds: asyncio.sleep(0))

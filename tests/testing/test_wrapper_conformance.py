@@ -7,6 +7,7 @@ from satchel.testing import WrapperConformance
 from satchel.wrappers import BaseWrapper
 
 
+@pytest.mark.long
 class TestPlainWrapper(WrapperConformance):
     def wrap(self, inner, clock):
         return BaseWrapper(inner)

@@ -44,6 +44,7 @@ def record(root: Path, layout: Layout) -> None:
     (root / ".satchel" / "format.json").write_text(json.dumps(fields))
 
 
+@pytest.mark.long
 class TestWhereNamesAreEscapedForFoldingFileSystems(StoreConformance):
     persistent = True
 

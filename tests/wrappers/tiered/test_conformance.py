@@ -3,6 +3,7 @@
 from functools import partial
 from typing import ClassVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
@@ -17,6 +18,7 @@ class TestWriteThrough(WrapperConformance):
         return TieredStore(MemoryStore(clock=clock), inner, clock=clock)
 
 
+@pytest.mark.long
 class TestWriteAround(WrapperConformance):
     def wrap(self, inner, clock):
         return TieredStore(MemoryStore(clock=clock), inner, write="around", clock=clock)
@@ -33,6 +35,7 @@ class TestWriteBack(WrapperConformance):
         return TieredStore(MemoryStore(clock=clock), inner, write="back", clock=clock)
 
 
+@pytest.mark.long
 class TestSmallHotThatForgets(WrapperConformance):
     def wrap(self, inner, clock):
         hot = MemoryStore(clock=clock, max_entries_per_collection=2, max_bytes=1000)
