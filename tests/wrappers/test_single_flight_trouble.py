@@ -243,7 +243,7 @@ class TestBadInput:
             await store.get_or_put("c", "k", factory)
 
     async def test_a_call_in_place_of_the_function_is_refused(self, store):
-        with pytest.raises(TypeError, match="without calling"):
+        with pytest.raises(TypeError, match="pass the function itself"):
             await store.get_or_put("c", "k", Factory(1)())
         gc.collect()  # a coroutine that was never awaited would warn
 
