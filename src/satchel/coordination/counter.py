@@ -52,7 +52,7 @@ class _Tally:
         if not self._waiting:
             del _tallies[self._place]
             return
-        # A task of its own, for a caller who is cancelled must not cut off the others.
+        # A separate task, because the cancellation of one caller must not affect the others.
         self._task = task_in_empty_context(self._write_all())
         self._task.add_done_callback(self._end)
 
@@ -63,11 +63,11 @@ class _Tally:
             except Exception as error:
                 outcomes = [copy_of_error(error) for _ in batch]
             except BaseException:
-                self._waiting += batch  # `_end` tells them
+                self._waiting += batch  # `_end` informs them
                 raise
             for (_, future), outcome in zip(batch, outcomes, strict=True):
                 _tell(future, outcome)
-            await asyncio.sleep(0)  # those just woken put their next amounts into the next write, before it is formed
+            await asyncio.sleep(0)  # callers just woken can add their next amounts to the next write before it starts
         del _tallies[self._place]
 
     def _take(self) -> _Waiting:
@@ -76,7 +76,7 @@ class _Tally:
         return batch
 
     def _end(self, _: object) -> None:
-        """End all waiting if the task was cancelled, perhaps before its first step."""
+        """End all waiting callers if the task was cancelled, perhaps before its first step."""
         if _tallies.get(self._place) is self:
             del _tallies[self._place]
             for _, future in self._take():
@@ -87,7 +87,7 @@ _tallies: dict[_Place, _Tally] = {}
 
 
 def _leave_to_parent() -> None:
-    """In a child of `fork`, forget writes under way in the parent: nothing here carries them out."""
+    """In a child of `fork`, forget writes in progress in the parent: nothing here would complete them."""
     hold(dict(_tallies))
     _tallies.clear()
 
@@ -102,8 +102,8 @@ async def add(store: object, collection: str, name: str, amount: int, write: Wri
         store: The store; its identity distinguishes its counters from those of others.
         collection: The collection.
         name: The name of the counter.
-        amount: How much.
-        write: Function that adds amounts in one write, and returns for each the resulting count, or the error.
+        amount: The amount.
+        write: Function that adds amounts in one write, and returns the resulting count or the error for each.
     """
     place = (asyncio.get_running_loop(), id(store), collection, name)
     tally = _tallies.get(place)
@@ -167,7 +167,7 @@ async def update(
 
     async def change(entry: Entry | None) -> tuple[object, TTL | None, Any]:
         if entry is None and initial is UNSET:
-            raise KeyMissingError(f"key {key!r} of collection {collection!r} is absent; give initial= to begin with")
+            raise KeyMissingError(f"key {key!r} of collection {collection!r} is absent; give initial= to start with")
         # A function may change its argument in place.
         value = plain_result(function(copy.deepcopy(initial) if entry is None else entry.value))
         return value, remaining(entry) if given is UNSET else given, value
@@ -176,11 +176,10 @@ async def update(
 
 
 class Counter:
-    """Counts exactly, however many count at once.
+    """Exact count, whatever the number of concurrent increments.
 
-    The count is the value of an entry. Increments that tasks of one process make at the same time, through one store
-    object, share a write, and each gets a count of its own; those of several processes try again when another one was
-    faster.
+    The count is the value of an entry. Concurrent increments by tasks of one process, through one store object, share a
+    write, and each gets a count of its own. Processes try again when another one was faster.
 
     ```python
     from satchel import MemoryStore
@@ -220,8 +219,8 @@ class Counter:
     async def increment(self, by: int = 1) -> int:
         """Add to the count, and return the new one.
 
-        It takes two round trips when no other process is faster, and one while nobody else counts. What other tasks add
-        meanwhile shares a write, however many they are.
+        It takes two round trips when no other process is faster, and one while nobody else counts. The increments that
+        other tasks make in the meantime share one write, whatever their number.
 
         Args:
             by: The amount to add; a negative number counts down.
@@ -243,7 +242,7 @@ class Counter:
         return self._count(await self._store.get(self._collection, self._name, 0))
 
     async def reset(self) -> None:
-        """Begin again at 0. It takes one round trip."""
+        """Start again at 0. It takes one round trip."""
         await self._store.delete(self._collection, self._name)
 
     async def _write(self, amounts: list[int]) -> list[int | Exception]:
@@ -268,5 +267,5 @@ class Counter:
 
     def _count(self, value: object) -> int:
         if type(value) is not int:
-            raise IntegrityError(f"{self._place} holds {with_article(type(value))}, which is no count")
+            raise IntegrityError(f"{self._place} holds {with_article(type(value))}, which is not a count")
         return value
