@@ -234,9 +234,9 @@ async def test_a_torn_line_is_done_again(tmp_path):
         (b"[]\n", "line 1: this is not the state of a copy"),
         (b'{"satchel-copy":2}\n', "line 1: this is not the state of a copy"),
         (b'{"satchel-copy":1,"source":"redis://a"}\n', "another source"),
-        (b"{header}hello\n", "line 2: this is no line"),
-        (b'{header}{"collection":"c","keys":[1]}\n', "line 2: this is no line"),
-        (b'{header}\xff\n{"collection":"c","keys":["a"]}\n', "line 2: this is no line"),
+        (b"{header}hello\n", "line 2: this is not a line"),
+        (b'{header}{"collection":"c","keys":[1]}\n', "line 2: this is not a line"),
+        (b'{header}\xff\n{"collection":"c","keys":["a"]}\n', "line 2: this is not a line"),
     ],
 )
 async def test_a_file_that_is_no_state_is_refused_and_left(content, what, tmp_path):

@@ -246,7 +246,7 @@ AGAIN = "let validators return their own results as they are"
         (HoldsPrivate(inner=[with_private()]), "$.inner[0]._cache", "make it a field, or leave it unset"),
         (with_private(), "$._cache", "a private attribute is not stored"),
         (Excluding(note=SECRET), "$.note", "left out by exclude=True"),
-        (Handled(handled=object(), other=[object()]), "$.other[0]", "JSON has no form"),
+        (Handled(handled=object(), other=[object()]), "$.other[0]", "JSON cannot represent"),
         (Stuck(name=SECRET), "$.name", "the model's own serializer refuses it"),
         (Anything(object()), "$.a", "JSON cannot represent an object of type object"),
         (Anything([{"x": {(1, 2): 3}}]), "$.a[0][...]", "JSON cannot represent a key of type tuple; use str for keys"),
@@ -366,7 +366,7 @@ async def test_a_value_that_holds_itself_is_refused_in_words():
     looped: list[Any] = []
     looped.append(looped)
     for kind, value in ((list, looped), (Anything, Anything(looped)), (Loose, Loose.model_construct(items=looped))):
-        with pytest.raises(SerializationError, match=r"holds itself|JSON has no form"):
+        with pytest.raises(SerializationError, match=r"holds itself|JSON cannot represent"):
             await MemoryStore().collection("things", model=kind).put("k", value)
 
 

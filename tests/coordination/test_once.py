@@ -189,7 +189,7 @@ async def test_a_result_that_is_not_recorded_after_its_caller_was_cancelled_is_t
     with pytest.raises(asyncio.CancelledError):
         await task
     await background_ends()
-    assert "key 'key' of collection 'once' was carried out, and its result not recorded: gone" in caplog.text
+    assert "key 'key' of collection 'once' has run, but its result was not recorded: gone" in caplog.text
     assert "done" not in caplog.text
     assert unheard == []
 
@@ -305,7 +305,7 @@ async def test_a_claim_whose_answer_was_lost_is_given_back():
 
 async def test_a_function_whose_result_no_store_takes_is_not_run_again(store):
     work = Work((1, 2), "done")
-    with pytest.raises(SerializationError, match=r"has run, and its result cannot be recorded.*model="):
+    with pytest.raises(SerializationError, match=r"has run, but its result cannot be recorded.*model="):
         await Once(store).run("key", work)
     for _ in range(2):
         with pytest.raises(ResultUnknownError, match=r"key 'key' of collection 'once' has run.*SerializationError"):
@@ -501,7 +501,7 @@ async def test_a_block_that_records_nothing_gives_its_claim_back(store, error):
 async def test_a_result_is_recorded_by_a_claim_once(store):
     async with await Once(store).claim("key") as claim:
         await claim.record(None)
-        with pytest.raises(RuntimeError, match="recorded already"):
+        with pytest.raises(RuntimeError, match="has already been recorded"):
             await claim.record(None)
     assert await Once(store).claim("key") == Recorded(None)
 

@@ -75,4 +75,4 @@ def test_a_data_directory_that_is_none_is_said_in_one_line(tmp_path: Path) -> No
     with started("--data", tmp_path / "file") as demo:
         _, errors = ended(demo, within=20)
     assert demo.returncode == 1, errors
-    assert "make it a directory to write in" in errors
+    assert "make it a writable directory" in errors

@@ -247,7 +247,7 @@ async def test_no_database_is_made(is_empty: bool, mounted: tuple[Path, Callable
         (directory / "satchel.sqlite3").touch()
     make_read_only()
     (said,) = await run(FAILING, DiskStore, directory, unprivileged=not is_mounted_read_only(directory))
-    assert ("open it once where it can be written" if is_empty else "make it a directory to write in") in said
+    assert ("open it once with write access" if is_empty else "make it a writable directory") in said
     assert len(list(directory.iterdir())) == is_empty
 
 

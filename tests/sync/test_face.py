@@ -109,9 +109,9 @@ def test_async_context_managers_are_entered_and_left_in_one_task(layer):
 
 
 def test_what_is_not_for_with_or_for_says_so(store, layer):
-    with pytest.raises(TypeError, match="no async context manager"), layer:
+    with pytest.raises(TypeError, match="not an async context manager"), layer:
         pass
-    with pytest.raises(TypeError, match="no async iterator"):
+    with pytest.raises(TypeError, match="not an async iterator"):
         iter(layer)
 
 
@@ -192,7 +192,7 @@ def test_bad_input_is_refused(store):
         in_sync(Counter(store.inner, "c"), store.inner)
     with pytest.raises(ConfigurationError, match="SyncStore itself"):
         in_sync(store.inner, store)
-    with pytest.raises(ConfigurationError, match="a function, not what it gave"):
+    with pytest.raises(ConfigurationError, match="a function, not its result"):
         in_sync(Layer(None).name(), store)
 
 

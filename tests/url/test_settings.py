@@ -72,7 +72,7 @@ def test_settings_hide_secrets():
     description = RedisStore(url="redis://user:hunter2@localhost").describe()
     settings = description.settings()
     assert "hunter2" not in str(settings)
-    with pytest.raises(ConfigurationError, match="a secret was hidden"):
+    with pytest.raises(ConfigurationError, match="a hidden secret"):
         open_store(settings)
 
 

@@ -278,8 +278,8 @@ def test_parts_and_options_are_converted(url, expected):
         ("server://[::1", "the port of the URL must be"),
         ("server://", "server needs the option 'host'"),
         ("file://", "file needs the option 'data_directory'"),
-        ("broken://", "broken stands for .*Nothing, which cannot be imported"),
-        ("number://", "number stands for .*DOCUMENT, which is not a BaseStore or BaseWrapper"),
+        ("broken://", "broken names .*Nothing, which cannot be imported"),
+        ("number://", "number names .*DOCUMENT, which is not a BaseStore or BaseWrapper"),
         ("memory://?wrap=tll", r"unknown wrapper 'tll'; did you mean 'ttl'\? Known: .*sealed.*statistics"),
         ("memory://?wrap=ttl(", r"a wrapper is written name or name\(option=value,option=value\)"),
         ("memory://?wrap=", "a wrapper is written name"),
@@ -405,7 +405,7 @@ def test_a_secret_comes_from_a_variable_and_is_described_by_its_name(monkeypatch
 
 def test_what_a_constructor_refuses_is_shown_but_for_what_a_variable_gave(monkeypatch):
     monkeypatch.setenv("BOUND", "-4711")
-    with pytest.raises(ConfigurationError, match="memory refuses what max_bytes_env gives") as caught:
+    with pytest.raises(ConfigurationError, match="memory refuses the value from max_bytes_env") as caught:
         open_store("memory://?max_bytes_env=BOUND")
     assert "4711" not in str(caught.value)
     assert caught.value.__context__ is None
@@ -548,7 +548,7 @@ def test_a_message_says_where_the_url_is_from(monkeypatch, here):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "no store is configured: give a URL, or set SATCHEL_URL, or write one into satchel.toml"),
+        (None, "no store is configured: give a URL, set SATCHEL_URL, or write a URL to satchel.toml"),
         ("", r"must have a table \[satchel\] with url"),
         ("satchel = 5", r"must have a table \[satchel\] with url"),
         ("[satchel]\nurl = 5", r"must have a table \[satchel\] with url"),

@@ -1,7 +1,7 @@
 """`Reclaimer`: background removal of expired entries, for stores whose engine does not do it.
 
-It runs after many writes that set a deadline, and after any write when a minute has passed. For stores that know their
-first deadline, a timer runs it in a process that writes nothing more.
+It runs after many writes that set a deadline, and after any write once a minute has passed. For stores that know their
+first deadline, a timer also runs it in a process that has stopped writing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .hooks import Hooks
 PERIOD = 60.0
 """Seconds from one run to the next."""
 AFTER_DEADLINES = 1000
-"""Number of deadlines set after which a run does not wait for the period to end."""
+"""Number of deadlines set after which a run starts before the period has ended."""
 
 _UNKNOWN = -math.inf
 
@@ -38,10 +38,10 @@ class Reclaimer:
     nothing. The timer keeps neither the store nor the event loop alive.
 
     Args:
-        store: Whose entries expire.
-        spawn: Starts work that the closing of the store waits for.
-        cull: Carries out `cull`.
-        ask: Carries out `_first_deadline`.
+        store: The store whose entries expire.
+        spawn: Starts work that the store's closing waits for.
+        cull: Runs `cull`.
+        ask: Runs `_first_deadline`.
     """
 
     def __init__(
@@ -73,16 +73,16 @@ class Reclaimer:
         return f"Reclaimer({self.owed} owed)"
 
     def start(self) -> None:
-        """Begin, on the running event loop, with a store that has just been opened."""
+        """Start on the running event loop, for a store that has just been opened."""
         if self._timed and self._can_cull():
             self._first = _UNKNOWN
             self._set_timer()
 
     def count(self, deadlines: int, first: float = NEVER) -> None:
-        """Count deadlines that were set, and reclaim what has expired if that is due.
+        """Count deadlines that were set, and reclaim expired entries if a run is due.
 
         Args:
-            deadlines: How many.
+            deadlines: Number of deadlines set.
             first: The earliest of them.
         """
         if self._store._native_expiry:
@@ -118,12 +118,12 @@ class Reclaimer:
         self._timer = self._task = None
 
     def disown(self) -> None:
-        """In a child of `fork`: keep the timer and the work of the parent untouched, and begin anew."""
+        """In a child of `fork`: leave the timer and the work of the parent untouched, and start over."""
         hold(self._timer, self._task)
         self.forget()
 
     def on_timer(self, turn: int) -> None:
-        """Reclaim what has expired, or wait again."""
+        """Reclaim expired entries, or wait again."""
         if turn != self._turn:
             return  # a child of `fork` has a copy of its parent's timer
         self._timer = None
@@ -136,7 +136,7 @@ class Reclaimer:
         return Capability.CULL in self._store.capabilities
 
     def _set_timer(self) -> None:
-        # An empty context: the timer would keep alive what the caller's variables hold.
+        # An empty context: otherwise the timer would keep the values of the caller's context variables alive.
         loop = asyncio.get_running_loop()
         self._timer = run_in_empty_context(loop.call_later, PERIOD, _wake, weakref.ref(self), self._turn)
 
@@ -154,17 +154,17 @@ class Reclaimer:
                     await self._learn()
             self._warned = False
         except StoreClosedError:
-            pass  # the next one to open it reclaims
+            pass  # the next process to open the store reclaims them
         except SatchelError as error:
             if not self._responsible:
-                self._first = NEVER  # a process that only reads need not be allowed to
+                self._first = NEVER  # a process that only reads may lack the permission
                 return
-            level = logging.DEBUG if self._warned else logging.WARNING  # once for a server that is away for long
+            level = logging.DEBUG if self._warned else logging.WARNING  # only one warning while a server is unavailable
             self._warned = True
             logger.log(level, "%r could not reclaim expired entries: %s", self._store, error)
 
     async def _learn(self) -> None:
-        """Ask for the earliest deadline. Those set meanwhile count, too: the answer may not have them."""
+        """Ask for the earliest deadline. Deadlines set meanwhile count too: the answer may lack them."""
         before, self._first = self._first, NEVER
         try:
             found = await self._ask()

@@ -14,11 +14,11 @@ T = TypeVar("T")
 class TimeLimit:
     """Time limit of the requests of a store.
 
-    To set and cancel a timer for each request costs half of what a store adds to a lone one. So one timer serves all:
-    it is set for the request that has to end first, and is set again, if need be, when it fires.
+    Setting and cancelling a timer for each request would be half of a store's overhead for a single one. So one timer
+    serves all requests: it is set for the earliest limit, and set again, if needed, when it fires.
 
     Args:
-        several_loops: The store is used on several event loops at a time, which have no timer in common.
+        several_loops: Whether the store is used on several event loops at a time, which cannot share a timer.
     """
 
     def __init__(self, *, several_loops: bool) -> None:
@@ -31,7 +31,7 @@ class TimeLimit:
         return f"TimeLimit({len(self._ends)} under way)"
 
     async def bound(self, request: Awaitable[T], seconds: float) -> T:
-        """Await a request, for that many seconds at most; then it is cancelled, and `TimeoutError` is raised."""
+        """Await a request; when a number of seconds has passed, cancel it and raise `TimeoutError`."""
         if self._several_loops:
             async with asyncio.timeout(seconds):
                 return await request
@@ -51,7 +51,7 @@ class TimeLimit:
     def _set_timer(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        # An empty context: the timer would keep alive what the caller's variables hold.
+        # An empty context: otherwise the timer would keep the values of the caller's context variables alive.
         self._timer = run_in_empty_context(asyncio.get_running_loop().call_at, when, self._wake)
 
     def _wake(self) -> None:

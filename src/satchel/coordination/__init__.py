@@ -1,13 +1,13 @@
 """Coordination: locks, queues, counters, rate limits and the like, on any store with conditional writes.
 
 * `update` changes a value without losing other writers' changes; a `Counter` counts with it.
-* A `Lock` admits one holder at a time, and gives it a fencing token; a `Semaphore` admits a number of them; a `Leader`
-  leads while no other process does.
+* A `Lock` admits one holder at a time, and gives it a fencing token. A `Semaphore` admits a number of holders. A
+  `Leader` leads while no other process does.
 * A `Queue` hands jobs to workers, at least once.
 * A `RateLimit` admits a number of hits in a time, for each key.
-* `Once` carries out what has an idempotency key once, and gives every caller the result.
+* `Once` runs a function once for each idempotency key, and gives every caller the result.
 
-Everything is an entry of the store: the same code works over each of them, and through wrappers.
+Their state is kept in entries of the store, so the same code works over every store, and through wrappers.
 """
 
 from .counter import Counter, update

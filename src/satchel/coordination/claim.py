@@ -1,8 +1,8 @@
-"""`Claims`: entries of which one owner at a time has a lease. `Lock`, `Leader` and `Once` are made of them.
+"""`Claims`: entries on which one owner at a time has a lease. `Lock`, `Leader` and `Once` are built on them.
 
 A claim is the value of the entry: a fencing token, its owner, and the length of the lease. It is taken, renewed and
-ended by conditional writes alone, each for the version last seen: an owner that has lost it changes nothing.
-Others judge by their own monotonic clock whether it has lapsed (`Observations`).
+ended only by writes that are conditional on the version last seen, so an owner that has lost it changes nothing. Others
+judge by their own monotonic clocks whether it has lapsed (`Observations`).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from .lease import Lease, loop_time
 from .observation import Observations
 
 KEPT = 30 * 86_400.0
-"""Seconds for which an entry outlives its last lease, unless asked otherwise: the fencing token goes on from there."""
+"""Seconds for which an entry outlives its last lease by default, so that fencing tokens continue from it."""
 _LEAST_LEASES = 10
-"""Number of leases that an entry in use outlives: the clock of the store must not end it."""
+"""Number of leases for which an entry in use is kept, so that the store's clock does not end it."""
 _MICROSECONDS = 1_000_000
 _NOBODY = ""
 OWNER_BYTES = 16
@@ -43,8 +43,8 @@ class Claim(NamedTuple):
     Attributes:
         token: The fencing token.
         owner: The owner; empty after a release.
-        lease: Seconds for which it holds since it was written.
-        until: When it lapses by the clock of its writer, in seconds since the Unix epoch: for `locked` alone.
+        lease: Seconds for which the claim holds after it was written.
+        until: When it lapses by the clock of its writer, in seconds since the Unix epoch: used only by `locked`.
     """
 
     token: int
@@ -69,7 +69,7 @@ class Claim(NamedTuple):
 
 
 def claim_of(value: object) -> Claim | None:
-    """Return the claim that a value is; None when it is something else."""
+    """Return a value as a claim; None if it is something else."""
     match value:
         case {
             "format": 1,
@@ -83,11 +83,11 @@ def claim_of(value: object) -> Claim | None:
 
 
 class Standing(NamedTuple):
-    """Entry of a claim, as it was read or left.
+    """Entry of a claim, as it was last read or written.
 
     Attributes:
         version: The version of the entry.
-        claim: Its content, None where it is something else.
+        claim: Its content; None if it is something else.
     """
 
     version: str
@@ -95,7 +95,7 @@ class Standing(NamedTuple):
 
 
 def standing_of(entry: Entry | None) -> Standing | None:
-    """Return an entry as the entry of a claim, None where it is absent."""
+    """Return an entry as the entry of a claim; None if it is absent."""
     return None if entry is None else Standing(entry.version, claim_of(entry.value))
 
 
@@ -122,7 +122,7 @@ class Claims:
         self._observations = Observations()
 
     def is_free(self, key: str, standing: Standing | None, owner: str) -> bool:
-        """Return whether an owner may take what stands there: he may have taken it, and not have been told."""
+        """Return whether an owner may take a claim; it may be its own, from a request whose answer was lost."""
         if standing is None or (claim := standing.claim) is None or claim.released or claim.owner == owner:
             return True
         return self._observations.elapsed(key, standing.version) >= claim.lease
@@ -130,8 +130,8 @@ class Claims:
     async def take(self, key: str, standing: Standing | None, owner: str) -> HeldClaim | None:
         """Take a claim that is free, in one round trip; None when another owner was faster.
 
-        When the caller is cancelled, the request is carried out to its end all the same, and what it took is given
-        back before the cancellation goes on. After an error the caller does not wait for that.
+        If the caller is cancelled, the request is still completed, and the claim is given back before the cancellation
+        continues. After an error, the caller does not wait for that.
         """
         attempt = in_background(self._take(key, standing, owner))
         try:
@@ -146,7 +146,7 @@ class Claims:
     async def _take(self, key: str, standing: Standing | None, owner: str) -> HeldClaim | None:
         sent, now = loop_time(), self.clock()
         last = None if standing is None else standing.claim
-        # Where nothing is, the clock begins a higher count than that of an entry which was evicted or removed.
+        # If the entry is absent, the clock gives a higher token than an evicted or removed entry had.
         token = int(now * _MICROSECONDS) if last is None else last.token + 1
         claim = Claim(token, owner, self.seconds, now + self.seconds)
         if standing is None:
@@ -159,12 +159,12 @@ class Claims:
             return None
         self._observations.forget(key)
         held = HeldClaim(self, key, claim, version, sent)
-        return None if held.lease.lapsed else held  # an answer may come too late
+        return None if held.lease.lapsed else held  # the answer may have come too late
 
     async def _give_back(self, key: str, owner: str, attempt: asyncio.Task[HeldClaim | None]) -> None:
         await asyncio.wait([attempt])
         if not attempt.cancelled():
-            attempt.exception()  # or asyncio would report it: the caller that was cancelled has not seen it
+            attempt.exception()  # otherwise asyncio would report it, because the cancelled caller has not seen it
         try:
             entry = await self.store.get_entry(self.collection, key)
             claim = None if entry is None else claim_of(entry.value)
@@ -177,7 +177,7 @@ class Claims:
         logger.debug("%s was not given back, and will lapse: %s", self.describe(key), error)
 
     def describe(self, key: str) -> str:
-        """Return how messages name an entry."""
+        """Return the name of an entry for messages."""
         return f"key {key!r} of collection {self.collection!r}"
 
 
@@ -196,7 +196,7 @@ class HeldClaim:
 
     @property
     def description(self) -> str:
-        """How messages name its entry."""
+        """The name of its entry for messages."""
         return self._claims.describe(self.key)
 
     async def replace(self, value: object, ttl: float) -> None:
@@ -219,7 +219,7 @@ class HeldClaim:
             self._check_entry(entry)
 
     async def end(self) -> Standing | None:
-        """Let others take it, in one round trip, and return what stands there now.
+        """Give the claim back, in one round trip, and return the entry as it is now.
 
         Raises:
             LockLostError: It has lapsed, or another holder has it.
@@ -237,7 +237,7 @@ class HeldClaim:
         return None
 
     def _check_entry(self, entry: Entry | None) -> None:
-        """Take note of the version that an own write, whose answer was lost, has given to the entry."""
+        """Note the entry's version if it comes from an own write whose answer was lost."""
         claim = None if entry is None else claim_of(entry.value)
         if entry is None or claim is None or claim[:2] != self.claim[:2]:
             raise self.lease.lose()
@@ -249,5 +249,5 @@ class HeldClaim:
 
 
 def new_owner() -> str:
-    """Return the name of a new owner: each attempt to get a lease is one, also after a fork."""
+    """Return the name of a new owner: each attempt to get a lease is a new owner, also after a fork."""
     return secrets.token_hex(OWNER_BYTES)

@@ -62,7 +62,7 @@ async def update(
 
     async def change(entry: Entry | None) -> tuple[object, TTL | None, Any]:
         if entry is None and initial is UNSET:
-            raise KeyMissingError(f"key {key!r} of collection {collection!r} is absent; give initial= to begin with")
+            raise KeyMissingError(f"key {key!r} of collection {collection!r} is absent; give initial= to start with")
         # A function may change its argument in place.
         value = plain_result(function(copy.deepcopy(initial) if entry is None else entry.value))
         return value, remaining(entry) if given is UNSET else given, value
@@ -71,11 +71,10 @@ async def update(
 
 
 class Counter:
-    """Counts exactly, however many count at once.
+    """Exact count, whatever the number of concurrent increments.
 
-    The count is the value of an entry. Increments that tasks of one process make at the same time, through one store
-    object, share a write, and each gets a count of its own; those of several processes try again when another one was
-    faster.
+    The count is the value of an entry. Concurrent increments by tasks of one process, through one store object, share a
+    write, and each gets a count of its own. Processes try again when another one was faster.
 
     ```python
     from satchel import MemoryStore
@@ -115,8 +114,8 @@ class Counter:
     async def increment(self, by: int = 1) -> int:
         """Add to the count, and return the new one.
 
-        It takes two round trips when no other process is faster, and one while nobody else counts. What other tasks add
-        meanwhile shares a write, however many they are.
+        It takes two round trips when no other process is faster, and one while nobody else counts. The increments that
+        other tasks make in the meantime share one write, whatever their number.
 
         Args:
             by: The amount to add; a negative number counts down.
@@ -138,7 +137,7 @@ class Counter:
         return self._count(await self._store.get(self._collection, self._name, 0))
 
     async def reset(self) -> None:
-        """Begin again at 0. It takes one round trip."""
+        """Start again at 0. It takes one round trip."""
         await self._store.delete(self._collection, self._name)
 
     async def _write(self, amounts: list[int]) -> list[int | Exception]:
@@ -163,5 +162,5 @@ class Counter:
 
     def _count(self, value: object) -> int:
         if type(value) is not int:
-            raise IntegrityError(f"{self._place} holds {with_article(type(value))}, which is no count")
+            raise IntegrityError(f"{self._place} holds {with_article(type(value))}, which is not a count")
         return value

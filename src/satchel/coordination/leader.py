@@ -1,4 +1,4 @@
-"""`Leader`: one process among many leads, for a term, until it leaves or dies."""
+"""`Leader`: one process among many that leads for a term, until it leaves or dies."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Term:
     """Time in which one process leads, within the block of `Leader.term`.
 
     Attributes:
-        fencing_token: Number that is higher than that of every term before: what the leader writes to can refuse an
-            earlier one.
+        fencing_token: Number that is higher than those of all earlier terms, so that the resources that the leader
+            writes to can refuse an earlier leader.
     """
 
     def __init__(self, lock: Lock) -> None:
@@ -34,9 +34,9 @@ class Term:
 class Leader:
     """Candidate that leads while no other process does.
 
-    Every process makes a `Leader` of the same name and runs its work in terms. One of them enters its block, the
-    others wait. When the leader leaves its block, another one enters at once; when it dies, `ttl` seconds after the
-    others last saw it renew its term.
+    Every process makes a `Leader` of the same name and runs its work in terms. One of them enters its block; the others
+    wait. When the leader leaves its block, another one enters at once. When it dies, another one enters `ttl` seconds
+    after the others last saw the leader renew its term.
 
     ```python
     from satchel import MemoryStore
@@ -47,9 +47,9 @@ class Leader:
         assert not term.lost
     ```
 
-    It makes the promises of `Lock`, on which it stands: a block whose term could not be renewed in time is cancelled
-    and ends in `LockLostError`; a process that was stopped may go on for a moment beside the next leader, so hand
-    `term.fencing_token` to what must not be written twice.
+    It is built on `Lock` and has the same guarantees. A block whose term could not be renewed in time is cancelled and
+    ends in `LockLostError`. A process that was stopped may continue for a moment beside the next leader, so pass
+    `term.fencing_token` to every resource that must have only one writer.
 
     Args:
         store: A store with `Capability.CONDITIONAL`.

@@ -1,4 +1,4 @@
-"""`Lease`: something held for a time, and renewed while it is needed. Locks, permits, terms and jobs are leases."""
+"""`Lease`: a hold for a limited time, renewed while it is needed. Locks, permits, terms and jobs are leases."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ..errors import LockLostError
 _RENEWALS = 3
 """Number of renewals within the length of a lease."""
 _RETRIES = 12
-"""Number of attempts in the same time after a renewal has failed."""
+"""Number of attempts within the length of a lease after a renewal has failed."""
 
 
 class Lease:
-    """Time until which something is held, counted on the clock of the event loop.
+    """Hold for a limited time, counted on the clock of the event loop.
 
-    It counts from before a request was sent, never from its answer: so it ends for the holder no later than for those
-    who saw the entry afterwards.
+    The time counts from before a request was sent, never from its answer, so it ends for the holder no later than for
+    others, who saw the entry afterwards.
 
     Args:
-        length: Seconds for which it holds without being renewed.
-        sent: Time of the event loop before the request that began it was sent.
-        renew: Writes the renewal. It raises `LockLostError` where another holder has it now; after any other error
-            it is called again.
-        what: Names in messages what is held, such as "the lease on key 'a' of collection 'locks'".
+        length: Seconds for which the lease holds without being renewed.
+        sent: Time of the event loop before the request that started the lease was sent.
+        renew: Function that writes the renewal. It raises `LockLostError` if another holder has the lease now; after
+            any other error it is called again.
+        what: Name of the lease in messages, such as "the lease on key 'a' of collection 'locks'".
 
     Attributes:
         deadline: When it lapses.
@@ -43,15 +43,15 @@ class Lease:
 
     @property
     def lapsed(self) -> bool:
-        """Whether it was lost, as far as this process can know."""
+        """Whether the lease was lost, as far as this process can know."""
         return self._lost or loop_time() >= self.deadline
 
     def start(self) -> None:
-        """Renew it from now on."""
+        """Start renewing the lease."""
         self._renewing = in_background(self._renew_until_lapsed())
 
     def stop(self) -> None:
-        """Renew it no more."""
+        """Stop renewing the lease."""
         if self._renewing is not None:
             self._renewing.cancel()
 
@@ -61,15 +61,15 @@ class Lease:
             raise self._loss() from self._trouble
 
     def lose(self) -> LockLostError:
-        """Note that another holder has it, and return the error to raise."""
+        """Mark the lease as lost to another holder, and return the error to raise."""
         self._lost = True
         return self._loss()
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
-        """Hold it for the length of a block. When it lapses the block is cancelled, and ends in `LockLostError`.
+        """Hold the lease for the length of a block. If it lapses, the block is cancelled and ends in `LockLostError`.
 
-        A cancellation from outside passes as it is. So does an error of the block.
+        Cancellations from outside and errors of the block pass through unchanged.
         """
         limit = self._limit = asyncio.timeout_at(self.deadline)
         try:
@@ -84,16 +84,16 @@ class Lease:
             self.stop()
 
     async def renew(self) -> None:
-        """Renew it now.
+        """Renew the lease now.
 
         Raises:
             LockLostError: It has lapsed, or another holder has it.
-            StoreError: The backend failed; it holds until its deadline.
+            StoreError: The backend failed; the lease holds until its deadline.
         """
         self.check()
         sent = loop_time()
         await self._write_renewal()
-        self.check()  # an answer that comes too late does not bring it back
+        self.check()  # a late answer does not revive the lease
         self.deadline = sent + self._length
         if self._limit is not None and not self._limit.expired():
             self._limit.reschedule(self.deadline)
@@ -113,7 +113,7 @@ class Lease:
                 self._trouble, pause = None, self._length / _RENEWALS
             except LockLostError:
                 break
-            except Exception as error:  # whatever it is, there is time to try again until the lease lapses
+            except Exception as error:  # whatever the error, there is time to try again until the lease lapses
                 self._trouble = error
                 pause = self._length / _RETRIES
         if self._limit is not None and not self._limit.expired():

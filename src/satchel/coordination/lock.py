@@ -1,4 +1,4 @@
-"""`Lock`: one holder at a time, for a time, with a fencing token."""
+"""`Lock`: one holder at a time, for a limited time, with a fencing token."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ class Lock:
 
     Not guaranteed:
 
-    * That no two bodies ever run at once. A body is cancelled at its next `await`, and not before: one that blocks the
-      event loop, or a process that is stopped, goes on until then. A host that was suspended may have a monotonic clock
-      that stood still.
+    * That no two bodies ever run at once. A body is cancelled at its next `await`, not earlier: until then, a body that
+      blocks the event loop continues, and so does a stopped process when it resumes. The monotonic clock of a suspended
+      host may have stood still.
     * Speed after a crash: a waiting process takes the lock of a dead one `ttl` seconds after it first saw it.
     * Fairness. Tasks of one process, over one store object, take their turns; processes try at random moments.
     * Anything, once the entry is lost: if a store evicts it, a `TTLWrapper` shortens its life below `ttl`, or the
@@ -83,19 +83,19 @@ class Lock:
     even through another `Lock` of the same name, gets `RuntimeError`, because it would wait for itself. Over another
     store object it does wait, as another process would.
 
-    To acquire takes two round trips when the lock is free, and one with the `Lock` object that had it last. A waiting
-    process reads about four times a second, once for all its tasks that wait over one store object. To renew and to
-    release take one each.
+    Acquiring a free lock takes two round trips, or one with the `Lock` object that had it last. A waiting process reads
+    about four times a second, once for all its tasks that wait over one store object. Renewing and releasing take one
+    round trip each.
 
     Args:
         store: A store with `Capability.CONDITIONAL`.
         name: The name of the lock, a key.
         ttl: How long the lock holds without being renewed, in seconds or as a `timedelta`.
         collection: The collection that holds it.
-        keep: How long its entry stays after the last use, and with it the order of tokens. 0 deletes the entry at each
-            release, for locks with ever new names.
-        clock: Returns the present as seconds since the Unix epoch: the first token is made of it, and `locked` looks
-            at it. It does not decide who holds the lock.
+        keep: How long its entry, and with it the order of tokens, is kept after the last use. 0 deletes the entry at
+            each release, for locks whose names are used once.
+        clock: Returns the present as seconds since the Unix epoch. It is used for the first token and for `locked`, not
+            to decide who holds the lock.
 
     Raises:
         UnsupportedOperationError: The store has no conditional writes.
@@ -121,7 +121,7 @@ class Lock:
         watch(self)
 
     def after_fork(self) -> None:
-        """In a child of `fork`: its parent alone holds the lock, and renews and releases it."""
+        """In a child of `fork`: forget the lock, which only the parent holds, renews and releases."""
         if self._claim is not None:
             hold(self._claim, self._turn, self._body)
             self._claim, self._turn, self._body = None, AsyncExitStack(), None
@@ -132,16 +132,16 @@ class Lock:
 
     @property
     def fencing_token(self) -> int:
-        """The token of the present holder; also when the lock was lost, until it is released.
+        """The token of the present holder, even after the lock was lost, until it is released.
 
         Raises:
-            RuntimeError: The lock is not held by way of this object.
+            RuntimeError: The lock is not held through this object.
         """
         return self._held().claim.token
 
     @property
     def held(self) -> bool:
-        """Whether the lock is held by way of this object, as far as this process can know."""
+        """Whether the lock is held through this object, as far as this process can know."""
         return self._claim is not None and not self._claim.lease.lapsed
 
     async def locked(self) -> bool:
@@ -161,7 +161,7 @@ class Lock:
         body when the lock is lost; here, check `held`.
 
         Args:
-            timeout: The longest wait in seconds, 0 to try once, None for no limit. A request that is under way then is
+            timeout: Maximum wait in seconds, 0 to try once, None for no limit. A request in progress at that moment is
                 awaited.
 
         Raises:
@@ -174,7 +174,7 @@ class Lock:
         claims = self._claims
         if holds_key_lock(claims.store, claims.collection, self._name):
             raise RuntimeError(
-                f"this task already holds {self!r}: it would wait for itself, as a lock is not reentrant"
+                f"this task already holds {self!r}: it would wait for itself, because locks are not reentrant"
             )
         end = math.inf if timeout is None else asyncio.get_running_loop().time() + timeout
         async with AsyncExitStack() as turn:
@@ -191,11 +191,11 @@ class Lock:
         return True
 
     async def release(self) -> None:
-        """Let the next one in, in one round trip.
+        """Release the lock, in one round trip.
 
         Raises:
             LockLostError: The lock was lost before.
-            RuntimeError: It is not held by way of this object, or `async with` holds it.
+            RuntimeError: It is not held through this object, or `async with` holds it.
             StoreError: The backend failed; the lock lapses.
         """
         claim = self._held()
@@ -226,7 +226,7 @@ class Lock:
         finally:
             try:
                 await self._give_up(claim)
-            except StoreError as error:  # the body had the lock to its end
+            except StoreError as error:  # the body held the lock to its end
                 self._not_released(error)
             except LockLostError:
                 if not failed:
@@ -261,7 +261,7 @@ class Lock:
 
     def _held(self) -> HeldClaim:
         if self._claim is None:
-            raise RuntimeError(f"{self!r} is not held by way of this object; acquire it first")
+            raise RuntimeError(f"{self!r} is not held through this object; acquire it first")
         return self._claim
 
     def _standing(self, entry: Entry | None) -> Standing | None:

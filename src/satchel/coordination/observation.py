@@ -1,4 +1,4 @@
-"""`Observations`: how long entries have stood unchanged, by the monotonic clock of this process alone."""
+"""`Observations`: how long entries have been unchanged, by this process's own monotonic clock."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _CAPACITY = 100_000
 class Observations:
     """Record of the moments at which versions of entries were first seen.
 
-    Whether a lease has lapsed is judged by them: a lease that stood unchanged for its whole length, since this process
-    first saw it, was not renewed. The clocks of hosts are never compared. A process that starts anew observes anew.
-    At most 100,000 entries are remembered; one that was dropped is observed anew.
+    They show whether a lease has lapsed: a lease that has been unchanged for its whole length, since this process first
+    saw it, was not renewed. The clocks of hosts are never compared. A restarted process starts observing again. At most
+    100,000 entries are remembered; observation of a dropped entry starts again.
     """
 
     def __init__(self) -> None:
@@ -22,8 +22,8 @@ class Observations:
         """Return the seconds since a version was first seen. Call it after the read, never before.
 
         Args:
-            key: Names what is observed, such as the key of an entry.
-            version: Changes with each renewal.
+            key: Name of the observed item, such as the key of an entry.
+            version: Version, which changes with each renewal.
         """
         now = asyncio.get_running_loop().time()
         known = self._first_seen.get(key)
@@ -35,5 +35,5 @@ class Observations:
         return 0.0
 
     def forget(self, key: str) -> None:
-        """Drop an entry that is observed no more."""
+        """Stop observing an entry."""
         self._first_seen.pop(key, None)

@@ -36,7 +36,7 @@ T = TypeVar("T")
 _UNRECORDABLE = (SerializationError, ValueTooLargeError, ModelMismatchError)
 _FORMAT = b"\x01"
 _MODELS = 100
-"""Number of models that a `Once` keeps prepared."""
+"""Number of models whose conversions a `Once` caches."""
 
 logger = logging.getLogger("satchel")
 
@@ -76,12 +76,12 @@ class Claimed(Generic[T]):
 
         Raises:
             LockLostError: The claim was lost: others may be doing the work.
-            SerializationError, ValueTooLargeError, ModelMismatchError: The result cannot be recorded; that the work was
-                done is.
+            SerializationError, ValueTooLargeError, ModelMismatchError: The result cannot be recorded. That the work was
+                done is recorded all the same.
             StoreError: The backend failed.
         """
         if self._recorded:
-            raise RuntimeError(f"the result of {self._claim.description} was recorded already")
+            raise RuntimeError(f"the result of {self._claim.description} has already been recorded")
         self._recorded = True
         self._claim.lease.stop()
         await self._write(self._claim, result)
@@ -132,16 +132,16 @@ class Once:
     * When the process of a claim ends, or stops for longer than `claim_ttl`, its claim lapses, and another caller runs
       the function again. A result that a paused process returns later is not recorded.
 
-    So a function runs at most once for each claim, and more than once when a claim was lost on the way: between its
-    effects outside and the record of its result no store can help. Give the key to what it calls, where that takes one.
-    Whether a claim has lapsed is judged by each process on its own monotonic clock, as with `Lock`.
+    So a function runs at most once for each claim, and again if a claim was lost: no store can combine the function's
+    effects and the record of its result into one step. Pass the key to services that accept an idempotency key. Each
+    process judges by its own monotonic clock whether a claim has lapsed, as with `Lock`.
 
     A function must not call `run` with its own key, as it would wait for itself: in its own task this raises
     `RuntimeError`.
 
-    A first run takes three round trips (read, claim, record), and one more for each third of `claim_ttl`; a later one
-    takes one, a failed one three. Waiting reads about four times a second; callers in one process and over one store
-    object wait in a queue, of which only the first reads.
+    A first run takes three round trips (read, claim, record), and one more for each third of `claim_ttl`. A later run
+    takes one, a failed one three. Waiting callers read about four times a second; callers in one process and over one
+    store object wait in a queue, of which only the first reads.
 
     Args:
         store: A store with `Capability.CONDITIONAL`.
@@ -171,7 +171,7 @@ class Once:
         return f"Once({self._claims.store!r}, collection={self._claims.collection!r})"
 
     async def run(self, key: str, function: Callable[[], Awaitable[T]], *, model: Any = None) -> T:
-        """Return the result that is recorded for a key, or run the function and record what it returns.
+        """Return the recorded result for a key, or run the function and record its result.
 
         Args:
             key: The idempotency key; callers with the same key get the same result.
@@ -190,8 +190,8 @@ class Once:
             SerializationError, ValueTooLargeError: The function was run, but its result cannot be recorded. Later
                 callers get `ResultUnknownError`.
             IntegrityError: The entry holds neither a claim nor a result.
-            StoreError: The backend failed. When the function has been run then, the claim lapses, and the next caller
-                runs it again.
+            StoreError: The backend failed. If the function has already run, the claim lapses, and the next caller runs
+                it again.
         """
         claims, key = self._claims, self._checked(key, function)
         results = self._results_of(function, model)
@@ -213,7 +213,7 @@ class Once:
             return await self._execute(claim, function, results)
 
     async def claim(self, key: str, *, model: Any = None) -> Claimed[Any] | Recorded[Any] | Busy:
-        """Return the claim on a key, or the recorded result, or `Busy` if another caller is at it; never wait.
+        """Return the claim on a key, the recorded result, or `Busy` if another caller has the claim; never wait.
 
         ```python
         from satchel import MemoryStore
@@ -259,7 +259,7 @@ class Once:
         return key
 
     def _results_of(self, function: Callable[[], Awaitable[T]], model: Any) -> Collection[T]:
-        """Return how the results of a function are turned into values of the store, and back."""
+        """Return the collection that converts results of a function to values of the store, and back."""
         kind = result_model(function) if model is None else model
         return self._results if kind is None else self._prepared(kind)
 
@@ -293,7 +293,7 @@ class Once:
         return result
 
     async def _record_shielded(self, results: Collection[T], claim: HeldClaim, result: T) -> None:
-        # The work is done: that its caller is cancelled now must not make another one do it again.
+        # The work is done: a cancellation of the caller must not make another one do it again.
         await shielded(partial(self._record, claim, result, results), partial(_tell_of_failure, claim.description))
 
     async def _record(self, claim: HeldClaim, result: T, results: Collection[T]) -> None:
@@ -303,10 +303,10 @@ class Once:
             packed = _frame(owner, plain) if type(plain) is bytes else {"format": 1, "owner": owner, "result": plain}
             await self._write(claim, packed)
         except _UNRECORDABLE as error:
-            # The effects have happened: that they have is all that can be recorded.
+            # The effects have happened, which is all that can be recorded.
             await self._write(claim, {"format": 1, "owner": owner, "unknown": type(error).__name__})
             raise type(error)(
-                f"the function of {claim.description} has run, and its result cannot be recorded; later callers get "
+                f"the function of {claim.description} has run, but its result cannot be recorded; later callers get "
                 f"ResultUnknownError. Give run(..., model=) the type of the result, or return plain JSON: {error}"
             ) from None
 
@@ -322,7 +322,7 @@ class Once:
                     raise
 
     def _result(self, key: str, entry: Entry | None) -> Any:
-        """Return the result that an entry holds, UNSET where it holds a claim or is absent."""
+        """Return the result in an entry; UNSET if it holds a claim or is absent."""
         if entry is None or claim_of(entry.value) is not None:
             return UNSET
         match entry.value:
@@ -332,8 +332,8 @@ class Once:
                 return result
             case {"format": 1, "owner": str(), "unknown": str(reason)}:
                 raise ResultUnknownError(
-                    f"the function of {self._claims.describe(key)} has run, and its result could not be recorded "
-                    f"({reason}); it is not run again: use another key, or delete this entry, if it has to be"
+                    f"the function of {self._claims.describe(key)} has run, but its result could not be recorded "
+                    f"({reason}), so it is not run again: to run it, use another key or delete this entry"
                 )
         raise IntegrityError(f"{self._claims.describe(key)} holds something that no Once wrote")
 
@@ -343,11 +343,11 @@ def _frame(owner: str, result: bytes) -> bytes:
 
 
 def _tell_of_failure(place: str, error: Exception) -> None:
-    logger.warning("%s was carried out, and its result not recorded: %s", place, error)
+    logger.warning("%s has run, but its result was not recorded: %s", place, error)
 
 
 def _tell_of_claim(place: str, error: Exception) -> None:
-    logger.debug("the claim on %s was not given back, and lapses by itself: %s", place, error)
+    logger.debug("the claim on %s was not given back, and will lapse: %s", place, error)
 
 
 async def _give_back(claim: HeldClaim) -> None:

@@ -1,4 +1,4 @@
-"""`Semaphore`: at most a number of holders at a time, among tasks, processes and hosts."""
+"""`Semaphore`: a limited number of holders at a time, among tasks, processes and hosts."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from .observation import Observations
 
 _MOST_PERMITS = 1000
 _KEPT_LEASES = 10
-"""Number of leases for which the entry outlives its last change."""
+"""Time for which the entry outlives its last change, in lengths of a lease."""
 _STAMP_BYTES = 8
 
 logger = logging.getLogger("satchel")
 
 
 class _Holder(NamedTuple):
-    """One permit in the entry.
+    """Record of one permit in the entry.
 
     Attributes:
-        id: Names the acquisition.
-        stamp: Random, and new with every write: a renewal whose answer was lost still counts as one.
-        lease: Seconds for which it holds since it was written.
+        id: Name of the acquisition.
+        stamp: Random number, new with every write, so that a renewal whose answer was lost is still seen by others.
+        lease: Seconds for which the permit holds after it was written.
     """
 
     id: str
@@ -47,7 +47,7 @@ class _Holder(NamedTuple):
 
 
 class _UnchangedError(Exception):
-    """The entry is left as it is."""
+    """Signal to leave the entry unchanged."""
 
 
 class Permit:
@@ -66,10 +66,10 @@ class Permit:
 
 
 class Semaphore:
-    """Bound on how many tasks, processes and hosts do something at the same time.
+    """Limit on the number of tasks, processes and hosts that do something at the same time.
 
-    Each permit is a lease: it is renewed every third of `ttl` while its block runs, and that of a process that died
-    lapses. All permits stand in one entry, which is changed by conditional writes alone.
+    Each permit is a lease: it is renewed every third of `ttl` while its block runs, and lapses if its process dies. All
+    permits are kept in one entry, which is changed only by conditional writes.
 
     ```python
     from satchel import MemoryStore
@@ -84,10 +84,10 @@ class Semaphore:
       process counts on its own monotonic clock, and the time of day does not matter.
     * A block whose permit could not be renewed in time is cancelled and ends in `LockLostError`.
     * The order is not fair: processes try at random moments; tasks over one store object take turns.
-    * Where processes give different numbers of `permits`, each keeps to its own.
+    * If processes set different numbers of `permits`, each applies its own.
 
-    It costs two round trips to get a free permit, two for each renewal and two to give it back, and two more whenever
-    another holder was faster.
+    Getting a free permit, renewing it and giving it back take two round trips each, and two more whenever another
+    holder was faster.
 
     Args:
         store: A store with `Capability.CONDITIONAL`.
@@ -117,7 +117,7 @@ class Semaphore:
         return f"Semaphore({self._store!r}, {self._name!r}, {options})"
 
     async def taken(self) -> int:
-        """Return how many permits are taken, in one round trip; those of dead processes count until they lapse."""
+        """Return the number of permits taken, in one round trip; those of dead processes count until they lapse."""
         return len(self._live(await self._store.get_entry(self._collection, self._name)))
 
     @asynccontextmanager
@@ -125,7 +125,7 @@ class Semaphore:
         """Hold a permit for the length of a block.
 
         Args:
-            timeout: The longest wait for a permit in seconds, 0 to try once, None for no limit.
+            timeout: Maximum wait for a permit in seconds, 0 to try once, None for no limit.
 
         Raises:
             TimeoutError: No permit was free in time.
@@ -149,7 +149,7 @@ class Semaphore:
 
     async def _acquire(self, end: float) -> tuple[str, Lease] | None:
         async with AsyncExitStack() as turn:
-            try:  # of the tasks of this process that wait over one store object, one reads
+            try:  # of this process's tasks waiting over one store object, only one reads
                 async with asyncio.timeout_at(None if end == math.inf else end):
                     await turn.enter_async_context(key_lock(self._store, self._collection, f"{self._name}\0waiting"))
             except TimeoutError:
@@ -164,7 +164,7 @@ class Semaphore:
             return acquired
 
     async def _try(self) -> tuple[str, Lease] | None:
-        """Take a permit if one is free; when the caller is cancelled or the outcome unknown, give it back."""
+        """Take a permit if one is free; give it back if the caller is cancelled or the outcome is unknown."""
         holder = new_owner()
         attempt = in_background(self._take(holder))
         try:
@@ -195,7 +195,7 @@ class Semaphore:
             return None
         what = f"the permit of key {self._name!r} of collection {self._collection!r}"
         lease = Lease(self._length, sent, partial(self._renew, holder), what)
-        if lease.lapsed:  # an answer may come too late
+        if lease.lapsed:  # the answer may have come too late
             await self._give_back(holder)
             return None
         return holder, lease
@@ -212,7 +212,7 @@ class Semaphore:
     async def _end(self, attempt: asyncio.Task[tuple[str, Lease] | None], holder: str) -> None:
         await asyncio.wait([attempt])
         if not attempt.cancelled():
-            attempt.exception()  # or asyncio would report it: the caller that was cancelled has not seen it
+            attempt.exception()  # otherwise asyncio would report it, because the cancelled caller has not seen it
         await self._give_back(holder)
 
     async def _give_back(self, holder: str) -> None:
@@ -240,7 +240,7 @@ class Semaphore:
         return {"format": 1, "permits": [holder._asdict() for holder in holders]}, min(kept, MAX_TTL), None
 
     def _live(self, entry: Entry | None) -> list[_Holder]:
-        """Return the holders of an entry but those that this process saw unchanged for the length of their lease."""
+        """Return the holders in an entry, except those that this process saw unchanged for a whole lease."""
         return [
             holder
             for holder in self._holders(entry)

@@ -40,10 +40,10 @@ _PAGE = 100
 
 
 class BlockingStore(Protocol):
-    """What a `SyncCollection` needs of the `SyncStore` that made it."""
+    """Interface by which a `SyncCollection` uses the `SyncStore` that made it."""
 
     def _call(self, function: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Carry out a method of the async store or collection, and return what it returns."""
+        """Run a method of the async store or collection, and return its result."""
         ...
 
     def _able(self, operation: str, /) -> object:
@@ -56,25 +56,25 @@ class BlockingStore(Protocol):
 
 
 class CollectionMapping(MutableMapping[str, T]):
-    """View of a collection as a `MutableMapping`, which reads and writes the store at every use.
+    """View of a collection as a `MutableMapping`, which uses the store for every operation.
 
     * `m[key]`, `m.get(key)`, `key in m`, `m[key] = value` and `del m[key]` take one call of the store; `m.update(...)`
       takes one for all items.
     * Iteration, `keys()` and `len(m)` need `ENUMERATE_KEYS`, and take one call for 500 keys; `bool(m)` takes one for
       one key. `items()`, `values()` and `==` take one more for 100 values.
-    * `m.pop(key)` and `m.setdefault(key, value)` need `CONDITIONAL`, and take two; more if others write the key
-      meanwhile.
+    * `m.pop(key)` and `m.setdefault(key, value)` need `CONDITIONAL`, and take two calls, or more if others write the
+      key meanwhile.
     * `m.popitem()` needs both, and takes three or more.
     * `m.clear()` needs `DESTROY_COLLECTION`, and takes one.
 
-    `pop` and `popitem` give each value to one caller alone; `setdefault` overwrites nobody's value. Iterating while
-    others write is allowed: an entry that is there throughout comes exactly once. Values expire as the collection's ttl
-    says. Keys come in no particular order.
+    `pop` and `popitem` return each value to only one caller; `setdefault` never overwrites a value. Others may write
+    during iteration: an entry that is present throughout comes exactly once. Values get the collection's ttl. Keys come
+    in no particular order.
 
     Raises:
-        KeyMissingError: A key is absent; it is a `KeyError`.
-        InvalidKeyError: A key is no legal name, in whatever use.
-        UnsupportedOperationError: The store does not have the capability; raised at the use, before anything is done.
+        KeyMissingError: A key is absent. This is a `KeyError`.
+        InvalidKeyError: A key is not a legal name, in any operation.
+        UnsupportedOperationError: The store does not have the capability. Raised before the operation does anything.
     """
 
     def __init__(self, collection: SyncCollection[T]) -> None:
@@ -108,17 +108,17 @@ class CollectionMapping(MutableMapping[str, T]):
         return any(True for _ in self._collection.keys(limit=1))
 
     def items(self) -> ItemsView[str, T]:
-        """Return the pairs, which are read in pages when they are iterated over."""
+        """Return a view of the items, which iteration reads in pages."""
         return _Items(self)
 
     def values(self) -> ValuesView[T]:
-        """Return the values, which are read in pages when they are iterated over."""
+        """Return a view of the values, which iteration reads in pages."""
         return _Values(self)
 
-    def update(  # type: ignore[override]  # what only has keys() and [] is not taken
+    def update(  # type: ignore[override]  # objects that only have keys() and [] are not accepted
         self, other: Mapping[str, T] | Iterable[tuple[str, T]] = (), /, **more: T
     ) -> None:
-        """Put many values, which is not one atomic step."""
+        """Put many values; this is not one atomic step."""
         self._collection.put_many(dict(other, **more))
 
     @overload
@@ -128,7 +128,7 @@ class CollectionMapping(MutableMapping[str, T]):
     @overload
     def pop(self, key: str, /, default: D) -> T | D: ...
     def pop(self, key: str, /, default: Any = UNSET) -> Any:
-        """Remove a value and return it, to one caller alone; an absent one gives the default or `KeyMissingError`."""
+        """Remove a value and return it, to only one caller; an absent key gives the default or `KeyMissingError`."""
         self._collection._store._able("compare_and_delete")
         while (entry := self._collection.get_entry(key)) is not None:
             if self._collection.compare_and_delete(key, version=entry.version):
@@ -138,9 +138,9 @@ class CollectionMapping(MutableMapping[str, T]):
         return default
 
     def popitem(self) -> tuple[str, T]:
-        """Remove some entry and return its key and value, to one caller alone."""
+        """Remove some entry and return its key and value, to only one caller."""
         for key in self:
-            with suppress(KeyMissingError):  # it has gone since it was listed
+            with suppress(KeyMissingError):  # it has been removed since it was listed
                 return key, self.pop(key)
         raise KeyMissingError(f"collection {self._collection.name!r} is empty")
 
@@ -149,7 +149,7 @@ class CollectionMapping(MutableMapping[str, T]):
     @overload
     def setdefault(self, key: str, default: T, /) -> T: ...
     def setdefault(self, key: str, default: Any = None, /) -> Any:
-        """Return the value under a key, after putting this one if it is absent."""
+        """Return the value under a key; if it is absent, put and return the default."""
         self._collection._store._able("put_if_absent")
         while True:
             value = self._collection.get(key, UNSET)
@@ -168,7 +168,7 @@ class CollectionMapping(MutableMapping[str, T]):
     def _pairs(self) -> Iterator[tuple[str, T]]:
         keys = iter(self)
         while page := list(islice(keys, _PAGE)):
-            yield from self._collection.get_many(page).items()  # some may have gone since they were listed
+            yield from self._collection.get_many(page).items()  # some may have been removed since they were listed
 
 
 class _Items(ItemsView[str, T]):
@@ -191,11 +191,11 @@ class _Values(ValuesView[T]):
 class SyncCollection(Generic[T]):
     """`Collection` for code without an event loop: the same verbs, which block until they are done.
 
-    `SyncStore(...).collection("users", model=User)` makes one. `as_mapping` shows it as a `MutableMapping`.
+    `SyncStore(...).collection("users", model=User)` makes one. `as_mapping` presents it as a `MutableMapping`.
 
     Args:
         store: The store.
-        inner: The collection, in the store that the `SyncStore` was made of.
+        inner: The collection in the async store.
     """
 
     def __init__(self, store: BlockingStore, inner: Collection[T]) -> None:
@@ -212,9 +212,9 @@ class SyncCollection(Generic[T]):
         return self._inner.name
 
     def as_mapping(self) -> CollectionMapping[T]:
-        """Return a view of the collection that behaves as a dict does: `users["ada"]`, `in`, `len`, `del`, iteration.
+        """Return a view of the collection that behaves like a dict: `users["ada"]`, `in`, `len`, `del`, iteration.
 
-        Every use of it goes to the store. It is a `Mapping` and so, unlike the collection, falsy while it is empty.
+        Every operation uses the store. The view is a `Mapping` and so, unlike the collection, falsy while it is empty.
         """
         return CollectionMapping(self)
 
@@ -253,7 +253,7 @@ class SyncCollection(Generic[T]):
     def put(self, key: str, value: T, *, ttl: TTL | UnsetType | None = UNSET) -> None:
         """Store a value under a key, replacing any existing entry.
 
-        The ttl is the collection's when it is not given. None means never, even where the collection has one.
+        By default the ttl is the collection's. None means never, even if the collection has one.
         """
         self._call(self._inner.put, key, value, ttl=ttl)
 
@@ -279,11 +279,13 @@ class SyncCollection(Generic[T]):
 
     def put_many(self, items: Mapping[str, T], *, ttl: TTL | UnsetType | None = UNSET) -> None:
         """Store many values. Everything is checked first; the writes are not one atomic step."""
-        taken: Mapping[str, Any] = dict(check_items(items))  # here: they may be read from this very store
+        taken: Mapping[str, Any] = dict(
+            check_items(items)
+        )  # in the caller's thread, because the items may be read from this very store
         self._call(self._inner.put_many, taken, ttl=ttl)
 
     def delete_many(self, keys: Iterable[str]) -> int:
-        """Remove many entries, and return how many of them were there."""
+        """Remove many entries, and return how many existed."""
         return self._call(self._inner.delete_many, check_names(keys))
 
     def keys(
@@ -296,7 +298,7 @@ class SyncCollection(Generic[T]):
         limit: int | None = None,
         after: str | None = None,
     ) -> Iterator[str]:
-        """Iterate over the keys, as `Collection.keys` says."""
+        """Iterate over the keys; arguments and errors are those of `Collection.keys`."""
         self._store._able("keys")
         choice: dict[str, Any] = {"prefix": prefix, "exclude_prefix": exclude_prefix, "glob": glob, "depth": depth}
         return self._store._listed("keys", self._inner.keys(**choice, limit=limit, after=after))
@@ -385,7 +387,7 @@ class SyncCollection(Generic[T]):
         return self._call(self._inner.count, prefix=prefix)
 
     def prefixes(self, delimiter: str = "/", prefix: str = "") -> Iterator[str]:
-        """Iterate over the "folders": what keys have in common up to a delimiter, each once, in no particular order."""
+        """Iterate over "folders": the parts of keys up to a delimiter, each once, in no particular order."""
         self._store._able("keys")
         return self._store._listed("prefixes", self._inner.prefixes(delimiter, prefix))
 
@@ -399,7 +401,7 @@ class SyncCollection(Generic[T]):
     @overload
     def pop(self, key: str, default: D) -> T | D: ...
     def pop(self, key: str, default: Any = None) -> Any:
-        """Remove the entry under a key and return its value, to one caller alone; the default when it is absent."""
+        """Remove the entry under a key and return its value, to only one caller; the default when it is absent."""
         self._store._able("compare_and_delete")
         return self._call(self._inner.pop, key, default)
 
@@ -412,9 +414,9 @@ class SyncCollection(Generic[T]):
         stale: TTL | None = None,
         early: float | None = None,
     ) -> T:
-        """Return the value under a key; where it is absent, put and return what a plain function gives.
+        """Return the value under a key; if it is absent, put and return the result of a plain function.
 
-        The function runs in a worker thread, and may use the store. `Collection.get_or_put` says the rest.
+        The function runs in a worker thread, and may use the store. See `Collection.get_or_put` for details.
         """
         if not callable(factory) or inspect.iscoroutinefunction(factory):
             raise TypeError(f"factory must be a plain function without arguments, got {type(factory).__name__}")
@@ -422,11 +424,11 @@ class SyncCollection(Generic[T]):
         return self._call(self._inner.get_or_put, key, make, ttl=ttl, stale=stale, early=early)
 
     def copy(self, source: str, target: str) -> None:
-        """Put the value under one key under another one, too, with what is left of its time to live."""
+        """Copy a value to another key, with its remaining time to live."""
         self._call(self._inner.copy, source, target)
 
     def move(self, source: str, target: str) -> None:
-        """Give an entry another key, with what is left of its time to live."""
+        """Move an entry to another key, with its remaining time to live."""
         self._store._able("compare_and_delete")
         self._call(self._inner.move, source, target)
 
@@ -436,11 +438,11 @@ class SyncCollection(Generic[T]):
         return self._call(self._inner.destroy)
 
     def put_if_absent(self, key: str, value: T, *, ttl: TTL | UnsetType | None = UNSET) -> str | None:
-        """Store a value if the key is absent, and return its version; None when something was there."""
+        """Store a value if the key is absent, and return its version; None when the key exists."""
         return self._call(self._inner.put_if_absent, key, value, ttl=ttl)
 
     def compare_and_put(self, key: str, value: T, *, version: str, ttl: TTL | UnsetType | None = UNSET) -> str | None:
-        """Replace the entry if it still has the version, and return the new version; None when it has not."""
+        """Replace the entry if it still has the version, and return the new version; otherwise None."""
         return self._call(self._inner.compare_and_put, key, value, version=version, ttl=ttl)
 
     def compare_and_delete(self, key: str, *, version: str) -> bool:
@@ -450,7 +452,7 @@ class SyncCollection(Generic[T]):
     def touch(self, key: str, *, ttl: TTL | UnsetType | None = UNSET) -> bool:
         """Give the entry a new deadline, counted from now, and return whether it existed.
 
-        Without a ttl the collection's is used; if it has none, `InvalidTTLError` is raised.
+        By default the ttl is the collection's; if it has none, `InvalidTTLError` is raised.
         """
         return self._call(self._inner.touch, key, ttl=ttl)
 
@@ -466,22 +468,22 @@ class SyncCollection(Generic[T]):
 
         Without a ttl an entry keeps its deadline, and a new one gets the collection's ttl.
 
-        The function runs in the thread of the store's event loop, perhaps many times: it must be quick, without side
-        effects, and must not call the store, which would refuse it. See `Collection.update` for the rest.
+        The function runs in the thread of the store's event loop, perhaps many times. It must be quick, without side
+        effects, and cannot use the store. See `Collection.update` for details.
         """
         return self._call(self._inner.update, key, function, initial=initial, ttl=ttl)
 
 
 _LISTED = 500
-"""Number of names that are handed from one thread to the other together."""
+"""Number of names passed from one thread to the other at once."""
 
 
 class Listing(Generic[T]):
-    """Async iterator in pages, which are fetched on the event loop that it belongs to.
+    """Async iterator read in pages, on the event loop to which it belongs.
 
     Args:
         items: The iterator.
-        size: Number of items that are handed from one thread to the other together.
+        size: Number of items in a page.
     """
 
     def __init__(self, items: AsyncIterator[T], *, size: int = _LISTED) -> None:
@@ -489,7 +491,7 @@ class Listing(Generic[T]):
         self._turn = asyncio.Lock()
 
     async def page(self) -> list[T]:
-        """Return the next items, none when there are no more."""
+        """Return the next page; an empty list at the end."""
         async with self._turn:
             page: list[T] = []
             async for item in self._items:
@@ -499,7 +501,7 @@ class Listing(Generic[T]):
             return page
 
     async def close(self) -> None:
-        """Release what the listing holds, once a page that is under way has ended."""
+        """Close the iterator, after a page in progress has ended."""
         async with self._turn:
             if isinstance(self._items, AsyncGenerator):
                 await self._items.aclose()

@@ -1,7 +1,7 @@
 """`in_sync`: a blocking face of any object that uses the store of a `SyncStore`."""
 
 # mypy: disable-error-code="overload-overlap"
-# A function says more about its results than an object does: on purpose.
+# The overload for functions is deliberately more precise than the one for objects.
 
 from __future__ import annotations
 
@@ -41,10 +41,9 @@ def in_sync(thing: object, store: SyncStore) -> Any: ...
 def in_sync(thing: Any, store: SyncStore) -> Any:
     """Return a blocking face of a lock, counter, collection or any other object that uses a store.
 
-    Async methods block and return what they give; async context managers are for `with`, async iterators for `for`;
-    all else is as it was. Everything runs on the event loop of the `SyncStore`, as its own calls do. A type checker
-    knows the types of a collection and of a function, such as one method; those of another object's methods it takes
-    for `Any`.
+    Async methods become blocking, async context managers work with `with`, async iterators with `for`; everything else
+    is unchanged. Everything runs on the event loop of the `SyncStore`, as its own calls do. A type checker knows the
+    types of a collection and of a function, such as one method; the methods of other objects are `Any`.
 
     ```python
     from satchel.coordination import Counter
@@ -56,7 +55,7 @@ def in_sync(thing: Any, store: SyncStore) -> Any:
     ```
 
     Args:
-        thing: The object, made of `store.inner`, or a function or method.
+        thing: The object, made with `store.inner`, or a function or method.
         store: The `SyncStore`.
 
     Raises:
@@ -71,7 +70,7 @@ def in_sync(thing: Any, store: SyncStore) -> Any:
     if inspect.isawaitable(thing):
         if inspect.iscoroutine(thing):
             thing.close()
-        raise ConfigurationError("in_sync takes a function, not what it gave: in_sync(function, store)(...)")
+        raise ConfigurationError("in_sync takes a function, not its result: in_sync(function, store)(...)")
     return _faced(thing, store._thread)
 
 
@@ -86,17 +85,19 @@ class Face:
         return f"in_sync({self._thing!r})"
 
     def __getattr__(self, name: str) -> Any:
-        if isinstance(getattr(type(self._thing), name, None), property):  # it may look at the running loop
+        if isinstance(getattr(type(self._thing), name, None), property):  # it may use the running loop
             return _function(getattr, self._thread)(self._thing, name)
         return _faced(getattr(self._thing, name), self._thread)
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        """Call the object, and return the blocking face of what it gives."""
+        """Call the object, and return the blocking face of its result."""
         return _function(self._thing, self._thread)(*arguments, **named)
 
     def __enter__(self) -> Any:
         if not hasattr(type(self._thing), "__aenter__"):
-            raise TypeError(f"{self!r} is not for `with`: {type(self._thing).__name__} is no async context manager")
+            raise TypeError(
+                f"{self!r} cannot be used in `with`: {type(self._thing).__name__} is not an async context manager"
+            )
         entered = _Entered(self._thing)
         value = self._thread.carry_out("__aenter__", entered.enter)
         self._entered.append(entered)
@@ -110,12 +111,12 @@ class Face:
 
     def __iter__(self) -> Iterator[Any]:
         if not hasattr(type(self._thing), "__aiter__"):
-            raise TypeError(f"{self!r} is not for `for`: {type(self._thing).__name__} is no async iterator")
+            raise TypeError(f"{self!r} cannot be used in `for`: {type(self._thing).__name__} is not an async iterator")
         return _listed(aiter(self._thing), self._thread)
 
 
 class _Entered:
-    """Async context manager whose two ends run in one task, as timeouts and task groups inside need it."""
+    """Async context manager that is entered and left in one task, as timeouts and task groups inside require."""
 
     def __init__(self, manager: Any) -> None:
         self._manager = manager
@@ -145,7 +146,7 @@ class _Entered:
         value.set_result(await self._manager.__aenter__())
         try:
             outcome = await self._left
-        except asyncio.CancelledError as error:  # what was entered ends its body, as a lock that is lost does
+        except asyncio.CancelledError as error:  # the context manager ended its body, as a lost lock does
             outcome = type(error), error, error.__traceback__
             if not await self._manager.__aexit__(*outcome):
                 raise
@@ -154,7 +155,7 @@ class _Entered:
 
 
 def _faced(value: Any, thread: LoopThread) -> Any:
-    """Return the blocking face of what is async; all else as it is."""
+    """Return the blocking face of an async object; anything else unchanged."""
     if isinstance(value, AsyncIterator):
         return _listed(value, thread)
     if inspect.isroutine(value):
@@ -163,7 +164,7 @@ def _faced(value: Any, thread: LoopThread) -> Any:
 
 
 def _is_async(kind: type) -> bool:
-    """Say whether objects of a class have something to be awaited."""
+    """Return whether objects of a class have async methods."""
     if kind.__module__ == "builtins" or issubclass(kind, type):
         return False
     members = [item for owner in kind.__mro__ for item in vars(owner).items()]
@@ -182,7 +183,7 @@ def _function(function: Any, thread: LoopThread) -> Callable[..., Any]:
     name = getattr(function, "__name__", "call")
 
     async def run(*arguments: Any, **named: Any) -> Any:
-        value = function(*arguments, **named)  # on the loop, also a plain function: it may look for the running loop
+        value = function(*arguments, **named)  # plain functions run on the loop too: they may use the running loop
         return await value if inspect.isawaitable(value) else value
 
     def call(*arguments: Any, **named: Any) -> Any:
@@ -192,7 +193,7 @@ def _function(function: Any, thread: LoopThread) -> Callable[..., Any]:
 
 
 def _listed(items: AsyncIterator[T], thread: LoopThread) -> Iterator[T]:
-    """Iterate over an async iterator one step at a time: a page would wait for what comes later."""
+    """Iterate over an async iterator one step at a time: a page would wait for later items."""
     listing = Listing(items, size=1)
     try:
         while page := thread.carry_out("__anext__", listing.page):

@@ -28,13 +28,13 @@ class SyncStore:
     """Any store for code without an event loop: the same verbs, which block until they are done.
 
     The store runs on one event loop in a thread of its own, which starts with the first call and ends with `close`. Any
-    number of threads may call at once; concurrent calls share requests, as those of tasks do. Each
-    call runs in its caller's context variables. `KeyboardInterrupt` cancels the call that it interrupts.
+    number of threads may call at once; concurrent calls share requests, as those of tasks do. Each call runs in its
+    caller's context variables. `KeyboardInterrupt` cancels the call that it interrupts.
 
     `docs/sync.md` describes the cost of a call, and what happens without closing and after a fork.
 
     Args:
-        store: The store, or its URL. It belongs to the `SyncStore` from now on, which closes it.
+        store: The store, or its URL. From now on it belongs to the `SyncStore`, which closes it.
 
     Raises:
         ConfigurationError: It is not a store, or the URL does not name one.
@@ -44,7 +44,7 @@ class SyncStore:
     def __init__(self, store: AsyncKeyValue | str) -> None:
         opened: Any = open_store(store) if isinstance(store, str) else store
         check_store(opened, "SyncStore")
-        self._store: SupportsEverything = opened  # as far as `_able` says
+        self._store: SupportsEverything = opened  # as far as `_able` confirms
         self._thread = LoopThread(lambda: f"SyncStore({opened!r})", lambda: leave(opened.aclose))
         self._call = self._thread.call
 
@@ -56,7 +56,9 @@ class SyncStore:
             self._thread.end()
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"{self!r} cannot be copied or pickled, for it has a thread; make a SyncStore in each process")
+        raise TypeError(
+            f"{self!r} cannot be copied or pickled, because it has a thread; make a SyncStore in each process"
+        )
 
     def __enter__(self) -> Self:
         self._thread.refuse_here("__enter__")
@@ -73,14 +75,14 @@ class SyncStore:
         """Refuse new calls, wait for those under way, close the store, and end the thread.
 
         Raises:
-            StoreClosedError: It has been closed before. Leaving `with` after that raises nothing.
+            StoreClosedError: It was closed before. Leaving `with` after that raises nothing.
             StoreError: The store could not be closed properly. The thread has ended all the same.
         """
         self._thread.close()
 
     @property
     def inner(self) -> AsyncKeyValue:
-        """The async store, of which objects are made that `in_sync` shall give a blocking face."""
+        """The async store, for making objects to pass to `in_sync`."""
         return self._store
 
     @property
@@ -90,12 +92,12 @@ class SyncStore:
 
     @property
     def max_key_bytes(self) -> int:
-        """The longest key, in UTF-8 bytes."""
+        """Maximum length of a key, in UTF-8 bytes."""
         return self._store.max_key_bytes
 
     @property
     def max_value_bytes(self) -> int | None:
-        """The largest encoded value; None for no limit that is known."""
+        """Maximum bytes of an encoded value; None if no limit is known."""
         return self._store.max_value_bytes
 
     @overload
@@ -119,7 +121,7 @@ class SyncStore:
         codec: Codec | None = None,
     ) -> SyncCollection[T]: ...
     def collection(self, name: str, **options: Any) -> SyncCollection[Any]:
-        """Return one collection of this store, with values of one type; it takes and raises what `Collection` does.
+        """Return a collection of this store with values of one type; arguments and errors are those of `Collection`.
 
         Args:
             name: The name of the collection.
@@ -128,8 +130,8 @@ class SyncStore:
         """
         return SyncCollection(self, Collection(self._store, name, **options))
 
-    # The verbs; `satchel.protocol` says what each does. Keys and items are taken out here: they may be a listing of
-    # this store, which the loop's own thread could not wait for.
+    # The verbs, described in `satchel.protocol`. Keys and items are read in the caller's thread: they may be a listing
+    # of this store, for which the loop's own thread could not wait.
 
     @overload
     def get(self, collection: str, key: str, default: None = None) -> Any | None: ...
@@ -168,7 +170,7 @@ class SyncStore:
         self._call(self._store.put_many, collection, dict(check_items(items)), ttl=ttl)
 
     def delete_many(self, collection: str, keys: Iterable[str]) -> int:
-        """Remove many entries, and return how many of them were there."""
+        """Remove many entries, and return how many existed."""
         return self._call(self._store.delete_many, collection, check_names(keys))
 
     def ping(self) -> None:
@@ -179,7 +181,7 @@ class SyncStore:
         self, collection: str, *, prefix: str = "", limit: int | None = None, after: str | None = None
     ) -> Iterator[str]:
         """Iterate over the keys of a collection, in no particular order unless `after` is given, in constant memory."""
-        order = {} if after is None else {"after": after}  # a third-party store may not know it
+        order = {} if after is None else {"after": after}  # a third-party store may not have `after`
         keys: Any = self._able("keys").keys
         return self._listed("keys", keys(collection, prefix=prefix, limit=limit, **order))
 
@@ -204,13 +206,13 @@ class SyncStore:
         return self._call(self._able("cull").cull)
 
     def put_if_absent(self, collection: str, key: str, value: object, *, ttl: TTL | None = None) -> str | None:
-        """Store a value if the key is absent, and return its version; None when something was there."""
+        """Store a value if the key is absent, and return its version; None when the key exists."""
         return self._call(self._able("put_if_absent").put_if_absent, collection, key, value, ttl=ttl)
 
     def compare_and_put(
         self, collection: str, key: str, value: object, *, version: str, ttl: TTL | None = None
     ) -> str | None:
-        """Replace the entry if it still has the version, and return the new version; None when it has not."""
+        """Replace the entry if it still has the version, and return the new version; otherwise None."""
         put = self._able("compare_and_put").compare_and_put
         return self._call(put, collection, key, value, version=version, ttl=ttl)
 

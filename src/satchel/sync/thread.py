@@ -23,24 +23,24 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _LAST_SECONDS = 5.0
-"""How long the end of the process waits for a store that was not closed; then it is cut off, as by a kill."""
+"""Seconds for which the end of the process waits for a store that was not closed, before cutting it off."""
 
 
-_DESCRIPTORS = 4  # of an event loop, with its selector and the two ends by which it is woken
+_DESCRIPTORS = 4  # for an event loop: its selector, and the two ends of its wake-up pipe
 
 
 class LoopThread:
     """Thread with an event loop that runs coroutines for other threads; it starts with the first call.
 
     Args:
-        name: The name of its store in messages.
-        last: Is awaited on the loop when it ends.
+        name: Function that returns the name of its store for messages.
+        last: Coroutine function awaited on the loop when it ends.
     """
 
     def __init__(self, name: Callable[[], str], last: Callable[[], Awaitable[object]]) -> None:
         self._name = name
         self._last = last
-        # A signal handler may call while the very thread that it interrupts is inside.
+        # Reentrant, because a signal handler may call while the thread that it interrupts holds the lock.
         self.lock = threading.RLock()
         self.forked = False
         self.closed = False
@@ -57,13 +57,13 @@ class LoopThread:
         return self._loop is not None
 
     def call(self, function: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Carry out a method of the store, and return what it returns."""
+        """Run a method of the store, and return its result."""
         return self.carry_out(getattr(function, "__name__", "call"), partial(function, *args, **kwargs))
 
     def carry_out(self, operation: str, function: Callable[[], Coroutine[Any, Any, R]]) -> R:
-        """Carry out a coroutine function in the caller's context, and return what it returns.
+        """Run a coroutine function in the caller's context, and return its result.
 
-        When the wait is cut off, as by `KeyboardInterrupt`, the call is cancelled.
+        If the wait is interrupted, as by `KeyboardInterrupt`, the call is cancelled.
         """
         self.refuse_here(operation)
         call = _Call(function, self._under_way)
@@ -83,11 +83,11 @@ class LoopThread:
         return call.result()
 
     def post(self, function: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        """Have a coroutine function carried out without waiting for it, unless the loop has ended."""
+        """Start a coroutine function without waiting for it, unless the loop has ended."""
         self._tell(_Call(function, self._under_way).begin)
 
     def check(self, operation: str) -> None:
-        """Refuse an operation when the thread has ended, or belongs to another process."""
+        """Raise if the thread has ended or belongs to another process."""
         if self.closed:
             raise StoreClosedError(f"{self._name()} is closed", store=self._name(), operation=operation)
         if self.forked:
@@ -99,7 +99,7 @@ class LoopThread:
             )
 
     def refuse_here(self, operation: str) -> None:
-        """Refuse a blocking operation in a thread that runs an event loop."""
+        """Raise if the current thread runs an event loop, which would be blocked."""
         if asyncio._get_running_loop() is not None:
             raise StoreError(
                 f"{operation} of {self._name()} would block the event loop that runs in this thread; await the store "
@@ -109,7 +109,7 @@ class LoopThread:
             )
 
     def close(self) -> None:
-        """End the loop after the calls under way, wait for that, and raise what went wrong."""
+        """End the loop after the calls under way, wait for that, and raise any failure."""
         self.refuse_here("close")
         with self.lock:
             loop = self._running("close")
@@ -122,16 +122,16 @@ class LoopThread:
             try:
                 raise failure
             finally:
-                del failure  # or the traceback would hold it in a cycle
+                del failure  # otherwise the traceback would keep it alive in a cycle
 
     def end(self) -> None:
-        """Have the loop end, without waiting: nobody holds the store any more."""
+        """End the loop, without waiting: nothing refers to the store any more."""
         if self.started:
             self._tell(self._stopped.set)
         self.closed = True
 
     def _tell(self, what: Callable[[], object]) -> None:
-        # Without the lock: the garbage collector calls this, maybe in a thread that holds it.
+        # Without the lock: the garbage collector may call this in a thread that holds it.
         if self._loop is not None and not self.closed and not self.forked:
             with suppress(RuntimeError):  # the loop has ended meanwhile
                 self._loop.call_soon_threadsafe(what)
@@ -171,13 +171,13 @@ class LoopThread:
             )
 
     def _start(self) -> asyncio.AbstractEventLoop:
-        # asyncio would print a traceback of the loop that it could make only in part.
+        # asyncio would print a traceback for the loop that it could create only in part.
         used_up = shortage_of_descriptors(_DESCRIPTORS)
         if used_up is not None:
             raise used_up
         self._stopped = asyncio.Event()
-        loop = run_in_empty_context(asyncio.new_event_loop)  # else it keeps the context of the first caller
-        loop.set_default_executor(_OwnThreads())  # the loop looks up host names there
+        loop = run_in_empty_context(asyncio.new_event_loop)  # otherwise it keeps the context of the first caller alive
+        loop.set_default_executor(_OwnThreads())  # used by the loop to look up host names
         self._thread = threading.Thread(target=self._run, args=(loop,), name="satchel-sync", daemon=True)
         try:
             self._thread.start()
@@ -193,7 +193,7 @@ class LoopThread:
             loop.run_until_complete(self._live(loop))
         except BaseException as error:
             if not self._is_awaited:
-                raise  # nobody else will tell of it
+                raise  # nobody else would report it
             self._failure = error
         finally:
             loop.close()
@@ -219,7 +219,7 @@ class LoopThread:
 
 
 class _OwnThreads(ThreadPoolExecutor):
-    """Executor that works to the end of the process, which does not wait for it."""
+    """Executor whose threads work until the process ends, without keeping it from ending."""
 
     def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         return submit(function, *args, **kwargs)
@@ -242,13 +242,15 @@ class _Call(Generic[R]):
 
     def cancel(self) -> None:
         self._task.cancel()
-        self._task.add_done_callback(self._under_way.discard)  # one that has not begun never gets to its own end
+        self._task.add_done_callback(
+            self._under_way.discard
+        )  # a task cancelled before its first step does not run its own cleanup
 
     def wait(self) -> None:
         self._ended.acquire()
 
     def result(self) -> R:
-        error, self._error = self._error, None  # or the traceback would hold it in a cycle
+        error, self._error = self._error, None  # otherwise the traceback would keep it alive in a cycle
         if error is None:
             return self._value
         try:
@@ -259,7 +261,7 @@ class _Call(Generic[R]):
     async def _carry_out(self) -> None:
         try:
             self._value = await self._function()
-        except BaseException as error:  # also SystemExit: it belongs to the caller, and would end the loop here
+        except BaseException as error:  # including SystemExit: it is raised to the caller, and would end the loop here
             self._error = error
         finally:
             self._under_way.discard(self._task)

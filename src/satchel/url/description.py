@@ -14,7 +14,7 @@ from .._url_parts import is_secret
 from . import registry
 
 HIDDEN = "***"
-"""Stands for a secret in a line."""
+"""Placeholder for a secret in a line."""
 
 _USER = re.compile(r"(?<=://)([^/?@:]*):[^/?]*@")
 _QUERY = re.compile(r"(?<=[?&])([^?&=]*)=([^&]*)")
@@ -22,11 +22,11 @@ _QUERY = re.compile(r"(?<=[?&])([^?&=]*)=([^&]*)")
 
 @dataclass(frozen=True, repr=False)
 class Layer:
-    """Store without wrappers, or one wrapper, as data.
+    """One store or wrapper, as data.
 
     Attributes:
-        name: How URLs call it; the name of its class when they cannot.
-        options: Its options without an inner store, including secrets.
+        name: Its name in URLs; the name of its class if it has none.
+        options: Its options except inner stores, including secrets.
         kind: Its class; None to look the name up.
     """
 
@@ -64,7 +64,7 @@ class Description:
         return {"url": front, **plain, **wrap}
 
     def _front(self) -> tuple[str, dict[str, Any]]:
-        """Return what stands before the options, and these."""
+        """Return the URL before its options, and the options."""
         options = dict(self.store.options)
         parts = {} if self.store.kind is None else self.store.kind.url_parts
         taken = {part: options.pop(option) for part, option in parts.items() if options.get(option) is not None}
@@ -86,18 +86,18 @@ class Described:
     url_parts: ClassVar[Mapping[str, str]] = {}
     """The option for each part of a URL before the `?`.
 
-    The parts are `username`, `password`, `host`, `port` and `path`, or `url` alone for all of it as it is. Behind a
-    host the path comes without its first slash.
+    The parts are `username`, `password`, `host`, `port` and `path`, or only `url` for the whole text. After a host, the
+    path comes without its first slash.
     """
     url_names: ClassVar[Mapping[str, str]] = {}
-    """Shorter names that options may have after the `?`, and the options' own."""
+    """Short names that options may have after the `?`, with the full names."""
     url_query: ClassVar[frozenset[str]] = frozenset()
-    """Options after the `?` that stay in the `url`, for the driver."""
+    """Options after the `?` that stay in the `url` for the driver."""
 
     _given: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __new__(cls, *arguments: Any, **named: Any) -> Self:
-        """Make one, and remember its parts."""
+        """Create the object, and remember its arguments."""
         self = super().__new__(cls)
         self._given = arguments, named
         return self
@@ -114,12 +114,12 @@ class Described:
 
 
 def describe_as(made: Described, /, *arguments: Any, **named: Any) -> None:
-    """Have a store or wrapper describe itself by other arguments than those it was made of.
+    """Make a store or wrapper describe itself by other arguments than those with which it was made.
 
     Args:
         made: The store or wrapper.
-        *arguments: What its description gives as its positional arguments.
-        **named: The same for the named ones, such as the variable that holds a secret in place of the secret.
+        *arguments: The positional arguments for its description.
+        **named: The named arguments, such as the name of a variable in place of the secret in it.
     """
     made._given = arguments, named
 
@@ -134,7 +134,7 @@ def _short(layer: Layer) -> str:
 
 def _text(name: str, value: object) -> str:
     if isinstance(value, bool):
-        return str(value).lower()  # also of an option such as `keys`: it is none of them
+        return str(value).lower()  # a bool is not a secret, even for an option such as `keys`
     if is_secret(name):
         return HIDDEN
     if isinstance(value, timedelta):
@@ -142,9 +142,9 @@ def _text(name: str, value: object) -> str:
     if isinstance(value, (int, float)):
         return repr(value).removesuffix(".0")
     if isinstance(value, (str, PathLike)):
-        from urllib.parse import quote  # noqa: PLC0415  # it slows the import of the package
+        from urllib.parse import quote  # noqa: PLC0415  # slow to import
 
-        # An @ behind the ? of a URL is refused.
+        # An @ after the ? of a URL is refused.
         return quote(_without_secrets(fspath(value)), safe="/:@*" if name == "path" else "/:*")
     return f"<{type(value).__name__}>"
 
@@ -179,7 +179,7 @@ def _without_secrets(url: str) -> str:
 
 
 def name_of(kind: type) -> str:
-    """Return the scheme or wrapper name of a class, or the name of the class when it was not found by one."""
+    """Return the scheme or wrapper name of a class; the name of the class if it has none."""
     return registry.found_names.get(kind) or next(_built_in_names(kind), kind.__name__)
 
 

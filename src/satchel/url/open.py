@@ -19,9 +19,9 @@ from .registry import find_store, find_wrapper, is_wrapper
 from .settings import found_settings, options_in_environment, settings_in, split_settings
 
 _COMMON = ("default_ttl", "read_only")
-"""Options of every store: wrappers that are asked for most."""
+"""Options of every store: short forms of the most common wrappers."""
 _OUTERMOST = frozenset({"statistics", "logging", "opentelemetry", "default_value", "single_flight"})
-"""Wrappers that go around those."""
+"""Wrappers that go outside of those."""
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):(.*)", re.DOTALL)
 _HIDDEN = re.compile(rf"[:=]{re.escape(HIDDEN)}(?=[@&,)]|$)")
 _WRAPPER = re.compile(r"([a-z][a-z0-9_-]*)(?:\((.*)\))?", re.DOTALL)
@@ -31,7 +31,7 @@ _HOST = re.compile(r"\[([^\]]*)\](?::(.*))?|([^:]*)(?::(.*))?", re.DOTALL)
 class OpenedStore(SupportsEverything, HasCollections, Protocol):
     """Store that `open_store` returns: it has typed collections, and can describe itself.
 
-    It has the methods of every capability. Those of one that the backend lacks raise `UnsupportedOperationError`.
+    It has the methods of all capabilities. Calling one that the backend lacks raises `UnsupportedOperationError`.
     """
 
     def describe(self) -> Description:
@@ -42,24 +42,24 @@ class OpenedStore(SupportsEverything, HasCollections, Protocol):
 def open_store(url: str | Description | Mapping[str, Any] | PathLike[str] | None = None, **options: Any) -> OpenedStore:
     """Make the store that a URL names, with the wrappers around it. It connects at its first call.
 
-    `docs/urls.md` lists the URLs. Without one, the URL is taken from the variable `SATCHEL_URL`, with options
-    from variables such as `SATCHEL_TIMEOUT` and `SATCHEL_DEFAULT_TTL`; or from the table `[satchel]` of the file
+    `docs/urls.md` lists the URLs. By default, the URL comes from the environment variable `SATCHEL_URL`, with options
+    from variables such as `SATCHEL_TIMEOUT` and `SATCHEL_DEFAULT_TTL`, or from the table `[satchel]` of the file
     `satchel.toml` in the working directory.
 
-    A file is read now, and so are installed entry points if a scheme or wrapper is not satchel's own: in these cases
-    call this before the event loop runs.
+    This blocks while it reads a file or, if a scheme or wrapper is not satchel's own, the installed entry points: in
+    these cases call it before the event loop runs.
 
     Args:
         url: `scheme://...?option=value&wrap=name(option=value)`, the first wrapper innermost; or the result of
             `describe`; or a mapping with `url` and options; or the `Path` of a TOML, YAML or JSON file that has such a
             mapping under `satchel`.
-        **options: More options of the store, as text or as they are. `wrap` is a list of further wrappers;
-            `default_ttl` is the ttl in seconds of values that are put without one; `read_only` refuses every change.
+        **options: More options of the store, as text or as objects. `wrap` is a list of further wrappers;
+            `default_ttl` is the ttl in seconds of values put without one; `read_only` refuses every change.
 
     Raises:
         ConfigurationError: There is no URL, or a part of it is unknown or malformed. The message lists the known names,
-            and holds no secret.
-        MissingExtraError: The driver is not installed; the message has the command that installs it.
+            and contains no secret.
+        MissingExtraError: The driver is not installed; the message shows the command that installs it.
     """
     if isinstance(url, (str, Description)):
         return _opened(url, {}, options)
@@ -86,7 +86,7 @@ def _opened(
     kind = store.kind or find_store(store.name, Described)
     own_common = [name for name in _COMMON if not takes(kind, name)]
     if from_environment:
-        known = [name for name in known_options(kind) if takes(kind, name)]  # others are read in the URL by the driver
+        known = [name for name in known_options(kind) if takes(kind, name)]  # the driver reads the others from the URL
         table = options_in_environment([*known, *own_common])
     for given in (table, options):
         wrappers += _wrappers(given.pop("wrap", None))
@@ -98,11 +98,11 @@ def _opened(
     built: Any = _made(kind, Layer(store.name, together))
     for layer in _with_common(wrappers, common):
         built = _made(layer.kind or find_wrapper(layer.name, Described), layer, built)
-    return built  # type: ignore[no-any-return]  # it is made by class, and every registered class is described
+    return built  # type: ignore[no-any-return]  # every registered class is described
 
 
 def _with_common(wrappers: list[Layer], common: dict[str, Any]) -> list[Layer]:
-    """Return wrappers with those that options of every store ask for, inside of those that are to see all calls."""
+    """Return wrappers with those for the options of every store, inside of wrappers that must see all calls."""
     layers: list[Layer] = []
     if (ttl := common.get("default_ttl")) is not None:
         layers.append(Layer("ttl", {"default": _default_ttl(ttl)}))
@@ -140,17 +140,17 @@ def _made(kind: type[Described], layer: Layer, *inner: Any) -> Any:
         if refusal is None:
             raise
     else:
-        # A secret from a variable is described by the variable's name.
+        # A secret from a variable is described by the name of the variable.
         describe_as(made, *inner, **{name: arguments.get(name, variable) for name, variable in layer.options.items()})
         return made
-    raise refusal  # here, so that the error which shows something is not its context
+    raise refusal  # raised here, so that the error with the secret is not its context
 
 
 def _without_given(error: ConfigurationError, layer: Layer, arguments: dict[str, Any]) -> ConfigurationError | None:
-    """Return an error that shows nothing of what was given, None where the error itself shows nothing."""
+    """Return an error that shows no argument; None if the given error shows none."""
     names = shown_by(str(error), layer.options, arguments)
     if names:
-        return ConfigurationError(f"{layer.name} refuses what {' and '.join(names)} gives, which is not shown")
+        return ConfigurationError(f"{layer.name} refuses the value from {' and '.join(names)}, which is not shown")
     message = without_given(str(error), layer.options, arguments)
     return None if message == str(error) else ConfigurationError(message)
 
@@ -161,12 +161,12 @@ def _parsed(url: str) -> Description:
     if match is None:
         raise ConfigurationError("a store's URL starts with a scheme, such as memory://")
     if _HIDDEN.search(url):
-        raise ConfigurationError(f"a secret was hidden when this URL was written down; put it where {HIDDEN} is")
+        raise ConfigurationError(f"this URL has a hidden secret; put the secret in place of {HIDDEN}")
     scheme, rest = match[1].lower(), match[2]
     front, _, query = rest.partition("?")
     kind = find_store(scheme, Described, shown=rest.startswith("//"))
     check_query(query)
-    # First what stands before the ?: where it is wrong, what stands behind it may be a part of a password.
+    # Check the part before the ? first: if it is wrong, the part after it may belong to a password.
     parts = {} if "url" in kind.url_parts else _parts(front, scheme)
     if "url" in kind.url_parts:
         split_url(f"{scheme}:{front}")
@@ -227,8 +227,8 @@ def _wrapper(text: str, *, after_secret: bool = False) -> Layer:
         raise ConfigurationError("a wrapper is written name or name(option=value,option=value)")
     if after_secret and not is_wrapper(match[1]):
         raise ConfigurationError(
-            "a wrapper is not known; its name is not shown, as it may be a part of the secret before it: "
-            "percent-encode & in that"
+            "a wrapper is not known; its name is not shown, because it may be part of the secret before it: "
+            "percent-encode & in the secret"
         )
     kind = find_wrapper(match[1], Described)
     options: dict[str, Any] = {}
@@ -239,11 +239,11 @@ def _wrapper(text: str, *, after_secret: bool = False) -> Layer:
 
 
 def _names_secret(option: str) -> bool:
-    return is_secret(option.removesuffix("_env"))  # who mistakes the option gives the secret itself
+    return is_secret(option.removesuffix("_env"))  # by mistake, the text may be the secret itself
 
 
 def _check_option(kind: type[Described], what: str, place: int, name: str, *, after_secret: bool) -> None:
-    """Refuse an option that is not known, without its name where that may be a part of a secret before it."""
+    """Refuse an unknown option, without showing its name if that may be part of a secret before it."""
     if not takes(kind, name):
         known = known_options(kind)
         raise unnamed_option(what, place, known) if after_secret else unknown(f"option of {what}", name, known)

@@ -1,4 +1,4 @@
-"""Options given as text, converted by the annotations of the constructor that takes them."""
+"""Conversion of options given as text, by the annotations of the constructor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHORTEST_SECRET = 4
 
 
 def convert(kind: type[Described], what: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments for a constructor: texts converted, `NAME_env` replaced by the variable's value.
+    """Return the arguments for a constructor, with text converted and `NAME_env` replaced by the variable's value.
 
     Args:
         kind: The class.
@@ -30,7 +30,7 @@ def convert(kind: type[Described], what: str, options: Mapping[str, Any]) -> dic
         options: The given options; only a `str` is converted.
 
     Raises:
-        ConfigurationError: An option is not known, has a wrong form, or is needed and missing.
+        ConfigurationError: An option is unknown, malformed, or required but missing.
     """
     parameters = _parameters(kind)
     arguments: dict[str, Any] = {}
@@ -40,7 +40,7 @@ def convert(kind: type[Described], what: str, options: Mapping[str, Any]) -> dic
             name = given.removesuffix("_env")
             if name == given or name not in parameters:
                 raise unknown(f"option of {what}", given, known_options(kind))
-            value = _variable(f"{what}: {given}", value, secret=is_secret(name))  # noqa: PLW2901  # it stands for the value
+            value = _variable(f"{what}: {given}", value, secret=is_secret(name))  # noqa: PLW2901  # replaced by the variable's value
         if name in arguments:
             raise ConfigurationError(f"{what}: option {name!r} is given twice")
         source = "" if name == given else f" (from the environment variable {options[given]})"
@@ -52,7 +52,7 @@ def convert(kind: type[Described], what: str, options: Mapping[str, Any]) -> dic
 
 
 def as_bool(option: str, value: object) -> bool:
-    """Return an option that is a bool, or a text for one.
+    """Return an option that is a bool, or text for one.
 
     Raises:
         ConfigurationError: It is neither.
@@ -70,13 +70,13 @@ def known_options(kind: type[Described]) -> list[str]:
 
 
 def takes(kind: type[Described], option: str) -> bool:
-    """Return whether there is an option of a name, or of the name before its `_env`."""
+    """Return whether there is an option with a name, or with the name before its `_env`."""
     parameters = _parameters(kind)
     return option in parameters or (option.endswith("_env") and option.removesuffix("_env") in parameters)
 
 
 def without_given(message: str, options: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
-    """Return a message without numbers and secrets that were given as text: a secret may have been meant elsewhere."""
+    """Return a message without numbers and secrets given as text: any of them may be a misplaced secret."""
     for name, text in options.items():
         value = arguments.get(name)
         forms = {text, str(value), repr(value)} if isinstance(text, str) else set()
@@ -88,7 +88,7 @@ def without_given(message: str, options: Mapping[str, Any], arguments: Mapping[s
 
 
 def shown_by(message: str, options: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[str]:
-    """Return the options by whose variables a message has something, or the beginning of it."""
+    """Return the options whose values from variables a message shows, at least in part."""
     names = []
     for given, variable in options.items():
         if given in arguments:
@@ -117,7 +117,7 @@ def _evaluated(annotation: object, scope: dict[str, Any]) -> Any:
     try:
         return typing.get_type_hints(holder, scope)["it"]
     except (NameError, TypeError):
-        return None  # a type of the driver's, imported for checkers alone: it has no form as text
+        return None  # a type of the driver, imported only for type checkers: it cannot be given as text
 
 
 def _variable(what: str, variable: object, *, secret: bool) -> str:
@@ -126,7 +126,7 @@ def _variable(what: str, variable: object, *, secret: bool) -> str:
     except UnicodeEncodeError:
         value = None
     if value is None:
-        # Its name is not shown: by mistake it may be the secret itself.
+        # The name is not shown: by mistake it may be the secret itself.
         raise ConfigurationError(f"{what} names an environment variable that is not set")
     if secret and not value.strip():
         raise ConfigurationError(f"{what} names the environment variable {variable}, which is empty: set it")
@@ -144,7 +144,7 @@ def _converted(what: str, parameter: inspect.Parameter, value: Any) -> Any:
         expected.append(_described(form))
     if not expected:
         raise ConfigurationError(f"{what} cannot be given as text; make the store in code")
-    # The text is not shown: it may be a secret in the wrong place.
+    # The text is not shown: it may be a misplaced secret.
     raise ConfigurationError(f"{what} must be {' or '.join(expected)}")
 
 

@@ -1,6 +1,6 @@
 """Classes by the schemes and wrapper names of URLs.
 
-Others add theirs by the entry-point groups `satchel.stores` and `satchel.wrappers`.
+Other packages add theirs through the entry-point groups `satchel.stores` and `satchel.wrappers`.
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ _MEANT = {
     **dict.fromkeys(("gcs", "gcp"), "gs"),
     **dict.fromkeys(("abfs", "abfss", "adl", "azure", "wasb", "wasbs"), "az"),
 }
-"""Schemes that other libraries have, and the one here that means the same."""
+"""Schemes of other libraries, with satchel's equivalents."""
 
 found_names: dict[type, str] = {}
-"""The names by which entry points gave classes."""
+"""Names of classes that came from entry points."""
 
 
 def find_store(scheme: str, base: type[K], *, shown: bool = True) -> type[K]:
@@ -95,7 +95,7 @@ def find_store(scheme: str, base: type[K], *, shown: bool = True) -> type[K]:
     Args:
         scheme: The scheme.
         base: The required base class of a class from an entry point.
-        shown: Whether messages may show the scheme; a text that is no URL may be a secret.
+        shown: Whether messages may show the scheme; text that is not a URL may be a secret.
 
     Raises:
         ConfigurationError: There is none, or it is not derived from the base.
@@ -105,7 +105,7 @@ def find_store(scheme: str, base: type[K], *, shown: bool = True) -> type[K]:
 
 
 def find_wrapper(name: str, base: type[K]) -> type[K]:
-    """Return the class of wrappers with a name; takes and raises what `find_store` does."""
+    """Return the class of wrappers with a name; arguments and errors are those of `find_store`."""
     return _find("wrapper", name, base, WRAPPERS, "satchel.wrappers")
 
 
@@ -137,7 +137,7 @@ def _find(what: str, name: str, base: type[K], table: dict[str, str], group: str
 def _unknown_scheme(scheme: str, known: list[str], *, shown: bool) -> ConfigurationError:
     meant = _MEANT.get(scheme)
     if meant is None:
-        # Schemes are short: redis is more than 0.6 like disk.
+        # Schemes are short: the similarity of redis and disk is above 0.6.
         return unknown("scheme", scheme, known, 0.7, shown=shown)
     return ConfigurationError(f"unknown scheme {scheme!r}; did you mean {meant!r}? Known: {', '.join(sorted(known))}")
 
@@ -156,7 +156,7 @@ def _load(point: EntryPoint, base: type[K]) -> type[K]:
     try:
         kind = point.load()
     except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"{point.name} stands for {point.value}, which cannot be imported: {error}") from error
+        raise ConfigurationError(f"{point.name} names {point.value}, which cannot be imported: {error}") from error
     if not (isinstance(kind, type) and issubclass(kind, base)):
-        raise ConfigurationError(f"{point.name} stands for {point.value}, which is not a BaseStore or BaseWrapper")
+        raise ConfigurationError(f"{point.name} names {point.value}, which is not a BaseStore or BaseWrapper")
     return kind

@@ -19,17 +19,17 @@ _OF_ENVIRONMENT = "SATCHEL_"
 
 
 def found_settings() -> tuple[str, dict[str, Any], str]:
-    """Return the URL for a program that names none, with more options, and where they are from.
+    """Return the configured URL and options, and where they come from.
 
     Raises:
-        ConfigurationError: There is none, or the file is at fault.
+        ConfigurationError: No URL is configured, or the file is invalid.
     """
     url = os.environ.get("SATCHEL_URL", "")
     return (url, {}, "SATCHEL_URL") if url.strip() else (*settings_in(_FILE), str(_FILE))
 
 
 def options_in_environment(known: list[str]) -> dict[str, str]:
-    """Return the options that variables such as `SATCHEL_TIMEOUT` give; a secret one by the variable's name."""
+    """Return the options from variables such as `SATCHEL_TIMEOUT`; for a secret, the variable's name."""
     options: dict[str, str] = {}
     for name in known:
         variable = _OF_ENVIRONMENT + name.upper()
@@ -70,14 +70,14 @@ def split_settings(settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 def _tables(path: Path) -> Mapping[str, Any]:
     read = _READERS.get(path.suffix.lower())
     if read is None:
-        raise ConfigurationError(f"{path} must end with {', '.join(_READERS)}, which says what is in it")
+        raise ConfigurationError(f"{path} must end with {', '.join(_READERS)}, which names the format")
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         if path != _FILE:
             raise ConfigurationError(f"{path} does not exist") from None
         raise ConfigurationError(
-            f"no store is configured: give a URL, or set SATCHEL_URL, or write one into {_FILE}"
+            f"no store is configured: give a URL, set SATCHEL_URL, or write a URL to {_FILE}"
         ) from None
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read ({type(error).__name__})") from None
@@ -88,9 +88,9 @@ def _tables(path: Path) -> Mapping[str, Any]:
 
 
 def _read(read: Callable[[str], Any], content: bytes) -> Any:
-    """Return what a file has, or what is wrong with it: raised here, it would have what shows it as its context."""
+    """Return the contents of a file, or what is wrong with it, for an error whose context does not show the file."""
     try:
-        return read(content.decode("utf-8-sig"))  # editors of Windows write a byte order mark
+        return read(content.decode("utf-8-sig"))  # editors on Windows write a byte order mark
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         return f"line {line} is not UTF-8; save the file as UTF-8"
@@ -100,7 +100,7 @@ def _read_toml(text: str) -> Any:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        found = _POSITION.search(str(error))  # before Python 3.14 the message alone says it
+        found = _POSITION.search(str(error))  # before Python 3.14, only the message has the position
         line: object = getattr(error, "lineno", found[1] if found else None)
         column: object = getattr(error, "colno", found[2] if found else None)
         place = "at its end" if line is None else f"line {line}, column {column}"
@@ -127,7 +127,7 @@ def _read_yaml(text: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
         return f"{place}this is not valid YAML"
-    except (ValueError, RecursionError):  # of a date that is none, or nested without end
+    except (ValueError, RecursionError):  # an invalid date, or endless nesting
         return "this is not valid YAML"
 
 

@@ -1,4 +1,4 @@
-"""`layer`: a wrapper found in a stack."""
+"""`layer`: access to one wrapper in a stack."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ L = TypeVar("L")
 
 
 def layer(store: object, kind: type[L]) -> L:
-    """Return the outermost wrapper, or the store, of a class in a stack, to reach what is its own.
+    """Return the outermost wrapper or store of a class in a stack, to use the methods of that class.
 
     ```python
     from satchel import open_store
@@ -23,12 +23,12 @@ def layer(store: object, kind: type[L]) -> L:
     ```
 
     Args:
-        store: The stack. Of a store over several others, each is searched.
+        store: The stack. If a store is composed of several others, each is searched.
         kind: The class.
 
     Raises:
-        ConfigurationError: It is not a store, the kind is not a class, or there is none of it; the message shows the
-            stack.
+        ConfigurationError: `store` is not a store, `kind` is not a class, or the stack has no such layer; the message
+            shows the stack.
     """
     check_store(store, "layer")
     if not isinstance(kind, type):

@@ -102,7 +102,9 @@ async def test_an_older_database_is_brought_up_to_date_once(tmp_path: Path, monk
         async with DiskStore(tmp_path / "copy", clock=lambda: WRITTEN_AT) as store:
             assert await contents(store) == ENTRIES
     monkeypatch.undo()
-    with pytest.raises(ConfigurationError, match="version 2, this release knows up to 1; install a later satchel"):
+    with pytest.raises(
+        ConfigurationError, match="version 2, but this release supports up to 1; install a later satchel"
+    ):
         await DiskStore(tmp_path / "copy").get("a", "k")
 
 
@@ -215,7 +217,7 @@ def test_a_read_only_directory_is_a_clear_error_and_harms_nothing(tmp_path: Path
         "os.getuid() or os.setuid(65534)"
     )
     said = fail_in_a_process(tmp_path, give_up, reads=False)
-    assert "let this user write the directory and the files in it" in said or "make it a directory to write in" in said
+    assert "let this user write the directory and the files in it" in said or "make it a writable directory" in said
     tmp_path.chmod(0o700)
     (tmp_path / "satchel.sqlite3").chmod(0o600)
     assert asyncio.run(old_value(tmp_path)) == "old"
@@ -223,6 +225,6 @@ def test_a_read_only_directory_is_a_clear_error_and_harms_nothing(tmp_path: Path
 
 async def test_a_file_in_place_of_the_directory_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="make it a directory to write in"):
+    with pytest.raises(StoreError, match="make it a writable directory"):
         await DiskStore(tmp_path / "file").put("a", "k", 1)
     assert listed(tmp_path) == ["file"]

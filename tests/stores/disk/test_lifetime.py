@@ -236,7 +236,7 @@ async def test_a_failure_in_the_thread_is_not_said_to_be_a_closed_connection(tmp
 
 async def test_a_connection_must_be_an_open_one_of_aiosqlite(tmp_path: Path) -> None:
     connection = aiosqlite.connect(tmp_path / "own.db")
-    for given, message in ((connection, "must be an open one"), (object(), "aiosqlite.Connection, got object")):
+    for given, message in ((connection, "must be open"), (object(), "aiosqlite.Connection, got object")):
         with pytest.raises(ConfigurationError, match=message):
             await DiskStore(connection=given).get("a", "k")
 

@@ -1,13 +1,13 @@
-"""Records of a queue: the items, numbered in the order of their pushes, and the head behind which all are done.
+"""Records of a queue: the items, numbered in the order of their pushes, and the head, before which all are done.
 
 | key | value |
 | --- | --- |
 | `{name}/next` | the number of the next item |
 | `{name}/head` | `QueueHead`: where the open items begin |
 | `{name}/items/{number}` | `Item` |
-| `{name}/dead/{number}` | `Item` whose attempts are used up |
+| `{name}/dead/{number}` | `Item` that has used up its attempts |
 
-Nothing is ever enumerated: every number between the head and the next one is asked for by its key.
+Nothing is ever enumerated: every number between the head and the next one is read by its key.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ State = Literal["ready", "taken", "dying", "done", "void", "gone"]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One item.
+    """Item of a queue.
 
     Attributes:
-        state: `ready` to be taken, `taken` by a worker, `dying` on its way to the dead ones, `done`, `void` where a
-            number was drawn and nothing pushed under it in time, `gone` from the dead ones.
+        state: `ready` to be taken, `taken` by a worker, `dying` on its way to the dead jobs, `done`, `void` if a number
+            was drawn but nothing was pushed under it in time, or `gone` from the dead jobs.
         id: The id of the job.
-        value: The value of the job, as the store takes it.
-        attempts: Number of times it was taken.
-        not_before: When it may be taken, in seconds since the Unix epoch.
-        owner: The worker that took it last, a name for each time.
-        lease: Seconds for which that worker has it since this record was written.
+        value: The value of the job, as it is stored.
+        attempts: Number of times that the job was taken.
+        not_before: Earliest time at which it may be taken, in seconds since the Unix epoch.
+        owner: Name of the worker that took it last, another one each time.
+        lease: Seconds for which that worker holds it after this record was written.
         error: Type of the exception that ended its last attempt, empty if none did.
     """
 
@@ -49,7 +49,7 @@ class Item:
 
     @property
     def is_tombstone(self) -> bool:
-        """Whether nothing is left to do here."""
+        """Whether nothing is left to do for the item."""
         return self.state in ("done", "void", "gone")
 
     def record(self) -> dict[str, Any]:
@@ -91,12 +91,12 @@ def item_of(entry: Entry, place: str) -> Item:
 
 @dataclass(frozen=True, slots=True)
 class QueueHead:
-    """Where the open items of a queue begin.
+    """Start of the open items of a queue.
 
     Attributes:
-        head: The first number that is not known to be done: items before it are, but those listed in `behind`.
-        swept: The first number whose tombstone may be there still.
-        behind: Numbers before the head that are not done: jobs that take long, or wait for their time.
+        head: The first number not known to be done: all items before it are done, except those listed in `behind`.
+        swept: The first number whose tombstone may still exist.
+        behind: Numbers before the head that are not done: jobs that take long or are delayed.
     """
 
     head: int = 0
@@ -109,7 +109,7 @@ class QueueHead:
 
 
 def head_of(entry: Entry | None, place: str) -> QueueHead:
-    """Return the head that an entry holds, that of a new queue where it is absent.
+    """Return the head in an entry, or that of a new queue if the entry is absent.
 
     Raises:
         IntegrityError: It holds something that no queue wrote; `place` names it in the message.

@@ -1,4 +1,4 @@
-"""`Job` and `DeadJob`: what a queue hands out."""
+"""`Job` and `DeadJob`, which a queue hands out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Ending(Protocol):
-    """How a queue takes a job back."""
+    """Interface by which a job reports its end to its queue."""
 
     async def done(self) -> None:
         """Record that the work is done."""
@@ -24,27 +24,27 @@ class Ending(Protocol):
         """Record that an attempt has failed."""
 
     async def give_back(self) -> None:
-        """Let another worker take it, as if it had not been taken."""
+        """Let another worker take the job, as if it had not been taken."""
 
     def lost(self, error: LockLostError) -> None:
-        """Log that another worker may have it."""
+        """Log that another worker may have the job."""
 
     def unheard(self, error: Exception) -> None:
-        """Log what nobody waits for any more."""
+        """Log an error that no caller waits for any more."""
 
 
 class Job(Generic[T]):
     """Piece of work that a worker has taken from a queue: do it within `async with`.
 
-    While the block runs, the job is renewed, so that no other worker takes it. How the block ends says what becomes of
-    it:
+    While the block runs, the job is renewed, so that no other worker takes it. The end of the block decides the fate of
+    the job:
 
-    * It ends: the job is done.
-    * It raises: the job is put back and taken again, or, after `max_attempts`, moved to the dead ones. The error is
-      logged with its traceback and goes no further, so that the worker lives on.
-    * It is cancelled: the job is given back at once, and the attempt does not count. The cancellation goes on.
+    * The block ends: the job is done.
+    * The block raises: the job is put back and taken again or, after `max_attempts`, moved to the dead jobs. The error
+      is logged with its traceback and not raised, so that the worker continues.
+    * The block is cancelled: the job is given back at once, and the attempt does not count. The cancellation continues.
     * The job could not be renewed in time: the block is cancelled, and another worker takes the job. `LockLostError` is
-      logged and goes no further.
+      logged and not raised.
 
     Attributes:
         id: Name of the job, the same at each attempt: the idempotency key for its effects.
@@ -89,13 +89,13 @@ class Job(Generic[T]):
 
 
 class DeadJob(Generic[T]):
-    """Job whose attempts are used up.
+    """Job that has used up its attempts.
 
     Attributes:
         id: The name of the job.
         value: The value that was pushed.
         attempts: Number of attempts that were made.
-        error: Name of the type of the last exception; empty where the worker died.
+        error: Name of the type of the last exception; empty if the worker died.
     """
 
     def __init__(
@@ -108,9 +108,9 @@ class DeadJob(Generic[T]):
         return f"DeadJob({self.id!r}, attempts={self.attempts}, error={self.error!r})"
 
     async def retry(self) -> None:
-        """Push the job again, under its id, and take it from the dead ones."""
+        """Push the job again, under its id, and remove it from the dead jobs."""
         await self._leave(True)
 
     async def discard(self) -> None:
-        """Take the job from the dead ones."""
+        """Remove the job from the dead jobs."""
         await self._leave(False)

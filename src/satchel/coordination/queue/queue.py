@@ -1,4 +1,4 @@
-"""`Queue`: push, take, and what becomes of a job."""
+"""`Queue`: pushing, taking and finishing jobs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .window import Takeable, Window
 T = TypeVar("T")
 
 _NUMBER_SECONDS = 60.0
-"""Seconds after which a number is not used any more: a void may have taken its place, and have expired."""
+"""Seconds after which a drawn number is no longer used: a void may have taken its place, and have expired."""
 _GONE_TTL = 86_400.0
 _JSON = JsonCodec()
 _LONGEST_SUFFIX = len("/items/") + 16
@@ -58,36 +58,35 @@ class Queue(Generic[T]):
     asyncio.run(main())
     ```
 
-    What is promised:
+    Guarantees:
 
-    * A job whose `push` returned is worked on until a block ends without an error, or until its attempts are used up:
-      then it is among the dead ones.
-    * While a worker holds a job no other one has it, as long as no process is stopped or blocks its event loop. As with
-      `Lock`, each process counts leases on its own monotonic clock.
+    * A job whose `push` returned is attempted until a block ends without an error, or until its attempts are used up:
+      then it is one of the dead jobs.
+    * While one worker holds a job, no other worker has it, as long as no process is stopped or blocks its event loop.
+      As with `Lock`, each process counts leases on its own monotonic clock.
     * A worker that dies loses its job after `lease` seconds, and another one takes it.
-    * After a crash at any point no job is lost, and none that is done is taken again.
+    * After a crash at any point no job is lost, and no finished job is taken again.
 
-    What is not:
+    Not guaranteed:
 
-    * That a job is worked on once: a worker can die after its effects and before it could say so. `job.id` is the same
-      at each attempt; give it to `Once`, or to what the job calls.
+    * That a job is done only once: a worker can die between the effects of the job and the record of its end. `job.id`
+      is the same at each attempt; pass it to `Once`, or to the services that the job calls.
     * Order. Jobs are taken roughly in the order of their pushes; several workers, retries and delays change it.
-    * That a `push` which raised pushed nothing: it may have. Push again with the same `id`, so that the effects of the
-      double can be told apart.
-    * Anything over a store that evicts entries, or when somebody removes some of the queue's.
+    * That a `push` which raised pushed nothing. Push again with the same `id`, by which a duplicate is recognized.
+    * Anything over a store that evicts entries, or if entries of the queue are removed by others.
 
-    A push costs three round trips, of which pushes at the same time share two; a job costs two (taken, done), and a
-    share of the reads that find 32 at a time. The value is written with each of them: keep large ones elsewhere, and
+    A push costs three round trips, two of which concurrent pushes share. A job costs two (taken, done), and a share of
+    the reads that find 32 jobs at a time. The value is written at each of these steps: keep large values elsewhere, and
     push their keys.
 
     Args:
         store: A store with `Capability.CONDITIONAL`.
         name: The name of the queue.
         lease: How long a worker holds a job without renewing it, in seconds or as a `timedelta`.
-        max_attempts: Number of times that a job is taken before it is moved to the dead ones.
+        max_attempts: Number of times that a job is taken before it is moved to the dead jobs.
         model: Type of the values, as for a `Collection`.
         collection: The collection that holds the queue.
-        clock: Returns the present as seconds since the Unix epoch. Delays are counted by it, and nothing else.
+        clock: Returns the present as seconds since the Unix epoch. It is used only for delays.
 
     Raises:
         UnsupportedOperationError: The store has no conditional writes.
@@ -145,18 +144,18 @@ class Queue(Generic[T]):
     def __repr__(self) -> str:
         return f"Queue({self._store!r}, {self._name!r}, collection={self._collection!r})"
 
-    async def push(self, value: T, *, delay: TTL = 0, id: str | None = None) -> str:  # noqa: A002  # as every queue calls it
+    async def push(self, value: T, *, delay: TTL = 0, id: str | None = None) -> str:  # noqa: A002  # the usual name
         """Add a job, and return its id.
 
         Args:
-            value: What the worker gets: JSON, bytes, or a value of the model.
+            value: The value for the worker: JSON, bytes, or a value of the model.
             delay: The earliest time at which it is taken, in seconds from now or as a `timedelta`.
-            id: Name of the job, a random one if not given. Two jobs may have the same.
+            id: Name of the job; random by default. Two jobs may have the same id.
 
         Raises:
             InvalidTTLError: The delay is not 0 or a time to live.
             InvalidKeyError: The id is not a legal key.
-            SerializationError, ModelMismatchError, ValueTooLargeError: The value cannot be kept.
+            SerializationError, ModelMismatchError, ValueTooLargeError: The value cannot be stored.
             StoreError: The backend failed. After a `StoreTimeoutError` or a `StoreUnavailableError` the job may have
                 been pushed.
         """
@@ -164,7 +163,7 @@ class Queue(Generic[T]):
         name = new_owner() if id is None else check_name(id, "id")
         plain = await self._values._dumped(name, value)
         if type(plain) is not bytes:
-            _JSON.encode_if_small(plain)  # refused here, before a number is drawn
+            _JSON.encode_if_small(plain)  # raises here, before a number is drawn
         item = Item("ready", name, plain, not_before=not_before)
         while True:
             drawn = loop_time()
@@ -173,10 +172,10 @@ class Queue(Generic[T]):
                 return name
 
     async def take(self, *, timeout: float | None = None) -> Job[T] | None:  # noqa: ASYNC109  # as queue.Queue.get has it
-        """Wait for a job and take it; None when there was none in time.
+        """Wait for a job and take it; return None if there was none in time.
 
         Args:
-            timeout: The longest wait in seconds, 0 to look once, None for no limit.
+            timeout: Maximum wait in seconds, 0 to look once, None for no limit.
 
         Raises:
             ValueError: The timeout is not a number of seconds, 0 or above.
@@ -203,7 +202,7 @@ class Queue(Generic[T]):
                 yield job
 
     async def size(self) -> int:
-        """Return how many jobs are open: those that wait, are delayed, or are being worked on. It reads all of them."""
+        """Return the number of open jobs: waiting, delayed, or being worked on. It reads all of them."""
         return await self._window.size()
 
     async def join(self) -> None:
@@ -214,7 +213,7 @@ class Queue(Generic[T]):
             attempt += 1
 
     async def dead(self) -> AsyncIterator[DeadJob[T]]:
-        """Iterate over the jobs whose attempts are used up.
+        """Iterate over the jobs that have used up their attempts.
 
         Raises:
             UnsupportedOperationError: The store does not enumerate keys.
@@ -235,7 +234,7 @@ class Queue(Generic[T]):
         if await self._store.put_if_absent(self._collection, key, item.record()) is not None:
             return True
         standing = await self._window.read(number)
-        # It is ours after an attempt whose answer was lost; a void, which stays for a day, sends us on.
+        # It is our own item after an attempt whose answer was lost; if it is a void, we draw another number.
         return standing is None or standing[0].id == item.id
 
     # Taking.
@@ -255,7 +254,7 @@ class Queue(Generic[T]):
             job = await self._claim(found)
             if job is not None:
                 return job
-            random.shuffle(self._found)  # another worker takes the same ones, in the same order
+            random.shuffle(self._found)  # other workers find the same ones, in the same order
 
     async def _claim(self, found: Takeable) -> Job[T] | None:
         owner = new_owner()
@@ -275,12 +274,12 @@ class Queue(Generic[T]):
         item = replace(item, state="taken", attempts=item.attempts + 1, owner=owner, lease=self._lease)
         version = await self._replace(found.number, item, found.version)
         held = None if version is None else _Held(self, found.number, item, version, sent)
-        return None if held is None or held.lease.lapsed else held  # an answer may come too late
+        return None if held is None or held.lease.lapsed else held  # the answer may have come too late
 
     async def _end_claim(self, attempt: asyncio.Task[_Held | None], number: int, owner: str) -> None:
         await asyncio.wait([attempt])
         if not attempt.cancelled():
-            attempt.exception()  # or asyncio would report it: the caller that was cancelled has not seen it
+            attempt.exception()  # otherwise asyncio would report it, because the cancelled caller has not seen it
         try:
             standing = await self._window.read(number)
             if standing is not None and standing[0].owner == owner and standing[0].state == "taken":
@@ -304,7 +303,7 @@ class Queue(Generic[T]):
             self._collection, self._window.key(number), item.record(), version=version
         )
 
-    # The dead ones. A dying item is finished by the first worker that finds it.
+    # Dead jobs. A dying item is moved by the first worker that finds it.
 
     async def _bury(self, found: Takeable) -> None:
         item, version = replace(found.item, state="dying", lease=self._lease), found.version
@@ -321,13 +320,13 @@ class Queue(Generic[T]):
             fresh = Item("ready", item.id, item.value)
             while not await self._put(await self._window.draw(), fresh):
                 pass
-        # It is not deleted: a worker that was stopped while it buried the job would bury it again.
+        # It is not deleted: a worker that was stopped while moving the job would move it again.
         gone = Item("gone", item.id).record()
         await self._store.compare_and_put(self._collection, key, gone, version=version, ttl=_GONE_TTL)
 
 
 class _Held:
-    """Item that a worker of this process has taken."""
+    """Item taken by a worker of this process."""
 
     def __init__(self, queue: Queue[Any], number: int, item: Item, version: str, sent: float) -> None:
         self._queue, self._number, self.item, self._version = queue, number, item, version
@@ -375,7 +374,7 @@ class _Held:
         await self._write(self.item)
 
     async def _write(self, item: Item) -> None:
-        """Write the item while it is this worker's.
+        """Write the item if this worker still holds it.
 
         Raises:
             LockLostError: It has lapsed, or another worker has it.
@@ -388,7 +387,7 @@ class _Held:
                 return
             standing = await self._queue._window.read(self._number)
             if standing is None and item.is_tombstone:
-                return  # an earlier attempt, whose answer was lost, and which was swept away since
+                return  # an earlier attempt, whose answer was lost; its tombstone has been deleted since
             if standing is not None and standing[0] == item:
                 self._version = standing[1]  # an earlier attempt, whose answer was lost
                 return

@@ -1,11 +1,11 @@
-"""`Window`: the numbers of a queue between its head and its end, read, and moved on.
+"""`Window`: reads the items of a queue between its head and its end, and moves the head on.
 
-The order of writes decides what a crash can do, at each step:
+The order of writes makes a crash harmless at each step:
 
 * A tombstone is deleted only after the head has passed it, and one listed in `behind` before it is unlisted. So an
-  absent number before the head is done, and nothing else.
-* The head never passes an absent number. Where one stays absent, a void takes its place first: the push that drew the
-  number, if it is still on its way, finds the void and draws another one. The void outlives any such push.
+  absent number before the head is always done.
+* The head never passes an absent number. If one stays absent, a void takes its place first: if the push that drew the
+  number is still in progress, it finds the void and draws another number. The void outlives any such push.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from .items import Item, QueueHead, head_of, item_of
 PAGE = 64
 """Number of items read at once."""
 _ENOUGH = 32
-"""Number of jobs that may be taken after which no further page is read, and of tombstones that are worth a sweep."""
+"""Number of takeable jobs after which no further page is read, and of tombstones that are worth a sweep."""
 _SWEEP = 512
-"""Number of tombstones deleted after one move of the head, at most."""
+"""Maximum number of tombstones deleted after one move of the head."""
 _MOST_BEHIND = 256
 _TOMBSTONES_FOR_EACH_BEHIND = 16
-"""The head passes an open item where so many tombstones follow: a short list behind it costs each scan."""
+"""Number of tombstones after an open item for which the head passes it: each listed item costs every scan."""
 _HOLE_SECONDS = 5.0
-"""Seconds for which a number stays absent, seen from one process, before a void takes its place."""
+"""Seconds for which a process sees a number absent before it puts a void in its place."""
 _VOID_TTL = 86_400.0
 
 
 class Takeable(NamedTuple):
-    """Item that may be taken, as it was read."""
+    """Item that may be taken, with its version."""
 
     number: int
     item: Item
@@ -47,13 +47,13 @@ class Takeable(NamedTuple):
 
 
 class Window:
-    """Range of the items of a queue that may be open.
+    """Range of the possibly open items of a queue.
 
     Args:
         store: A store with `Capability.CONDITIONAL`.
         collection: The collection of the queue.
         name: The name of the queue.
-        clock: Returns the present as seconds since the Unix epoch: delays are counted by it.
+        clock: Returns the present as seconds since the Unix epoch, for delays.
     """
 
     def __init__(self, store: SupportsConditional, collection: str, name: str, clock: Clock) -> None:
@@ -67,20 +67,20 @@ class Window:
         return f"{self._name}/items/{number:016d}"
 
     def describe(self, key: str) -> str:
-        """Return how messages name an entry."""
+        """Return the name of an entry for messages."""
         return f"key {key!r} of collection {self._collection!r}"
 
     async def draw(self) -> int:
-        """Return a number that no other push has drawn. Pushes that wait for one share a write."""
+        """Return a number that no other push has drawn. Concurrent pushes share a write."""
         return await add(self._store, self._collection, self._next_key, 1, self._draw_many)
 
     async def read(self, number: int) -> tuple[Item, str] | None:
-        """Return an item and its version, None where it is absent."""
+        """Return an item and its version; None if it is absent."""
         entry = await self._store.get_entry(self._collection, self.key(number))
         return None if entry is None else (self._item(number, entry), entry.version)
 
     async def scan(self) -> list[Takeable]:
-        """Return items that may be taken, the oldest first, and move the head on where enough is done."""
+        """Return takeable items, the oldest first, and move the head on if enough is done."""
         at, head, numbers = await self._open_numbers()
         found: list[Takeable] = []
         seen: dict[int, tuple[Item | None, str]] = {}
@@ -98,7 +98,7 @@ class Window:
         return found
 
     async def size(self) -> int:
-        """Return how many jobs are open: those that wait, are delayed, or are being worked on."""
+        """Return the number of open jobs: waiting, delayed, or being worked on."""
         _, _, numbers = await self._open_numbers()
         count = 0
         for page in _pages(numbers):
@@ -118,7 +118,7 @@ class Window:
 
     async def _draw_many(self, amounts: list[int]) -> list[int | Exception]:
         async def change(entry: Entry | None) -> tuple[int, TTL | None, list[int | Exception]]:
-            # A queue whose `next` was evicted goes on after its head: items before that would never be found.
+            # If `next` was evicted, the queue continues after its head: items before the head would never be found.
             first = (await self._read_head())[1].head if entry is None else self._number(entry)
             return first + len(amounts), None, list(range(first, first + len(amounts)))
 
@@ -145,7 +145,7 @@ class Window:
         return item_of(entry, self.describe(self.key(number)))
 
     async def _read_page(self, numbers: Sequence[int]) -> dict[int, tuple[Item | None, str]]:
-        """Return the items of a page; those known to wait for their time are not read again before it."""
+        """Return the items of a page; items known to be delayed are not read again before their time."""
         now = self._clock()
         keys = {self.key(number): number for number in numbers if not self._is_delayed(number, now)}
         entries = await self._store.get_entries(self._collection, keys) if keys else {}
@@ -187,7 +187,7 @@ class Window:
     async def _move_on(
         self, at: Entry | None, head: QueueHead, seen: dict[int, tuple[Item | None, str]], *, urgent: bool
     ) -> None:
-        """Move the head past what is done, and delete the tombstones behind it."""
+        """Move the head past finished items, and delete the tombstones behind it."""
         finished = [number for number in head.behind if number in seen and _is_over(seen[number][0])]
         new, passed = _advance(head.head, seen, _MOST_BEHIND - len(head.behind) + len(finished))
         if not finished and new - head.head < (1 if urgent else _ENOUGH):
@@ -208,7 +208,7 @@ class Window:
             items = {keys[key]: (self._item(keys[key], entry), entry.version) for key, entry in entries.items()}
             await self._delete([(number, at) for number, (item, at) in items.items() if item.state == "done"])
             for number, (item, _) in items.items():
-                if item.state == "void":  # a push that drew this number may be stopped still
+                if item.state == "void":  # a push that drew this number may still be paused
                     await self._store.touch(self._collection, self.key(number), ttl=_VOID_TTL)
         await self._write_head(QueueHead(head.head, end, head.behind), version)
 
@@ -230,7 +230,7 @@ def _is_over(item: Item | None) -> bool:
 
 
 def _advance(start: int, seen: dict[int, tuple[Item | None, str]], room: int) -> tuple[int, list[int]]:
-    """Return the furthest head, and the open items that it passes."""
+    """Return the furthest possible head, and the open items that it passes."""
     head, passed = start, list[int]()
     number, tombstones, open_items = start, 0, list[int]()
     while number in seen and (item := seen[number][0]) is not None and len(open_items) <= room:

@@ -1,7 +1,7 @@
-"""The way of results from a thread back to the task that waits for them, shorter than asyncio's.
+"""Delivery of results from a thread to the waiting task, with less overhead than asyncio's.
 
-A hop to a thread and back is most of what a single call costs. A third of it is what `call_soon_threadsafe` and a
-future take more than to wake the loop by a descriptor of its own, and to let the task go on at once.
+A hop to a thread and back is most of the cost of a single call. With `call_soon_threadsafe` and a future, a third of
+that cost is overhead, which is saved by waking the loop through a descriptor and resuming the task at once.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ R = TypeVar("R")
 
 
 class Answer(Generic[R]):
-    """Result of a function that runs in a thread, awaited by one task, or by nobody.
+    """Result of a function that runs in a thread, awaited by at most one task.
 
-    asyncio takes it for a future. Unlike one, it lets the task go on when it comes, not in the next turn of the loop.
+    asyncio takes it for a future. Unlike a future, it resumes the task at once, not in the loop's next iteration.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_done", "_error", "_loop", "_result", "_waiting")
@@ -47,25 +47,25 @@ class Answer(Generic[R]):
         return self._result
 
     def set(self, result: R, error: BaseException | None) -> None:
-        """Take the outcome, unless the task was cancelled."""
+        """Set the outcome, unless the task was cancelled."""
         if self._done:
             return
         self._done, self._error = True, error
         if error is None:
             self._result = result
-        waiting, self._waiting = self._waiting, None  # the thread may keep this object for longer than the task
+        waiting, self._waiting = self._waiting, None  # the thread may keep this object longer than the task does
         if waiting is not None:
             wake, context = waiting
             context.run(wake, self)
 
-    # What a task calls.
+    # The methods that a task calls.
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         """Return the event loop of the task."""
         return self._loop
 
     def add_done_callback(self, wake: Callable[[Answer[R]], object], *, context: Context) -> None:
-        """Take what lets the task go on."""
+        """Set the function that resumes the task."""
         self._waiting = wake, context
 
     def result(self) -> R:
@@ -75,7 +75,7 @@ class Answer(Generic[R]):
         return self._result
 
     def cancel(self, msg: Any = None) -> bool:
-        """Let the task go on with a `CancelledError`; say whether it was waiting."""
+        """Resume the task with a `CancelledError`, and return whether it was waiting."""
         if self._done:
             return False
         self._done = True
@@ -88,16 +88,16 @@ class Answer(Generic[R]):
 
 
 class Answers:
-    """Outcomes on their way from threads to one event loop; `of` gives the object of a loop."""
+    """Outcomes on their way from threads to one event loop; `of` returns the object of a loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)
         self._came: deque[tuple[Answer[Any], Any, BaseException | None]] = deque()
         self.inherited = False
-        """Whether this is a child of `fork`, and the answers are its parent's."""
+        """Whether this process is a child of `fork`, and the answers belong to its parent."""
         self._bell: int | None = None
         if hasattr(os, "eventfd"):
-            with suppress(OSError):  # there may be no descriptor left, and there is another way
+            with suppress(OSError):  # if no descriptor is left, `call_soon_threadsafe` is used
                 self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         if self._bell is not None:
             run_in_empty_context(loop.add_reader, self._bell, self._give_out)
@@ -111,7 +111,7 @@ class Answers:
         return answers
 
     def give(self, answer: Answer[R], result: R, error: BaseException | None) -> None:
-        """In a thread: hand an outcome over."""
+        """Deliver an outcome. Call it in the thread."""
         self._came.append((answer, result, error))
         self._ring()
 
@@ -119,7 +119,7 @@ class Answers:
         if self._bell is not None:
             os.eventfd_write(self._bell, 1)
         elif (loop := self._loop()) is not None:
-            with suppress(RuntimeError):  # it has ended
+            with suppress(RuntimeError):  # the loop has been closed
                 loop.call_soon_threadsafe(self._give_out)
 
     def _give_out(self) -> None:
@@ -137,13 +137,13 @@ class Answers:
                 self._ring()
 
     def __del__(self) -> None:
-        # Only now: a number that is used again must not be written to.
+        # Closed only now: the descriptor's number may be reused, and must not be written to then.
         if self._bell is not None:
             os.close(self._bell)
 
 
 def _let_go() -> None:
-    """Leave the parent its bell: a child that ends its parent's event loop would take the sign away from it."""
+    """Leave the descriptor to the parent: a child that ends the inherited loop would consume the parent's signal."""
     for answers in list(_of_loops.values()):
         answers.inherited = True
 

@@ -1,7 +1,7 @@
-"""The records that a `DiskStore` remembers, so that asking for one again needs no thread.
+"""The records that a `DiskStore` remembers, so that reading one again needs no thread.
 
-A record is right for as long as nobody else has committed, which is asked before each use, and this store has not
-changed it: what it changes is forgotten before the change is handed to the thread, and remembered when it is durable.
+A record is valid as long as nobody else has committed, which is checked before each use, and this store has not changed
+it: a record is forgotten before its change is handed to the thread, and remembered again when the change is durable.
 Everything here but `removed` belongs to the event loop's thread.
 """
 
@@ -19,18 +19,18 @@ from .commits import ForeignCommits
 from .thread import SQLiteThread
 
 _OVERHEAD = 500
-"""Bytes that a remembered record takes beside its names and its value."""
+"""Bytes that a remembered record takes beyond its names and its value."""
 
 
 class RecordCache:
     """Records that this store has read or written, for as long as no other connection changes the database.
 
     Args:
-        max_bytes: Remember at most so many bytes; 0 for nothing. The least recently used are forgotten first.
-        clock: Gives the present as seconds since the Unix epoch.
+        max_bytes: Maximum bytes to remember, 0 for nothing. The least recently used are forgotten first.
+        clock: Returns the present as seconds since the Unix epoch.
 
     Attributes:
-        removed: Names of entries that the thread has removed without being told which, put here before the commit.
+        removed: Names of entries that the thread itself chose and removed, put here before the commit.
     """
 
     def __init__(self, max_bytes: int, clock: Clock) -> None:
@@ -45,18 +45,18 @@ class RecordCache:
         self.removed: deque[Ref] = deque()
 
     def start(self, writing: SQLiteThread, foreign: ForeignCommits) -> None:
-        """Begin to remember records of an open database.
+        """Start remembering records of an open database.
 
         Args:
             writing: The connection that the store writes with.
-            foreign: Tells of commits by others.
+            foreign: Detects commits by other connections.
         """
         if self._max_bytes:
             self._loop = asyncio.get_running_loop()
             self._writing, self._foreign = writing, foreign
 
     def stop(self) -> None:
-        """Forget everything, and remember nothing more."""
+        """Forget everything, and stop remembering."""
         self._loop = self._writing = self._foreign = None
         self.forget_all()
 
@@ -80,7 +80,7 @@ class RecordCache:
         return found if len(found) == len(refs) and self._is_current() else None
 
     def begin_read(self) -> int | None:
-        """Return what `fill` wants to know of a read that begins now; None where its outcome is not to be kept."""
+        """Return a marker for `fill` of a read that begins now; None if its outcome is not to be kept."""
         if self._writing is None or self._foreign is None or self._writing.busy:
             return None
         if not self._foreign.began:
@@ -88,14 +88,14 @@ class RecordCache:
         return self._changes
 
     def fill(self, begun: int | None, refs: Sequence[Ref], outcomes: Iterable[object]) -> None:
-        """Remember what was read, unless anything was changed meanwhile."""
+        """Remember records that were read, unless anything has changed meanwhile."""
         if begun is not None and begun == self._changes:
             for ref, outcome in zip(refs, outcomes, strict=True):
                 if type(outcome) is Record:
                     self._remember(ref, outcome)
 
     def begin_change(self, refs: Iterable[Ref]) -> int:
-        """Forget what is about to be changed; return what `keep` wants to know."""
+        """Forget records that are about to change, and return a marker for `keep`."""
         self._changes += 1
         if self.removed:
             self.forget_removed()
@@ -105,19 +105,19 @@ class RecordCache:
         return self._changes
 
     def keep(self, begun: int, records: Iterable[tuple[Ref, Record]]) -> None:
-        """Remember what was written and is durable, unless anything else was changed meanwhile."""
+        """Remember records that were written durably, unless anything else has changed meanwhile."""
         if self._foreign is not None and self._foreign.began and begun == self._changes:
             for ref, record in records:
                 self._remember(ref, record)
 
     def forget_all(self) -> None:
-        """Forget everything, and what is being read and written just now."""
+        """Forget everything, including reads and writes in progress."""
         self._changes += 1
         self._records.clear()
         self._bytes = 0
 
     def forget_removed(self) -> None:
-        """Forget what the thread has removed."""
+        """Forget the entries that the thread has removed."""
         while self.removed:
             self._forget(self.removed.popleft())
 

@@ -1,4 +1,4 @@
-"""The changing of a `DiskStore`'s entries in SQL. Everything here runs in the connection's thread."""
+"""Changes of a `DiskStore`'s entries in SQL. Everything here runs in the connection's thread."""
 
 from __future__ import annotations
 
@@ -63,14 +63,16 @@ class Changes:
 
     Args:
         database: The connection.
-        max_size: Keep at most so many bytes of entries; None for no bound.
-        clock: Gives the present as seconds since the Unix epoch.
-        check: Is called before each piece of work, and raises when the database is not to be used any more.
-        room: What is kept in reserve for removals; None for no such thing.
+        max_size: Maximum bytes of entries; None for no limit.
+        clock: Returns the present as seconds since the Unix epoch.
+        check: Function called before each piece of work; it raises when the database must no longer be used.
+        room: Space reserved for removals; None for no reserve.
         read_only: Why the database cannot be written; None if it can.
-        commits_itself: A statement outside of a transaction is one; of a caller's connection nobody knows.
-        read_times: Remembers what was read, where that decides what makes room.
-        removed: Gets, before the commit, the names of entries that were removed without being named; None for nobody.
+        commits_itself: Whether the connection is known to commit each statement outside of a transaction; a caller's
+            connection is not.
+        read_times: Times of reads, where they decide what is evicted.
+        removed: Receives, before the commit, the names of entries that this object chose and removed; None to discard
+            them.
     """
 
     def __init__(
@@ -100,7 +102,7 @@ class Changes:
         self._removed = removed
 
     def change(self, work: Callable[..., R], *arguments: Any) -> R:
-        """Do some of the work below as one transaction, with making room after it."""
+        """Run one of the methods below as one transaction, and make room at its end."""
         self._refuse_if_read_only()
         self._check()
         self._execute("BEGIN IMMEDIATE")
@@ -116,7 +118,7 @@ class Changes:
         return result
 
     def put_one(self, ref: Ref, record: Record) -> ValueTooLargeError | None:
-        """Store one record, unless that alone passes the bound: in one statement if nothing else has to be done."""
+        """Store one record, unless it alone exceeds `max_size`; in one statement if nothing else has to be done."""
         alone = self._commits_itself and self._max_size is None and self._read_only is None
         if not alone or len(record.payload) > INLINE:
             return self.change(self.put, [(ref, record)])[0]
@@ -125,7 +127,7 @@ class Changes:
         return None
 
     def change_one(self, work: Callable[..., R], *arguments: Any) -> R:
-        """Do what `change` does, for work that is a single statement: that takes half the time as a transaction."""
+        """Do the same as `change` for a single statement, in half the time of a transaction."""
         if self._max_size is not None or not self._commits_itself:
             return self.change(work, *arguments)
         self._refuse_if_read_only()
@@ -133,7 +135,7 @@ class Changes:
         return work(*arguments)
 
     def remove(self, change: Callable[..., R], *arguments: Any) -> R:
-        """Do what `change` or `change_one` does, for what only removes: on a full disk with the room kept for it."""
+        """Run a removal by `change` or `change_one`; on a full disk, use the reserved space."""
         try:
             return change(*arguments)
         except sqlite3.OperationalError as error:
@@ -149,7 +151,7 @@ class Changes:
         return result
 
     def put(self, records: Sequence[tuple[Ref, Record]]) -> list[ValueTooLargeError | None]:
-        """Store records, but for those that alone pass the bound."""
+        """Store records, except any that alone exceeds `max_size`."""
         used = time.time_ns()
         outcomes = [self._refusal(ref, record) for ref, record in records]
         rows = [
@@ -158,69 +160,69 @@ class Changes:
             if refusal is None
         ]
         if len(rows) == 1:
-            self._execute(_PUT, rows[0])  # `executemany` would leave its statement in the way of closing
+            self._execute(_PUT, rows[0])  # `executemany` would leave a statement open that hinders closing
         else:
             self._cursor.executemany(_PUT, rows)
         return outcomes
 
     def delete(self, refs: Sequence[Ref], now: float) -> list[bool]:
-        """Remove entries; say which lived."""
+        """Remove entries, and return which of them were live."""
         deleted = [self._execute(_DELETE_SEEN, ref).fetchall() for ref in refs]
         return [bool(rows) and (rows[0][0] is None or rows[0][0] > now) for rows in deleted]
 
     def put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> list[bool | ValueTooLargeError]:
-        """Store each record where the condition holds; say where."""
+        """Store each record whose condition holds, and return which were stored."""
         done = [self._living(ref, now) == condition for ref, _, condition in items]
         refusals = iter(self.put([(ref, record) for (ref, record, _), holds in zip(items, done, strict=True) if holds]))
         return [holds and (next(refusals) or True) for holds in done]
 
     def delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> list[bool]:
-        """Remove each entry that has the version; say which had."""
+        """Remove each entry that has the given version, and return which were removed."""
         done = [self._living(ref, now) == version for ref, version in items]
         self._cursor.executemany(_DELETE, [ref for (ref, _), holds in zip(items, done, strict=True) if holds])
         return done
 
     def touch(self, items: Sequence[tuple[Ref, float]], now: float) -> list[bool]:
-        """Give living entries new deadlines; say which lived."""
+        """Give live entries new deadlines, and return which of them were live."""
         return [
             self._execute(_TOUCH, (*deadline_columns(deadline), *ref, now)).rowcount == 1 for ref, deadline in items
         ]
 
     def cull(self, now: float) -> int:
-        """Remove some expired entries; return how many, 0 when none are left."""
+        """Remove a batch of expired entries, and return how many; 0 when none are left."""
         return self._removed_by(_CULL, now, _AT_ONCE)
 
     def first_deadline(self) -> float:
-        """Return the earliest deadline of all entries, `NEVER` if none has one or nothing can be removed."""
+        """Return the earliest deadline of all entries; `NEVER` if none has one or nothing can be removed."""
         self._check()
         first: float | None = self._execute(_FIRST_DEADLINE).fetchone()[0]
         return NEVER if first is None or self._read_only is not None else first
 
     def destroy_collection(self, collection: str, now: float) -> bool:
-        """Remove a collection; say whether anything in it lived."""
+        """Remove a collection, and return whether it had a live entry."""
         lived = self._execute(_ANY_IN, (collection, now)).fetchone() is not None
         self._execute("DELETE FROM satchel_entries WHERE collection = ?", (collection,))
         return lived
 
     def destroy(self, now: float) -> bool:
-        """Remove all entries; say whether any lived."""
+        """Remove all entries, and return whether one was live."""
         lived = self._execute(_ANY, (now,)).fetchone() is not None
         empty(self._cursor)
         return lived
 
     def shrink(self) -> None:
-        """Give the space of removed entries back to the file system, unless another process is at work."""
+        """Return the space of removed entries to the file system, unless another process holds the lock."""
         with self._unless_locked():
             self._execute("VACUUM")
             self._execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def note_reads(self) -> None:
-        """Write down when entries were read, which until then is only remembered."""
+        """Save the times of reads, which until then are only in memory."""
         if self._read_times:
             self._cursor.executemany(_NOTE, [(used, *ref) for ref, used in self._read_times.take()])
 
     def note_reads_unless_locked(self) -> None:
-        """Do the same in a transaction, unless another process holds the lock; then it is forgotten."""
+        """Save the times of reads in a transaction; discard them if another process holds the lock."""
         with contextlib.suppress(sqlite3.Error, SatchelError), self._unless_locked():
             self.change(self.note_reads)
         if self._read_times:
@@ -228,18 +230,18 @@ class Changes:
 
     @contextlib.contextmanager
     def _unless_locked(self) -> Iterator[None]:
-        """Leave off what is not worth waiting for, where another process holds the lock."""
+        """Give up the block, without waiting, if another process holds the lock."""
         ((patience,),) = self._execute("PRAGMA busy_timeout").fetchall()
         self._execute("PRAGMA busy_timeout = 0").fetchall()
         try:
             yield
         except sqlite3.OperationalError:
-            pass  # the space is used again, and when entries were read is forgotten
+            pass  # the space is reused later, or the times of reads are lost
         finally:
             self._execute(f"PRAGMA busy_timeout = {patience:d}").fetchall()
 
     def _living(self, ref: Ref, now: float) -> str | None:
-        """Return the version of a living entry."""
+        """Return the version of a live entry."""
         row = self._execute(_STATE, ref).fetchone()
         return None if row is None or (row[1] is not None and row[1] <= now) else row[0].hex()
 
@@ -270,7 +272,7 @@ class Changes:
             sizes = self._execute(_OLDEST, (_AT_ONCE,)).fetchall()
             for (size,) in sizes:
                 excess, count = excess - size, count + (excess > 0)
-            if excess > 0 and len(sizes) < _AT_ONCE:  # even all entries are less than what the count is too much
+            if excess > 0 and len(sizes) < _AT_ONCE:  # the count is wrong: evicting all entries would not be enough
                 self._execute(_RECOUNT)
             else:
                 self._removed_by(_EVICT, count)
@@ -278,13 +280,13 @@ class Changes:
     def _removed_by(self, statement: str, *arguments: float) -> int:
         """Remove entries that the statement chooses, and return how many."""
         rows = self._execute(statement, arguments).fetchall()
-        if self._removed is not None:  # a damaged name is none that anybody remembers
+        if self._removed is not None:  # an entry with a damaged name is never remembered
             self._removed.extend([(name.decode(errors="replace"), key.decode(errors="replace")) for name, key in rows])
         return len(rows)
 
     def _refuse_if_read_only(self) -> None:
         if self._read_only is not None:
-            raise StoreError(f"the database can only be read: {self._read_only}; make a new store where it can")
+            raise StoreError(f"the database is read-only: {self._read_only}; make a new store when it can be written")
 
     def _bytes(self) -> int:
         count: int = self._execute(_BYTES).fetchone()[0]

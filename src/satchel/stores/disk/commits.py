@@ -1,12 +1,13 @@
-"""Whether anybody but this store has changed the database, told in the event loop's thread.
+"""Detection of changes to the database by others than this store, in the event loop's thread.
 
-`PRAGMA data_version` gives a connection a number that changes when another connection, of this process or another, has
-committed. Asked of an idle connection it leaves no transaction behind, and touches only the memory that SQLite shares
-between processes; after a change it also reads the first page of the log. The numbers of two connections are used:
+`PRAGMA data_version` returns a number that changes when another connection, of this process or another, has committed.
+On an idle connection it leaves no transaction open, and touches only the memory that SQLite shares between processes;
+after a change it also reads the first page of the log. The numbers of two connections are used:
 
-* That of the writing connection is not changed by its own commits: where it is the same, nobody else has committed.
-* That of the reading connection is changed by any commit. It is asked first, and alone while the other one is at work:
-  where it is what it was before the other one's was last found unchanged, nobody at all has committed since.
+* The number of the writing connection ignores its own commits: if it is unchanged, nobody else has committed.
+* The number of the reading connection changes with any commit. It is read first, and it alone while the writing
+  connection is busy: if it is the same as before the last time that the writing connection's was found unchanged, then
+  nobody at all has committed since.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ _GLANCE = 0.001
 
 
 class ForeignCommits:
-    """Watch for commits that other connections make.
+    """Detector of commits by other connections.
 
     Args:
-        writing: The only connection that this store changes the database with.
+        writing: The only connection by which this store changes the database.
         check: Raises when the file is no longer the one that was opened.
     """
 
@@ -44,16 +45,16 @@ class ForeignCommits:
         self._rest = 1
 
     def add_reader(self, reading: SQLiteThread) -> None:
-        """Ask this connection, too, from now on."""
+        """Use the number of this connection too, from now on."""
         self._read = _Number(reading)
 
     @property
     def began(self) -> bool:
-        """Whether there is a moment since which commits are seen."""
+        """Whether commits are being detected."""
         return self._written.known is not None
 
     def none_since(self) -> bool | None:
-        """Say whether there was none since the last answer; None where nothing can be said without waiting."""
+        """Return whether there was no commit since the last answer; None if an answer would take a wait."""
         started = perf_counter()
         if started < self._ask_at:
             return None
@@ -65,7 +66,7 @@ class ForeignCommits:
             self._check_at = started + _GLANCE
         answer = self._compare()
         taken = perf_counter() - started
-        if taken > _SLOW:  # the first time for a moment, or a busy machine would have nothing of this
+        if taken > _SLOW:  # the first pause is short, or a busy machine would hardly use the cache
             self._ask_at = started + taken * (1 + self._rest)
             self._rest = min(2 * self._rest, _LONGEST_REST)
         else:
@@ -83,7 +84,7 @@ class ForeignCommits:
         if number is None:
             return None
         if read is not None:
-            read.known = seen  # it was asked before
+            read.known = seen  # it was read before the other one
         if number == written.known:
             return True
         written.known = number
@@ -91,10 +92,10 @@ class ForeignCommits:
 
 
 class _Number:
-    """Number of a connection.
+    """Commit number of one connection.
 
     Attributes:
-        known: What it was when nobody else was known to have committed.
+        known: The number when nobody else was known to have committed.
     """
 
     def __init__(self, thread: SQLiteThread) -> None:
@@ -103,7 +104,7 @@ class _Number:
         self.known: int | None = None
 
     def now(self) -> int | None:
-        """Return the number; None while the connection is at work, or closed."""
+        """Return the number; None while the connection is busy or closed."""
         if not self._lock.acquire(blocking=False):
             return None
         try:

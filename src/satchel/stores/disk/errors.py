@@ -1,4 +1,4 @@
-"""What can be wrong with the database under an open `DiskStore`, in satchel's errors."""
+"""Translation of failures of an open `DiskStore`'s database to satchel's errors."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..._shortage import shortage_of_descriptors
 from ...errors import IntegrityError, SatchelError, StoreError, StoreUnavailableError, ValueTooLargeError
 from .schema import BUSY_SECONDS
 
-DESCRIPTORS = 4  # those of a database, its log, the log's index and a temporary file
+DESCRIPTORS = 4  # for the database, its log, the log's index and a temporary file
 
 
 def translate(error: sqlite3.Error | UnicodeDecodeError, where: str) -> SatchelError | None:
-    """Return the satchel error for one of SQLite's; None for those that say nothing to a user."""
+    """Return the satchel error for an SQLite error; None for errors that mean nothing to a user."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if isinstance(error, UnicodeDecodeError):
         code = sqlite3.SQLITE_CORRUPT  # SQLite's message could not be decoded: it quotes what is damaged
@@ -25,7 +25,7 @@ def translate(error: sqlite3.Error | UnicodeDecodeError, where: str) -> SatchelE
             return used_up
     match code:
         case sqlite3.SQLITE_NOMEM:
-            return StoreUnavailableError("the operating system gives no more memory: use less, or give it more")
+            return StoreUnavailableError("the operating system has no more memory: use less, or allow the process more")
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StoreUnavailableError(
                 f"{where} was locked by another process for {BUSY_SECONDS:.0f} s; end its transaction or try again"
@@ -38,12 +38,12 @@ def translate(error: sqlite3.Error | UnicodeDecodeError, where: str) -> SatchelE
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             return StoreError(f"{where} cannot be written: let this user write the directory and the files in it")
         case sqlite3.SQLITE_IOERR:
-            return StoreError(f"{where} cannot be read or written: the operating system reports an error of the disk")
+            return StoreError(f"{where} cannot be read or written: the operating system reports a disk error")
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_ERROR | sqlite3.SQLITE_CONSTRAINT:
-            # The last two because our statements fit the tables that we made, so these must have changed.
+            # The last two count as damage: our statements fit the tables that we made, so the tables must have changed.
             return IntegrityError(
-                f"the database in {where} is damaged, or not one of SQLite's: "
-                "restore it from a backup, or move it away to begin anew"
+                f"the database in {where} is damaged, or not an SQLite database: "
+                "restore it from a backup, or move it away to start over"
             )
         case sqlite3.SQLITE_TOOBIG:
             return ValueTooLargeError("the encoded value is larger than this build of SQLite takes")
@@ -53,13 +53,13 @@ def translate(error: sqlite3.Error | UnicodeDecodeError, where: str) -> SatchelE
 
 
 def check_of_file(file: Path) -> Callable[[], None]:
-    """Return what raises when the database that is open now is no longer the one in the file."""
+    """Return a function that raises when the open database is no longer the one in the file."""
     name = os.fspath(file)
     opened = file.stat()
 
     def check() -> None:
         try:
-            found = os.stat(name)  # noqa: PTH116  # a Path takes as long again, at each call
+            found = os.stat(name)  # noqa: PTH116  # a Path would double the time of each call
         except FileNotFoundError:
             found = None
         if found is None or found.st_ino != opened.st_ino or found.st_dev != opened.st_dev:
@@ -69,7 +69,7 @@ def check_of_file(file: Path) -> Callable[[], None]:
 
 
 def check_of_connection(database: sqlite3.Connection) -> Callable[[], None]:
-    """Return what raises while the caller's own transaction is open: what is stored in it might be rolled back."""
+    """Return a function that raises while the caller's own transaction is open, which might be rolled back."""
 
     def check() -> None:
         if database.in_transaction:

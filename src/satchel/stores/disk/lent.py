@@ -1,7 +1,7 @@
-"""An aiosqlite connection of the caller's, used as a `SQLiteThread` is: work goes to its thread whole.
+"""An aiosqlite connection of the caller, used like a `SQLiteThread`: each piece of work is one hop to its thread.
 
-aiosqlite's public methods make one hop for each statement, and what is cut off between two of them leaves a transaction
-open. This module alone uses its inner names.
+aiosqlite's public methods make one hop for each statement, and a cancellation between two of them leaves a transaction
+open. Only this module uses private names of aiosqlite.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _NEEDED = ("_conn", "_connection", "_tx", "_running")
 
 
 class LentConnection:
-    """Thread of an open connection of the caller's, which is never closed here.
+    """Thread of the caller's open connection, which is never closed here.
 
     Args:
         connection: The connection.
 
     Raises:
-        ConfigurationError: It is not open, or aiosqlite is a release with other inner names.
+        ConfigurationError: The connection is not open, or this release of aiosqlite has other private names.
     """
 
     busy = False
@@ -40,16 +40,16 @@ class LentConnection:
             raise ConfigurationError(f"connection must be an aiosqlite.Connection, got {type(connection).__name__}")
         if not all(hasattr(type(connection), name) or name in vars(connection) for name in _NEEDED):
             raise ConfigurationError(
-                f"DiskStore does not know release {aiosqlite.__version__} of aiosqlite from inside; "
+                f"DiskStore does not support release {aiosqlite.__version__} of aiosqlite; "
                 'install one that works: pip install "aiosqlite>=0.22,<0.23"'
             )
         if connection._connection is None:
-            raise ConfigurationError("connection must be an open one: connection=await aiosqlite.connect(...)")
+            raise ConfigurationError("connection must be open: connection=await aiosqlite.connect(...)")
         self._connection = connection
         self.database: sqlite3.Connection = connection._conn
 
     def run(self, function: Callable[..., R], *arguments: Any) -> asyncio.Future[R]:
-        """Run a function in the connection's thread; await what this returns for its result, or leave it.
+        """Run a function in the connection's thread; the returned future may be awaited for its result.
 
         Raises:
             sqlite3.ProgrammingError: The connection has been closed.
@@ -72,6 +72,6 @@ class LentConnection:
         """Leave the connection open."""
 
     def disown(self) -> bool:
-        """In a child of `fork`: hold the connection, untouched."""
+        """In a child of `fork`: keep the connection referenced, and do not touch it."""
         hold(self._connection)
         return False

@@ -1,4 +1,4 @@
-"""A `DiskStore` on a medium that can only be read: a read-only mount, or files without permission to write them."""
+"""A `DiskStore` on read-only media: a read-only mount, or files without write permission."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _NOT_READABLE = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 
 
 def why_read_only(file: Path) -> str | None:
-    """Return why this process cannot write a database that is there; None if it can, or none is there.
+    """Return why this process cannot write an existing database; None if it can, or there is none.
 
-    SQLite then opens it for reading without a word, and lets a transaction for writing begin.
+    SQLite silently opens such a database for reading, and even begins a transaction for writing.
     """
     if not file.exists() or _may(file, os.W_OK):
         return None
@@ -29,7 +29,7 @@ def connect_to_read(file: Path) -> tuple[sqlite3.Connection, Callable[[], None]]
     """Open a database that cannot be written.
 
     Returns:
-        The connection, and what raises when it is not to be used any more.
+        The connection, and a function that raises when it must no longer be used.
 
     Raises:
         ConfigurationError: The file is another program's.
@@ -42,7 +42,7 @@ def connect_to_read(file: Path) -> tuple[sqlite3.Connection, Callable[[], None]]
             raise
     if not _may(file, os.R_OK):
         raise StoreError(f"{file} cannot be read: let this user read it, and the files beside it")
-    # SQLite finds its way in the log by an index beside it, which nobody has left there and it may not make.
+    # SQLite needs an index of its log beside the database; it is missing, and must not be created.
     if not _is_mounted_read_only(file):
         raise StoreError(
             f"{file} cannot be read: this user may not make the files that SQLite needs beside it; let this user write "
@@ -54,7 +54,7 @@ def connect_to_read(file: Path) -> tuple[sqlite3.Connection, Callable[[], None]]
             "open and close a store on it where it can be written"
         )
     check = _check_of_unchanged(file)
-    # SQLite then uses no locks and no log, which only an unchanging file allows.
+    # SQLite then uses neither locks nor log, which is safe only for a file that does not change.
     return _opened(f"{file.as_uri()}?mode=ro&immutable=1", file), check
 
 
@@ -69,7 +69,7 @@ def _opened(name: str, file: Path) -> sqlite3.Connection:
 
 
 def _may(file: Path, mode: int) -> bool:
-    # By opening the file instead, and closing it, this process would lose the locks that SQLite holds on it.
+    # Opening and closing the file instead would drop the locks that SQLite holds on it in this process.
     return os.access(file, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
@@ -95,7 +95,7 @@ def _check_of_unchanged(file: Path) -> Callable[[], None]:
 
     def check() -> None:
         check_of_same_file()
-        # What may not be written here may be written through another mount.
+        # The file may still be written through another mount.
         if _state(file) != opened or _log_size(file):
             raise StoreError(f"{file} was changed while it was open for reading; close the store and make a new one")
 

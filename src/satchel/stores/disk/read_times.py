@@ -1,4 +1,4 @@
-"""When the entries of a bounded `DiskStore` were read, until that is written down."""
+"""Times at which entries of a bounded `DiskStore` were read, until they are saved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MOST = 1000
 
 
 class ReadTimes:
-    """When entries were last read, noted in any thread and taken in another."""
+    """Record of when entries were last read, filled in any thread and taken in another."""
 
     def __init__(self) -> None:
         self._read_at: dict[Ref, int] = {}
@@ -21,14 +21,14 @@ class ReadTimes:
 
     @property
     def full(self) -> bool:
-        """Whether it is time to write this down, although nothing else is written."""
+        """Whether the times are to be saved now, even without another write."""
         return len(self._read_at) > _MOST
 
     def note(self, refs: Iterable[Ref]) -> None:
-        """Remember that entries were read just now."""
+        """Record that entries were read just now."""
         self._read_at.update(dict.fromkeys(refs, time.time_ns()))
 
     def take(self) -> list[tuple[Ref, int]]:
-        """Return the names and nanoseconds since the Unix epoch, and forget them."""
+        """Return the entries with the nanoseconds since the Unix epoch, and forget them."""
         taken, self._read_at = self._read_at, {}
-        return list(taken.items())  # in one step: another thread may still note something in it, which is lost
+        return list(taken.items())  # one atomic step: another thread may still add a time to it, which is lost

@@ -1,4 +1,4 @@
-"""The reading of a `DiskStore`'s entries in SQL. Everything here runs in a connection's thread."""
+"""Reads of a `DiskStore`'s entries in SQL. Everything here runs in a connection's thread."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _READ = f"""
     {_FOUND}
 """  # noqa: S608  # the parts are above
 _READ_HEAD = f"SELECT {_HEADER} {_FOUND}"
-# The search begins at the later of prefix and last key: at the prefix, each page would go over all pages before it.
+# The search begins at the later of prefix and last key: from the prefix, each page would read all earlier ones again.
 _KEYS = """
     SELECT CAST(key AS BLOB) FROM satchel_entries
     WHERE collection = ?1 AND key >= max(?2, ?4) AND key < CAST(?3 AS TEXT) AND +key > ?4
@@ -44,8 +44,8 @@ class Reads:
 
     Args:
         database: The connection.
-        check: Is called before each piece of work, and raises when the database is not to be used any more.
-        read_times: Remembers what was read; None where nothing comes of it.
+        check: Function called before each piece of work; it raises when the database must no longer be used.
+        read_times: Records the times of reads; None where they are not needed.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class Reads:
         self._read_times = read_times
 
     def read(self, refs: Sequence[Ref]) -> list[Record | IntegrityError | None]:
-        """Return records, expired ones too; an error for a damaged one."""
+        """Return records, including expired ones; an error for each damaged one."""
         if len(refs) == 1:
             return [self.read_one(refs[0])]
         self._check()
-        # Taking the lock to read once halves the time of a batch.
+        # Taking the read lock only once halves the time of a batch.
         outcomes = self._in_one_view(lambda ref: record_of(ref, self._whole_row(ref)), refs)
         if self._read_times is not None:
             self._read_times.note(refs)
@@ -80,7 +80,7 @@ class Reads:
         return record_of(ref, row)
 
     def read_heads(self, refs: Sequence[Ref]) -> list[Record | IntegrityError | None]:
-        """Return records without their values, which are not looked at."""
+        """Return records without their values, which are not read."""
         self._check()
         outcomes = self._in_one_view(lambda ref: head_of(self._execute(_READ_HEAD, ref).fetchone()), refs)
         if self._read_times is not None:
@@ -88,20 +88,20 @@ class Reads:
         return outcomes
 
     def keys(self, collection: str, prefix: str, after: str, now: float) -> list[str]:
-        """Return a page of keys of living entries, those after a key, in order."""
+        """Return a page of the keys of live entries, sorted, those after a given key."""
         self._check()
-        # No byte of UTF-8 is 0xff, so what begins with the prefix sorts before it and that byte.
+        # No byte of UTF-8 is 0xff, so every key with the prefix sorts before the prefix followed by that byte.
         arguments = (collection, prefix, prefix.encode() + b"\xff", after, now, _AT_ONCE)
         return [name_of(key) for (key,) in self._execute(_KEYS, arguments).fetchall()]
 
     def count(self, collection: str, prefix: str, now: float) -> int:
-        """Return how many live entries have keys with a prefix."""
+        """Return how many live entries have a key with a prefix."""
         self._check()
         count: int = self._execute(_COUNT, (collection, prefix, prefix.encode() + b"\xff", now)).fetchone()[0]
         return count
 
     def collections(self, after: str, now: float) -> list[str]:
-        """Return a page of collections with living entries, those after a name, in order."""
+        """Return a page of the collections with live entries, sorted, those after a given name."""
         self._check()
         page: list[str] = []
         while len(page) < _AT_ONCE and (row := self._execute(_NEXT_COLLECTION, (after, now)).fetchone()):
@@ -127,5 +127,5 @@ class Reads:
             if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
                 raise
         except (TypeError, OverflowError):
-            pass  # what says where the value is is no number of a row
-        return row  # without a value an entry is damaged
+            pass  # the reference to the value is not a row number
+        return row  # without its value: the entry is damaged

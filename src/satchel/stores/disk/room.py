@@ -1,4 +1,4 @@
-"""Room that lets a `DiskStore` remove entries on a full disk: SQLite writes to its log before it frees anything."""
+"""Reserved space for removing entries on a full disk: SQLite writes to its log before it frees anything."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]  # a module is what is expected here
 
 RESERVE_NAME = "satchel.reserve"
-_RESERVED = 8 * 1024 * 1024  # twice the log as SQLite keeps it
+_RESERVED = 8 * 1024 * 1024  # twice the usual size of SQLite's log
 _USUAL_LOG = 1000  # pages
-_SPARE = 8  # pages that a removal and a VACUUM write besides
-_LARGEST_SHARE = 4  # of what is free on a small disk
-_LARGEST_VACUUM = 64 * 1024 * 1024  # it is made in memory
+_SPARE = 8  # extra pages that a removal and a VACUUM write
+_LARGEST_SHARE = 4  # at most this fraction (a quarter) of the free space
+_LARGEST_VACUUM = 64 * 1024 * 1024  # VACUUM works in memory
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
 
 
 def may_be_full(error: sqlite3.Error) -> bool:
-    """Say whether room may help: SQLite reports a quota and a limit of file sizes as errors of the disk."""
+    """Return whether space may help: SQLite reports quotas and limits on file sizes as disk errors."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _FULL
 
 
 class Room:
-    """File in reserve in a directory, which is given up for what removes entries.
+    """Reserve file in a directory, which is given up so that entries can be removed.
 
     Args:
         directory: The directory of the database.
@@ -40,7 +40,7 @@ class Room:
         self._file = directory / RESERVE_NAME
 
     def keep(self) -> None:
-        """Make the reserve if it is not there, unless there is too little room for it."""
+        """Create the reserve if it is missing, unless there is too little space."""
         if self._file.exists():
             return
         with suppress(OSError):
@@ -59,9 +59,9 @@ class Room:
             self._file.unlink()
 
     def empty_log(self, database: sqlite3.Connection) -> None:
-        """Bring what is in the log into the database where there is room, which a try without it would only use up.
+        """Move the log into the database if there is enough space: an attempt without it would only use more.
 
-        Where there is too little, the database is made small first, if what is left of it fits.
+        If there is too little, the database is compacted first, provided that the result fits.
         """
         with suppress(OSError, sqlite3.OperationalError):
             pages, unused, size = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in _SIZES)
@@ -75,7 +75,7 @@ class Room:
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def limit(self, database: sqlite3.Connection) -> None:
-        """Keep the log so short that the reserve lets it be emptied, and the database within the limit of files."""
+        """Keep the log short enough to be emptied with the reserve, and the database within the file size limit."""
         (size,) = database.execute("PRAGMA page_size").fetchone()
         with suppress(OSError):
             reserved = self._file.stat().st_size

@@ -1,4 +1,4 @@
-"""The rows of a `DiskStore`'s entries: made of records, and read back with their checksums."""
+"""The rows of a `DiskStore`'s entries: made from records, and read back with their checksums."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...errors import IntegrityError
 from ...names import Ref
 
 HUGE = 1024 * 1024
-"""A larger value goes through SQLite's incremental I/O, which leaves the interpreter free while bytes are copied."""
+"""Size above which a value uses SQLite's incremental I/O, which releases the interpreter while bytes are copied."""
 
 _DAMAGED = "a stored entry is damaged: its checksums do not match"
 _OVERHEAD = 100
@@ -20,7 +20,7 @@ _DOUBLE = struct.Struct(">d")
 
 
 def record_of(ref: Ref, row: tuple[Any, ...] | None) -> Record | IntegrityError | None:
-    """Return the record in a row, and an error for a damaged one."""
+    """Return the record in a row, or an error for a damaged one."""
     if row is None:
         return None
     deadline, deadline_checksum, codec, version, updated_at, checksum, payload, _ = row
@@ -37,12 +37,12 @@ def record_of(ref: Ref, row: tuple[Any, ...] | None) -> Record | IntegrityError 
         ):
             return Record(payload, codec, version.hex(), updated_at, deadline)
     except (TypeError, ValueError, struct.error):
-        pass  # a column that is not even of its type is as damaged as one that its checksum refuses
+        pass  # a column of the wrong type is as damaged as one with a wrong checksum
     return IntegrityError(_DAMAGED)
 
 
 def head_of(row: tuple[Any, ...] | None) -> Record | IntegrityError | None:
-    """Return the record in a row without its value, and an error for a damaged deadline."""
+    """Return the record in a row without its value, or an error for a damaged deadline."""
     if row is None:
         return None
     deadline, deadline_checksum, codec, version, updated_at, _ = row
@@ -61,7 +61,7 @@ def row_of(ref: Ref, record: Record, used: int, large: int | None) -> tuple[Any,
         ref: The name.
         record: The record.
         used: When it was last used, in nanoseconds since the Unix epoch.
-        large: Where its value is, if that is not in the row.
+        large: The id of its value in the other table; None if the value is in the row.
     """
     version = bytes.fromhex(record.version)
     checksum = checksum_of(record.payload, record.codec, version, record.updated_at, ref)
@@ -71,12 +71,12 @@ def row_of(ref: Ref, record: Record, used: int, large: int | None) -> tuple[Any,
 
 
 def lies_apart(row: tuple[Any, ...] | None) -> bool:
-    """Say whether a value was left out of what was read, as it is too large for it."""
+    """Return whether the value is not in the row because it is too large."""
     return row is not None and row[-2] is None and row[-1] is not None
 
 
 def size_of(ref: Ref, record: Record) -> int:
-    """Return how many bytes an entry counts."""
+    """Return the size of an entry as `max_size` counts it, in bytes."""
     return len(record.payload) + len(ref[0].encode()) + len(ref[1].encode()) + _OVERHEAD
 
 

@@ -1,7 +1,7 @@
-"""The database of a `DiskStore`: its file, its tables, and how older ones are brought up to date.
+"""The database of a `DiskStore`: its file, its tables, and the migration of older ones.
 
-Names in the database begin with `satchel_`, so that it can be one that holds other things. A value up to `INLINE` bytes
-lies beside its entry's header, a larger one in a table of its own: a touch rewrites the header alone.
+Names in the database begin with `satchel_`, so that it can also hold other tables. A value of up to `INLINE` bytes is
+stored beside its entry's header, a larger one in a separate table, so that a touch rewrites only the header.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pathlib import Path
 from ...errors import ConfigurationError, IntegrityError, StoreError
 
 FILE_NAME = "satchel.sqlite3"
-INLINE = 512  # with usual names, a row then fits in its page: one that does not is rewritten whole by a touch
+INLINE = 512  # with names of usual length, a row then fits in its page: otherwise a touch would rewrite all of it
 BUSY_SECONDS = 10.0
 
 _APPLICATION_ID = 0x73617463  # "satc"
 _OLDEST_SQLITE = (3, 35, 0)
 _WAL_SIZE_LIMIT = 64 * 1024 * 1024
 _VERSION = 1
-_MAKING = threading.Lock()  # no connection of this process opens a file that another thread is about to close
+_MAKING = threading.Lock()  # one thread must not open a file while another one of this process is about to close it
 
 _META = "CREATE TABLE satchel_meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID"
 
@@ -56,7 +56,7 @@ ENTRIES = (
     BEGIN DELETE FROM satchel_payloads WHERE id = old.large; END
     """,
 )
-"""What `destroy` drops and makes anew."""
+"""The statements for the tables that `destroy` drops and creates again."""
 
 BOUND = (
     "CREATE INDEX satchel_recency ON satchel_entries (used)",
@@ -77,17 +77,17 @@ BOUND = (
     ON CONFLICT (name) DO UPDATE SET value = excluded.value
     """,
 )
-"""What only a database costs that was ever opened with a `max_size`; it keeps count for all processes from then on."""
+"""The statements for a database opened with a `max_size`, which from then on counts its bytes for all processes."""
 
 UPGRADES: dict[int, tuple[str, ...]] = {}
-"""The statements that bring a database of each older version to the next one."""
+"""The statements that migrate each older version to the next one."""
 
 
 def connect(directory: Path, durability: str) -> sqlite3.Connection:
-    """Open the database in a directory, making both if need be.
+    """Open the database in a directory, creating both if needed.
 
     Raises:
-        ConfigurationError: The file is another program's, or of a later release.
+        ConfigurationError: The file belongs to another program or a later release.
         IntegrityError: The file is damaged.
     """
     _make_private(directory)
@@ -105,7 +105,7 @@ def connect(directory: Path, durability: str) -> sqlite3.Connection:
 
 
 def open_file(name: str) -> sqlite3.Connection:
-    """Open a database by its path or `file:` URI, without a look at it."""
+    """Open a database by its path or `file:` URI, without reading it."""
     database = sqlite3.connect(
         name, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=name.startswith("file:")
     )
@@ -114,29 +114,29 @@ def open_file(name: str) -> sqlite3.Connection:
 
 
 def refuse_foreign(database: sqlite3.Connection, file: Path) -> None:
-    """Raise `ConfigurationError` where the database in a file is another program's."""
-    # In this order, or a database that another process makes in between would look like a foreign one.
+    """Raise `ConfigurationError` if the database in a file belongs to another program."""
+    # In this order: otherwise a database that another process creates in between would seem to be foreign.
     used = database.execute("SELECT 1 FROM sqlite_master").fetchone() is not None
     application = database.execute("PRAGMA application_id").fetchone()[0]
     if application != _APPLICATION_ID and (used or application):
-        raise ConfigurationError(f"{file} is a database of another program; give DiskStore a directory of its own")
+        raise ConfigurationError(f"{file} belongs to another program; give DiskStore a directory of its own")
 
 
 def prepare(database: sqlite3.Connection, *, bound: bool, mine: bool, read_only: bool) -> None:
-    """Make or bring up to date the tables, in one step for all processes that do it at the same moment."""
+    """Create or migrate the tables, in one atomic step among all processes that try at the same time."""
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
-        raise ConfigurationError(f"DiskStore needs SQLite 3.35 or later, this Python has {sqlite3.sqlite_version}")
+        raise ConfigurationError(f"DiskStore needs SQLite 3.35 or later, but this Python has {sqlite3.sqlite_version}")
     if database.in_transaction or getattr(database, "autocommit", -1) is False:
-        raise ConfigurationError("connection must have no transaction open, and not be one with autocommit=False")
+        raise ConfigurationError("connection must not have a transaction open, nor be opened with autocommit=False")
     cursor = database.cursor()
     cursor.row_factory = None
     if cursor.execute("SELECT CAST('a' AS BLOB)").fetchone()[0] != b"a":
-        raise ConfigurationError("connection must be to a database in UTF-8, the default of SQLite")
+        raise ConfigurationError("connection must be to a database in UTF-8, SQLite's default")
     wanted = {b"satchel_meta", b"satchel_recency"} if bound and not read_only else {b"satchel_meta"}
     if wanted <= _names(cursor) and _version(cursor) == _VERSION:
         return
     if read_only:
-        raise StoreError("the database has not the tables of this release; open it once where it can be written")
+        raise StoreError("the database does not have the tables of this release; open it once with write access")
     cursor.execute("BEGIN IMMEDIATE")
     try:
         if b"satchel_meta" not in _names(cursor):
@@ -154,7 +154,7 @@ def prepare(database: sqlite3.Connection, *, bound: bool, mine: bool, read_only:
 
 
 def empty(cursor: sqlite3.Cursor) -> None:
-    """Make the tables of entries anew, within the caller's transaction: it takes the same time for any number."""
+    """Drop and create the tables of entries in the caller's transaction, in the same time for any size."""
     bound = b"satchel_recency" in _names(cursor)
     cursor.execute("DROP TABLE satchel_entries")
     cursor.execute("DROP TABLE satchel_payloads")
@@ -165,8 +165,8 @@ def empty(cursor: sqlite3.Cursor) -> None:
 
 def _make_private(directory: Path) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # SQLite would make it readable for all; its other files take on the mode of this one. A file that is there is left
-    # alone: to close it would take the locks off it that SQLite holds for other connections of this process.
+    # SQLite would make it readable for all; its other files get the mode of this one. An existing file is not touched:
+    # closing it would drop the locks that SQLite holds for other connections of this process.
     with _MAKING, suppress(FileExistsError):
         os.close(os.open(directory / FILE_NAME, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
@@ -177,7 +177,7 @@ def _switch_to_wal(database: sqlite3.Connection) -> None:
         try:
             (mode,) = database.execute("PRAGMA journal_mode = WAL").fetchone()
         except sqlite3.OperationalError as error:
-            # Where another process is making the database, this fails at once, whatever the busy timeout.
+            # While another process is creating the database, this fails at once, whatever the busy timeout.
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
                 raise
             time.sleep(0.005)
@@ -195,17 +195,17 @@ def _create(cursor: sqlite3.Cursor, *, mine: bool) -> None:
 
 
 def _names(cursor: sqlite3.Cursor) -> set[bytes]:
-    """Return the names in the database, as bytes whatever the connection's way with text."""
+    """Return the names in the database, as bytes whatever the connection's `text_factory`."""
     return {name for (name,) in cursor.execute("SELECT CAST(name AS BLOB) FROM sqlite_master").fetchall()}
 
 
 def _version(cursor: sqlite3.Cursor) -> int:
     row = cursor.execute("SELECT value FROM satchel_meta WHERE name = 'version'").fetchone()
     if row is None or not isinstance(row[0], int) or row[0] < 1:
-        raise IntegrityError("the database does not say its version; restore it from a backup")
+        raise IntegrityError("the database has no version number; restore it from a backup")
     if row[0] > _VERSION:
         raise ConfigurationError(
-            f"the database has version {row[0]}, this release knows up to {_VERSION}; install a later satchel"
+            f"the database has version {row[0]}, but this release supports up to {_VERSION}; install a later satchel"
         )
     version: int = row[0]
     return version

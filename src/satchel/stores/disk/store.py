@@ -49,31 +49,30 @@ _LARGEST_VALUE = 999_990_000  # SQLite's own limit is 1,000,000,000 bytes for a 
 class DiskStore(BaseStore):
     """Store that keeps entries in a SQLite database, for any number of processes on one machine at once.
 
-    Concurrent writes share a transaction. With a `max_size`, expired entries go first when it is passed, then the least
-    recently used: the one longest not got and not put. Reads are remembered and written down with a later write.
+    Concurrent writes share a transaction. Past `max_size`, expired entries are evicted first, then the least recently
+    read or written. Times of reads are kept in memory and saved with a later write.
 
     Args:
-        directory: Where the database is, made if need be, readable for its owner alone. A `~` is the user's home; a
-            relative one is below the working directory of this moment. None for a temporary one, which goes when the
-            store is closed.
-        connection: An open aiosqlite connection to keep entries in instead. It stays open, and its settings stay.
-        max_size: Keep at most so many bytes of entries: names, encoded values and 100 bytes each. None for no bound.
-        cache_size: Remember at most so many bytes of entries that were read or written, so that a `get` of one needs no
-            thread as long as nobody else has changed the database; 0 for none.
+        directory: Directory of the database, created if needed with access for its owner only. `~` is the user's home;
+            a relative path is resolved now. None for a temporary directory, which is removed when the store is closed.
+        connection: An open aiosqlite connection to use instead. It stays open and keeps its settings.
+        max_size: Maximum bytes of all entries: names, encoded values and 100 bytes each. None for no limit.
+        cache_size: Maximum bytes of entries to remember after they were read or written, so that a `get` of one needs
+            no thread as long as nobody else has changed the database; 0 to remember none.
         durability: `"normal"` loses nothing when the process dies, but may lose the last writes when the machine does;
             `"full"` loses none then either, and waits for the disk at each transaction.
         codec: Encodes values; JSON by default.
-        clock: Gives the present as seconds since the Unix epoch.
+        clock: Returns the present as seconds since the Unix epoch.
 
     Raises:
-        ConfigurationError: An option is wrong, or two exclude each other. At the first call: the database is another
-            program's, or of a later release.
+        ConfigurationError: An option is wrong, or two exclude each other. At the first call: the database belongs to
+            another program or a later release.
         IntegrityError: At the first call: the database is damaged.
     """
 
     url_parts = {"path": "directory"}  # noqa: RUF012  # the base says ClassVar
     _shield_writes: ClassVar[bool] = False
-    _checksums = "none"  # `Entries` makes them, in the connection's thread: the loop has less to do
+    _checksums = "none"  # made in the connection's thread instead, to spare the event loop
 
     def __init__(
         self,
@@ -87,7 +86,7 @@ class DiskStore(BaseStore):
         clock: Clock = system_clock,
     ) -> None:
         if connection is not None and (directory is not None or durability != "normal"):
-            raise ConfigurationError("connection excludes directory and durability: both are its own matter")
+            raise ConfigurationError("connection excludes directory and durability: the connection has its own")
         if durability not in ("normal", "full"):
             raise ConfigurationError(f'durability must be "normal" or "full", got {safe_repr(durability)}')
         check_bound("max_size", max_size)
@@ -121,7 +120,7 @@ class DiskStore(BaseStore):
         """Return the value under a key, or the default when it is absent."""
         try:
             record = self._cache.find((collection, key)) if self._lifecycle.ready else None
-        except TypeError:  # a name that cannot even be looked for
+        except TypeError:  # an unhashable name
             record = None
         if record is None:
             record = await self._read_alone(collection, key)
@@ -159,7 +158,7 @@ class DiskStore(BaseStore):
             raise self._call_failed(refusal, "put", *ref)
 
     def _record_of_lone_put(self, value: object, ttl: TTL | None) -> Record | None:
-        """Return the record of a small value that can go past the queue; None for what goes the ordinary way."""
+        """Return the record of a small value that can bypass the queue; None if the put has to go through it."""
         if not self._lifecycle.ready or self._writer.busy or not self._engine.writes_nothing:
             return None
         now = self.clock()
@@ -175,9 +174,9 @@ class DiskStore(BaseStore):
         return Record(payload, codec, new_version(), now, deadline)
 
     async def _read_alone(self, collection: str, key: str) -> Record | None:
-        """Return the record of a live entry, read past the queue while nothing else is being read, which is quicker.
+        """Return the record of a live entry, read without the queue while nothing else is being read, which is quicker.
 
-        None stands for no live entry, and `_UNREAD` for anything else, which the ordinary way has to find.
+        The result is None if there is no live entry, and `_UNREAD` if the read has to go through the queue.
         """
         if self._reads_alone or not self._lifecycle.ready:
             return _UNREAD
@@ -191,7 +190,7 @@ class DiskStore(BaseStore):
             begun = self._cache.begin_read()
             record = await reader.run(reads.read_one, ref)
             self._cache.fill(begun, [ref], [record])
-        except Exception:  # it comes again
+        except Exception:  # the read through the queue meets it again
             return _UNREAD
         finally:
             self._reads_alone = False
@@ -310,7 +309,7 @@ class DiskStore(BaseStore):
             self._writer.run(self._changes.note_reads_unless_locked)
 
     async def _reading(self) -> tuple[SQLiteThread | LentConnection, Reads]:
-        """Return what to read with: another connection than the writing one, from when a read first meets a write."""
+        """Return the thread to read with: the writing one, until a read first meets a write, then a second one."""
         if self._reader is None and self._writer.busy and self._directory is not None and self._read_only is None:
             async with self._opening_reader:
                 if self._reader is None:
@@ -335,7 +334,7 @@ class DiskStore(BaseStore):
             self._cache.start(self._writer, self._foreign_commits)
 
     async def _open_reader(self, file: Path) -> None:
-        """Open a second connection; where none can be had, reads go on waiting for writes."""
+        """Open a second connection; if that fails, reads keep waiting for writes."""
         with suppress(sqlite3.Error, RuntimeError, MemoryError):
             reader = await SQLiteThread.start(lambda: self._connect_reader(file))
             self._reader = reader, Reads(reader.database, check=self._check, read_times=self._read_times)
@@ -344,7 +343,7 @@ class DiskStore(BaseStore):
     async def _close(self) -> None:
         self._cache.stop()
         if self._read_times is not None:
-            with suppress(sqlite3.Error, SatchelError):  # when entries were read is not worth a failure to close
+            with suppress(sqlite3.Error, SatchelError):  # losing the times of reads is better than failing to close
                 await self._change(self._changes.note_reads)
         if self._reader is not None:
             await self._reader[0].close()
@@ -374,7 +373,7 @@ class DiskStore(BaseStore):
 
     @staticmethod
     def _borrowed(connection: aiosqlite.Connection) -> LentConnection:
-        from .lent import LentConnection  # noqa: PLC0415  # with aiosqlite, which a store of its own does without
+        from .lent import LentConnection  # noqa: PLC0415  # it imports aiosqlite, needed only with connection=
 
         return LentConnection(connection)
 
@@ -392,7 +391,7 @@ class DiskStore(BaseStore):
         return database
 
     def _connect_reader(self, file: Path) -> sqlite3.Connection:
-        self._check()  # SQLite would make the file anew
+        self._check()  # SQLite would create the file again
         return open_file(str(file))
 
     def _connect_to_write(self, directory: Path) -> sqlite3.Connection:
@@ -401,7 +400,7 @@ class DiskStore(BaseStore):
         except sqlite3.OperationalError as error:
             if not may_be_full(error):
                 raise
-        Room(directory).give_up()  # a file that SQLite needs beside the database had no room
+        Room(directory).give_up()  # there was no space for a file that SQLite needs beside the database
         return connect(directory, self._durability)
 
     def _prepare(self, database: sqlite3.Connection) -> None:
@@ -413,7 +412,7 @@ class DiskStore(BaseStore):
         )
         if self._connection is not None:
             self._check = check_of_connection(database)
-        bounded = self._max_size is not None and self._read_only is None  # or reads would be written down
+        bounded = self._max_size is not None and self._read_only is None  # otherwise times of reads would be saved
         self._read_times = ReadTimes() if bounded else None
         self._reads = Reads(database, check=self._check, read_times=self._read_times)
         self._changes = Changes(
@@ -429,7 +428,7 @@ class DiskStore(BaseStore):
         )
 
     def _room(self, database: sqlite3.Connection) -> Room | None:
-        """Keep room for removals, also in a temporary directory: without it, nothing can be removed on a full disk."""
+        """Reserve space for removals, also in a temporary directory: without it, a full disk would prevent removals."""
         if self._directory is None or self._read_only is not None:
             return None
         room = Room(self._directory)
@@ -442,7 +441,7 @@ class DiskStore(BaseStore):
         if isinstance(error, (sqlite3.Error, UnicodeDecodeError)):
             return translate(error, where)
         if isinstance(error, OSError):
-            return StoreError(f"{where} cannot be used: {error.strerror}; make it a directory to write in")
+            return StoreError(f"{where} cannot be used: {error.strerror}; make it a writable directory")
         return None
 
 
@@ -459,10 +458,10 @@ def _path(directory: str | os.PathLike[str]) -> Path:
     except UnicodeEncodeError:
         named = False
     if not named:
-        raise ConfigurationError(f"directory must be one that a file system can name, got {safe_repr(text)}")
+        raise ConfigurationError(f"directory must be a name that file systems allow, got {safe_repr(text)}")
     return settled(text, "directory")
 
 
 def _remove(directory: str, process: int) -> None:
-    if os.getpid() == process:  # not a child made by fork, whose exit comes first
+    if os.getpid() == process:  # not in a child of fork, which may exit first
         shutil.rmtree(directory, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A SQLite connection in a thread of its own: work goes there whole, one hop for each piece."""
+"""A SQLite connection in a thread of its own: each piece of work is one hop."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from .answers import Answer, Answers
 R = TypeVar("R")
 
 _LONGEST_WAIT = 5.0
-"""How many seconds a fork waits for what is under way in these threads."""
+"""Seconds for which a fork waits for work in these threads."""
 
 _LAST_SECONDS = 5.0
-"""How many seconds the end of the process waits for connections that nobody closed."""
+"""Seconds for which the end of the process waits for connections that nobody closed."""
 
 _Job = tuple[Answer[Any] | None, Callable[[], Any] | None]
 
@@ -31,9 +31,9 @@ _Job = tuple[Answer[Any] | None, Callable[[], Any] | None]
 class SQLiteThread:
     """Thread that runs functions over a SQLite connection, in order.
 
-    A function that was handed over runs, also when the caller is cancelled meanwhile. The thread ends with `close` or
-    `drop`, at the orderly end of the event loop, or when nothing refers to it any more; it never holds up the end of
-    the process. `start` makes one.
+    A submitted function always runs, even if its caller is cancelled. The thread ends with `close` or `drop`, at the
+    orderly end of the event loop, or when nothing refers to this object any more; it never keeps the process from
+    ending. `start` creates one.
 
     Attributes:
         database: The connection.
@@ -48,7 +48,7 @@ class SQLiteThread:
         self._submitted = 0
         self._guard: AsyncGenerator[None] | None = None
         self.lock = self._shared.lock
-        # The thread does not refer to this object, so that it ends when nothing else does.
+        # The thread must not refer to this object, so that it ends when nothing else refers to it.
         self.thread = threading.Thread(target=_work, args=(self._shared,), name="satchel-disk", daemon=True)
         self.thread.start()
         _living.add(self)
@@ -67,7 +67,7 @@ class SQLiteThread:
         return started
 
     def run(self, function: Callable[..., R], *arguments: Any) -> Answer[R]:
-        """Run a function in the thread; await what this returns for its result, or leave it.
+        """Run a function in the thread; the returned answer may be awaited for its result.
 
         Raises:
             sqlite3.ProgrammingError: The connection has been closed.
@@ -81,12 +81,12 @@ class SQLiteThread:
 
     @property
     def busy(self) -> bool:
-        """Whether something that was handed over has not ended."""
+        """Whether a submitted function has not ended."""
         return self._submitted != self._shared.finished
 
     @property
     def closed(self) -> bool:
-        """Whether the connection takes nothing more."""
+        """Whether the connection accepts no more work."""
         return self._shared.closed
 
     async def close(self) -> None:
@@ -95,14 +95,14 @@ class SQLiteThread:
             await self._guard.aclose()
 
     def drop(self) -> None:
-        """Do what `close` does, without waiting and without an event loop."""
+        """Do the same as `close`, without waiting and without an event loop."""
         self._shared.end(None)
 
     def disown(self) -> bool:
-        """In a child of `fork`: close the connection for this process alone, and say whether that could be done.
+        """In a child of `fork`: close the connection in this process only, and return whether that was possible.
 
-        SQLite takes locks for its process, and would take those of the parent for the child's: so it has to forget the
-        connection before it opens the same file. One in the middle of its work is left alone.
+        SQLite's locks belong to a process, and SQLite would take the parent's for the child's: so the child has to
+        close the connection before it opens the same file. A busy connection is left alone.
         """
         hold(self)
         if self._shared not in _held_up:
@@ -117,9 +117,9 @@ class SQLiteThread:
 
 
 class _Shared:
-    """What a thread shares with its `SQLiteThread`.
+    """State that a thread shares with its `SQLiteThread`.
 
-    The lock keeps a process from being forked in the middle of what SQLite does.
+    The lock prevents forks in the middle of SQLite's work.
     """
 
     def __init__(self, answers: Answers) -> None:
@@ -132,7 +132,7 @@ class _Shared:
         _all_shared.add(self)
 
     def connect(self, connect: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
-        self._made.append(connect())  # where the event loop has ended by now, nobody else gets to know of it
+        self._made.append(connect())  # if the event loop has ended by now, nobody else learns of it
         return self._made[0]
 
     def close(self) -> None:
@@ -157,12 +157,12 @@ async def _close_and_wait(shared: _Shared) -> None:
 _living: weakref.WeakSet[SQLiteThread] = weakref.WeakSet()
 _all_shared: weakref.WeakSet[_Shared] = weakref.WeakSet()
 _held_up: set[_Shared] = set()
-"""Those in which nothing is under way during a fork."""
+"""Threads that are paused for a fork."""
 
 
 @atexit.register
 def _end_all() -> None:
-    """Close what nobody closed in its own thread, which the end of the process would otherwise cut off."""
+    """Close connections that nobody closed, in their threads, which the end of the process would cut off."""
     give_up = time.monotonic() + _LAST_SECONDS
     living = list(_living)
     for started in living:
@@ -173,7 +173,7 @@ def _end_all() -> None:
 
 
 def _work(shared: _Shared) -> None:
-    """Run functions in order until there is none in place of one."""
+    """Run functions in order, until None ends the thread."""
     while True:
         answer, function = shared.queue.get()
         if function is None:
@@ -183,12 +183,12 @@ def _work(shared: _Shared) -> None:
         with shared.lock:
             try:
                 result = function()
-            except BaseException as raised:  # it belongs to the caller, whatever it is
+            except BaseException as raised:  # whatever it is, the caller gets it
                 error = raised
             shared.finished += 1
         if answer is not None:
             shared.answers.give(answer, result, error)
-        del answer, function, result, error  # or an idle thread would keep them
+        del answer, function, result, error  # otherwise an idle thread would keep them alive
 
 
 def _hold_up() -> None:

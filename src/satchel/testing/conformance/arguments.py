@@ -1,4 +1,4 @@
-"""Arguments that every store refuses, and accepts, before any I/O."""
+"""Arguments that every store accepts or refuses, before any I/O."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONDITIONAL = Capability.CONDITIONAL
 
 
 class ArgumentPromises(Suite):
-    """Tests of names, values and times to live, for stores that hold something and for those that do not."""
+    """Tests of names, values and times to live, also for stores that keep nothing."""
 
     async def test_every_method_refuses_an_illegal_key(self, store: SupportsEverything) -> None:
         for name in (*ILLEGAL_NAMES, "k" * (store.max_key_bytes + 1), "é" * (store.max_key_bytes // 2 + 1)):

@@ -1,4 +1,4 @@
-"""Which names, values and times to live every store accepts, and which it refuses: one list for all of them."""
+"""Names, values and times to live that every store accepts, and those that every store refuses."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from typing import Any
 
 
 class Colour(enum.StrEnum):
-    """Text that is no plain `str`."""
+    """Text that is not a plain `str`."""
 
     RED = "red"
 
 
 class Level(enum.IntEnum):
-    """Number that is no plain `int`."""
+    """Number that is not a plain `int`."""
 
     HIGH = 3
 
 
 class Text(str):
-    """Subclass of `str`, which names may be and values may not."""
+    """Subclass of `str`, allowed for names but not for values."""
 
     __slots__ = ()
 
@@ -48,7 +48,7 @@ class Blob(bytes):
 
 
 def nested(depth: int, kind: type[Any] = list) -> Any:
-    """Return a number of containers nested in one another."""
+    """Return containers nested in each other to a given depth."""
     value: Any = 1
     for _ in range(depth):
         value = [value] if kind is list else {"inner": value}
@@ -88,7 +88,7 @@ ACCEPTED_VALUES: dict[str, list[Any]] = {
     ],
     "nesting_of_100": [nested(100), nested(100, dict)],
 }
-"""Values by theme: each comes back with the same types all the way down."""
+"""Accepted values by theme: each comes back with the same types at every level."""
 
 _SELF: list[Any] = []
 _SELF.append(_SELF)
@@ -126,7 +126,7 @@ REFUSED_VALUES: dict[str, list[tuple[Any, str]]] = {
     "lone_surrogates": [("\ud800", "$"), (["a\udfff"], "$[0]"), ({"\ud800": 1}, "$")],
     "nesting_of_101": [(nested(101), "$"), (nested(101, dict), "$"), (nested(5000), "$"), (_SELF, "$")],
 }
-"""Values by theme, each with the path that the error names."""
+"""Refused values by theme, each with the path that the error names."""
 
 
 def identical(left: object, right: object) -> bool:
@@ -144,7 +144,7 @@ def identical(left: object, right: object) -> bool:
             if list(one) != list(other):
                 return False
             stack.extend(zip(one.values(), other.values(), strict=True))
-        elif one != other or (one == 0.0 and str(one) != str(other)):  # the text tells 0.0 from -0.0
+        elif one != other or (one == 0.0 and str(one) != str(other)):  # their text distinguishes 0.0 from -0.0
             return False
     return True
 
@@ -188,7 +188,7 @@ LEGAL_NAMES: tuple[str, ...] = (
     *("\U0001f600", "\U0001f468\u200d\U0001f469", "\u200b", "\u202e", "\ufeff", "\u2028", "\uffff", "\U0010ffff"),
     *("key" * 100, "é" * 150, "%" * 90, "." * 300, "/" * 300),
 )
-"""Names that every store accepts, and keeps apart; as keys and as collections."""
+"""Names that every store accepts and distinguishes, as keys and as collections."""
 
 ILLEGAL_NAMES: tuple[Any, ...] = ("", "\ud800", "a\udfff", None, 1, b"a", ("a",), ["a"], object())
 """Names that every store refuses, as keys and as collections."""
@@ -214,7 +214,7 @@ ILLEGAL_TTLS: tuple[Any, ...] = (
 
 
 def long_names(limit: int) -> list[str]:
-    """Return names of the greatest length, which differ in their last characters only, as they do not compress."""
+    """Return incompressible names of the maximum length that differ only in their last characters."""
     source = random.Random(limit)  # noqa: S311  # the same names in each run
     letters = "".join(
         source.choices("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&()*+,-./:", k=limit)

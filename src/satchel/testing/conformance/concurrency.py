@@ -1,4 +1,4 @@
-"""Many calls at once, and stores opened one after the other over the same place."""
+"""Concurrent calls, and stores opened one after the other over the same place."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class ConcurrencyPromises(Suite):
             cancelled.cancel()
             await asyncio.gather(cancelled, return_exceptions=True)
             await store.put("c", str(number), "later")
-        await asyncio.sleep(0.05)  # what was cut off would land by now
+        await asyncio.sleep(0.05)  # an abandoned write would have arrived by now
         found = await store.get_many("c", [str(number) for number in range(20)])
         assert list(found.values()) == ["later"] * 20
 
@@ -162,5 +162,5 @@ class ConcurrencyPromises(Suite):
 
 
 def delete_from(store: SupportsEverything) -> Any:
-    """Return what deletes a key of the store."""
+    """Return a function that deletes a key of the store."""
     return lambda key: store.delete("c", key)

@@ -1,4 +1,4 @@
-"""Conditional writes hold under concurrency."""
+"""Conditional writes are atomic under concurrency."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONDITIONAL = Capability.CONDITIONAL
 
 
 async def increment(store: SupportsEverything, key: str) -> None:
-    """Add one to a number, again and again until nobody else came between."""
+    """Add one to a number, trying again until no other writer interferes."""
     while True:
         entry = await store.get_entry("c", key)
         if entry is None:
@@ -90,7 +90,7 @@ class ConditionalPromises(Suite):
                 assert version is not None
                 assert await store.compare_and_put("c", "k", [value] if type(value) is bool else value, version=version)
         for number, name in enumerate(LEGAL_NAMES):
-            assert await store.put_if_absent("names", name, number) is not None, f"{name!r} was there already"
+            assert await store.put_if_absent("names", name, number) is not None, f"{name!r} already existed"
 
     @needs(CONDITIONAL)
     async def test_one_of_50_concurrent_put_if_absent_wins(self, store: SupportsEverything) -> None:

@@ -20,14 +20,14 @@ _LEASE = 1.0
 
 
 class CoordinationConformance(Suite):
-    """Suite for a store with `Capability.CONDITIONAL` that is to carry locks, queues and the like.
+    """Suite for a store with `Capability.CONDITIONAL`, to show that locks, queues and the like work on it.
 
-    A subclass says how to make a store, as for `StoreConformance`.
+    A subclass implements `make_store`, as for `StoreConformance`.
     """
 
     @pytest_asyncio.fixture
     async def pair(self, new_store: NewStore) -> Pair:
-        """Return two stores over the same place, as two processes have them; one store twice if it keeps to itself."""
+        """Return two stores over the same place, as in two processes; the same store twice if it is not persistent."""
         one: AsyncKeyValue = new_store()
         return one, new_store() if self.persistent else one
 
@@ -65,7 +65,7 @@ class CoordinationConformance(Suite):
                 inside -= 1
 
         await asyncio.wait_for(asyncio.gather(*map(work, range(6))), _PATIENCE)
-        assert tokens == sorted(set(tokens)), "a later holder got no higher fencing token"
+        assert tokens == sorted(set(tokens)), "a later holder did not get a higher fencing token"
 
     async def test_a_lock_that_is_held_is_not_got(self, pair: Pair) -> None:
         one, other = Lock(pair[0], "name"), Lock(pair[1], "name")
@@ -79,7 +79,7 @@ class CoordinationConformance(Suite):
     async def test_the_lock_of_a_dead_holder_lapses(self, pair: Pair) -> None:
         dead = Lock(pair[0], "name", ttl=_LEASE)
         await dead.acquire()
-        dead._held().lease.stop()  # as a process that died, it renews nothing
+        dead._held().lease.stop()  # like a dead process, it renews nothing
         await dead._turn.aclose()
         async with asyncio.timeout(_PATIENCE), Lock(pair[1], "name") as lock:
             assert not dead.held
@@ -167,7 +167,7 @@ class CoordinationConformance(Suite):
         await one.push({"n": 1}, id="job")
         async with await _taken(one):
             raise ZeroDivisionError
-        assert (await _taken(one)).attempts == 2  # and the worker dies: it never enters the block
+        assert (await _taken(one)).attempts == 2  # the worker dies: it never enters the block
         async with await _taken(other) as job:
             assert (job.id, job.value, job.attempts) == ("job", {"n": 1}, 3)
         assert await one.take(timeout=0) is None

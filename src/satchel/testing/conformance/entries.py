@@ -16,7 +16,7 @@ CONDITIONAL = Capability.CONDITIONAL
 
 
 async def entry_of(store: SupportsEverything, key: str = "k") -> Entry:
-    """Return an entry that must be there."""
+    """Return an entry that must exist."""
     entry = await store.get_entry("c", key)
     assert entry is not None, f"there is no entry under {key!r}"
     return entry
@@ -69,7 +69,7 @@ class EntryPromises(Suite):
         await store.delete("c", "k")
         await store.put("c", "k", 2)
         seen.append((await entry_of(store)).version)
-        assert len(set(seen)) == len(seen), "two writes have one version"
+        assert len(set(seen)) == len(seen), "two writes have the same version"
 
     async def test_reading_does_not_change_the_version(self, store: SupportsEverything) -> None:
         await store.put("c", "k", 1, ttl=60)

@@ -1,4 +1,4 @@
-"""Opening, closing, event loops, and a store as an object."""
+"""Opening, closing, event loops, and stores as objects."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _variable: ContextVar[object] = ContextVar("_variable")
 
 
 class LifecyclePromises(Suite):
-    """Tests that need nothing to be held."""
+    """Tests that need no stored values."""
 
     async def test_what_is_not_there_is_no_error(self, store: SupportsEverything) -> None:
         default = absent()
@@ -220,7 +220,7 @@ class LifecyclePromises(Suite):
         kept = await asyncio.create_task(call())
         await asyncio.sleep(0)
         gc.collect()
-        assert kept() is None, "a task, timer or thread of the store took over the context of a caller"
+        assert kept() is None, "a task, timer or thread of the store kept the context of a caller"
 
     async def test_a_cancelled_caller_cancels_no_other(self, store: SupportsEverything) -> None:
         await store.ping()

@@ -21,7 +21,7 @@ class ListingPromises(Suite):
 
     @pytest.fixture
     def other_place(self, tmp_path: Path) -> Path:
-        """Return the place of a store that has nothing to do with the test's."""
+        """Return a place separate from that of the test's store."""
         return new_place(tmp_path)
 
     @needs(KEYS)
@@ -184,7 +184,7 @@ class ListingPromises(Suite):
         assert await store.get_many("c", ["k", "l"]) == {}
         assert await store.destroy_collection("c_") is True
         for collection in ("C", "cc", "c:", "c/d", "c%", "cx"):
-            assert await store.get_many(collection, ["k", "l"]) == {"k": 1, "l": 2}, f"{collection!r} was hit"
+            assert await store.get_many(collection, ["k", "l"]) == {"k": 1, "l": 2}, f"{collection!r} was affected"
         assert await store.destroy_collection("c") is False
         assert await store.destroy_collection("missing") is False
 
@@ -238,7 +238,7 @@ class ListingPromises(Suite):
         clock.advance(6)
         culled = await store.cull()
         assert type(culled) is int
-        assert 0 <= culled <= 30  # the engine may have reclaimed some before
+        assert 0 <= culled <= 30  # the engine may already have reclaimed some
         assert await store.cull() == 0
         assert await store.get_many("c", alive) == alive
         assert await store.get("d", "later") == 1

@@ -1,4 +1,4 @@
-"""Every key works, and no two names are ever the same entry."""
+"""Every key works, and two names never share an entry."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def check_apart(store: SupportsEverything, collection: str, keys: list[str
     for number, key in enumerate(keys):
         await store.put(collection, key, number)
     for number, key in enumerate(keys):
-        assert await store.get(collection, key) == number, f"another entry stands under {key[:40]!r}"
+        assert await store.get(collection, key) == number, f"{key[:40]!r} has another entry"
     assert await store.get_many(collection, keys) == {key: number for number, key in enumerate(keys)}
 
 
@@ -31,12 +31,12 @@ class NamePromises(Suite):
         for number, name in enumerate(LEGAL_NAMES):
             await store.put(name, "k", number)
         for number, name in enumerate(LEGAL_NAMES):
-            assert await store.get(name, "k") == number, f"another collection stands under {name!r}"
+            assert await store.get(name, "k") == number, f"{name!r} has another collection's entry"
 
     async def test_hostile_keys_are_deleted_one_by_one(self, store: SupportsEverything) -> None:
         await store.put_many("c", dict.fromkeys(LEGAL_NAMES, 1))
         for number, name in enumerate(LEGAL_NAMES):
-            assert await store.delete("c", name) is True, f"{name!r} was gone already"
+            assert await store.delete("c", name) is True, f"{name!r} was already gone"
             if number % 20 == 0:
                 assert list(await store.get_many("c", LEGAL_NAMES)) == list(LEGAL_NAMES[number + 1 :])
 

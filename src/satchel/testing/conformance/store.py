@@ -1,4 +1,4 @@
-"""`StoreConformance`: every promise of a store as a test, for a subclass to inherit."""
+"""`StoreConformance`: every guarantee of a store as a test, for subclasses to inherit."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .verbs import VerbPromises
 
 
 class ContractConformance(ArgumentPromises, LifecyclePromises):
-    """Tests of a store that keeps nothing: arguments, lifecycle, refusals.
+    """Conformance suite for a store that keeps nothing: arguments, lifecycle, refusals.
 
-    A subclass writes `make_store`. Use `StoreConformance` for any store that keeps values.
+    A subclass implements `make_store`. Use `StoreConformance` for any store that keeps values.
     """
 
     stores_values: ClassVar[bool] = False
@@ -39,7 +39,7 @@ class StoreConformance(
     ListingPromises,
     ConcurrencyPromises,
 ):
-    """Tests everything that a store promises.
+    """Conformance suite for all guarantees of a store.
 
     ```python
     class TestMyStore(StoreConformance):
@@ -49,7 +49,7 @@ class StoreConformance(
             return MyStore(place, clock=clock)
     ```
 
-    If the store lacks a capability, the tests expect it to refuse the methods; none is skipped.
+    If the store lacks a capability, the tests expect it to refuse the methods; no test is skipped.
     """
 
     stores_values: ClassVar[bool] = True

@@ -40,11 +40,11 @@ _CALLS: dict[str, Callable[[Any], Any]] = {
 
 
 class Suite(ABC):
-    """Base class of the suites, with a fresh store for each test. A subclass says how to make one.
+    """Base class of the suites, with a fresh store for each test. A subclass implements `make_store`.
 
     Attributes:
-        persistent: A second store over the same place sees the first one's writes.
-        stores_values: The store keeps values.
+        persistent: Whether a second store over the same place sees the first one's writes.
+        stores_values: Whether the store keeps values.
     """
 
     persistent: ClassVar[bool] = False
@@ -54,7 +54,7 @@ class Suite(ABC):
         super().__init_subclass__(**kwargs)
         for name, test in list(vars(cls).items()):
             if name.startswith("test_") and inspect.iscoroutinefunction(test):
-                setattr(cls, name, pytest.mark.asyncio(test))  # so that it also runs where asyncio_mode is strict
+                setattr(cls, name, pytest.mark.asyncio(test))  # so that it also runs with asyncio_mode strict
 
     @abstractmethod
     def make_store(self, clock: FakeClock, place: Path) -> AsyncKeyValue:
@@ -103,19 +103,19 @@ class Suite(ABC):
 
 
 def new_clock() -> FakeClock:
-    """Return a clock that starts now: where it was the past, a backend's own expiry would remove entries at once."""
+    """Return a clock that starts now: if it started in the past, native expiry would remove entries at once."""
     return FakeClock(float(int(time.time())))
 
 
 def new_place(parent: Path) -> Path:
-    """Make an empty directory, whose name has not been used before."""
+    """Make an empty directory whose name has never been used."""
     place = parent / f"satchel-{uuid.uuid4().hex[:12]}"
     place.mkdir()
     return place
 
 
 async def close_if_open(store: AsyncKeyValue) -> None:
-    """Close a store unless that has been done."""
+    """Close a store unless it is closed."""
     with suppress(StoreClosedError):
         await store.aclose()
 
@@ -142,7 +142,7 @@ def needs(capability: Capability) -> Callable[[Callable[..., Coroutine[Any, Any,
 
 
 async def check_refused(store: AsyncKeyValue, lacking: Capability) -> None:
-    """Check that a store refuses every method of these capabilities, and names it."""
+    """Check that a store refuses every method of some capabilities, and that each message names the method."""
     for flag in Capability:
         for method in METHODS.get(flag, ()) if flag in lacking else ():
             with pytest.raises(UnsupportedOperationError) as refusal:
@@ -158,7 +158,7 @@ async def _call(store: AsyncKeyValue, method: str) -> None:
 
 
 async def listed(names: AsyncIterator[str]) -> list[str]:
-    """Return a listing, sorted; a name that comes twice stays twice."""
+    """Return a listing, sorted, with duplicates."""
     return sorted([name async for name in names])
 
 

@@ -1,4 +1,4 @@
-"""Values that are put come back: single calls, batches, and values of every accepted kind."""
+"""Reading returns what was put: single calls, batches, and values of every accepted kind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FALSY: list[Any] = [None, False, 0, 0.0, "", b"", [], {}]
 
 
 class _View(Mapping[str, object]):
-    """Mapping that is no dict."""
+    """Mapping that is not a dict."""
 
     def __getitem__(self, key: str) -> object:
         return {"a": 1, "b": 2}[key]

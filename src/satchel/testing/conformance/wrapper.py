@@ -1,4 +1,4 @@
-"""`WrapperConformance`: every promise of a store, asked of a wrapper around a store in memory."""
+"""`WrapperConformance`: every guarantee of a store, tested on a wrapper around a store in memory."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .suite import close_if_open
 
 
 class _StoreWithMore(MemoryStore):
-    """Store with a method that no protocol knows."""
+    """Store with a method outside of every protocol."""
 
     async def move(self, collection: str, key: str) -> None:
         """Represent a method unknown to a wrapper."""
 
 
 class WrapperConformance(StoreConformance):
-    """Tests that a wrapper keeps all guarantees of its inner store.
+    """Conformance suite for a wrapper: it keeps all guarantees of its inner store.
 
     ```python
     class TestMyWrapper(WrapperConformance):
@@ -34,8 +34,8 @@ class WrapperConformance(StoreConformance):
     ```
 
     Attributes:
-        closes_inner: Closing the wrapper closes the inner store.
-        changes: The tests of behaviour that the wrapper changes on purpose, each with the reason. They are left out,
+        closes_inner: Whether closing the wrapper closes the inner store.
+        changes: Tests of behaviour that the wrapper changes on purpose, each with the reason. They are left out,
             and the wrapper's own tests cover the new behaviour. An unknown name raises `ConfigurationError`.
     """
 
@@ -46,7 +46,7 @@ class WrapperConformance(StoreConformance):
         super().__init_subclass__(**kwargs)
         for name, reason in cls.changes.items():
             if not name.startswith("test_") or not hasattr(cls, name):
-                raise ConfigurationError(f"{cls.__name__}.changes names {name!r}, which is no test of the suite")
+                raise ConfigurationError(f"{cls.__name__}.changes names {name!r}, which is not a test of the suite")
             if not reason:
                 raise ConfigurationError(f"{cls.__name__}.changes must state why {name} does not hold")
             if name not in vars(cls):
