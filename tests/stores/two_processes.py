@@ -124,7 +124,7 @@ class TwoProcessStore:
     put_if_absent, touch = either("put_if_absent"), either("touch")
     compare_and_put, compare_and_delete = either("compare_and_put"), either("compare_and_delete")
     destroy_collection, destroy = either("destroy_collection"), either("destroy")
-    cull, ping = either("cull"), either("ping")
+    count, cull, ping = either("count"), either("cull"), either("ping")
     _get = either("get")
 
     @property

@@ -248,13 +248,12 @@ async def test_a_read_that_a_write_has_overtaken_is_not_remembered(
 
 async def test_a_read_beside_a_change_under_way_is_not_remembered(store: DiskStore, tmp_path: Path) -> None:
     await with_reader(store)
-    other = open_file(tmp_path)
-    other.execute("BEGIN IMMEDIATE")
-    delete = asyncio.create_task(store.delete("a", "k"))
-    await asyncio.sleep(0.05)
-    assert await store.get("a", "k") == 1
-    other.execute("ROLLBACK")
-    other.close()
+    with open_file(tmp_path) as other:
+        other.execute("BEGIN IMMEDIATE")
+        delete = asyncio.create_task(store.delete("a", "k"))
+        await asyncio.sleep(0.05)
+        assert await store.get("a", "k") == 1
+        other.execute("ROLLBACK")
     assert await delete
     assert await store.get("a", "k") is None
 
@@ -278,9 +277,8 @@ async def test_a_commit_between_the_two_numbers_is_seen(
 
     def and_another_commits() -> int | None:
         answer = number()
-        other = open_file(tmp_path)
-        other.execute("DELETE FROM satchel_entries")
-        other.close()
+        with open_file(tmp_path) as other:
+            other.execute("DELETE FROM satchel_entries")
         return answer
 
     with monkeypatch.context() as patch:
@@ -296,9 +294,8 @@ async def test_a_read_during_which_another_wrote_is_not_remembered(
 
     def crossed(self: Reads, ref: tuple[str, str]) -> object:
         found = read_one(self, ref)
-        other = open_file(tmp_path)
-        other.execute("DELETE FROM satchel_entries")
-        other.close()
+        with open_file(tmp_path) as other:
+            other.execute("DELETE FROM satchel_entries")
         return found
 
     store._cache.forget_all()
@@ -317,21 +314,20 @@ async def with_reader(store: DiskStore) -> None:
 async def test_reads_and_listings_go_on_beside_a_write_that_waits(tmp_path: Path) -> None:
     async with DiskStore(tmp_path) as store:
         await store.put_many("a", {"k": 1, "l": 2})
-        other = open_file(tmp_path)
-        other.execute("BEGIN IMMEDIATE")
-        put = asyncio.create_task(store.put("a", "k", 3))
-        await asyncio.sleep(0.05)
-        async with asyncio.timeout(5):  # a write waits for 10
-            for _ in range(2):
-                assert await store.get("a", "k") == 1
-                assert await store.get_many("a", ["k", "l"]) == {"k": 1, "l": 2}
-            assert sorted([key async for key in store.keys("a")]) == ["k", "l"]
-            assert [name async for name in store.collections()] == ["a"]
-            assert await store.exists("a", "l")
-            await store.ping()
-        assert not put.done()
-        other.execute("ROLLBACK")
-        other.close()
+        with open_file(tmp_path) as other:
+            other.execute("BEGIN IMMEDIATE")
+            put = asyncio.create_task(store.put("a", "k", 3))
+            await asyncio.sleep(0.05)
+            async with asyncio.timeout(5):  # a write waits for 10
+                for _ in range(2):
+                    assert await store.get("a", "k") == 1
+                    assert await store.get_many("a", ["k", "l"]) == {"k": 1, "l": 2}
+                assert sorted([key async for key in store.keys("a")]) == ["k", "l"]
+                assert [name async for name in store.collections()] == ["a"]
+                assert await store.exists("a", "l")
+                await store.ping()
+            assert not put.done()
+            other.execute("ROLLBACK")
         await put
         assert await store.get("a", "k") == 3
 
@@ -342,17 +338,16 @@ async def test_what_is_remembered_is_right_beside_a_write_that_waits(
     await with_reader(store)
     assert await store.get("a", "k") == 1
     assert await store.get("a", "k") == 1
-    other = open_file(tmp_path)
-    other.execute("BEGIN IMMEDIATE")
-    other.execute("DELETE FROM satchel_entries WHERE key = 'k'")
-    put = asyncio.create_task(store.put("a", "l", 3))
-    await asyncio.sleep(0.05)
-    hops.clear()
-    assert await store.get("a", "k") == 1
-    assert hops == []
-    other.execute("COMMIT")
-    assert await store.get("a", "k") is None
-    other.close()
+    with open_file(tmp_path) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("DELETE FROM satchel_entries WHERE key = 'k'")
+        put = asyncio.create_task(store.put("a", "l", 3))
+        await asyncio.sleep(0.05)
+        hops.clear()
+        assert await store.get("a", "k") == 1
+        assert hops == []
+        other.execute("COMMIT")
+        assert await store.get("a", "k") is None
     await put
 
 
@@ -375,13 +370,12 @@ async def test_a_second_connection_that_cannot_be_had_is_done_without(
 
 
 async def test_what_another_connection_commits_is_seen(store: DiskStore, tmp_path: Path) -> None:
-    other = open_file(tmp_path)
-    other.execute("UPDATE satchel_entries SET payload = NULL")
-    with pytest.raises(IntegrityError):
-        await store.get("a", "k")
-    other.execute("DELETE FROM satchel_entries")
-    assert await store.get("a", "k") is None
-    other.close()
+    with open_file(tmp_path) as other:
+        other.execute("UPDATE satchel_entries SET payload = NULL")
+        with pytest.raises(IntegrityError):
+            await store.get("a", "k")
+        other.execute("DELETE FROM satchel_entries")
+        assert await store.get("a", "k") is None
     async with DiskStore(tmp_path) as second:
         for value in range(50):
             await second.put("a", "k", value)
@@ -394,17 +388,16 @@ async def test_what_another_connection_commits_is_seen(store: DiskStore, tmp_pat
 @pytest.mark.parametrize("mode", ["PASSIVE", "FULL", "RESTART", "TRUNCATE"])
 async def test_nothing_holds_back_a_checkpoint_and_none_is_missed(mode: str, store: DiskStore, tmp_path: Path) -> None:
     await with_reader(store)
-    other = open_file(tmp_path)
-    for value in range(5):
-        assert await store.get("a", "k") == (value or 1)
-        assert await store.get("a", "k") == (value or 1)
-        busy, frames, done = other.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-        assert busy == 0
-        assert frames == done
-        async with DiskStore(tmp_path) as second:
-            await second.put("a", "k", value + 1)
-        assert await store.get("a", "k") == value + 1
-    other.close()
+    with open_file(tmp_path) as other:
+        for value in range(5):
+            assert await store.get("a", "k") == (value or 1)
+            assert await store.get("a", "k") == (value or 1)
+            busy, frames, done = other.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            assert busy == 0
+            assert frames == done
+            async with DiskStore(tmp_path) as second:
+                await second.put("a", "k", value + 1)
+            assert await store.get("a", "k") == value + 1
 
 
 @pytest.mark.parametrize("way", ["removed", "replaced", "moved away"])
