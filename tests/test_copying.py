@@ -391,6 +391,7 @@ async def test_progress_grows_to_the_report():
         assert seen[-1] == report
 
 
+@pytest.mark.long
 async def test_memory_does_not_grow_with_the_store(tmp_path):
     async def peak(count):
         async with (

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 IMPORTS = """
 import errno, importlib, os, pkgutil, sys
 for name in ("fcntl", "pwd", "grp", "resource", "termios"):
@@ -62,6 +64,7 @@ print(imported > 100, len(missing))
 """
 
 
+@pytest.mark.long
 def test_every_module_is_imported_and_a_file_tree_says_what_it_needs() -> None:
     ended = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, timeout=120, check=False)
     assert (ended.returncode, ended.stderr.decode()) == (0, "")

@@ -13,6 +13,8 @@ from satchel.names import Ref
 from satchel.stores.filetree import FileTreeStore
 from tests.crash.harness import write_and_kill
 
+pytestmark = pytest.mark.long
+
 STORE = "tests.crash.test_filetree_crash:MixedStore"
 QUICK = range(5)
 LONG = range(100, 120)

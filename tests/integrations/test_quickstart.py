@@ -11,6 +11,8 @@ import pytest
 
 from tests.project.markdown import Page
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 SERVICE, TESTS = "Save this as `service.py`", "Save this as `test_service.py`"
 SETTINGS = "Save this as `pyproject.toml`"

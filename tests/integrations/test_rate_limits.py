@@ -290,6 +290,7 @@ async def wait_until_all_answer(url, count):
     return pids
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("backend", ["disk", pytest.param("redis", marks=pytest.mark.server("redis"))])
 def test_8_clients_of_4_workers_never_pass_limit_and_burst(backend, tmp_path):

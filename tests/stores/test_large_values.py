@@ -23,6 +23,8 @@ from satchel.stores.redis import RedisStore
 from satchel.stores.valkey import ValkeyStore
 from tests.servers import server_url
 
+pytestmark = pytest.mark.long
+
 SIZES = [64 * 1024, 1024 * 1024 - 1, 1024 * 1024, 1024 * 1024 + 1, 5_000_000, 64 * 1024 * 1024]
 
 

@@ -18,6 +18,8 @@ from satchel.testing.conformance.verbs import VerbPromises
 from satchel.testing.machine import check_random_operations
 from tests.stores.two_processes import SecondProcess, TwoProcessStore
 
+pytestmark = pytest.mark.long
+
 
 class SeesNoOthers(DiskStore):
     """Is right in one process alone."""
