@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib
 import pkgutil
 import re
 import textwrap
+from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.domains.python import PythonDomain
 
 import satchel
 
@@ -65,7 +68,16 @@ def _identity(thing: object, module: str, name: str) -> tuple[str, str]:
     return getattr(thing, "__module__", None) or module, getattr(thing, "__qualname__", name)
 
 
+class WithoutBuiltins(PythonDomain):
+    """Python's domain, in which an annotation such as `bytes` is no reference to an attribute of that name."""
+
+    def find_obj(self, env: Any, modname: Any, classname: Any, name: str, *arguments: Any) -> list[Any]:
+        """Return the objects that a name may refer to."""
+        return [] if hasattr(builtins, name) else super().find_obj(env, modname, classname, name, *arguments)
+
+
 def setup(app: Sphinx) -> None:
     """Connect the above to the build."""
+    app.add_domain(WithoutBuiltins, override=True)
     app.connect("autodoc-process-docstring", rewrite_fences, priority=400)
     app.connect("source-read", list_modules)

@@ -49,7 +49,7 @@ class StatisticsCollector(Collector):
         stores: The stores by name, for the label `store`. A registry accepts one collector: pass it all stores.
 
     Raises:
-        ConfigurationError: `stores` is not a mapping of names to `StatisticsWrapper`s.
+        ConfigurationError: `stores` is not a mapping of names to `StatisticsWrapper` objects.
     """
 
     def __init__(self, stores: Mapping[str, StatisticsWrapper]) -> None:
