@@ -41,7 +41,7 @@ async def count_updates(counted):
     for _ in range(2):
         await counter.increment()
     await counted.step("`Counter.increment`, while nobody else counts", counter.increment())
-    await counted.step("100 times `Counter.increment` at once", gather(counter.increment() for _ in range(100)))
+    await counted.step("100 concurrent `Counter.increment`", gather(counter.increment() for _ in range(100)))
     await counted.step("`Counter.value`", counter.value())
     await counted.step("`Counter.reset`", counter.reset())
 
@@ -54,7 +54,7 @@ async def count_lock(counted):
     await counted.step("`Lock.locked`", counted.lock.locked())
     await counted.step("a renewal, every third of `ttl`", asyncio.sleep(11))
     await counted.step("`Lock.release`", counted.lock.release())
-    await counted.step("`Lock.acquire`, by the object that had it last", counted.lock.acquire())
+    await counted.step("`Lock.acquire` by the object that held it last", counted.lock.acquire())
     await counted.lock.release()
 
 
@@ -79,8 +79,8 @@ async def count_queue(counted):
         nonlocal job
         job = await queue.take()
 
-    await counted.step("`Queue.take` of one of the up to 32 jobs that were found", take())
-    await counted.step("a job that is done", do(job))
+    await counted.step("`Queue.take` of one of up to 32 jobs found before", take())
+    await counted.step("finishing a job", do(job))
 
 
 async def do(job):
