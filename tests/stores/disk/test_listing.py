@@ -34,7 +34,7 @@ async def test_a_late_page_costs_what_an_early_one_costs(tmp_path, prefix):
     found = []
     for after in ("", f"key-{COUNT - 150:06}"):
         steps.append(0)
-        arguments = ("c", prefix, prefix.encode() + b"\xff", after, 0.0, 100)
+        arguments = ("c", prefix, after, prefix.encode() + b"\xff", after, 0.0, 100)
         found.append(len(connection.execute(listing_statement(), arguments).fetchall()))
     connection.close()
     assert found == [100, 100]

@@ -26,8 +26,8 @@ _READ_HEAD = f"SELECT {_HEADER} {_FOUND}"
 # The search begins at the later of prefix and last key: from the prefix, each page would read all earlier ones again.
 _KEYS = """
     SELECT CAST(key AS BLOB) FROM satchel_entries
-    WHERE collection = ?1 AND key >= max(?2, ?4) AND key < CAST(?3 AS TEXT) AND +key > ?4
-    AND (deadline IS NULL OR deadline > ?5) ORDER BY key LIMIT ?6
+    WHERE collection = ? AND key >= max(?, ?) AND key < CAST(? AS TEXT) AND +key > ?
+    AND (deadline IS NULL OR deadline > ?) ORDER BY key LIMIT ?
 """
 _COUNT = """
     SELECT count(*) FROM satchel_entries
@@ -91,7 +91,7 @@ class Reads:
         """Return a page of the keys of live entries, sorted, those after a given key."""
         self._check()
         # No byte of UTF-8 is 0xff, so every key with the prefix sorts before the prefix followed by that byte.
-        arguments = (collection, prefix, prefix.encode() + b"\xff", after, now, _AT_ONCE)
+        arguments = (collection, prefix, after, prefix.encode() + b"\xff", after, now, _AT_ONCE)
         return [name_of(key) for (key,) in self._execute(_KEYS, arguments).fetchall()]
 
     def count(self, collection: str, prefix: str, now: float) -> int:
