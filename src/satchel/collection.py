@@ -7,7 +7,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Generic, Protocol, Self, TypeVar, cast, overload
+from typing import Any, Generic, Protocol, Self, TypeVar, Unpack, cast, overload
 
 from msgspec import UNSET, UnsetType
 
@@ -29,7 +29,7 @@ from .errors import (
     SatchelError,
     batch_error,
 )
-from .matching import KeyFilter
+from .matching import KeyChoice, KeyFilter
 from .names import check_after, check_limit, check_name
 from .protocol import AsyncKeyValue, check_store, require
 
@@ -413,82 +413,22 @@ class Collection(Generic[T]):
         return _matching(store.keys(self._name, prefix=chosen.prefix, **order), chosen, most)
 
     @overload
-    def values(
-        self,
-        *,
-        prefix: str = "",
-        exclude_prefix: str | None = None,
-        glob: str | None = None,
-        depth: int | None = None,
-        limit: int | None = None,
-        after: str | None = None,
-    ) -> AsyncIterator[T]: ...
+    def values(self, **choice: Unpack[KeyChoice]) -> AsyncIterator[T]: ...
     @overload
-    def values(
-        self,
-        *,
-        prefix: str = "",
-        exclude_prefix: str | None = None,
-        glob: str | None = None,
-        depth: int | None = None,
-        limit: int | None = None,
-        after: str | None = None,
-        model: type[M],
-    ) -> AsyncIterator[M]: ...
-    def values(
-        self,
-        *,
-        prefix: str = "",
-        exclude_prefix: str | None = None,
-        glob: str | None = None,
-        depth: int | None = None,
-        limit: int | None = None,
-        after: str | None = None,
-        model: Any = None,
-    ) -> AsyncIterator[Any]:
+    def values(self, *, model: type[M], **choice: Unpack[KeyChoice]) -> AsyncIterator[M]: ...
+    def values(self, *, model: Any = None, **choice: Unpack[KeyChoice]) -> AsyncIterator[Any]:
         """Iterate over values, 100 read at a time; arguments and errors are those of `keys` and `get_many`."""
-        choice: dict[str, Any] = {"prefix": prefix, "exclude_prefix": exclude_prefix, "glob": glob, "depth": depth}
         read = self if model is None else self._read_as(model)
-        return read._found_values(self.keys(**choice, limit=limit, after=after))
+        return read._found_values(self.keys(**choice))
 
     @overload
-    def items(
-        self,
-        *,
-        prefix: str = "",
-        exclude_prefix: str | None = None,
-        glob: str | None = None,
-        depth: int | None = None,
-        limit: int | None = None,
-        after: str | None = None,
-    ) -> AsyncIterator[tuple[str, T]]: ...
+    def items(self, **choice: Unpack[KeyChoice]) -> AsyncIterator[tuple[str, T]]: ...
     @overload
-    def items(
-        self,
-        *,
-        prefix: str = "",
-        exclude_prefix: str | None = None,
-        glob: str | None = None,
-        depth: int | None = None,
-        limit: int | None = None,
-        after: str | None = None,
-        model: type[M],
-    ) -> AsyncIterator[tuple[str, M]]: ...
-    def items(
-        self,
-        *,
-        prefix: str = "",
-        exclude_prefix: str | None = None,
-        glob: str | None = None,
-        depth: int | None = None,
-        limit: int | None = None,
-        after: str | None = None,
-        model: Any = None,
-    ) -> AsyncIterator[tuple[str, Any]]:
+    def items(self, *, model: type[M], **choice: Unpack[KeyChoice]) -> AsyncIterator[tuple[str, M]]: ...
+    def items(self, *, model: Any = None, **choice: Unpack[KeyChoice]) -> AsyncIterator[tuple[str, Any]]:
         """Iterate over keys and values, 100 read at a time; arguments and errors are those of `keys` and `get_many`."""
-        choice: dict[str, Any] = {"prefix": prefix, "exclude_prefix": exclude_prefix, "glob": glob, "depth": depth}
         read = self if model is None else self._read_as(model)
-        return read._found_items(self.keys(**choice, limit=limit, after=after))
+        return read._found_items(self.keys(**choice))
 
     async def count(self, *, prefix: str = "") -> int:
         """Return how many entries there are, or how many of their keys start with a prefix."""

@@ -9,10 +9,22 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import TypedDict
 
 from .names import check_prefix
 
 DELIMITER = "/"
+
+
+class KeyChoice(TypedDict, total=False):
+    """Choice of keys to list: the arguments of `Collection.keys`."""
+
+    prefix: str
+    exclude_prefix: str | None
+    glob: str | None
+    depth: int | None
+    limit: int | None
+    after: str | None
 
 
 def match(

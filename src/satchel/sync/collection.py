@@ -19,7 +19,7 @@ from collections.abc import (
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from msgspec import UNSET, UnsetType
 
@@ -27,6 +27,7 @@ from ..clock import TTL
 from ..collection import Collection
 from ..entry import Entry
 from ..errors import KeyMissingError
+from ..matching import KeyChoice
 from ..names import check_items, check_names
 
 T = TypeVar("T")
@@ -304,82 +305,22 @@ class SyncCollection(Generic[T]):
         return self._store._listed("keys", self._inner.keys(**choice, limit=limit, after=after))
 
     @overload
-    def values(
-        self,
-        *,
-        prefix: str = "",
-        exclude_prefix: str | None = None,
-        glob: str | None = None,
-        depth: int | None = None,
-        limit: int | None = None,
-        after: str | None = None,
-    ) -> Iterator[T]: ...
+    def values(self, **choice: Unpack[KeyChoice]) -> Iterator[T]: ...
     @overload
-    def values(
-        self,
-        *,
-        prefix: str = "",
-        exclude_prefix: str | None = None,
-        glob: str | None = None,
-        depth: int | None = None,
-        limit: int | None = None,
-        after: str | None = None,
-        model: type[M],
-    ) -> Iterator[M]: ...
-    def values(
-        self,
-        *,
-        prefix: str = "",
-        exclude_prefix: str | None = None,
-        glob: str | None = None,
-        depth: int | None = None,
-        limit: int | None = None,
-        after: str | None = None,
-        model: Any = None,
-    ) -> Iterator[Any]:
+    def values(self, *, model: type[M], **choice: Unpack[KeyChoice]) -> Iterator[M]: ...
+    def values(self, *, model: Any = None, **choice: Unpack[KeyChoice]) -> Iterator[Any]:
         """Iterate over the values of keys, which are read 100 at a time."""
         self._store._able("keys")
-        choice: dict[str, Any] = {"prefix": prefix, "exclude_prefix": exclude_prefix, "glob": glob, "depth": depth}
-        return self._store._listed("values", self._inner.values(**choice, limit=limit, after=after, model=model))
+        return self._store._listed("values", self._inner.values(**choice, model=model))
 
     @overload
-    def items(
-        self,
-        *,
-        prefix: str = "",
-        exclude_prefix: str | None = None,
-        glob: str | None = None,
-        depth: int | None = None,
-        limit: int | None = None,
-        after: str | None = None,
-    ) -> Iterator[tuple[str, T]]: ...
+    def items(self, **choice: Unpack[KeyChoice]) -> Iterator[tuple[str, T]]: ...
     @overload
-    def items(
-        self,
-        *,
-        prefix: str = "",
-        exclude_prefix: str | None = None,
-        glob: str | None = None,
-        depth: int | None = None,
-        limit: int | None = None,
-        after: str | None = None,
-        model: type[M],
-    ) -> Iterator[tuple[str, M]]: ...
-    def items(
-        self,
-        *,
-        prefix: str = "",
-        exclude_prefix: str | None = None,
-        glob: str | None = None,
-        depth: int | None = None,
-        limit: int | None = None,
-        after: str | None = None,
-        model: Any = None,
-    ) -> Iterator[tuple[str, Any]]:
+    def items(self, *, model: type[M], **choice: Unpack[KeyChoice]) -> Iterator[tuple[str, M]]: ...
+    def items(self, *, model: Any = None, **choice: Unpack[KeyChoice]) -> Iterator[tuple[str, Any]]:
         """Iterate over keys and values, which are read 100 at a time."""
         self._store._able("keys")
-        choice: dict[str, Any] = {"prefix": prefix, "exclude_prefix": exclude_prefix, "glob": glob, "depth": depth}
-        return self._store._listed("items", self._inner.items(**choice, limit=limit, after=after, model=model))
+        return self._store._listed("items", self._inner.items(**choice, model=model))
 
     def count(self, *, prefix: str = "") -> int:
         """Return how many entries there are, or how many of their keys start with a prefix."""
