@@ -1,52 +1,24 @@
 """Coordination over stores of every kind."""
 
-import pytest
-
-from satchel import DiskStore, DynamoDBStore, MemoryStore, PostgreSQLStore, RedisStore
 from satchel.testing import CoordinationConformance
-from tests.servers import server_url
+from tests.layers import OnDisk, OnDynamoDB, OnMemory, OnPostgreSQL, OnRedis
 
 
-class TestMemory(CoordinationConformance):
-    def make_store(self, clock, place):
-        return MemoryStore()
+class TestMemory(OnMemory, CoordinationConformance):
+    pass
 
 
-class TestDisk(CoordinationConformance):
-    persistent = True
-
-    def make_store(self, clock, place):
-        return DiskStore(place)
+class TestDisk(OnDisk, CoordinationConformance):
+    pass
 
 
-@pytest.mark.server("redis")
-class TestRedis(CoordinationConformance):
-    persistent = True
-
-    def make_store(self, clock, place):
-        return RedisStore(server_url("redis"), prefix=place.name)
+class TestRedis(OnRedis, CoordinationConformance):
+    pass
 
 
-@pytest.mark.night
-@pytest.mark.server("postgresql")
-class TestPostgreSQL(CoordinationConformance):
-    persistent = True
-
-    def make_store(self, clock, place):
-        return PostgreSQLStore(url=server_url("postgresql"), table_name=place.name.replace("-", "_"))
+class TestPostgreSQL(OnPostgreSQL, CoordinationConformance):
+    pass
 
 
-@pytest.mark.night
-@pytest.mark.server("dynamodb")
-class TestDynamoDB(CoordinationConformance):
-    persistent = True
-
-    def make_store(self, clock, place):
-        return DynamoDBStore(
-            place.name,
-            create_table=True,
-            endpoint_url=server_url("dynamodb"),
-            region_name="eu-west-1",
-            aws_access_key_id="local",
-            aws_secret_access_key="local",
-        )
+class TestDynamoDB(OnDynamoDB, CoordinationConformance):
+    pass
