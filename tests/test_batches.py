@@ -49,7 +49,11 @@ class Refusing(MemoryStore):
         return [StoreUnavailableError("full") if ref[1][-1] == "7" else None for ref, _ in records]
 
 
-@pytest.fixture(params=STORES)
+SHORT = {"memory", "around", "tiered"}
+"""A store, a wrapper and a composite: what other Pythons are asked for."""
+
+
+@pytest.fixture(params=[name if name in SHORT else pytest.param(name, marks=pytest.mark.long) for name in STORES])
 async def store(request):
     async with STORES[request.param]() as made:
         yield made

@@ -10,6 +10,8 @@ import satchel
 from satchel.url import registry
 from tests.project.checkout import ROOT
 
+pytestmark = pytest.mark.long  # whole programs, which take long to start
+
 DRIVERS = {
     "dynamodb": "aiobotocore",
     "elasticsearch": "elasticsearch",

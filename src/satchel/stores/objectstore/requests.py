@@ -79,4 +79,4 @@ def _wait_for_threads() -> None:
     give_up = time.monotonic() + _LAST_SECONDS
     while _driver.under_way and time.monotonic() < give_up:
         time.sleep(_LOOK_AGAIN)
-        MemoryStore()  # any call has obstore let go of what its threads have left behind
+        MemoryStore()  # any call has obstore drop what its threads have left behind
