@@ -35,7 +35,7 @@ class TestWriteBack(WrapperConformance):
         return TieredStore(MemoryStore(clock=clock), inner, write="back", clock=clock)
 
 
-@pytest.mark.long
+@pytest.mark.night
 class TestSmallHotThatForgets(WrapperConformance):
     def wrap(self, inner, clock):
         hot = MemoryStore(clock=clock, max_entries_per_collection=2, max_bytes=1000)
