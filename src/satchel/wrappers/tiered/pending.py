@@ -150,8 +150,9 @@ class Inflight(dict[Ref, KeyState]):
                 change.state.until = self._clock() + _SETTLED
 
     def mark_done(self, changes: Sequence[KeyChange]) -> None:
-        """Note that changes were acknowledged: what failed before them cannot land any more."""
+        """Note that changes were acknowledged: hot is behind, and what failed before them cannot land any more."""
         for change in changes:
+            change.state.dirty = True
             if change.failures == change.state.failures:
                 change.state.until = 0.0
 
@@ -168,6 +169,14 @@ class Inflight(dict[Ref, KeyState]):
             else:
                 self.drop(change.ref, state)
         return due
+
+    def end_behind(self, changes: Sequence[KeyChange], error: BaseException | None) -> None:
+        """Finish changes that hot has not followed: they succeeded, or failed with an error."""
+        if error is None:
+            self.mark_done(changes)
+        else:
+            self.mark_failed(changes, error)
+        self.finish(changes)
 
     # The end of a state.
 

@@ -252,10 +252,11 @@ class TieredStore(CompositeStore):
 
     async def _in_parts(self, operation: str, call: Call, collection: str, keys: list[str]) -> Any:
         """Carry out a long batch as several, one after the other, so that other tasks run between them."""
-        turn = asyncio.Lock()
+        turn, turns = asyncio.Lock(), Yielder()
 
         async def carry_out(some: list[str]) -> Any:
             async with turn:
+                await turns.after_item()
                 if operation == "get_many":
                     return await self._tiers.read(operation, collection, some)
                 return await self._tiers.change(collection, some, call.part(some))
@@ -264,7 +265,7 @@ class TieredStore(CompositeStore):
         answers = await gather_batch(self, operation, collection, [(part, carry_out(part)) for part in parts])
         if operation == "delete_many":
             return sum(answers)
-        found, turns = dict[str, Any](), Yielder()
+        found = dict[str, Any]()
         for answer in answers:
             found |= answer
             await turns.after_item()

@@ -173,21 +173,21 @@ class Tiers:
         if self.queue is None:
             kept = values if self._refreshes else None
             await self.hot.change(
-                collection, values, lambda: self.asked(call(), len(values)), values=kept, deadline=deadline
+                collection, list(values), lambda: self.asked(call(), len(values)), values=kept, deadline=deadline
             )
             return
         queue = self.queue
-        refs = [(collection, key) for key in values]
-        records: dict[Ref, Record] = {}
+        writes: dict[Ref, Write] = {}
         yielder = Yielder()
-        for ref in refs:
-            records[ref] = await self._record(operation, ref, values[ref[1]], now, deadline)
+        for key, value in values.items():
+            ref = (collection, key)
+            writes[ref] = Write(await self._record(operation, ref, value, now, deadline))
             await yielder.after_item()
 
         async def add() -> None:
-            queue.add(records)
+            queue.add(writes)
 
-        await self.hot.change(collection, values, add, values=values, deadline=deadline)
+        await self.hot.change(collection, list(values), add, values=values, deadline=deadline)
 
     async def change(self, collection: str, keys: list[str], work: Callable[[], Awaitable[T]]) -> T:
         """Carry out a change that cold alone can answer."""
