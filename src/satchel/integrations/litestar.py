@@ -29,8 +29,8 @@ class LitestarStore(NamespacedStore):
     an address of more than 4096 bytes in the response cache, is kept by its SHA-256.
 
     Args:
-        store: A store that can destroy collections and list their names: `delete_all` reaches inner namespaces too.
-            Litestar opens it with the application, and closes it.
+        store: A store with conditional writes that can destroy collections and list their names: `delete_all` reaches
+            inner namespaces too. Litestar opens it with the application, and closes it.
         namespace: The name of the collection.
 
     Raises:
@@ -42,7 +42,9 @@ class LitestarStore(NamespacedStore):
     __slots__ = ("_limit", "_store", "namespace")
 
     def __init__(self, store: AsyncKeyValue, namespace: str = "litestar") -> None:
-        self._store = require(store, Capability.DESTROY_COLLECTION | Capability.ENUMERATE_COLLECTIONS)
+        self._store = require(
+            store, Capability.CONDITIONAL | Capability.DESTROY_COLLECTION | Capability.ENUMERATE_COLLECTIONS
+        )
         self.namespace = check_name(namespace, "collection")
         self._limit = store.max_key_bytes
 
