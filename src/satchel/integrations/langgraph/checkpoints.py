@@ -60,7 +60,7 @@ class SatchelSaver(BaseCheckpointSaver[str]):
     Args:
         store: A store with conditional writes that can list keys.
         collection: The collection of the checkpoints; their writes are in `{collection}/writes`.
-        ttl: Seconds that a checkpoint is kept for after it was saved; None for no end.
+        ttl: Seconds that a checkpoint is kept for after it was saved; None keeps it until it is deleted.
         serde: A serializer of LangGraph's instead of its usual one, such as one that encrypts.
 
     Raises:

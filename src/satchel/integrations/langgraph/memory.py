@@ -80,7 +80,7 @@ class LangGraphStore(BaseStore):
         )
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        """Carry out operations: reads see the state before all writes, and of several writes of an item the last one counts.
+        """Carry out operations: reads see the state before all writes, of which the last one of an item counts.
 
         Raises:
             UnsupportedOperationError: A search has a `query`.
