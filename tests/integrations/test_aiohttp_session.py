@@ -7,7 +7,7 @@ from aiohttp import ClientSession, CookieJar, web
 from aiohttp_session import get_session, new_session, setup
 
 from satchel import DiskStore, MemoryStore, NullStore, UnsupportedOperationError
-from satchel.integrations.aiohttp_session import SatchelStorage
+from satchel.integrations.aiohttp_session import SatchelSessionStorage
 from satchel.testing import FakeClock
 
 # aiohttp-session's own use of aiohttp
@@ -38,7 +38,7 @@ async def logout(request):
 class Service:
     def __init__(self, store, **cookie):
         self.app = web.Application()
-        setup(self.app, SatchelStorage(store, **cookie))
+        setup(self.app, SatchelSessionStorage(store, **cookie))
         self.app.add_routes([web.get(f"/{handler.__name__}", handler) for handler in (visits, read, login, logout)])
         self.app.add_routes([web.get("/slow", self.slow)])
         self.inside, self.go_on = asyncio.Event(), asyncio.Event()
@@ -146,4 +146,4 @@ def test_a_store_without_conditional_writes_is_refused():
         capabilities = NullStore().capabilities & ~NullStore().capabilities
 
     with pytest.raises(UnsupportedOperationError):
-        SatchelStorage(Poor())
+        SatchelSessionStorage(Poor())

@@ -6,7 +6,7 @@ from hishel import Headers, Request, Response
 from hishel.httpx import AsyncCacheTransport
 
 from satchel import DiskStore, MemoryStore, NullStore, UnsupportedOperationError, open_store
-from satchel.integrations.hishel import SatchelStorage
+from satchel.integrations.hishel import SatchelCacheStorage
 from satchel.testing import FakeClock, FlakyStore
 from satchel.wrappers import PrefixCollectionsWrapper
 from tests.servers import server_url
@@ -48,7 +48,7 @@ def client(origin, storage):
 
 async def test_a_response_is_fetched_once(store):
     origin = Origin()
-    async with client(origin, SatchelStorage(store)) as one, client(origin, SatchelStorage(store)) as other:
+    async with client(origin, SatchelCacheStorage(store)) as one, client(origin, SatchelCacheStorage(store)) as other:
         for each in (one, one, other):
             assert (await each.get("/a")).content == b"xxxxx"
         assert origin.count == 1
@@ -62,14 +62,14 @@ async def test_a_response_is_fetched_once(store):
 
 async def test_a_stale_response_is_asked_for_again_and_its_headers_renewed(store):
     origin = Origin()
-    async with client(origin, SatchelStorage(store)) as one:
+    async with client(origin, SatchelCacheStorage(store)) as one:
         assert [(await one.get("/stale")).content for _ in range(3)] == [b"xxxxx"] * 3
     assert origin.count == 2
 
 
 async def test_a_body_that_is_too_large_passes_by(store):
     origin = Origin()
-    async with client(origin, SatchelStorage(store, max_stream_size=10)) as one:
+    async with client(origin, SatchelCacheStorage(store, max_stream_size=10)) as one:
         for _ in range(2):
             assert len((await one.get("/a", params={"size": "11"})).content) == 11
     assert origin.count == 2
@@ -96,7 +96,7 @@ async def bodies(storage, key):
 
 
 async def test_an_entry_is_there_once_it_was_read_to_the_end(store):
-    storage = SatchelStorage(store)
+    storage = SatchelCacheStorage(store)
     identity, stream = await create(storage, "k", b"a", b"b", read=False)
     assert await anext(stream) == b"a"
     assert await storage.get_entries("k") == []
@@ -122,7 +122,7 @@ async def test_an_entry_is_there_once_it_was_read_to_the_end(store):
 async def test_times():
     clock = FakeClock()
     store = MemoryStore(clock=clock)
-    storage = SatchelStorage(store)
+    storage = SatchelCacheStorage(store)
     await create(storage, "short", b"a", ttl=10)
     await create(storage, "idle", b"b", tti=10)
     await create(storage, "default", b"c")
@@ -139,10 +139,10 @@ async def test_times():
 async def test_a_store_that_fails_fails_no_request():
     origin = Origin()
     flaky = FlakyStore(failure_rate=1.0)
-    async with client(origin, SatchelStorage(flaky)) as one:
+    async with client(origin, SatchelCacheStorage(flaky)) as one:
         assert [(await one.get("/a")).status_code for _ in range(2)] == [200, 200]
     assert origin.count == 2
-    storage = SatchelStorage(flaky)
+    storage = SatchelCacheStorage(flaky)
     identity, read = await create(storage, "k", b"a")
     assert read == [b"a"]
     await storage.remove_entry(identity)
@@ -154,4 +154,4 @@ def test_a_store_without_conditional_writes_is_refused():
         capabilities = NullStore().capabilities & ~NullStore().capabilities
 
     with pytest.raises(UnsupportedOperationError):
-        SatchelStorage(Poor())
+        SatchelCacheStorage(Poor())

@@ -15,7 +15,7 @@ try:
     from aiohttp import web
     from aiohttp_session import AbstractStorage, Session
 except ModuleNotFoundError as error:
-    raise missing_extra("SatchelStorage", "aiohttp-session", error) from error
+    raise missing_extra("SatchelSessionStorage", "aiohttp-session", error) from error
 
 _ID_BYTES = 32
 _ID_LENGTH = 43
@@ -27,7 +27,7 @@ class _Loaded(Session):
     version = ""
 
 
-class SatchelStorage(AbstractStorage):
+class SatchelSessionStorage(AbstractStorage):
     """Storage of aiohttp-session's over a satchel store.
 
     The cookie holds a random id, and the store keeps a session under the SHA-256 of it, so that a copied store opens no

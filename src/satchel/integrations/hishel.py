@@ -21,7 +21,7 @@ from ..protocol import AsyncKeyValue, require
 try:
     from hishel import AsyncBaseStorage, Entry, Headers, Request, Response
 except ModuleNotFoundError as error:
-    raise missing_extra("SatchelStorage", "hishel", error) from error
+    raise missing_extra("SatchelCacheStorage", "hishel", error) from error
 
 _logger = logging.getLogger("satchel")
 _FORMAT = 1
@@ -44,7 +44,7 @@ class _Stored(msgspec.Struct, array_like=True, frozen=True):
     body: bytes
 
 
-class SatchelStorage(AsyncBaseStorage):
+class SatchelCacheStorage(AsyncBaseStorage):
     """Storage of hishel's over a satchel store.
 
     A response with its body is one entry of `{collection}/responses`, and the identities of those that one request may
@@ -54,8 +54,8 @@ class SatchelStorage(AsyncBaseStorage):
     Args:
         store: A store with conditional writes.
         collection: The collection.
-        default_ttl: Seconds that a response is kept for; None for no end.
-        default_tti: Seconds that one is kept for after it was used last; None for no end.
+        default_ttl: Seconds that a response is kept for; None keeps it until it is removed.
+        default_tti: Seconds that one is kept for after its last use; None does not ask when that was.
         max_stream_size: The largest body that is kept, in bytes; it is held in memory meanwhile.
 
     Raises:
