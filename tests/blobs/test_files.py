@@ -20,8 +20,9 @@ from satchel import (
 from satchel.blobs import BlobInfo, BlobsBase, BlobSource, StoreBlobs
 from satchel.blobs.compression import compressed, decompressed
 from satchel.blobs.ids import uuid7
+from satchel.testing.conformance.suite import listed
 
-TEXT = "".join(f"{number} é\n" for number in range(50_000))
+TEXT = "".join(f"{number} é\n" for number in range(20_000))
 COMPRESSIONS = ["gzip", "bz2", "xz", "zstd", "lz4"]
 
 
@@ -85,8 +86,8 @@ async def test_a_target_with_the_required_methods_has_all_others(blobs):
     assert (await blobs.info("a.txt")).content_type == "text/plain"
     await blobs.copy("a.txt", "b/c")
     await blobs.move("a.txt", "b/d")
-    assert [key async for key in blobs.keys()] == ["b/c", "b/d"]
-    assert [folder async for folder in blobs.prefixes()] == ["b/"]
+    assert await listed(blobs.keys()) == ["b/c", "b/d"]
+    assert await listed(blobs.prefixes()) == ["b/"]
     assert await blobs.pop("b/c") == TEXT.encode()
     assert len(await blobs.checksum("b/d")) == 64
     assert await blobs.ranges("b/d", [(0, 1), (-1, None)]) == [b"0", b"\n"]
@@ -104,10 +105,8 @@ async def test_a_stream_that_is_left_closes_its_source(blobs):
     stream = blobs.stream("k")
     await anext(stream)
     await stream.aclose()
-    with pytest.raises(ZeroDivisionError):
-        async with blobs.open("k") as file:
-            await file.read(1)
-            _ = 1 // 0
+    with pytest.raises(ValueError, match="before"):
+        await read_and_fail(blobs)
     assert [source.closed for source in blobs.sources] == [True, True]
 
 
@@ -137,6 +136,18 @@ async def test_a_read_after_a_seek_reads_no_further_than_it_has_to():
         assert await file.read() == b""
     assert asked[:2] == [(50_000, 50_010), (50_010, 100_000)]
     assert (99_995, 100_000) in asked
+
+
+async def read_and_fail(blobs):
+    async with blobs.open("k") as file:
+        await file.read(1)
+        await file.seek(-1)
+
+
+async def write_again_and_again(blobs):
+    async with blobs.open("k", "wb") as file:
+        while True:
+            await file.write(bytes(100_000))
 
 
 async def one(data):
@@ -178,12 +189,12 @@ async def test_what_is_cut_short_or_not_compressed_is_reported(name):
 
 @pytest.mark.parametrize("name", COMPRESSIONS)
 async def test_what_unpacks_to_much_comes_in_pieces(name):
-    packed = await joined(compressed(one(bytes(30_000_000)), name))
+    packed = await joined(compressed(one(bytes(3_000_000)), name))
     size = 0
     async for piece in decompressed(one(packed), name):
         assert len(piece) <= 256 * 1024
         size += len(piece)
-    assert size == 30_000_000
+    assert size == 3_000_000
 
 
 async def test_a_compressed_blob_cannot_seek(blobs):
@@ -232,10 +243,7 @@ async def test_a_failed_upload_is_raised_in_the_block(blobs):
             raise OSError("full")
 
     with pytest.raises(OSError, match="full"):
-        async with Full().open("k", "wb") as file:
-            for _ in range(100):
-                await file.write(bytes(100_000))
-            raise AssertionError("the error was not raised while writing")
+        await write_again_and_again(Full())
 
 
 async def test_a_uuid7_has_the_time_and_sorts_by_it():
