@@ -21,6 +21,9 @@ from .clock import TTL, Clock
 from .entry import Entry
 from .errors import (
     BatchError,
+    BlobChangedError,
+    BlobExistsError,
+    BlobMissingError,
     CircuitOpenError,
     ConfigurationError,
     ConflictError,
@@ -49,6 +52,7 @@ from .errors import (
     StoreTimeoutError,
     StoreUnavailableError,
     UnsupportedOperationError,
+    UploadLostError,
     ValueTooLargeError,
 )
 from .protocol import (
@@ -94,6 +98,9 @@ __all__ = [
     "AutoCodec",
     "BaseStore",
     "BatchError",
+    "BlobChangedError",
+    "BlobExistsError",
+    "BlobMissingError",
     "Cached",
     "CachedMany",
     "Capability",
@@ -150,6 +157,7 @@ __all__ = [
     "SyncStore",
     "Tags",
     "UnsupportedOperationError",
+    "UploadLostError",
     "ValueTooLargeError",
     "cached",
     "cached_many",

@@ -7,6 +7,7 @@ SatchelError
 ├─ InvalidKeyError, InvalidTTLError (also ValueError)   raised before any I/O
 ├─ SerializationError, ValueTooLargeError, ModelMismatchError
 ├─ KeyMissingError                  (also KeyError)     only from require()
+│  └─ BlobMissingError
 ├─ IntegrityError
 │  └─ DecryptionError
 ├─ UnsupportedOperationError, ReadOnlyError
@@ -15,6 +16,7 @@ SatchelError
 ├─ SettingError                     raised by satchel.environment
 │  ├─ MissingSettingError           (also KeyError)
 │  └─ ModeError, SettingCycleError, InvalidSettingError
+├─ BlobExistsError, BlobChangedError, UploadLostError
 └─ StoreError                       .store .operation .collection .key .retryable
    ├─ StoreUnavailableError         (retryable)
    │  └─ CircuitOpenError
@@ -101,6 +103,10 @@ class KeyMissingError(SatchelError, KeyError):
         return Exception.__str__(self)  # KeyError would show the message in quotes
 
 
+class BlobMissingError(KeyMissingError):
+    """There is no blob under a key that was to be streamed, opened, copied or measured."""
+
+
 class IntegrityError(SatchelError):
     """A stored entry is damaged, or was not written by satchel."""
 
@@ -154,6 +160,18 @@ class SettingCycleError(SettingError):
 
 class InvalidSettingError(SettingError):
     """A variable, or the file that it stands in, is not what it has to be; the message never shows a secret."""
+
+
+class BlobExistsError(SatchelError):
+    """A blob was to be put only if absent, and there is one; nothing was changed."""
+
+
+class BlobChangedError(SatchelError):
+    """A blob was replaced or removed: a conditional write was refused, or the rest of what was read is gone."""
+
+
+class UploadLostError(SatchelError):
+    """An upload stood still for so long that its beginning was removed; nothing was changed."""
 
 
 class QueueFullError(SatchelError):

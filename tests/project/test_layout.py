@@ -22,7 +22,7 @@ CONTRACT = {
 """The modules at the top on which all else stands, with those whose names begin with an underscore."""
 LAYERS = {
     "backend", "stores", "wrappers", "sync", "url", "coordination", "integrations", "testing", "copying",
-    "cli", "sessions", "environment",
+    "cli", "sessions", "environment", "blobs",
 }  # fmt: skip
 PLUMBING = {
     "backend.record": "writes that wait for a failing or a cold store are kept encoded",
@@ -105,6 +105,7 @@ def test_every_module_belongs_to_a_part() -> None:
         ("copying", set()),
         ("sessions", set()),
         ("environment", set()),
+        ("blobs", set()),
         ("cli", {"", "copying", "url"}),
         ("url", set()),
         ("sync", {"url", "backend.lifecycle"}),
