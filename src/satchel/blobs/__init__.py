@@ -6,6 +6,7 @@ from .info import BlobInfo
 from .options import PutOptions
 from .protocol import Blobs
 from .source import BlobSource
+from .store import StoreBlobs
 from .urls import UrlSigner
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Blobs",
     "BlobsBase",
     "PutOptions",
+    "StoreBlobs",
     "TextBlobReader",
     "TextBlobWriter",
     "UrlSigner",

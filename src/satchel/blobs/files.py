@@ -293,7 +293,7 @@ class BlobWriter:
         if self._buffer:
             await self._hand_over()
         self._whole = True
-        await self._send.aclose()
+        self._send.close()
         self.info = await self._task
 
     async def _abandon(self) -> None:
@@ -302,7 +302,8 @@ class BlobWriter:
         await asyncio.wait([self._task])
         if not self._task.cancelled():
             self._task.exception()  # seen, so that it is not reported
-        await self._send.aclose()
+        self._send.close()
+        self._receive.close()  # a task that was cancelled before it began has not done it
 
     async def _run(self) -> BlobInfo:
         async with self._receive, aclosing(self._pieces()) as pieces:
