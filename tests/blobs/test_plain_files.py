@@ -14,7 +14,7 @@ from satchel.errors import BlobChangedError, BlobExistsError, BlobMissingError, 
 
 STRANGE = [
     "a", "b/c.png", "b/d", "../x", "/etc/passwd", "q//b", "ü/ß ok.txt", "e/", "x\x00y", "%41", ".hidden/.x", "con",
-    "A", ".", "..", " ", "b-", "a\\b", "-", "%", "n\nl", "./x", "%2fx",
+    "A", " ", "b-", "a\\b", "-", "%", "n\nl", "./x", "%2fx", "...", "a ..", "x/.", "x/../y",
 ]  # fmt: skip
 
 

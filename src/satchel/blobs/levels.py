@@ -56,6 +56,14 @@ class KeyPaths:
 
     def key(self, levels: Sequence[str]) -> str | None:
         """Return the key whose path has these levels; None for what is no path of a key."""
+        return self._joined(levels) or None
+
+    def folder(self, levels: Sequence[str]) -> str | None:
+        """Return the beginning, up to a slash, of the keys in a folder; None for what is in no path of a key."""
+        joined = self._joined(levels)
+        return None if joined is None else f"{joined}/"
+
+    def _joined(self, levels: Sequence[str]) -> str | None:
         parts = [self.level(name) for name in levels]
         known = [part for part in parts if part is not None]
-        return "/".join(known) or None if len(known) == len(parts) else None
+        return "/".join(known) if len(known) == len(parts) else None
