@@ -60,7 +60,7 @@ def version_of(status: os.stat_result) -> str:
     return f"{status.st_mtime_ns:x}-{status.st_ino:x}-{status.st_size:x}"
 
 
-class Tree:
+class BlobFolder:
     """Files below a directory, by the keys of blobs.
 
     Args:
@@ -233,7 +233,7 @@ class Tree:
                 return
 
 
-class Upload:
+class FileUpload:
     """File that is being written, and that gets its own name at the end.
 
     Args:
@@ -241,7 +241,7 @@ class Upload:
         key: The key of the blob.
     """
 
-    def __init__(self, tree: Tree, key: str) -> None:
+    def __init__(self, tree: BlobFolder, key: str) -> None:
         self._tree, self._key = tree, key
         self._path = tree.uploads / f"{secrets.token_hex(16)}.part"
         self._descriptor = _CLOSED

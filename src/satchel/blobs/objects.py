@@ -153,6 +153,9 @@ class ObjectBlobs(BlobsBase):
     def __repr__(self) -> str:
         return f"ObjectBlobs({self._place!r}, prefix={self._folder[:-1]!r})"
 
+    async def _open(self) -> None:
+        await self._connected()
+
     # Reading.
 
     async def _source(self, key: str) -> BlobSource | None:

@@ -18,7 +18,7 @@ from ..errors import BlobChangedError, BlobExistsError, BlobMissingError, Config
 from ..stores.filetree.system import SUPPORTED, problem
 from . import content_types
 from .base import BlobsBase
-from .file_tree import OpenFile, Tree, Upload, version_of
+from .file_tree import BlobFolder, FileUpload, OpenFile, version_of
 from .ids import IdKind
 from .info import BlobInfo
 from .options import PutOptions
@@ -69,10 +69,13 @@ class FileBlobs(BlobsBase):
         if not SUPPORTED:
             raise ConfigurationError("FileBlobs needs the file locks and directory descriptors of a POSIX system")
         super().__init__(ids=ids, template=template, max_size=max_size, base_url=base_url, signer=signer, clock=clock)
-        self._tree = Tree(_checked(directory))
+        self._tree = BlobFolder(_checked(directory))
 
     def __repr__(self) -> str:
         return f"FileBlobs({str(self._tree.root)!r})"
+
+    async def _open(self) -> None:
+        await self._run(lambda: self._tree.paths)
 
     async def _source(self, key: str) -> BlobSource | None:
         found = await self._run(self._tree.find, key)
@@ -87,7 +90,7 @@ class FileBlobs(BlobsBase):
 
     async def _write(self, key: str, pieces: AsyncIterator[bytes], options: PutOptions) -> BlobInfo:
         await self._check_options(key, options)
-        upload = Upload(self._tree, key)
+        upload = FileUpload(self._tree, key)
         try:
             await self._to_end(upload.begin)
             async for batch in _batches(pieces):
