@@ -3,8 +3,11 @@
 from typing import ClassVar
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 from obstore.store import MemoryStore
 
+from satchel.blobs.filesystems import FsspecBlobs
 from satchel.blobs.objects import ObjectBlobs
 from satchel.blobs.plain_files import FileBlobs
 from satchel.testing import BlobConformance
@@ -35,3 +38,17 @@ class TestObjectsInS3(BlobConformance):
 
     def make_blobs(self, clock, place, new_store, **options):
         return s3_blobs(place.name, clock=clock, **options)
+
+
+class TestFilesOfFsspec(BlobConformance):
+    supports: ClassVar = frozenset({"move"})
+
+    def make_blobs(self, clock, place, new_store, **options):
+        return FsspecBlobs(LocalFileSystem(), str(place / "data"), clock=clock, **options)
+
+
+class TestMemoryOfFsspec(BlobConformance):
+    supports: ClassVar = frozenset({"move"})
+
+    def make_blobs(self, clock, place, new_store, **options):
+        return FsspecBlobs(MemoryFileSystem(), f"memory://{place.name}", clock=clock, **options)

@@ -13,6 +13,7 @@ from .store import StoreBlobs
 from .urls import UrlSigner
 
 if TYPE_CHECKING:
+    from .filesystems import FsspecBlobs as FsspecBlobs
     from .objects import ObjectBlobs as ObjectBlobs
     from .plain_files import FileBlobs as FileBlobs
 
@@ -32,5 +33,5 @@ __all__ = [
 
 # A program pays for the targets that it uses, and needs only their drivers.
 __getattr__, __dir__ = lazy_exports(
-    __name__, {"FileBlobs": "plain_files", "ObjectBlobs": "objects", "open_blobs": ".url"}
+    __name__, {"FileBlobs": "plain_files", "FsspecBlobs": "filesystems", "ObjectBlobs": "objects", "open_blobs": ".url"}
 )
