@@ -102,8 +102,8 @@ class BlobsBase(ABC):
     async def _write(self, key: str, pieces: AsyncIterator[bytes], options: PutOptions) -> BlobInfo:
         """Store a blob, in constant memory.
 
-        It appears, or replaces what was there, in one step, after the last piece. When `pieces` raises, or the call is
-        cancelled, nothing appears.
+        It appears, or replaces the previous one, in one step, after the last piece. When `pieces` raises, or the call
+        is cancelled, nothing appears.
 
         Args:
             key: The key.
@@ -368,7 +368,7 @@ class BlobsBase(ABC):
             try:
                 content = await _read_part(source, 0, None)
             except BlobChangedError:
-                continue  # somebody else has it, or put another one
+                continue  # another caller has it, or it was replaced
             finally:
                 await source.aclose()
             if await self._delete(named, source.info.version):

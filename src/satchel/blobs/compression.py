@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, Literal, Protocol
@@ -95,17 +96,15 @@ def _xz() -> tuple[Callable[[], _Compressor], Callable[[], Any]]:
 
 
 def _zstd() -> tuple[Callable[[], _Compressor], Callable[[], Any]]:
-    import sys  # noqa: PLC0415
-
     if sys.version_info >= (3, 14):
-        from compression import zstd  # noqa: PLC0415
+        from compression import zstd  # noqa: PLC0415  # only some blobs need it
     else:
-        from backports import zstd  # noqa: PLC0415
+        from backports import zstd  # noqa: PLC0415  # only some blobs need it
     return zstd.ZstdCompressor, zstd.ZstdDecompressor
 
 
 def _lz4() -> tuple[Callable[[], _Compressor], Callable[[], Any]]:
-    import lz4.frame as frame  # type: ignore[import-untyped]  # noqa: PLC0415
+    from lz4 import frame  # type: ignore[import-untyped,unused-ignore]  # noqa: PLC0415  # only some blobs need it
 
     return lambda: _Lz4Compressor(frame.LZ4FrameCompressor()), frame.LZ4FrameDecompressor
 

@@ -12,7 +12,7 @@ from ..errors import SerializationError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PutOptions:
-    """Options of one write, checked.
+    """Set of options for one write, checked.
 
     Attributes:
         if_absent: Write only if there is no blob; else `BlobExistsError`.

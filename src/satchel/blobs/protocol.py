@@ -30,7 +30,7 @@ class Blobs(Protocol):
     * A key is what a key of a store is: any non-empty `str` of at most 4,096 UTF-8 bytes. `/` divides it into folders
       for `prefixes`, `glob` and `depth`.
     * A reader sees one version of a blob from beginning to end, or gets `BlobChangedError`; never a mixture.
-    * A blob appears when all of it is written. A write that raised or was cancelled leaves what was there before.
+    * A blob appears when all of it is written. A write that raised or was cancelled changes nothing.
     * `start` and `end` are those of a slice: a negative one counts from the end, and one past the end is the end.
     * What a target cannot do raises `UnsupportedOperationError` by name, such as metadata in a plain directory.
     """

@@ -97,7 +97,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class UploadRef(msgspec.Struct, frozen=True, kw_only=True):
-    """Chunks in the store.
+    """Reference to the chunks of an upload.
 
     Attributes:
         upload: What their keys begin with.

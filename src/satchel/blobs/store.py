@@ -46,7 +46,7 @@ _ROOM = 4096
 
 
 class StoreBlobs(BlobsBase):
-    """Blobs in a store: the short ones as one entry each, longer ones in chunks.
+    """Place for blobs in a store: a short one is one entry, a longer one is stored in chunks.
 
     ```python
     from satchel import MemoryStore

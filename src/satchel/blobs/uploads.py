@@ -117,7 +117,7 @@ class Change:
         self._version = version
 
     async def allow(self, number: int) -> None:
-        """Note that a chunk of this number is about to be written, unless the intent says so already.
+        """Note that a chunk of this number is about to be written, unless the intent covers it already.
 
         Raises:
             UploadLostError: A sweep has given up this upload.
@@ -148,7 +148,7 @@ class Change:
             await self._renew()
 
     async def keep(self) -> None:
-        """Renew the intent for ever.
+        """Renew the intent again and again.
 
         Raises:
             UploadLostError: A sweep has given up this upload.

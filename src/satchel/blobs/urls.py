@@ -48,7 +48,7 @@ def stable_deadline(now: float, expires: float) -> int:
 
 
 class UrlSigner:
-    """Signer of addresses: who has a signed one may use one method on one key until a moment.
+    """Signer of addresses. A signed address allows one method on one key until a moment.
 
     ```python
     from satchel.blobs import UrlSigner
