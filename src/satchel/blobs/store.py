@@ -34,7 +34,7 @@ from .info import BlobInfo
 from .options import PutOptions
 from .records import CHUNK_HEADER, FORMAT, Manifest, UploadRef, new_id, pack_chunk, unpack_chunk
 from .source import BlobSource
-from .uploads import KEPT_SECONDS, Change, Places, Sweeper, chunk_ttl
+from .uploads import Change, Places, Sweeper, chunk_ttl
 from .urls import UrlSigner
 
 DEFAULT_CHUNK_SIZE = 256 * 1024
@@ -133,14 +133,13 @@ class StoreBlobs(BlobsBase):
         return await self._write_whole(key, b"".join(first), options)
 
     async def _write_chunks(self, key: str, pieces: AsyncGenerator[bytes, None], options: PutOptions) -> BlobInfo:
-        change = Change(self._places, key)
+        change = Change(self._places, key, options.ttl)
         await change.begin()
         try:
-            began = self._clock()
             size, digest = await self._put_chunks(change, pieces, chunk_ttl(options.ttl))
             content = self._manifest(change.id, size, digest, options, self._chunk_size)
-            if content.chunks_expire and self._clock() - began > KEPT_SECONDS / 2:  # the first ones would end too early
-                await self._places.keep_chunks(key, _upload_of(content))
+            if change.outlasts_chunks:
+                await change.keep_all_chunks(content.chunks)
                 content = msgspec.structs.replace(content, chunks_expire=False)
             return await self._publish(key, content, b"", options, change)
         except BaseException:
@@ -332,11 +331,11 @@ class StoreBlobs(BlobsBase):
         """Give a blob a new deadline. Its chunks lose theirs first, and are deleted by a sweep after its end."""
         while (entry := await self._store.get_entry(self._places.manifests, key)) is not None:
             manifest, content = Manifest.unpack(entry.value)
-            if manifest.chunks_expire:
-                await self._places.keep_chunks(key, _upload_of(manifest))
-                manifest = msgspec.structs.replace(manifest, chunks_expire=False)
-            elif ttl is not None and manifest.upload is not None:
+            if manifest.upload is not None and (manifest.chunks_expire or ttl is not None):
                 await self._places.retire(key, manifest.upload)
+            if manifest.chunks_expire:
+                await self._places.keep_chunks(manifest.version, range(manifest.chunks))
+                manifest = msgspec.structs.replace(manifest, chunks_expire=False)
             written = await self._store.compare_and_put(
                 self._places.manifests, key, manifest.pack(content), version=entry.version, ttl=ttl
             )
@@ -402,10 +401,6 @@ def _sizes(chunk_size: int | None, most: int | None) -> tuple[int, int]:
     if room is not None and (chunk_size > room or most is None or most <= _ROOM):
         raise ConfigurationError(f"chunk_size must leave room in a value of the store, which has at most {most} bytes")
     return chunk_size, INLINE if most is None else min(INLINE, most - _ROOM)
-
-
-def _upload_of(manifest: Manifest) -> UploadRef:
-    return UploadRef(upload=manifest.version, chunks=manifest.chunks)
 
 
 async def _joined(first: list[bytes], rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -30,7 +30,7 @@ _RENEWED_SECONDS = KEPT_SECONDS / 12
 _LATEST_SECONDS = KEPT_SECONDS / 4
 """Age of an intent at which a writer renews it before it goes on."""
 _FIRST_CHUNKS = 8
-_DELETED = 500
+_AT_ONCE = 500
 _SWEPT_PER_WRITE = 2
 _LISTED = 1000
 _REMEMBERED = 10_000
@@ -61,7 +61,7 @@ class Places:
 
     async def delete_chunks(self, upload: str, count: int) -> None:
         """Delete the chunks of an upload up to a number, whether or not they exist."""
-        for keys in _batches(upload, count):
+        for keys in _batches(upload, range(count)):
             await self.store.delete_many(self.chunks, keys)
 
     async def retire(self, key: str, upload: UploadRef) -> str:
@@ -70,20 +70,22 @@ class Places:
         await self.store.put(self.uploads, OLD + upload.upload, dumped(record))
         return OLD + upload.upload
 
-    async def keep_chunks(self, key: str, upload: UploadRef) -> None:
-        """Take the deadlines from chunks, so that their blob can live longer than was said when it was put.
+    async def keep_chunks(self, upload: str, numbers: range) -> bool:
+        """Take the deadlines from chunks, and return whether all of them existed.
 
         They are never given a deadline again: of two calls at once, the one with the earlier deadline could be last.
-        A sweep deletes them when the blob is gone.
+        A sweep deletes them when their blob is gone, once `retire` has recorded them.
         """
-        await self.retire(key, upload)
-        for keys in _batches(upload.upload, upload.chunks):
-            await asyncio.gather(*(self.store.touch(self.chunks, chunk, ttl=None) for chunk in keys))
+        existed = True
+        for keys in _batches(upload, numbers):
+            touched = await asyncio.gather(*(self.store.touch(self.chunks, chunk, ttl=None) for chunk in keys))
+            existed = existed and all(touched)
+        return existed
 
 
-def _batches(upload: str, count: int) -> Iterable[list[str]]:
-    for start in range(0, count, _DELETED):
-        yield [chunk_key(upload, number) for number in range(start, min(count, start + _DELETED))]
+def _batches(upload: str, numbers: range) -> Iterator[list[str]]:
+    for start in range(0, len(numbers), _AT_ONCE):
+        yield [chunk_key(upload, number) for number in numbers[start : start + _AT_ONCE]]
 
 
 class Change:
@@ -92,10 +94,13 @@ class Change:
     Args:
         places: The collections.
         key: The key of the blob.
+        ttl: Time to live of the chunks in seconds, or None.
     """
 
-    def __init__(self, places: Places, key: str) -> None:
+    def __init__(self, places: Places, key: str, ttl: float | None = None) -> None:
         self._places, self._key = places, key
+        self._began, self._expires = places.clock(), ttl is not None
+        self._written = self._kept = 0
         self.id = new_id()
         self.may_be_published = False
         """Whether the manifest may have been written, so that its chunks must stay."""
@@ -126,6 +131,8 @@ class Change:
             await self._renew(chunks=max(_FIRST_CHUNKS, 2 * number))
         else:
             await self.renew_if_late()
+        self._written = number
+        await self._keep_chunks()
 
     async def name(self, replaces: UploadRef | None) -> None:
         """Note which chunks are about to be replaced.
@@ -156,6 +163,28 @@ class Change:
         while True:
             await anyio.sleep(_RENEWED_SECONDS)
             await self._renew()
+            await self._keep_chunks()
+
+    async def _keep_chunks(self) -> None:
+        """Take the deadlines from the chunks so far, if the write lasts so long that they would end too early."""
+        if self.outlasts_chunks:
+            first, self._kept = max(0, self._kept - _FIRST_CHUNKS), self._written  # some may not have arrived last time
+            await self._places.keep_chunks(self.id, range(first, self._written))
+
+    @property
+    def outlasts_chunks(self) -> bool:
+        """Whether the write lasts so long that its first chunks would expire before its blob."""
+        return self._expires and self._places.clock() - self._began > KEPT_SECONDS / 2
+
+    async def keep_all_chunks(self, chunks: int) -> None:
+        """Take the deadlines from all chunks; a sweep deletes them when their blob is gone.
+
+        Raises:
+            UploadLostError: Some have expired, as after the process was stopped.
+        """
+        await self._places.retire(self._key, UploadRef(upload=self.id, chunks=chunks))
+        if not await self._places.keep_chunks(self.id, range(chunks)):
+            raise self._lost()
 
     async def _renew(self, **changes: Any) -> None:
         async with self._lock:

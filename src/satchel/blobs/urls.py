@@ -100,7 +100,7 @@ class UrlSigner:
         if method not in _METHODS:
             raise ConfigurationError(f"method must be one of {', '.join(sorted(_METHODS))}")
         deadline = stable_deadline(self._clock(), seconds(expires))
-        signature = self._signature(self._secrets[0], check_name(key), method, deadline)
+        signature = self._signature(self._secrets[0], check_name(key), method, str(deadline))
         joint = "&" if "?" in url else "?"
         return f"{url}{joint}expires={deadline}&method={method}&signature={signature}"
 
@@ -118,14 +118,13 @@ class UrlSigner:
         if not (deadline.isascii() and deadline.isdecimal() and len(deadline) <= 15 and signature.isascii()):
             return False
         genuine = [
-            hmac.compare_digest(self._signature(secret, key, signed, int(deadline)), signature)
-            for secret in self._secrets
+            hmac.compare_digest(self._signature(secret, key, signed, deadline), signature) for secret in self._secrets
         ]
         right_method = method == signed or (method == "HEAD" and signed == "GET")
         return any(genuine) and right_method and self._clock() < int(deadline)
 
-    def _signature(self, secret: bytes, key: str, method: str, deadline: int) -> str:
-        parts = [text.encode("utf-8", "surrogatepass") for text in (self._scope, method, key, str(deadline))]
+    def _signature(self, secret: bytes, key: str, method: str, deadline: str) -> str:
+        parts = [text.encode("utf-8", "surrogatepass") for text in (self._scope, method, key, deadline)]
         framed = b"".join(struct.pack(">Q", len(part)) + part for part in parts)
         digest = hmac.new(secret, _CONTEXT + framed, hashlib.sha256).digest()
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
