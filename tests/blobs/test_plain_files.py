@@ -11,6 +11,7 @@ from satchel import ConfigurationError, InvalidKeyError, StoreError, Unsupported
 from satchel.blobs import UrlSigner
 from satchel.blobs.plain_files import FileBlobs
 from satchel.errors import BlobChangedError, BlobExistsError, BlobMissingError, UploadLostError
+from tests.blobs.listing import keys_of
 
 STRANGE = [
     "a", "b/c.png", "b/d", "../x", "/etc/passwd", "q//b", "ü/ß ok.txt", "e/", "x\x00y", "%41", ".hidden/.x", "con",
@@ -21,10 +22,6 @@ STRANGE = [
 @pytest.fixture
 def blobs(tmp_path):
     return FileBlobs(tmp_path / "data")
-
-
-async def keys_of(blobs):
-    return [key async for key in blobs.keys()]  # noqa: SIM118  # it is no mapping
 
 
 async def names_in(*parts):

@@ -61,7 +61,7 @@ def version_of(status: os.stat_result) -> str:
 
 
 class BlobFolder:
-    """Files below a directory, by the keys of blobs.
+    """Directory that holds blobs as files, by their keys.
 
     Args:
         root: The absolute path of the directory.

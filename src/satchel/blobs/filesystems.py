@@ -49,7 +49,7 @@ R = TypeVar("R")
 
 
 class FsspecBlobs(BlobsBase):
-    """Blobs that are files of a file system of fsspec.
+    """Target that keeps blobs as files of a file system of fsspec.
 
     A blob is written under a temporary name and then moved, which is one step where the file system renames. For local
     files `FileBlobs` does more, and follows no links; for S3, `ObjectBlobs`.
@@ -119,7 +119,7 @@ class FsspecBlobs(BlobsBase):
 
     async def _source(self, key: str) -> BlobSource | None:
         info = await self.info(key)
-        return None if info is None else _FileSource(self, self._path(key), info)
+        return None if info is None else _FsspecSource(self, self._path(key), info)
 
     async def _write(self, key: str, pieces: AsyncIterator[bytes], options: PutOptions) -> BlobInfo:
         await self._check_options(key, options)
@@ -142,9 +142,9 @@ class FsspecBlobs(BlobsBase):
         if options.ttl is not None:
             self._refuse("ttl= of put: a plain file does not expire")
         if options.if_absent:
-            self._refuse("if_absent=: a move replaces what is there")
+            self._refuse("if_absent=: a move replaces an existing file")
         if options.if_version is not None:
-            self._refuse("if_version= of put: a move replaces what is there")
+            self._refuse("if_version= of put: a move replaces an existing file")
         kind = options.content_type
         if kind is not None and not options.type_is_guessed and kind != await content_types.guessed(key):
             self._refuse("content_type= of put, but for the type that the end of the key stands for")
@@ -160,7 +160,7 @@ class FsspecBlobs(BlobsBase):
     async def _move(self, source: str, target: str, if_absent: bool) -> BlobInfo:
         """Rename the file."""
         if if_absent:
-            self._refuse("if_absent= of move: a move replaces what is there")
+            self._refuse("if_absent= of move: a move replaces an existing file")
         try:
             await self._to_end(_move, self._files, self._path(source), self._path(target))
         except FileNotFoundError as error:
@@ -231,7 +231,7 @@ class FsspecBlobs(BlobsBase):
         return await shielded(partial(self._run, work, *args, **kwargs), _ignored)
 
 
-class _FileSource(BlobSource):
+class _FsspecSource(BlobSource):
     """File that is read in pieces, and looked at after each: it must still be the same."""
 
     def __init__(self, blobs: FsspecBlobs, path: str, info: BlobInfo) -> None:

@@ -72,7 +72,7 @@ _TAKEN = frozenset(name.lower() for name in _HEADERS)
 
 
 class ObjectBlobs(BlobsBase):
-    """Blobs that are objects of S3, Google Cloud Storage or Azure, each under the name of its key.
+    """Target that keeps blobs as objects of S3, Google Cloud Storage or Azure, each under the name of its key.
 
     Large blobs are sent in parts, and read in ranges. The media type and the metadata are attributes of the object.
 

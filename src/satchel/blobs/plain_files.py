@@ -32,7 +32,7 @@ R = TypeVar("R")
 
 
 class FileBlobs(BlobsBase):
-    """Blobs that are plain files in a directory, under names that people can read.
+    """Target that keeps blobs as plain files in a directory, under names that people can read.
 
     The key `photos/cat.png` is the file `cat.png` in the folder `photos`. A blob is written under a temporary name and
     then renamed, so that nobody sees a part of it, and several processes may use one directory at once. Files that
