@@ -229,10 +229,10 @@ class BlobsBase(ABC):
         check_size(len(data), self._max_size)
         if key is None:
             key = self._new_key(await digest_of(data) if self._new_key.needs_content else None)
-        return await self._write_whole(key, data, replace(await _with_type(key, options), size=len(data)))
+        return await self._write_whole(key, data, await _completed(options, key, len(data)))
 
     async def _put_pieces(self, key: str, pieces: AsyncIterator[bytes], options: PutOptions) -> BlobInfo:
-        return await self._write(key, pieces, await _with_type(key, options))
+        return await self._write(key, pieces, await _completed(options, key, None))
 
     def _options_of(self, info: BlobInfo, if_absent: bool) -> PutOptions:
         """Return the options that store a copy of a blob, which expires when the original does."""
@@ -440,11 +440,12 @@ class BlobsBase(ABC):
         return 0
 
 
-async def _with_type(key: str, options: PutOptions) -> PutOptions:
-    """Return the options with the media type that the key stands for, unless there is one."""
-    if options.content_type is not None or (guess := await content_types.guessed(key)) is None:
-        return options
-    return replace(options, content_type=guess, type_is_guessed=True)
+async def _completed(options: PutOptions, key: str, size: int | None) -> PutOptions:
+    """Return the options with the size, and the media type that the key stands for unless there is one."""
+    guess = None if options.content_type is not None else await content_types.guessed(key)
+    if guess is not None:
+        return replace(options, content_type=guess, type_is_guessed=True, size=size)
+    return options if size is None else replace(options, size=size)
 
 
 def _span(start: int, end: int | None, size: int) -> tuple[int, int]:
@@ -454,6 +455,4 @@ def _span(start: int, end: int | None, size: int) -> tuple[int, int]:
 
 
 async def _read_part(source: BlobSource, start: int, end: int | None) -> bytes:
-    first, last = _span(start, end, source.info.size)
-    async with aclosing(source.read(first, last)) as pieces:
-        return b"".join([piece async for piece in pieces])
+    return await source.read_whole(*_span(start, end, source.info.size))
