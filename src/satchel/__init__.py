@@ -88,7 +88,7 @@ if TYPE_CHECKING:
     from .stores.valkey import ValkeyStore as ValkeyStore
     from .sync import SyncCollection, SyncStore
     from .tags import Tags
-    from .url import open_store
+    from .url import open_blobs, open_store
 
 __version__ = "0.1.0"
 
@@ -163,6 +163,7 @@ __all__ = [
     "cached_many",
     "check_stores",
     "copy_store",
+    "open_blobs",
     "open_store",
     "require",
 ]
@@ -196,6 +197,7 @@ __getattr__, __dir__ = lazy_exports(
         "MongoDBStore": "stores.mongodb",
         "NullStore": "stores.null",
         "ObjectStore": "stores.objectstore",
+        "open_blobs": "url",
         "open_store": "url",
         "PostgreSQLStore": "stores.postgresql",
         "RedisStore": "stores.redis",

@@ -30,6 +30,16 @@ PLUMBING = {
     "backend.lifecycle": "a wrapper with work of its own waits for its calls, and closes what is inside",
 }
 """What wrappers use of the plumbing of stores, and why."""
+DRIVERS_OF_BLOBS = {
+    "backend.network": "the check of options that exclude each other",
+    "stores.filetree.layout": "which file names a file system takes",
+    "stores.filetree.system": "locks between processes, and what errors of files mean",
+    "stores.objectstore.bucket": "requests to a bucket",
+    "stores.objectstore.client": "clients of buckets, and their options",
+    "stores.objectstore.errors": "what errors of buckets mean",
+    "stores.objectstore.sweep": "deletion on a condition",
+}
+"""What blobs that are files or objects share with the stores on the same drivers, and why."""
 SHARED_BY_STORES = {"_redislike": {"redis", "valkey"}}
 LAZY = ["", "backend", "url", "sync", "testing", "testing.conformance"]
 """Packages that import no module of theirs but the contract's before it is asked for."""
@@ -105,9 +115,9 @@ def test_every_module_belongs_to_a_part() -> None:
         ("copying", set()),
         ("sessions", set()),
         ("environment", set()),
-        ("blobs", set()),
         ("cli", {"", "copying", "url"}),
-        ("url", set()),
+        ("url", {"blobs.protocol"}),
+        ("blobs", set(DRIVERS_OF_BLOBS)),
         ("sync", {"url", "backend.lifecycle"}),
     ],
 )

@@ -41,6 +41,14 @@ STORES = {
     "gs": "satchel.stores.objectstore:ObjectStore",
     "az": "satchel.stores.objectstore:ObjectStore",
 }
+BLOBS = {
+    "file": "satchel.blobs.plain_files:FileBlobs",
+    "s3": "satchel.blobs.objects:ObjectBlobs",
+    "gs": "satchel.blobs.objects:ObjectBlobs",
+    "az": "satchel.blobs.objects:ObjectBlobs",
+}
+"""Schemes whose blobs are not kept in a store."""
+STORE_BLOBS = "satchel.blobs.store:StoreBlobs"
 WRAPPERS = {
     "circuit_breaker": "satchel.wrappers.circuit_breaker:CircuitBreakerWrapper",
     "compression": "satchel.wrappers.compression:CompressionWrapper",
@@ -120,7 +128,7 @@ def is_wrapper(name: str) -> bool:
 
 def _find(what: str, name: str, base: type[K], table: dict[str, str], group: str, *, shown: bool = True) -> type[K]:
     if name in table:
-        built_in: type[K] = _import(table[name], name)
+        built_in: type[K] = load(table[name], name)
         return built_in
     from importlib.metadata import entry_points  # noqa: PLC0415  # it takes long to import, and few need it
 
@@ -142,7 +150,8 @@ def _unknown_scheme(scheme: str, known: list[str], *, shown: bool) -> Configurat
     return ConfigurationError(f"unknown scheme {scheme!r}; did you mean {meant!r}? Known: {', '.join(sorted(known))}")
 
 
-def _import(target: str, name: str) -> Any:
+def load(target: str, name: str) -> Any:
+    """Return what is at `module:attribute`; if its driver is not installed, raise `MissingExtraError`."""
     module, _, attribute = target.partition(":")
     try:
         return getattr(import_module(module), attribute)

@@ -32,6 +32,7 @@ try:
 except ImportError as error:
     raise MissingExtraError('satchel.integrations.fastapi needs FastAPI: pip install "satchel[fastapi]"') from error
 
+from .blobs import blob_response, save_upload
 from .rate_limits import RateLimitMiddleware, client_address, rate_limit
 from .session import CurrentSession, get_session
 from .store import (
@@ -49,6 +50,7 @@ __all__ = [
     "RateLimitMiddleware",
     "Store",
     "application_store",
+    "blob_response",
     "client_address",
     "collection",
     "get_session",
@@ -56,5 +58,6 @@ __all__ = [
     "override_store",
     "rate_limit",
     "readiness_router",
+    "save_upload",
     "store_lifespan",
 ]

@@ -56,7 +56,7 @@ class Removal:
         """Delete objects; say of each whether it had not changed, and is gone."""
         if not heads:
             return []
-        return await asyncio.gather(*(self._delete(head.path, head.tag["e_tag"]) for head in heads))
+        return await asyncio.gather(*(self.delete(head.path, head.tag["e_tag"]) for head in heads))
 
     async def _try(self) -> bool:
         if not isinstance(self._bucket.client, (S3Store, GCSStore, AzureStore)):
@@ -64,7 +64,7 @@ class Removal:
         path = f"{self._root}/{uuid.uuid4()}"  # one level too high for an entry
         e_tag = await self._bucket.write(path, b"trial")
         try:
-            return not await self._delete(path, _WRONG) and await self._delete(path, e_tag)
+            return not await self.delete(path, _WRONG) and await self.delete(path, e_tag)
         except BaseError:
             return False  # there is nothing to sign with
         except HTTPError as error:
@@ -78,7 +78,8 @@ class Removal:
         finally:
             await self._bucket.remove([path])
 
-    async def _delete(self, path: str, e_tag: str) -> bool:
+    async def delete(self, path: str, e_tag: str) -> bool:
+        """Delete an object if it has the ETag, and return whether it had; only where this works."""
         async with self._turns:
             url = await start_request(obstore.sign_async, self._bucket.client, "DELETE", path, _VALID_FOR)
             return await in_thread(_send, url, e_tag, self._timeout)
