@@ -100,7 +100,7 @@ def test_every_module_belongs_to_a_part() -> None:
         ("contract", set()),
         ("backend", {"url.description"}),  # for `Described`
         ("stores", {"backend"}),
-        ("wrappers", {"url.description", *PLUMBING}),
+        ("wrappers", {"url.description", "stores.memory", *PLUMBING}),  # the memory of NearCacheWrapper
         ("coordination", set()),
         ("copying", set()),
         ("sessions", set()),
