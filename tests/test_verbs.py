@@ -46,9 +46,7 @@ def tiered_class(name):
     sets = {"read": tiered._READS, "put": tiered._PUTS, "change": tiered._CHANGES, "whole": tiered._WITHOUT_KEYS}
     found = [said for said, names in sets.items() if name in names]
     assert len(found) < 2, f"TieredStore classifies {name} as {found}"
-    return first(
-        name, "listing" if name in LISTINGS else "own" if name in vars(tiered.TieredStore) else "of cold", **sets
-    )
+    return first(name, "listing" if name in LISTINGS else "own" if name in vars(tiered.TieredStore) else None, **sets)
 
 
 CLASSES = {
@@ -86,7 +84,7 @@ EXPECTED = {
     "destroy_collection": "as it is, whole, calls, ok, Cleared Expired, raises, lacks, write, forwarded, whole",
     "destroy": "as it is, whole, calls, ok, Cleared Expired, raises, lacks, write, forwarded, whole",
     "cull": "as it is, whole, calls, ok, , raises, lacks, write, forwarded, whole",
-    "watch": "as it is, whole, calls, ok, , raises, reads, read, forwarded, of cold",
+    "watch": "as it is, whole, calls, ok, , raises, reads, read, forwarded, own",
 }
 """What each wrapper makes of each verb, in the order of `CLASSES`."""
 
@@ -122,6 +120,7 @@ WAYS = {
     "FallbackWrapper": ("steps", "", ""),
     "LimitSizeWrapper": ("", "put put_many", "put_if_absent compare_and_put"),
     "LoggingWrapper": ("calls", "", ""),
+    "NearCacheWrapper": ("steps", "get watch", ""),
     "OnErrorWrapper": ("steps", "", ""),
     "PrefixCollectionsWrapper": ("", "", f"{NAMES} collections destroy"),
     "PrefixKeysWrapper": ("", "", f"{NAMES} collections destroy"),
@@ -134,7 +133,7 @@ WAYS = {
     "SingleFlightWrapper": ("", "delete delete_many compare_and_delete destroy_collection destroy", ""),
     "StatisticsWrapper": ("calls", "keys collections", ""),
     "TTLWrapper": ("", "get get_entry get_many get_entries", "put put_many put_if_absent compare_and_put touch"),
-    "TieredStore": ("steps", "get", ""),
+    "TieredStore": ("steps", "get watch", ""),
     "TimeoutWrapper": ("steps", "", ""),
 }
 """Whether calls go through a wrapper's `_around`, or steps of listings too; the verbs that its class writes; and those

@@ -6,7 +6,7 @@ is destroyed: reads go to cold, and nothing is put into hot. A report counts as 
 it does not put its answer into hot any more.
 
 A report does not say who made the change. So one that follows a put through this store removes the fresh value too; the
-entry is then read from cold again at once, which is right whoever made the change, and costs one read.
+entry is then read from cold again at once, which is right in either case, and costs one read.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ logger = logging.getLogger("satchel")
 
 
 class Follower:
-    """Watches the collections of cold that are used, and removes from hot what is reported as changed.
+    """Watcher of the collections of cold that are used: removes from hot what is reported as changed.
 
     Args:
         name: The name of the store in messages.
