@@ -27,8 +27,12 @@ _INVALIDATE = b"invalidate"
 Bound = Callable[[Awaitable[Any]], Awaitable[Any]]
 
 
+class _TooManyError(Exception):
+    """So many collections are watched now that all are to be asked for at once."""
+
+
 async def report(lines: Sequence[Line], feed: Feed, layout: Layout, bound: Bound, check: Callable[[], Any]) -> None:
-    """Report the changes that servers tell of, until a connection breaks.
+    """Report the changes that servers tell of, until a connection breaks, or all has to be asked for anew.
 
     Args:
         lines: Connections to all servers that hold keys of the store.
@@ -55,7 +59,8 @@ async def report(lines: Sequence[Line], feed: Feed, layout: Layout, bound: Bound
             group.create_task(_check(lines, bound, check))
             await _subscribe(lines, feed, layout, bound)
     except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
+        if not isinstance(failures.exceptions[0], _TooManyError):
+            raise failures.exceptions[0] from None
     finally:
         for line in lines:
             line.close()
@@ -84,7 +89,7 @@ async def _subscribe(lines: Sequence[Line], feed: Feed, layout: Layout, bound: B
     async for collection in feed.wanted():
         asked += 1
         if asked > _MOST_PREFIXES:
-            raise ConnectionError("so many collections are watched now that all are asked for at once")
+            raise _TooManyError
         await bound(track(layout.front(collection)))
         feed.ready(collection)
 
