@@ -12,11 +12,12 @@ from blockbuster import BlockBuster
 
 from satchel import Capability, Change, UnsupportedOperationError
 from satchel.stores.mongodb import MongoDBStore
+from satchel.testing import FakeClock, WatchConformance
 from satchel.wrappers import NearCacheWrapper
 from tests.proxy import FaultyProxy
 from tests.servers import server_url
 from tests.stores.mongodb.places import StoreOverMotor, detector_for_pymongo
-from tests.stores.watched import next_change, reported, until
+from tests.stores.watched import follows, next_change, reported, until
 
 pytestmark = [pytest.mark.server("mongodb"), pytest.mark.timeout(240)]
 
@@ -25,6 +26,20 @@ pytestmark = [pytest.mark.server("mongodb"), pytest.mark.timeout(240)]
 def blocking_detector() -> Iterator[BlockBuster]:
     with detector_for_pymongo() as detector:
         yield detector
+
+
+@pytest.mark.long
+class TestEmulatedMongoDB(WatchConformance):
+    persistent = True
+    reports_expiry = False
+
+    @pytest.fixture(autouse=True)
+    def blocking_detector(self) -> Iterator[BlockBuster]:
+        with detector_for_pymongo() as detector:
+            yield detector
+
+    def make_store(self, clock: FakeClock, place: Path) -> MongoDBStore:
+        return MongoDBStore(url=server_url("mongodb"), coll_name=place.name, clock=clock)
 
 
 @pytest.fixture
@@ -88,21 +103,13 @@ async def test_emulated_a_connection_that_is_cut_misses_nothing(other: MongoDBSt
 
 
 async def test_emulated_a_near_cache_over_it_follows(other: MongoDBStore, tmp_path: Path) -> None:
-    near = NearCacheWrapper(MongoDBStore(url=server_url("mongodb"), coll_name=tmp_path.name))
-    await other.put("c", "k", "old")
-    async with near, asyncio.timeout(60):
-        while not near.snapshot().hot.hits:
-            assert await near.get("c", "k") == "old"
-            await asyncio.sleep(0.01)
-        await other.put("c", "k", "new")
-        while await near.get("c", "k") != "new":
-            await asyncio.sleep(0.01)
+    async with NearCacheWrapper(MongoDBStore(url=server_url("mongodb"), coll_name=tmp_path.name)) as near:
+        await follows(near, other)
 
 
 @asynccontextmanager
 async def standing_alone() -> AsyncIterator[int]:
-    """Give the port of a server that passes everything on to the emulator, but refuses change streams as MongoDB does."""
-
+    """Give the port of a server that passes all on to the emulator, but refuses change streams as MongoDB does."""
     refusal = {
         "ok": 0.0,
         "errmsg": "The $changeStream stage is only supported on replica sets",

@@ -9,15 +9,23 @@ import pytest
 
 from satchel import Capability, Change, StoreError, StoreUnavailableError, UnsupportedOperationError, open_store
 from satchel.stores.postgresql import PostgreSQLStore, notices
+from satchel.testing import FakeClock, WatchConformance
 from satchel.wrappers import NearCacheWrapper
 from tests.proxy import FaultyProxy
 from tests.servers import server_url
 from tests.stores.postgresql.tables import table_for
-from tests.stores.postgresql.tables import until as until_it_holds
 from tests.stores.postgresql.test_trouble import port_of_server, url_through
-from tests.stores.watched import next_change, reported, until
+from tests.stores.watched import follows, holds, next_change, reported, until
 
 pytestmark = pytest.mark.server("postgresql")
+
+
+class TestPostgreSQL(WatchConformance):
+    persistent = True
+    reports_expiry = False
+
+    def make_store(self, clock: FakeClock, place: Path) -> PostgreSQLStore:
+        return PostgreSQLStore(url=server_url("postgresql"), table_name=table_for(place), notify=True, clock=clock)
 
 
 @pytest.fixture
@@ -172,7 +180,7 @@ async def test_all_watchers_share_one_connection_which_ends_with_the_last(
         await until(changes, "ready")
         await until(others, "ready")
         assert await connections(admin, store, table) == 1
-    await until_it_holds(ended)
+    await holds(ended)
 
 
 async def connections(admin: asyncpg.Connection, store: PostgreSQLStore, table: str) -> int:
@@ -235,18 +243,4 @@ async def test_a_server_that_is_away_is_said_at_the_beginning(table: str) -> Non
 
 
 async def test_a_near_cache_over_it_follows(store: PostgreSQLStore, other: PostgreSQLStore) -> None:
-    near = NearCacheWrapper(store)
-    await other.put("c", "k", "old")
-
-    async def is_hot() -> bool:
-        await near.get("c", "k")
-        return near.snapshot().hot.hits > 0
-
-    await until_it_holds(is_hot)
-    await other.put("c", "k", "new")
-
-    async def is_new() -> bool:
-        return await near.get("c", "k") == "new"
-
-    await until_it_holds(is_new)
-    assert near.snapshot().changes == 1
+    await follows(NearCacheWrapper(store), other)

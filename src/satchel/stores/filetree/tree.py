@@ -153,9 +153,9 @@ class Tree:
 
     def report_changes(self, feed: Feed, begin: Callable[[], object], end: threading.Event) -> None:
         """Report changes of files until an event is set; `begin` is called once they are watched."""
-        from .changes import report_changes  # noqa: PLC0415  # it needs an extra
+        from .changes import FileReporter  # noqa: PLC0415  # it needs an extra
 
-        report_changes(self._data, self._layout, feed, begin, end)
+        FileReporter(self._data, self._layout, feed).run(begin, end)
 
     def ping(self) -> None:
         """Look at the data directory."""
