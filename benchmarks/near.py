@@ -95,7 +95,7 @@ async def far() -> AsyncIterator[Work]:
 
 
 async def latencies() -> list[float]:
-    """Return the milliseconds from before a put by another process to the new value, read here through the near cache."""
+    """Return the milliseconds from before a put by another process until the new value is read here."""
     found: list[float] = []
     async with NearCacheWrapper(RedisStore(url(), prefix="near")) as store, store.watch("c", prefix="probe") as changes:
         writer = await asyncio.create_subprocess_exec(sys.executable, "-c", _WRITER.format(url=url()))

@@ -32,6 +32,7 @@ try:
 except ImportError as error:
     raise MissingExtraError('satchel.integrations.fastapi needs FastAPI: pip install "satchel[fastapi]"') from error
 
+from .changes import change_stream
 from .rate_limits import RateLimitMiddleware, client_address, rate_limit
 from .session import CurrentSession, get_session
 from .store import (
@@ -49,6 +50,7 @@ __all__ = [
     "RateLimitMiddleware",
     "Store",
     "application_store",
+    "change_stream",
     "client_address",
     "collection",
     "get_session",
