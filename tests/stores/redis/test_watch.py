@@ -56,15 +56,6 @@ class TestSentinel(Watch):
     server = "redis-sentinel"
 
 
-@pytest.mark.night
-@pytest.mark.server("redis")
-class TestGivenClient(Watch):
-    __test__ = True
-
-    def make_store(self, clock, place):
-        return RedisStore(client=redis.asyncio.Redis.from_url(server_url("redis")), prefix=place.name, clock=clock)
-
-
 async def taken(changes, count):
     return [await asyncio.wait_for(anext(changes), 10) for _ in range(count)]
 
@@ -281,7 +272,7 @@ async def test_a_user_who_may_not_watch_is_told_so():
 @pytest.mark.server("redis")
 async def test_another_database_and_a_client_that_speaks_resp_3_are_watched():
     with redis_with() as server:
-        client = redis.asyncio.Redis(port=server.port, db=3, protocol=3)
+        client = redis.asyncio.Redis(port=server.port, db=3, protocol=3, driver_info=None)
         async with client, RedisStore(client=client) as store, store.watch("c") as changes:
             await store.put("c", "k", 1)
             assert await taken(changes, 2) == [READY, Change("changed", "c", "k")]
