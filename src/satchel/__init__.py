@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ._lazy import lazy_exports
 from .capability import Capability
+from .change import Change
 from .clock import TTL, Clock
 from .entry import Entry
 from .errors import (
@@ -64,6 +65,7 @@ from .protocol import (
     SupportsEnumerateCollections,
     SupportsEnumerateKeys,
     SupportsEverything,
+    SupportsWatch,
     require,
 )
 
@@ -104,6 +106,7 @@ __all__ = [
     "Cached",
     "CachedMany",
     "Capability",
+    "Change",
     "CircuitOpenError",
     "Clock",
     "Codec",
@@ -153,6 +156,7 @@ __all__ = [
     "SupportsEnumerateCollections",
     "SupportsEnumerateKeys",
     "SupportsEverything",
+    "SupportsWatch",
     "SyncCollection",
     "SyncStore",
     "Tags",

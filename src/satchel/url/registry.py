@@ -58,6 +58,7 @@ WRAPPERS = {
     "limit_size": "satchel.wrappers.limit_size:LimitSizeWrapper",
     "on_error": "satchel.wrappers.on_error:OnErrorWrapper",
     "logging": "satchel.wrappers.logging:LoggingWrapper",
+    "near": "satchel.wrappers.tiered:NearCacheWrapper",
     "opentelemetry": "satchel.integrations.opentelemetry:OpenTelemetryWrapper",
     "prefix_collections": "satchel.wrappers.prefix_collections:PrefixCollectionsWrapper",
     "prefix_keys": "satchel.wrappers.prefix_keys:PrefixKeysWrapper",

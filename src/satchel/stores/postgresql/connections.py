@@ -12,8 +12,8 @@ import asyncio
 import inspect
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -127,7 +127,7 @@ class Pool:
                     connection.terminate()
                 elif not connection.is_closed():
                     return connection
-            return await self._connect()
+            return await self.connect()
         except BaseException:
             self._free.release()
             raise
@@ -142,7 +142,8 @@ class Pool:
         """End the connections, none of which is in use any more."""
         await self._guard.aclose()
 
-    async def _connect(self) -> Any:
+    async def connect(self) -> Any:
+        """Return a new connection, which the caller closes."""
         made: list[Any] = []
 
         async def connect() -> None:
@@ -234,6 +235,29 @@ class Connections:
         finally:
             if mark not in self._cut_off:
                 self._marks.append(mark)
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether there is a pooler between the pool and the server: it passes no notifications on."""
+        return self._is_pooled
+
+    @asynccontextmanager
+    async def single(self) -> AsyncIterator[Any]:
+        """Give a connection for one purpose that takes long: a new one, or one of the caller's pool.
+
+        It is cut off when the purpose fails: that may be its fault.
+        """
+        own = self._pool if isinstance(self._pool, Pool) else None
+        connection = await (self._pool.acquire() if own is None else own.connect())
+        try:
+            yield connection
+        except Exception:
+            with suppress(asyncpg.InterfaceError):
+                connection.terminate()
+            raise
+        finally:
+            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await (self._pool.release(connection) if own is None else connection.close(timeout=GRACE))
 
     async def execute(self, statements: str) -> None:
         """Run statements without arguments as one transaction."""

@@ -49,6 +49,7 @@ class Table:
             )
         self.quoted = ".".join(f'"{part}"' for part in parts)
         self.index = f'"{parts[-1]}_deadline"'
+        self.function = ".".join(f'"{part}"' for part in [*parts[:-1], f"{parts[-1]}_notify"])
 
     def check(self, found: Sequence[str] | None) -> None:
         """Refuse a table that is there with other columns; more columns than ours may be there.

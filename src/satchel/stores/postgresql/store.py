@@ -8,13 +8,16 @@ from typing import Any, ClassVar
 
 from msgspec.structs import replace
 
+from ..._checks import check_bool
 from ..._threads import offload
 from ...backend.base import UNPROCESSED, BaseStore, ChangeResult, Condition, ReadResult, WriteResult
 from ...backend.network import DEFAULT_TIMEOUT, check_one_way
 from ...backend.record import Record, new_version
+from ...backend.watching import Feed
+from ...capability import Capability
 from ...clock import NEVER, Clock, system_clock
 from ...codec import Codec
-from ...errors import ConfigurationError, SatchelError, missing_extra
+from ...errors import ConfigurationError, SatchelError, UnsupportedOperationError, missing_extra
 from ...names import Ref
 from .layout import Table, is_hashed, name_of, prefix_range, record_of, row_of, stored, stored_ref
 
@@ -25,6 +28,7 @@ except ModuleNotFoundError as error:
 
 from .connections import Connections, check_url
 from .errors import translate
+from .notices import listen
 from .statements import Statements
 
 # The server carried out nothing of what these ended, whatever it was: the base sends it again.
@@ -41,6 +45,8 @@ class PostgreSQLStore(BaseStore):
         pool: An asyncpg pool to take connections from. It stays open.
         url: URL of the server: `postgresql://user:password@host:5432/database`, with asyncpg's options after a `?`.
         table_name: `table` or `schema.table`, case-sensitive.
+        notify: Have `WATCH`. The first watcher creates triggers that notify of each change of the table, by any
+            client: `docs/stores/postgresql.md` says what that costs each write.
         timeout: Seconds that a request may take; None for no limit.
         codec: Encodes values; JSON by default.
         clock: Function that returns seconds since the Unix epoch.
@@ -76,6 +82,7 @@ class PostgreSQLStore(BaseStore):
         *,
         url: str | None = None,
         table_name: str = "satchel_entries",
+        notify: bool = False,
         timeout: float | None = DEFAULT_TIMEOUT,
         codec: Codec | None = None,
         clock: Clock = system_clock,
@@ -89,6 +96,9 @@ class PostgreSQLStore(BaseStore):
             raise ConfigurationError("url must be a str that starts with postgresql:// or postgres://")
         if url is not None:
             check_url(url, self.url_query)
+        check_bool("notify", notify)
+        self._notify = notify
+        self._missing = Capability.NONE if notify else Capability.WATCH
         self._pool = pool
         self._lent = None if pool is None else "a pool"
         self._url = url
@@ -209,6 +219,14 @@ class PostgreSQLStore(BaseStore):
     async def _first_deadline(self) -> float:
         rows = await self._with_timeout(self._find(self._statements.first_deadline))
         return rows[0][0] if rows else NEVER
+
+    async def _watch(self, feed: Feed) -> None:
+        if self._connections.is_pooled:
+            raise UnsupportedOperationError(
+                f"{self!r} cannot be watched through a pooler, which passes no notifications on: connect to the server"
+            )
+        async with self._connections.single() as connection:
+            await listen(connection, self._table, feed, self._timeout)
 
     async def _ping(self) -> None:
         await self._connections.fetch("SELECT 1")

@@ -100,12 +100,14 @@ class HotTier:
         self._ttl = NEVER if ttl is None else ttl
         self._clock = clock
         self.uses = Recency()
+        self.after_put: Callable[[list[KeyChange]], None] | None = None
+        """Is called with finished puts."""
         self.get, self.note = store.get, self.uses.note
 
     async def trusts(self, ref: Ref) -> bool:
         """Return whether hot may be asked for an entry; what is due to be removed there is removed first."""
         for place, state in self.states.changing(ref):
-            if not self.states.is_idle(state) or not await self._clean([place]):
+            if not self.states.is_idle(state) or not await self.clean([place]):
                 return False
         return True
 
@@ -167,7 +169,7 @@ class HotTier:
         finally:
             state.users -= 1
         if state.written and not state.users:
-            await self._clean([ref])
+            await self.clean([ref])
         self.promotions += done
         if done:
             self.uses.note(ref)
@@ -193,13 +195,26 @@ class HotTier:
             await self._end(parts, error)
             raise
         try:
-            while parts and await self._follow(collection, parts.pop(0), values, deadline):
+            while parts and await self._update(collection, parts.pop(0), values, deadline):
                 if parts:
                     await asyncio.sleep(0)
         finally:
             if parts:  # hot failed, or the caller was cancelled: reads remove what hot has of these
                 await self._end(parts)
         return outcome
+
+    async def drop(self, ref: Ref) -> bool:
+        """Remove an entry that cold reports as changed, or a collection; say whether that was done.
+
+        It counts as a change: reads of cold that are under way do not put their answers into hot. A change through this
+        store that is under way finds at its end that it was overtaken.
+        """
+        if ref[1] == ALL:
+            self.states.wipe(ref[0])
+        change = self.states.begin(ref)
+        change.state.dirty = True
+        due = self.states.finish([change])
+        return bool(due) and await self.clean(due)
 
     async def _begin(self, collection: str, keys: list[str]) -> list[list[KeyChange]]:
         """Begin changes of entries, all or none, and return them in slices that are quickly worked through."""
@@ -226,7 +241,7 @@ class HotTier:
             for changes in parts:
                 states.end_behind(changes, error)
 
-    async def _follow(
+    async def _update(
         self, collection: str, changes: list[KeyChange], values: Mapping[str, object] | None, deadline: float
     ) -> bool:
         """Let hot follow acknowledged changes; say whether it could."""
@@ -238,7 +253,9 @@ class HotTier:
             states.finish(changes)
             raise
         due = states.finish(changes)
-        cleaned = not due or await self._clean(due)
+        if self.after_put is not None and values is not None:
+            self.after_put(changes)
+        cleaned = not due or await self.clean(due)
         if cleaned and states:
             await self._clean_some()
         return answered and cleaned
@@ -272,7 +289,7 @@ class HotTier:
             self.uses.note(change.ref)
         return True
 
-    async def _clean(self, refs: list[Ref]) -> bool:
+    async def clean(self, refs: list[Ref]) -> bool:
         """Remove entries of one collection from hot, and forget their states; say whether hot did."""
         collection, key = refs[0]
         before = self.states.generations(refs)
@@ -300,7 +317,7 @@ class HotTier:
     async def _clean_some(self) -> None:
         """Remove from hot what earlier changes have left there: nobody may ever read it again."""
         for ref in self.states.left_behind(_CLEANED):
-            if not await self._clean([ref]):
+            if not await self.clean([ref]):
                 return
 
     def _left(self, deadline: float) -> float:

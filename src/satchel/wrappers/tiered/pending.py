@@ -138,6 +138,12 @@ class Inflight(dict[Ref, KeyState]):
                     self.drop(ref, state)
                 state.written = state.dirty = True
 
+    def distrust(self) -> None:
+        """Note that hot may hold anything: it is emptied before it is read."""
+        self.wipe(ALL)
+        state = self.setdefault((ALL, ALL), KeyState())
+        state.written = state.dirty = True
+
     def mark_failed(self, changes: Sequence[KeyChange], error: BaseException) -> None:
         """Note that changes failed, and may have happened all the same, or still happen."""
         for change in changes:
