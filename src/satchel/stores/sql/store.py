@@ -378,7 +378,7 @@ class SQLStore(BaseStore):
                 await connection.exec_driver_sql(statement)
 
         try:
-            await self._connections.write(work, transaction=self._dialect != "mysql")
+            await self._connections.write(work, transaction=len(self._creation) > 1)
         except DBAPIError as error:
             if not is_existing_table(error):
                 raise
