@@ -14,8 +14,10 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
+import aiosqlite
 from sqlalchemy import URL, StaticPool, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -47,10 +49,12 @@ _FIND["mariadb"] = _FIND["mysql"]
 def make_engine(url: URL, size: int) -> AsyncEngine:
     """Return an engine for a URL, whose connections are made when they are needed. This reads files."""
     options: dict[str, Any] = {}
-    if url.get_backend_name() != "sqlite":
+    if url.get_backend_name() == "sqlite":
+        options["async_creator"] = _sqlite_creator(url)
+    else:
         options = {"pool_use_lifo": True, "pool_recycle": _LONGEST_LIFE}
     if url.get_backend_name() == "postgresql":
-        options["async_creator"] = _creator(url)
+        options["async_creator"] = _postgresql_creator(url)
     return create_async_engine(
         url,
         isolation_level="AUTOCOMMIT",
@@ -63,13 +67,30 @@ def make_engine(url: URL, size: int) -> AsyncEngine:
     )
 
 
-def _creator(url: URL) -> Callable[[], Awaitable[Any]]:
+def _sqlite_creator(url: URL) -> Callable[[], Awaitable[Any]]:
+    path = Path(url.database or "").absolute()
+
+    async def create() -> Any:
+        connecting = aiosqlite.connect(path)
+        connecting._thread.daemon = True  # as SQLAlchemy does, so that no process waits for a store that is left open
+        connection = await connecting
+        try:
+            async with connection.execute("PRAGMA schema_version"):
+                return connection
+        except BaseException:  # SQLAlchemy would leave open what turns out to be no database
+            await connection.close()
+            raise
+
+    return create
+
+
+def _postgresql_creator(url: URL) -> Callable[[], Awaitable[Any]]:
     from .._asyncpg import connect, read  # noqa: PLC0415  # the driver of PostgreSQL alone
 
     ssl = {"sslmode": url.query["ssl"]} if "ssl" in url.query else {}
     ways = read(url.set(drivername="postgresql", query=ssl).render_as_string(hide_password=False))
 
-    async def create(**_: Any) -> Any:
+    async def create() -> Any:
         connection, way = await connect(ways)
         ways[:] = [way]  # all connections are encrypted or plain, as the first one was
         return connection

@@ -116,6 +116,14 @@ def row_of(ref: Ref, record: Record) -> Row:
 
 
 def record_of(row: Sequence[Any]) -> Record | IntegrityError:
-    """Return the record in a row of the columns `RECORD`."""
-    codec, version, updated_at, deadline, *rest = row
-    return _rows.record_of((codec, version, updated_at, NEVER if deadline is None else deadline, *rest))
+    """Return the record in a row of the columns `RECORD`; without the last of them, the payload, it is empty."""
+    codec, version, updated_at, deadline, checksum, full_collection, full_key, *payload = row
+    values = (codec, version, updated_at, NEVER if deadline is None else deadline, checksum)
+    whole = (*values, full_collection, full_key, *(payload or [b""]))
+    if any(type(value) is not kind for value, kind in zip((*values, whole[-1]), _KINDS, strict=True)):
+        return IntegrityError("a stored entry is damaged: a column has a value of another type")  # SQLite takes any
+    return _rows.record_of(whole)
+
+
+_KINDS = (int, bytes, float, float, int, bytes)
+"""Types of what a row holds, but for names, in the order of its columns."""

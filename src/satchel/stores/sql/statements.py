@@ -41,7 +41,7 @@ class Statements:
         among = here & of.key.in_(bindparam("keys", expanding=True))
         live = of.deadline.is_(None) | (of.deadline > bindparam("now"))
         record = [of[name] for name in RECORD]
-        head = [literal_column("''") if name == "payload" else of[name] for name in RECORD]
+        head = record[:-1]  # all but the payload
         self.read_one, self.read_head_of_one = (select(*columns).where(at) for columns in (record, head))
         self.read, self.read_heads = (select(of.key, *columns).where(among) for columns in (record, head))
         self.put, self.add = _inserting(table, dialect)
