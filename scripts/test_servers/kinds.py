@@ -17,6 +17,7 @@ from .server import HOST, Server, as_user, ask, is_open, run, succeeds
 POSTGRES = "postgres"
 DAEMON = "daemon"
 """A user that every Unix system has; MariaDB does not run as root."""
+MARIADB_USER = "satchel"
 
 
 def redis(server: Server) -> str:
@@ -103,7 +104,11 @@ def mariadb(server: Server) -> str:
     if not begin.exists():
         options = ["--auth-root-authentication-method=normal", "--skip-test-db"]
         run([*as_user(user), create, "--no-defaults", f"--datadir={data}", *options])
-        begin.write_text("CREATE DATABASE IF NOT EXISTS satchel;\n")
+        user_name = f"{MARIADB_USER}@'{HOST}'"
+        begin.write_text(
+            "CREATE DATABASE IF NOT EXISTS satchel;\n"
+            f"CREATE USER IF NOT EXISTS {user_name};\nGRANT ALL ON *.* TO {user_name} WITH GRANT OPTION;\n"
+        )
     place = [f"--datadir={data}", f"--socket={data}/socket", f"--pid-file={data}/pid", f"--port={port}"]
     # A killed process loses nothing of what it gave to the system; only a machine does.
     quick = ["--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=64M", "--skip-name-resolve"]
@@ -111,7 +116,7 @@ def mariadb(server: Server) -> str:
     options = [f"--bind-address={HOST}", f"--init-file={begin}", ends_on_interrupt, *quick]
     server.spawn([command, "--no-defaults", *place, *options], user=user)
     server.wait_until(lambda: b"MariaDB" in ask(port, b""))
-    return f"mariadb://root@{HOST}:{port}/satchel"
+    return f"mariadb://{MARIADB_USER}@{HOST}:{port}/satchel"
 
 
 def mongodb(server: Server) -> str:

@@ -1,5 +1,6 @@
 """A store on the application's own engine shares its database, and leaves the engine open."""
 
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, make_url, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from satchel import ConfigurationError
+from satchel import ConfigurationError, MissingExtraError
 from satchel.stores.sql import SQLStore
 from tests.servers import server_url
 from tests.stores.sql.tables import postgresql_url, table_for
@@ -48,6 +49,9 @@ async def test_an_application_goes_on_with_its_engine_and_tables(engine: AsyncEn
         await connection.run_sync(theirs.create)
         await connection.execute(theirs.insert().values(id=1))
     async with SQLStore(engine, table_name=table) as store:
+        assert repr(store).startswith(
+            f"SQLStore('{engine.dialect.name}+{engine.dialect.driver}://?engine=<AsyncEngine>"
+        )
         await store.put_many("c", {"a": 1, "b": 2})
         assert await store.put_if_absent("c", "a", 3) is None
         assert await store.touch("c", "a", ttl=60)
@@ -115,6 +119,15 @@ def test_what_is_no_engine_is_refused(given: object) -> None:
         SQLStore(given)
 
 
+@pytest.mark.parametrize(("driver", "extra"), [("asyncmy", "mysql"), ("asyncpg", "postgresql")])
+def test_a_driver_that_is_missing_is_named_with_its_extra(
+    driver: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, driver, None)
+    with pytest.raises(MissingExtraError, match=rf'pip install "satchel\[{extra}\]"'):
+        SQLStore(url=f"{extra}://h/b")
+
+
 def test_a_database_in_memory_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="one connection for all"):
         SQLStore(create_async_engine("sqlite+aiosqlite://"))
@@ -131,7 +144,7 @@ def test_another_database_or_driver_is_refused_by_name(url: str) -> None:
 @pytest.mark.parametrize("name", ["", "a b", "a`b", "a;DROP TABLE b", "a.b.c", ".a", "1a", "ä", "a" * 55, None, 5])
 def test_a_table_name_that_is_none_is_refused_before_any_request(name: str) -> None:
     with pytest.raises(ConfigurationError, match="table_name"):
-        SQLStore(url="mysql://root@127.0.0.1:1/base", table_name=name)
+        SQLStore(url="mysql://me@127.0.0.1:1/base", table_name=name)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,9 @@ class Admin:
 @pytest.fixture
 async def admin() -> AsyncIterator[Admin]:
     where = urlsplit(server_url("mariadb"))
-    connection = await asyncmy.connect(host=where.hostname, port=where.port, user="root", db="satchel", autocommit=True)
+    connection = await asyncmy.connect(
+        host=where.hostname, port=where.port, user="satchel", db="satchel", autocommit=True
+    )
     yield Admin(connection)
     await connection.ensure_closed()
 
@@ -68,7 +70,7 @@ async def failure_of(url: str, table: str = "never_made", *, put: bool = False) 
 
 @mariadb
 async def test_a_missing_database_is_named_as_the_trouble() -> None:
-    error = await failure_of(url_as("root", database="nowhere"))
+    error = await failure_of(url_as("satchel", database="nowhere"))
     assert isinstance(error, ConfigurationError)
     assert "no such database" in str(error)
     assert "nowhere" in str(error)
@@ -84,7 +86,7 @@ async def test_a_wrong_password_is_said_and_not_shown(user: str) -> None:
 
 @mariadb
 async def test_a_wrong_port_is_a_server_that_cannot_be_reached() -> None:
-    error = await failure_of(url_as("root", port=1))
+    error = await failure_of(url_as("satchel", port=1))
     assert isinstance(error, StoreUnavailableError)
     assert error.retryable
 
@@ -123,7 +125,7 @@ async def test_a_user_that_may_not_create_is_told_what_to_grant(admin: Admin, us
 async def test_a_value_that_no_packet_holds_is_refused_alone(tmp_path: Path) -> None:
     with private_server("mariadb") as server:
         where = urlsplit(server.url)
-        connection = await asyncmy.connect(host=where.hostname, port=where.port, user="root", autocommit=True)
+        connection = await asyncmy.connect(host=where.hostname, port=where.port, user="satchel", autocommit=True)
         await Admin(connection).run("SET GLOBAL max_allowed_packet = 1048576")
         await connection.ensure_closed()
         async with SQLStore(url=server.url) as store:
@@ -145,7 +147,7 @@ async def test_a_mode_in_which_asyncmy_writes_wrong_bytes_is_refused() -> None:
     mode = "NO_BACKSLASH_ESCAPES"
     with private_server("mariadb") as server:
         where = urlsplit(server.url)
-        connection = await asyncmy.connect(host=where.hostname, port=where.port, user="root", autocommit=True)
+        connection = await asyncmy.connect(host=where.hostname, port=where.port, user="satchel", autocommit=True)
         await Admin(connection).run(f"SET GLOBAL sql_mode = '{mode}'")
         await connection.ensure_closed()
         error = await failure_of(server.url, put=True)
@@ -159,7 +161,7 @@ async def test_a_read_only_server_refuses_writes_alone() -> None:
         where = urlsplit(server.url)
         async with SQLStore(url=server.url) as store:
             await store.put("c", "k", 1)
-        connection = await asyncmy.connect(host=where.hostname, port=where.port, user="root", autocommit=True)
+        connection = await asyncmy.connect(host=where.hostname, port=where.port, user="satchel", autocommit=True)
         own = Admin(connection)
         await own.run("CREATE USER plain@'127.0.0.1'")
         await own.run("GRANT ALL ON satchel.* TO plain@'127.0.0.1'")

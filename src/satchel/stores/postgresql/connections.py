@@ -23,7 +23,7 @@ from ..._url_parts import check_options, read_port, split_url
 from ...backend.lifecycle import close_at_end_of_loop
 from ...backend.network import in_empty_context
 from ...errors import ConfigurationError, StoreUnavailableError
-from .._asyncpg import Way, connect, read
+from .._sqllike.asyncpg import Way, connect, read
 from .layout import Table
 from .statements import PROBE, TERMINATE
 

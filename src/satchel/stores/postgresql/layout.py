@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...errors import ConfigurationError
-from .._rows import table_parts
+from .._sqllike.rows import table_parts
 
 COLUMNS = {
     "collection": "bytea",

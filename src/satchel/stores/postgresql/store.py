@@ -16,7 +16,7 @@ from ...clock import NEVER, Clock, system_clock
 from ...codec import Codec
 from ...errors import ConfigurationError, SatchelError, missing_extra
 from ...names import Ref
-from .._rows import is_hashed, name_of, prefix_range, record_of, row_of, stored, stored_ref, stored_version
+from .._sqllike.rows import is_hashed, name_of, prefix_range, record_of, row_of, stored, stored_ref, stored_version
 from .layout import Table
 
 try:

@@ -85,7 +85,7 @@ def _sqlite_creator(url: URL) -> Callable[[], Awaitable[Any]]:
 
 
 def _postgresql_creator(url: URL) -> Callable[[], Awaitable[Any]]:
-    from .._asyncpg import connect, read  # noqa: PLC0415  # the driver of PostgreSQL alone
+    from .._sqllike.asyncpg import connect, read  # noqa: PLC0415  # the driver of PostgreSQL alone
 
     ssl = {"sslmode": url.query["ssl"]} if "ssl" in url.query else {}
     ways = read(url.set(drivername="postgresql", query=ssl).render_as_string(hide_password=False))

@@ -113,7 +113,7 @@ def is_missing_table(error: DBAPIError) -> bool:
 
 
 def is_existing_table(error: DBAPIError) -> bool:
-    """Return whether another one has just created the table: PostgreSQL says so in spite of IF NOT EXISTS."""
+    """Return whether another one has just created the table: PostgreSQL raises this in spite of IF NOT EXISTS."""
     return code_of(error) in _THERE
 
 

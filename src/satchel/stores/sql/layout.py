@@ -12,7 +12,7 @@ from ...backend.record import Record
 from ...clock import NEVER
 from ...errors import ConfigurationError, IntegrityError
 from ...names import Ref
-from .. import _rows
+from .._sqllike import rows
 
 Row = dict[str, Any]
 
@@ -62,7 +62,7 @@ class Table:
     """
 
     def __init__(self, name: object) -> None:
-        *schema, self.name = _rows.table_parts(name)
+        *schema, self.name = rows.table_parts(name)
         self.schema = schema[0] if schema else None
         self.full_name = ".".join([*schema, self.name])
         self.clause: TableClause = table(self.name, *map(column, COLUMNS), schema=self.schema)
@@ -109,7 +109,7 @@ class Table:
 
 def row_of(ref: Ref, record: Record) -> Row:
     """Return an entry as a row. A deadline of never is NULL: MySQL has no infinity."""
-    row = dict(zip(COLUMNS, _rows.row_of(ref, record), strict=True))
+    row = dict(zip(COLUMNS, rows.row_of(ref, record), strict=True))
     if record.deadline == NEVER:
         row["deadline"] = None
     return row
@@ -122,7 +122,7 @@ def record_of(row: Sequence[Any]) -> Record | IntegrityError:
     whole = (*values, full_collection, full_key, *(payload or [b""]))
     if any(type(value) is not kind for value, kind in zip((*values, whole[-1]), _KINDS, strict=True)):
         return IntegrityError("a stored entry is damaged: a column has a value of another type")  # SQLite takes any
-    return _rows.record_of(whole)
+    return rows.record_of(whole)
 
 
 _KINDS = (int, bytes, float, float, int, bytes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
@@ -16,7 +17,8 @@ from ...clock import NEVER, Clock, system_clock
 from ...codec import Codec
 from ...errors import ConfigurationError, SatchelError, ValueTooLargeError, missing_extra
 from ...names import Ref
-from .._rows import is_hashed, name_of, prefix_range, stored, stored_ref, stored_version
+from ...url.description import Layer
+from .._sqllike.rows import is_hashed, name_of, prefix_range, stored, stored_ref, stored_version
 
 try:
     import greenlet  # type: ignore[import-untyped]  # noqa: F401  # SQLAlchemy needs it for async drivers
@@ -103,6 +105,12 @@ class SQLStore(BaseStore):
 
     def __repr__(self) -> str:
         return f"SQLStore({str(self.describe())!r})"
+
+    def _layer(self) -> Layer:
+        layer = super()._layer()
+        if self._callers_engine is None:
+            return layer
+        return replace(layer, name=f"{self._dialect}+{_DRIVERS[self._dialect]}")
 
     # Reading.
 

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]  # it has no types
 from asyncpg.connect_utils import SSLMode, _parse_connect_dsn_and_args  # type: ignore[import-untyped]  # as above
 
-from ..errors import ConfigurationError
+from ...errors import ConfigurationError
 
 Way = dict[str, Any]
 """Options for `asyncpg.connect`."""

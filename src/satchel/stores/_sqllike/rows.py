@@ -6,9 +6,9 @@ import hashlib
 import re
 from collections.abc import Sequence
 
-from ..backend.record import Record
-from ..errors import ConfigurationError, IntegrityError, safe_repr
-from ..names import Ref
+from ...backend.record import Record
+from ...errors import ConfigurationError, IntegrityError, safe_repr
+from ...names import Ref
 
 MAX_STORED_NAME = 1000
 """The most bytes of a name that are stored as they are. A row of an index has room for 2,704 bytes in PostgreSQL and
