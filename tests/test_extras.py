@@ -19,6 +19,7 @@ DRIVERS = {
     "objectstore": "obstore",
     "postgresql": "asyncpg",
     "redis": "redis",
+    "sql": "sqlalchemy",
     "valkey": "glide",
 }
 WITHOUT_DRIVER = {"memcached"}

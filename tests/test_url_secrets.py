@@ -19,6 +19,7 @@ from satchel.stores.mongodb import MongoDBStore
 from satchel.stores.objectstore import ObjectStore
 from satchel.stores.postgresql import PostgreSQLStore
 from satchel.stores.redis import RedisStore
+from satchel.stores.sql import SQLStore
 from satchel.stores.valkey import ValkeyStore
 
 IN_USERINFO = [
@@ -39,6 +40,8 @@ IN_USERINFO = [
     "mongodb+srv://user:{}@cluster.example/base",
     "postgresql://user:{}@one:1,two:2/base?sslmode=disable",
     "postgres://user:{}@host/base",
+    "mysql://user:{}@host/base?table_name=cache",
+    "postgresql+asyncpg://user:{}@host/base?ssl=require",
     "elasticsearch://user:{}@host:9200",
     "elasticsearch+https://user:{}@host/path?verify_certs=false",
     "s3://user:{}@bucket/prefix",
@@ -93,6 +96,8 @@ IN_THE_WRONG_PLACE = [
     "valkey://host?timeout={}",
     "mongodb://host?timeout={}",
     "postgresql://host/base?timeout={}",
+    "mysql://host:{}/base",
+    "mysql://host/base?timeout={}",
     "elasticsearch://host?verify_certs={}",
     "s3://bucket?timeout={}",
     "dynamodb://table?create_table={}",
@@ -205,7 +210,7 @@ def test_no_part_of_a_password_is_shown(form: str, encoded: bool) -> None:
         check()
 
 
-@pytest.mark.parametrize("scheme", ["redis", "valkey", "mongodb", "postgresql", "elasticsearch", "memcached"])
+@pytest.mark.parametrize("scheme", ["redis", "valkey", "mongodb", "postgresql", "mysql", "elasticsearch", "memcached"])
 def test_a_password_without_a_host_behind_it_is_not_shown(scheme: str) -> None:
     shown = all_shown(open_store, f"{scheme}://user:zqtop?zqsecret=zqmore&zqrest=1")
     assert re.findall("zqtop|zqsecret|zqmore|zqrest", shown) == []
@@ -216,6 +221,7 @@ DIRECT = {
     **dict.fromkeys(("valkey", "valkeys", "valkey+cluster"), ValkeyStore),
     **dict.fromkeys(("mongodb", "mongodb+srv"), MongoDBStore),
     **dict.fromkeys(("postgresql", "postgres"), PostgreSQLStore),
+    **dict.fromkeys(("mysql", "postgresql+asyncpg"), SQLStore),
     **dict.fromkeys(("elasticsearch", "elasticsearch+https"), ElasticsearchStore),
     **dict.fromkeys(("s3", "gs", "az"), ObjectStore),
 }

@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     from .stores.objectstore import ObjectStore as ObjectStore
     from .stores.postgresql import PostgreSQLStore as PostgreSQLStore
     from .stores.redis import RedisStore as RedisStore
+    from .stores.sql import SQLStore as SQLStore
     from .stores.valkey import ValkeyStore as ValkeyStore
     from .sync import SyncCollection, SyncStore
     from .tags import Tags
@@ -206,6 +207,7 @@ __getattr__, __dir__ = lazy_exports(
         "PostgreSQLStore": "stores.postgresql",
         "RedisStore": "stores.redis",
         "SignedPickleCodec": "codec",
+        "SQLStore": "stores.sql",
         "StoreDifference": "copying",
         "SyncCollection": "sync",
         "SyncStore": "sync",

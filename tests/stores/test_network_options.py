@@ -10,6 +10,7 @@ from satchel.stores.mongodb import MongoDBStore
 from satchel.stores.objectstore import ObjectStore
 from satchel.stores.postgresql import PostgreSQLStore
 from satchel.stores.redis import RedisStore
+from satchel.stores.sql import SQLStore
 from satchel.stores.valkey import ValkeyStore
 
 SECRET = "hunter2"
@@ -20,6 +21,7 @@ BY_URL = {
     "mongodb": MongoDBStore,
     "elasticsearch": ElasticsearchStore,
     "postgresql": PostgreSQLStore,
+    "mysql": SQLStore,
 }
 
 

@@ -9,7 +9,6 @@ found by a mark that the statement begins with.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
@@ -18,18 +17,15 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import asyncpg  # type: ignore[import-untyped]  # it has no types
-from asyncpg.connect_utils import SSLMode, _parse_connect_dsn_and_args  # type: ignore[import-untyped]  # as above
 
 from ..._threads import offload
 from ..._url_parts import check_options, read_port, split_url
 from ...backend.lifecycle import close_at_end_of_loop
 from ...backend.network import in_empty_context
 from ...errors import ConfigurationError, StoreUnavailableError
+from .._sqllike.asyncpg import Way, connect, read
 from .layout import Table
 from .statements import PROBE, TERMINATE
-
-Way = dict[str, Any]
-"""Options for `asyncpg.connect`."""
 
 
 def check_url(url: str, known: Collection[str]) -> None:
@@ -47,46 +43,6 @@ def check_url(url: str, known: Collection[str]) -> None:
         if name == "port":
             for port in unquote(text).split(","):
                 read_port(port)
-
-
-def read(url: str) -> list[Way]:
-    """Return the ways to connect, those to try first first. This reads files.
-
-    Raises:
-        ConfigurationError: asyncpg refuses the URL.
-    """
-    try:
-        return _read(url)
-    except (ValueError, asyncpg.InterfaceError):
-        pass  # what it says may show parts of the URL, and so must not be the context of another error
-    raise ConfigurationError("the URL of PostgreSQLStore has a value that asyncpg cannot read: correct it")
-
-
-def _read(url: str) -> list[Way]:
-    nothing = dict.fromkeys(inspect.signature(_parse_connect_dsn_and_args).parameters)
-    addresses, found = _parse_connect_dsn_and_args(**(nothing | {"dsn": url}))
-    options = {
-        "host": [address if isinstance(address, str) else address[0] for address in addresses],
-        "port": [5432 if isinstance(address, str) else address[1] for address in addresses],
-        "user": found.user,
-        "password": lambda: found.password,  # a function: for None it would look for a file again
-        "database": found.database,
-        "server_settings": found.server_settings,
-        "target_session_attrs": found.target_session_attrs,
-    }
-    encrypted, plain = {"ssl": found.ssl}, {"ssl": False}
-    ways = {SSLMode.prefer: [encrypted, plain], SSLMode.allow: [plain, encrypted]}
-    return [options | way for way in ways.get(found.sslmode, [encrypted])]
-
-
-async def connect(ways: list[Way]) -> tuple[Any, Way]:
-    """Connect in the first way that works; return the connection and that way."""
-    for way in ways[:-1]:
-        try:
-            return await asyncpg.connect(**way, statement_cache_size=0), way
-        except (OSError, asyncpg.InvalidAuthorizationSpecificationError):
-            pass  # a server may take only encrypted connections, or only others
-    return await asyncpg.connect(**ways[-1], statement_cache_size=0), ways[-1]
 
 
 GRACE = 2.0

@@ -19,7 +19,8 @@ from ...clock import NEVER, Clock, system_clock
 from ...codec import Codec
 from ...errors import ConfigurationError, SatchelError, UnsupportedOperationError, missing_extra
 from ...names import Ref
-from .layout import Table, is_hashed, name_of, prefix_range, record_of, row_of, stored, stored_ref
+from .._sqllike.rows import is_hashed, name_of, prefix_range, record_of, row_of, stored, stored_ref, stored_version
+from .layout import Table
 
 try:
     import asyncpg  # type: ignore[import-untyped]  # it has no types
@@ -157,12 +158,12 @@ class PostgreSQLStore(BaseStore):
         return await self._change(self._statements.delete, refs, map(stored_ref, refs), now)
 
     async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[ChangeResult]:
-        rows = [(*row_of(ref, record), _version(condition)) for ref, record, condition in items]
+        rows = [(*row_of(ref, record), stored_version(condition)) for ref, record, condition in items]
         change = self._put if any(condition is None for _, _, condition in items) else self._remove
         return await self._change(self._statements.put_if, [ref for ref, _, _ in items], rows, now, change)
 
     async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[ChangeResult]:
-        rows = [(*stored_ref(ref), _version(version)) for ref, version in items]
+        rows = [(*stored_ref(ref), stored_version(version)) for ref, version in items]
         return await self._change(self._statements.delete_if, [ref for ref, _ in items], rows, now)
 
     async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[ChangeResult]:
@@ -308,14 +309,3 @@ def _text(value: bytes | float | None) -> str | None:
     if type(value) is bytes:
         return value.hex()
     return None if value is None else repr(value)
-
-
-def _version(version: str | None) -> bytes | None:
-    """Return a version as it is stored; a text that is none of ours becomes one that no entry has."""
-    if version is None:
-        return None
-    try:
-        wire = bytes.fromhex(version)
-    except ValueError:
-        return b""
-    return wire if wire.hex() == version else b""
