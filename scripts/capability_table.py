@@ -24,6 +24,7 @@ STORES = [
     ("memcached://host", "memcached", "Memcached", "1.6"),
     ("postgresql://host/db", "postgresql", "PostgreSQL", "15, behind PgBouncer too"),
     ("mongodb://host/db", "mongodb", "MongoDB", "an emulator"),
+    ("nats://host/bucket", "nats", "NATS JetStream", "2.15, 2.10"),
     ("dynamodb://table", "dynamodb", "DynamoDB", "Amazon's DynamoDB Local"),
     ("elasticsearch://host", "elasticsearch", "Elasticsearch", "an emulator"),
     ("s3://bucket", "objectstore", "S3; gs:// and az:// untested", "SeaweedFS"),

@@ -14,6 +14,7 @@ DRIVERS = {
     "dynamodb": "aiobotocore",
     "elasticsearch": "elasticsearch",
     "mongodb": "pymongo",
+    "nats": "nats",
     "objectstore": "obstore",
     "postgresql": "asyncpg",
     "redis": "redis",

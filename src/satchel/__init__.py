@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from .stores.memcached import MemcachedStore as MemcachedStore
     from .stores.memory import MemoryStore
     from .stores.mongodb import MongoDBStore as MongoDBStore
+    from .stores.nats import NATSStore as NATSStore
     from .stores.null import NullStore
     from .stores.objectstore import ObjectStore as ObjectStore
     from .stores.postgresql import PostgreSQLStore as PostgreSQLStore
@@ -176,6 +177,7 @@ __getattr__, __dir__ = lazy_exports(
         "MemoryStore": "stores.memory",
         "MessagePackCodec": "codec",
         "MongoDBStore": "stores.mongodb",
+        "NATSStore": "stores.nats",
         "NullStore": "stores.null",
         "ObjectStore": "stores.objectstore",
         "open_store": "url",

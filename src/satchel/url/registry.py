@@ -37,6 +37,8 @@ STORES = {
     "elasticsearch+https": "satchel.stores.elasticsearch:ElasticsearchStore",
     "postgresql": "satchel.stores.postgresql:PostgreSQLStore",
     "postgres": "satchel.stores.postgresql:PostgreSQLStore",
+    "nats": "satchel.stores.nats:NATSStore",
+    "nats+tls": "satchel.stores.nats:NATSStore",
     "s3": "satchel.stores.objectstore:ObjectStore",
     "gs": "satchel.stores.objectstore:ObjectStore",
     "az": "satchel.stores.objectstore:ObjectStore",
@@ -79,6 +81,7 @@ _MEANT = {
     **dict.fromkeys(
         ("pg", "pgsql", "psql", "postgresql+asyncpg", "postgresql+psycopg", "postgresql+psycopg2"), "postgresql"
     ),
+    **dict.fromkeys(("tls", "jetstream", "nats+ssl"), "nats+tls"),
     **dict.fromkeys(("s3a", "s3n"), "s3"),
     **dict.fromkeys(("gcs", "gcp"), "gs"),
     **dict.fromkeys(("abfs", "abfss", "adl", "azure", "wasb", "wasbs"), "az"),
