@@ -19,6 +19,7 @@ STORES = [
     ("memory://", "memory", "this process", ""),
     ("disk:///dir", "disk", "SQLite", ""),
     ("file:///dir", "filetree", "readable files", ""),
+    ("git:///dir/repository", "git", "a branch of a git repository", ""),
     ("redis://host", "redis", "Redis", "7.0, 8.2, cluster, Sentinel"),
     ("valkey://host", "valkey", "Valkey", "9.1, cluster"),
     ("memcached://host", "memcached", "Memcached", "1.6"),

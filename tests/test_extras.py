@@ -13,6 +13,7 @@ from tests.project.checkout import ROOT
 DRIVERS = {
     "dynamodb": "aiobotocore",
     "elasticsearch": "elasticsearch",
+    "git": "dulwich",
     "mongodb": "pymongo",
     "nats": "nats",
     "objectstore": "obstore",

@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from .stores.dynamodb import DynamoDBStore as DynamoDBStore
     from .stores.elasticsearch import ElasticsearchStore as ElasticsearchStore
     from .stores.filetree import FileTreeStore
+    from .stores.git import GitStore as GitStore
     from .stores.memcached import MemcachedStore as MemcachedStore
     from .stores.memory import MemoryStore
     from .stores.mongodb import MongoDBStore as MongoDBStore
@@ -173,6 +174,7 @@ __getattr__, __dir__ = lazy_exports(
         "FileTreeStore": "stores.filetree",
         "JsonCodec": "codec",
         "KeyedStore": "backend.keyed",
+        "GitStore": "stores.git",
         "MemcachedStore": "stores.memcached",
         "MemoryStore": "stores.memory",
         "MessagePackCodec": "codec",

@@ -30,7 +30,7 @@ PLUMBING = {
     "backend.lifecycle": "a wrapper with work of its own waits for its calls, and closes what is inside",
 }
 """What wrappers use of the plumbing of stores, and why."""
-SHARED_BY_STORES = {"_redislike": {"redis", "valkey"}}
+SHARED_BY_STORES = {"_redislike": {"redis", "valkey"}, "_documents": {"filetree", "git"}}
 LAZY = ["", "backend", "url", "sync", "testing", "testing.conformance"]
 """Packages that import no module of theirs but the contract's before it is asked for."""
 

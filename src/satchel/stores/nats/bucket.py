@@ -74,7 +74,7 @@ class Listed(NamedTuple):
 
 
 class Bucket:
-    """Reads, writes, lists and removes the messages of a bucket.
+    """Messages of a bucket: read, written, listed and removed.
 
     Args:
         connection: Where its server is.
@@ -275,7 +275,7 @@ def is_mark(headers: dict[str, str]) -> bool:
 
 
 def refuse_other_status(message: Msg) -> None:
-    """Raise for a status other than the end of what is there."""
+    """Raise for a status other than the end of the listing."""
     if status_of(message) not in (404, 408):
         refuse_status(message)
 

@@ -84,7 +84,7 @@ def check_client(client: object) -> None:
 
 
 class Connection:
-    """Sends requests over one client, and takes their answers.
+    """Client of NATS, with requests over it and their answers.
 
     The client's own requests wait for their time limit when the connection is lost; these end at once.
 
@@ -109,7 +109,7 @@ class Connection:
         if target is not None and self._own:
             await self._connect(target, credentials, seconds)
         self._inbox = self.client.new_inbox()
-        # An empty context: the task that takes answers would keep the variables of whoever made it.
+        # An empty context: the task that takes answers would keep the variables of its caller.
         self._answers = await in_empty_context(
             self.client.subscribe(f"{self._inbox}.*", cb=self._answer, pending_msgs_limit=0, pending_bytes_limit=0)
         )
@@ -232,7 +232,7 @@ class Connection:
 
 
 class Listener:
-    """Takes the answers to several requests, in order.
+    """Inbox for the answers to several requests, in order.
 
     Args:
         client: The client over which they are sent.

@@ -258,7 +258,7 @@ def _record_or_none(found: Found) -> Record | None:
 
 
 async def _pause(attempt: int) -> None:
-    if attempt > 1:  # the first one to be refused may not have read what is there
+    if attempt > 1:  # the first one to be refused may not have read the entry yet
         await asyncio.sleep(random.uniform(0.5, 1) * min(_LONGEST_PAUSE, 0.005 * 2**attempt))  # noqa: S311  # spreads load, hides nothing
 
 
