@@ -15,7 +15,9 @@ pytestmark = pytest.mark.long  # whole programs, which take long to start
 DRIVERS = {
     "dynamodb": "aiobotocore",
     "elasticsearch": "elasticsearch",
+    "git": "dulwich",
     "mongodb": "pymongo",
+    "nats": "nats",
     "objectstore": "obstore",
     "postgresql": "asyncpg",
     "redis": "redis",

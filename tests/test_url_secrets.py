@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from satchel import ConfigurationError, SatchelError, open_store
 from satchel.stores.elasticsearch import ElasticsearchStore
 from satchel.stores.mongodb import MongoDBStore
+from satchel.stores.nats import NATSStore
 from satchel.stores.objectstore import ObjectStore
 from satchel.stores.postgresql import PostgreSQLStore
 from satchel.stores.redis import RedisStore
@@ -38,6 +39,8 @@ IN_USERINFO = [
     "mongodb://user:{}@one:1,two:2/base?w=majority",
     "mongodb://user:{}@host",
     "mongodb+srv://user:{}@cluster.example/base",
+    "nats://user:{}@one:1,two:2/bucket",
+    "nats+tls://:{}@host",
     "postgresql://user:{}@one:1,two:2/base?sslmode=disable",
     "postgres://user:{}@host/base",
     "mysql://user:{}@host/base?table_name=cache",
@@ -210,7 +213,9 @@ def test_no_part_of_a_password_is_shown(form: str, encoded: bool) -> None:
         check()
 
 
-@pytest.mark.parametrize("scheme", ["redis", "valkey", "mongodb", "postgresql", "mysql", "elasticsearch", "memcached"])
+@pytest.mark.parametrize(
+    "scheme", ["redis", "valkey", "mongodb", "nats", "postgresql", "mysql", "elasticsearch", "memcached"]
+)
 def test_a_password_without_a_host_behind_it_is_not_shown(scheme: str) -> None:
     shown = all_shown(open_store, f"{scheme}://user:zqtop?zqsecret=zqmore&zqrest=1")
     assert re.findall("zqtop|zqsecret|zqmore|zqrest", shown) == []
@@ -220,6 +225,7 @@ DIRECT = {
     **dict.fromkeys(("redis", "rediss", "unix", "redis+cluster", "redis+sentinel"), RedisStore),
     **dict.fromkeys(("valkey", "valkeys", "valkey+cluster"), ValkeyStore),
     **dict.fromkeys(("mongodb", "mongodb+srv"), MongoDBStore),
+    **dict.fromkeys(("nats", "nats+tls"), NATSStore),
     **dict.fromkeys(("postgresql", "postgres"), PostgreSQLStore),
     **dict.fromkeys(("mysql", "postgresql+asyncpg"), SQLStore),
     **dict.fromkeys(("elasticsearch", "elasticsearch+https"), ElasticsearchStore),

@@ -184,6 +184,25 @@ def s3(server: Server) -> str:
     return weed.begin(server, _executable(wheels("s3") / "bin" / "weed"))
 
 
+def nats(server: Server) -> str:
+    """Start NATS with JetStream, its streams on the disk."""
+    return _nats(server, "nats")
+
+
+def nats210(server: Server) -> str:
+    """Start the last NATS whose messages have no time to live of their own."""
+    return _nats(server, "nats210")
+
+
+def _nats(server: Server, group: str) -> str:
+    command, port = _executable(wheels(group) / "bin" / "nats-server"), server.port_for("main")
+    server.version = pinned(group)
+    where = ["--addr", HOST, "--port", str(port), "--store_dir", str(server.folder("data"))]
+    server.spawn([command, "--jetstream", *where])
+    server.wait_until(lambda: ask(port, b"").startswith(b"INFO"))
+    return f"nats://{HOST}:{port}"
+
+
 KINDS: dict[str, Callable[[Server], str]] = {
     "redis": redis,
     "redis82": redis82,
@@ -199,6 +218,7 @@ KINDS: dict[str, Callable[[Server], str]] = {
     "dynamodb": dynamodb_local,
     "elasticsearch": elasticsearch,
     "s3": s3,
+    "nats": nats,
 }
 
 

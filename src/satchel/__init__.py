@@ -80,9 +80,11 @@ if TYPE_CHECKING:
     from .stores.dynamodb import DynamoDBStore as DynamoDBStore
     from .stores.elasticsearch import ElasticsearchStore as ElasticsearchStore
     from .stores.filetree import FileTreeStore
+    from .stores.git import GitStore as GitStore
     from .stores.memcached import MemcachedStore as MemcachedStore
     from .stores.memory import MemoryStore
     from .stores.mongodb import MongoDBStore as MongoDBStore
+    from .stores.nats import NATSStore as NATSStore
     from .stores.null import NullStore
     from .stores.objectstore import ObjectStore as ObjectStore
     from .stores.postgresql import PostgreSQLStore as PostgreSQLStore
@@ -196,10 +198,12 @@ __getattr__, __dir__ = lazy_exports(
         "FileTreeStore": "stores.filetree",
         "JsonCodec": "codec",
         "KeyedStore": "backend.keyed",
+        "GitStore": "stores.git",
         "MemcachedStore": "stores.memcached",
         "MemoryStore": "stores.memory",
         "MessagePackCodec": "codec",
         "MongoDBStore": "stores.mongodb",
+        "NATSStore": "stores.nats",
         "NullStore": "stores.null",
         "ObjectStore": "stores.objectstore",
         "open_blobs": "url",

@@ -40,7 +40,11 @@ DRIVERS_OF_BLOBS = {
     "stores.objectstore.sweep": "deletion on a condition",
 }
 """What blobs that are files or objects share with the stores on the same drivers, and why."""
-SHARED_BY_STORES = {"_redislike": {"redis", "valkey"}, "_sqllike": {"postgresql", "sql"}}
+SHARED_BY_STORES = {
+    "_documents": {"filetree", "git"},
+    "_redislike": {"redis", "valkey"},
+    "_sqllike": {"postgresql", "sql"},
+}
 LAZY = ["", "backend", "url", "sync", "testing", "testing.conformance"]
 """Packages that import no module of theirs but the contract's before it is asked for."""
 

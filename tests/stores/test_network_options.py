@@ -7,6 +7,7 @@ from satchel.stores.dynamodb import DynamoDBStore
 from satchel.stores.elasticsearch import ElasticsearchStore
 from satchel.stores.memcached import MemcachedStore
 from satchel.stores.mongodb import MongoDBStore
+from satchel.stores.nats import NATSStore
 from satchel.stores.objectstore import ObjectStore
 from satchel.stores.postgresql import PostgreSQLStore
 from satchel.stores.redis import RedisStore
@@ -19,6 +20,7 @@ BY_URL = {
     "redis+cluster": RedisStore,
     "valkey": ValkeyStore,
     "mongodb": MongoDBStore,
+    "nats": NATSStore,
     "elasticsearch": ElasticsearchStore,
     "postgresql": PostgreSQLStore,
     "mysql": SQLStore,
@@ -80,6 +82,8 @@ def test_a_host_or_port_that_is_none_is_refused(kind, option):
         (DynamoDBStore, {"table_name": "table", "region_name": 5}),
         (DynamoDBStore, {"table_name": "table", "endpoint_url": 5}),
         (DynamoDBStore, {"table_name": "table", "endpoint_url": f"http://user:{SECRET}@host"}),
+        (NATSStore, {"credentials": ""}),
+        (NATSStore, {"replicas": "1"}),
         (ObjectStore, {"url": "s3://bucket", "endpoint": 5}),
         (ObjectStore, {"url": "s3://bucket", "region": 5}),
     ],

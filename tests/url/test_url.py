@@ -34,6 +34,7 @@ SERVERS = {
     "valkey+cluster": "valkey-cluster",
     "memcached": "memcached",
     "mongodb": "mongodb",
+    "nats": "nats",
     "elasticsearch": "elasticsearch",
     "postgresql": "postgresql",
     "postgres": "postgresql",
@@ -43,7 +44,7 @@ SERVERS = {
 """The servers that documented URLs are opened on."""
 
 ELSEWHERE = {
-    *("rediss", "unix", "valkeys", "valkeys+cluster", "mongodb+srv", "elasticsearch+https"),
+    *("rediss", "unix", "valkeys", "valkeys+cluster", "mongodb+srv", "elasticsearch+https", "nats+tls"),
     *("dynamodb", "s3", "gs", "az"),
 }
 """Schemes whose documented URLs need a certificate, an account or a name in DNS; other tests open such ones."""

@@ -20,8 +20,8 @@ from ...clock import NEVER
 from ...codec import RAW_BYTES
 from ...errors import SatchelError, StoreError, StoreUnavailableError
 from ...names import Escaping, Ref
+from .._documents import Head
 from .directory import BINARY, JSON, Directory, ensured_directory, existing_directory, has_leftovers
-from .document import Head
 from .layout import Layout, settle
 from .system import UNWRITABLE, Locks, make_directory, problem, refuse_replaced
 
