@@ -170,6 +170,7 @@ __getattr__, __dir__ = lazy_exports(
         "DynamoDBStore": "stores.dynamodb",
         "ElasticsearchStore": "stores.elasticsearch",
         "FileTreeStore": "stores.filetree",
+        "HTTPStore": "stores.http",
         "JsonCodec": "codec",
         "KeyedStore": "backend.keyed",
         "MemcachedStore": "stores.memcached",

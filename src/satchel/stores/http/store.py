@@ -1,0 +1,332 @@
+"""`HTTPStore`: the entries of a store in another process, over its REST interface (`http://`, `https://`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from typing import ClassVar, Literal, TypeVar
+
+from ...backend.lifecycle import close_at_end_of_loop
+from ...errors import missing_extra
+
+try:
+    import httpx
+except ModuleNotFoundError as error:
+    raise missing_extra("HTTPStore", "http", error) from error
+
+import msgspec
+
+from ..._checks import check_bool
+from ..._rest import quote_version, unquote_version
+from ..._threads import offload
+from ...backend.base import ABSENT, UNPROCESSED, BaseStore, ChangeResult, Condition, ReadResult, WriteResult
+from ...backend.engine import translated
+from ...backend.hooks import PutIfResult, Unprocessed
+from ...backend.network import DEFAULT_TIMEOUT, check_one_way
+from ...backend.record import Record
+from ...capability import Capability
+from ...clock import NEVER, Clock, as_datetime, system_clock
+from ...codec import LARGE, RAW_BYTES
+from ...errors import ConfigurationError, SatchelError, StoreError, StoreUnavailableError, ValueTooLargeError
+from ...names import MAX_NAME_BYTES, Ref
+from . import wire
+from .client import Client, check_answer, check_client, check_url, connect, path_of
+from .errors import refusal, refusal_in, translate
+from .wire import Limits, Operation, Result
+
+T = TypeVar("T")
+Failure = SatchelError | Literal[Unprocessed.UNPROCESSED]
+
+OVERLOADED = "overloaded"
+_TOKEN = re.compile(r"[!-~]+")
+_FIRST_PAGE = 1000
+_IN_BATCH = 256 * 1024
+"""Larger values are sent alone, as they are: in a batch, bytes would become a third larger."""
+_LIMITS = Limits(max_body=1024 * 1024, max_batch=500, max_page=_FIRST_PAGE)
+
+
+class HTTPStore(BaseStore):
+    """Store whose entries are in another process, which serves them by `satchel serve` or `satchel.server`.
+
+    The versions of entries are those of the server's store. Its capabilities are those of the server's store too; they
+    are known once the store is open, and every one is assumed until then. `docs/stores/http.md` describes the requests.
+
+    Args:
+        url: `http://host:port/path` or `https://...`, where the server's app is mounted.
+        client: An `httpx.AsyncClient` to use instead, made with `base_url=`; it stays open.
+        token: The token that the server asks for.
+        ca_certs: The file with the certificate authority to trust; by default those of the system.
+        verify_certs: Check the server's certificate.
+        timeout: Seconds that a request may take; None for no limit.
+        clock: Function that returns seconds since the Unix epoch.
+
+    Raises:
+        ConfigurationError: An option is wrong, or two exclude each other. At the first call: the token is refused, or
+            what answers is not satchel's server.
+    """
+
+    url_parts = {"url": "url"}  # noqa: RUF012  # the base says ClassVar
+    _max_inflight: ClassVar[int] = 2
+    _max_bytes: ClassVar[int] = 1024 * 1024
+    _checksums = "none"
+    _native_expiry = True  # the server's store reclaims them
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        client: httpx.AsyncClient | None = None,
+        token: str | None = None,
+        ca_certs: str | None = None,
+        verify_certs: bool = True,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        clock: Clock = system_clock,
+    ) -> None:
+        check_bool("verify_certs", verify_certs)
+        check_one_way(
+            "client", client, url=url, token=token, ca_certs=ca_certs, verify_certs=None if verify_certs else False
+        )
+        if url is None and client is None:
+            raise ConfigurationError("an HTTPStore needs the url of its server, or a client made with base_url=")
+        self._url = check_client(client) if client is not None else check_url(url)
+        self._tls = self._url.startswith("https:")
+        if not self._tls and (ca_certs is not None or not verify_certs):
+            raise ConfigurationError("ca_certs and verify_certs need TLS: the url begins with https://")
+        if token is not None and not (isinstance(token, str) and _TOKEN.fullmatch(token)):
+            raise ConfigurationError("token must be a str of visible ASCII characters")
+        self._options = token, ca_certs, verify_certs
+        self._own = client is None
+        self._httpx = client
+        self._guard: AsyncGenerator[None] | None = None
+        self._limits = _LIMITS
+        super().__init__(clock=clock, timeout=timeout)
+
+    def __repr__(self) -> str:
+        return f"HTTPStore({self._url!r})"
+
+    # Items.
+
+    async def _read(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
+        return await self._batch([Operation("get", *ref) for ref in refs], wire.record_of, changes=False)
+
+    async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
+        return await self._batch([Operation("exists", *ref) for ref in refs], wire.head_of, changes=False)
+
+    async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[WriteResult]:
+        outcomes = await self._put([(ref, record, wire.put(ref, record)) for ref, record in records])
+        return [None if isinstance(outcome, (bool, str)) else outcome for outcome in outcomes]
+
+    async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[ChangeResult]:
+        return await self._batch([Operation("delete", *ref) for ref in refs], wire.done_of)
+
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[PutIfResult]:
+        return await self._put(
+            [
+                (ref, record, wire.put(ref, record, if_absent=condition is ABSENT, if_version=condition))
+                for ref, record, condition in items
+            ]
+        )
+
+    async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[ChangeResult]:
+        return await self._batch(
+            [Operation("delete", *ref, if_version=version) for ref, version in items], wire.done_of
+        )
+
+    async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[ChangeResult]:
+        return await self._batch([wire.touch(ref, deadline) for ref, deadline in items], wire.done_of)
+
+    async def _put(self, items: Sequence[tuple[Ref, Record, Operation]]) -> list[PutIfResult]:
+        """Put records, small ones together; return for each the version, if the put is conditional, or what failed."""
+        outcomes: list[PutIfResult] = [False] * len(items)
+        small = [n for n, (_, record, _) in enumerate(items) if len(record.payload) <= _IN_BATCH]
+        for n, outcome in zip(small, await self._batch([items[n][2] for n in small], wire.version_of), strict=True):
+            outcomes[n] = outcome
+        for n, (ref, record, operation) in enumerate(items):
+            if len(record.payload) > _IN_BATCH:
+                outcomes[n] = await self._put_alone(ref, record, operation)
+        return outcomes
+
+    async def _put_alone(self, ref: Ref, record: Record, operation: Operation) -> PutIfResult:
+        limit = self._max_value_bytes
+        if limit is not None and len(record.payload) > limit:
+            return ValueTooLargeError(
+                f"the encoded value has {len(record.payload)} bytes, the server takes at most {limit}"
+            )
+        headers = {"Content-Type": f"application/{'octet-stream' if record.codec == RAW_BYTES else 'json'}"}
+        if record.deadline != NEVER:
+            headers["Satchel-Expires-At"] = as_datetime(record.deadline).isoformat()
+        if operation.if_absent:
+            headers["If-None-Match"] = "*"
+        elif isinstance(operation.if_version, str):
+            headers["If-Match"] = quote_version(operation.if_version)
+        try:
+            response = await self._client.change("PUT", path_of(*ref), record.payload, headers)
+        except Exception as error:  # of this item alone: the others may have been written
+            return translated(self, error, "put")
+        if response.status_code in (httpx.codes.CREATED, httpx.codes.NO_CONTENT):
+            return unquote_version(response.headers.get("etag", "")) or True
+        refused = refusal_in(response)
+        if refused.error == "precondition_failed":
+            return False
+        return UNPROCESSED if refused.error == OVERLOADED else refused.as_error()
+
+    async def _batch(
+        self, operations: Sequence[Operation], outcome_of: Callable[[Result], T], *, changes: bool = True
+    ) -> list[T | Failure]:
+        """Carry out operations in as few requests as the server's limits allow, and return the outcome of each."""
+        outcomes: list[T | Failure] = []
+        sizes = [wire.size_of(operation) for operation in operations]
+        for part in wire.slices(sizes, self._limits.max_body, self._limits.max_batch):
+            large = sum(sizes[part]) >= LARGE
+            outcomes += await self._request(operations[part], outcome_of, changes=changes, large=large)
+        return outcomes
+
+    async def _request(
+        self, operations: Sequence[Operation], outcome_of: Callable[[Result], T], *, changes: bool, large: bool
+    ) -> list[T | Failure]:
+        """Carry out operations in one request; again without those for which the server refuses all of it."""
+        refused: dict[int, SatchelError] = {}
+        left = list(range(len(operations)))
+        while left:
+            chosen = operations if not refused else [operations[n] for n in left]
+            body = await offload(wire.encode, chosen) if large else wire.encode(chosen)
+            try:
+                response = await (self._client.change_batch(body) if changes else self._client.read_batch(body))
+            except Exception as error:
+                failure = translated(self, error, "batch")
+                return [refused.get(n, failure) for n in range(len(operations))]
+            if response.status_code == httpx.codes.OK:
+                found = iter(await _results(response.content, len(left)))
+                return [refused[n] if n in refused else outcome_of(next(found)) for n in range(len(operations))]
+            why = refusal_in(response)
+            if why.index is None or not 0 <= why.index < len(left) or why.error == "read_only":
+                rest: Failure = UNPROCESSED if why.error == OVERLOADED else why.as_error()
+                return [refused.get(n, rest) for n in range(len(operations))]
+            at_fault = operations[left[why.index]].collection if why.error == "forbidden" else None
+            refused |= {
+                n: why.as_error()
+                for place, n in enumerate(left)
+                if place == why.index or operations[n].collection == at_fault
+            }
+            left = [n for n in left if n not in refused]
+        return list(refused[n] for n in range(len(operations)))
+
+    # Listing and destroying.
+
+    def _keys(self, collection: str, prefix: str, now: float) -> AsyncIterator[Sequence[str]]:
+        return self._listed(path_of(collection), prefix=prefix)
+
+    async def _keys_after(self, collection: str, prefix: str, after: str, now: float) -> AsyncIterator[Sequence[str]]:
+        limit = min(_FIRST_PAGE, self._limits.max_page)
+        following: str | None = after
+        while following is not None:
+            query = {"prefix": prefix, "after": following, "limit": limit}
+            response = await self._client.ask(
+                path_of(collection), **{name: value for name, value in query.items() if value != ""}
+            )
+            page = _decoded(wire.decode_page, check_answer(response, httpx.codes.OK))
+            yield page.keys
+            following, limit = page.next, self._limits.max_page
+
+    def _collections(self, now: float) -> AsyncIterator[Sequence[str]]:
+        return self._listed("/v1/c")
+
+    async def _listed(self, path: str, **query: str) -> AsyncIterator[Sequence[str]]:
+        """Yield the names of a streamed listing, which ends with a line that says how many there were."""
+        count = 0
+        async with aclosing(
+            self._client.lines(path, **{name: value for name, value in query.items() if value})
+        ) as pieces:
+            async for piece in pieces:
+                *names, last = _decoded(wire.decode_lines, piece)
+                if isinstance(last, str):
+                    names.append(last)
+                elif last.error:
+                    raise refusal(last.error, last.message, retryable=last.retryable, retry_after=last.retry_after)
+                count += len(names)
+                yield names
+                if not isinstance(last, str) and last.end == count:
+                    return
+        raise StoreUnavailableError(
+            "the listing ended too early: the server stopped, or waited too long for its reader"
+        )
+
+    async def _count(self, collection: str, prefix: str, now: float) -> int:
+        query = {"count": "1"} | ({"prefix": prefix} if prefix else {})
+        response = await self._with_timeout(self._client.ask(path_of(collection), **query))
+        return _decoded(wire.decode_counts, check_answer(response, httpx.codes.OK)).count
+
+    async def _destroy_collection(self, collection: str, now: float) -> bool:
+        return await self._remove(path_of(collection))
+
+    async def _destroy(self, now: float) -> bool:
+        return await self._remove("/v1/c")
+
+    async def _remove(self, path: str) -> bool:
+        response = await self._with_timeout(self._client.change("DELETE", path, all="1"))
+        if response.status_code == httpx.codes.NOT_FOUND and refusal_in(response).error == "absent":
+            return False
+        check_answer(response, httpx.codes.NO_CONTENT)
+        return True
+
+    async def _cull(self, now: float) -> int:
+        response = await self._with_timeout(self._client.post("/v1/cull"))
+        return _decoded(wire.decode_counts, check_answer(response, httpx.codes.OK)).culled
+
+    # Opening and closing.
+
+    async def _open(self) -> None:
+        client = self._httpx
+        if client is None:
+            token, ca_certs, verify_certs = self._options
+            client = await connect(token, ca_certs, tls=self._tls, verify_certs=verify_certs)
+            self._guard = close_at_end_of_loop(client.aclose)
+            await anext(self._guard)
+        else:
+            self._lent = "a client"
+        self._client = Client(client, self._url)
+        try:
+            await self._learn()
+        except BaseException:
+            await self._close()
+            raise
+
+    async def _learn(self) -> None:
+        """Learn what the server can do."""
+        response = check_answer(await self._client.ask("/v1"), httpx.codes.OK)
+        about = _decoded(wire.decode_about, response)
+        self._missing = Capability.NONE
+        for flag in Capability:
+            if str(flag.name).lower() not in about.capabilities:
+                self._missing |= flag
+        self.max_key_bytes = min(about.max_key_bytes, MAX_NAME_BYTES)
+        self._limits = about.limits
+        largest = [limit for limit in (about.max_value_bytes, about.limits.max_body) if limit is not None]
+        self._max_value_bytes = min(largest)
+
+    async def _close(self) -> None:
+        if self._guard is not None:
+            await self._guard.aclose()
+
+    async def _ping(self) -> None:
+        check_answer(await self._client.ask("/v1/ping"), httpx.codes.NO_CONTENT)
+
+    def _map_error(self, error: Exception) -> SatchelError | None:
+        return translate(error)
+
+
+async def _results(content: bytes, count: int) -> list[Result]:
+    results = (
+        await offload(wire.decode_results, content) if len(content) >= LARGE else wire.decode_results(content)
+    ).results
+    if len(results) != count:
+        raise StoreError("the server answered a batch with another number of results")
+    return results
+
+
+def _decoded(decode: Callable[[bytes], T], answer: httpx.Response | bytes) -> T:
+    try:
+        return decode(answer if isinstance(answer, bytes) else answer.content)
+    except msgspec.MsgspecError:
+        raise StoreError("the answer of the server is not as the REST interface has it") from None
