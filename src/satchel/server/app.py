@@ -1,0 +1,349 @@
+"""`create_app`: a store as an ASGI app with the REST interface of `docs/rest.md`."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Final, cast
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from .. import __version__
+from .._checks import check_int, check_seconds
+from .._rest import API
+from ..capability import Capability
+from ..errors import SatchelError, StoreTimeoutError
+from ..protocol import AsyncKeyValue, SupportsEverything, check_store
+from ..verbs import CHANGES, METHODS
+from . import batches, entries, listing
+from .access import LOOPBACK, Access, Gate, Token
+from .answers import RequestRefusedError, error_answer, json_answer, overloaded
+from .exchange import BodyLimits, Exchange, headers_of
+from .metrics import Metrics
+from .openapi import document
+from .paths import resource_of
+from .replays import Replays
+
+REMEMBER_SECONDS: Final = 30
+_PIECE: Final = 64 * 1024
+"""Bytes of a large answer that are sent at once."""
+_BODIES: Final = 8
+"""Number of the largest bodies that are in memory at once."""
+_HEALTH_SECONDS: Final = 1.0
+"""For how long one ping answers all questions for the health of the store."""
+_OPEN: Final = frozenset({"health", "openapi"})
+"""What needs no token."""
+_CHANGING: Final = {capability for capability, methods in METHODS.items() if CHANGES & set(methods)}
+Handler = Callable[[SupportsEverything, Exchange], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of a server.
+
+    Attributes:
+        max_body: Bytes of the body of a request.
+        max_requests: Requests that are worked on at once.
+        max_streams: Streams that are open at once.
+        timeout: Seconds for a request, and for each step of a stream.
+    """
+
+    max_body: int = 16 << 20
+    max_requests: int = 256
+    max_streams: int = 100
+    timeout: float = 30
+
+    def __post_init__(self) -> None:
+        check_int("max_body", self.max_body, 1024)
+        check_int("max_requests", self.max_requests, 1)
+        check_int("max_streams", self.max_streams, 1)
+        check_seconds("timeout", self.timeout)
+
+
+def create_app(
+    store: AsyncKeyValue,
+    *,
+    tokens: Iterable[str | Token] = (),
+    read_only: bool = False,
+    allowed_hosts: Iterable[str] = LOOPBACK,
+    max_body: int = 16 << 20,
+    max_requests: int = 256,
+    max_streams: int = 100,
+    timeout: float = 30,
+) -> ServerApp:
+    """Return an ASGI app that serves a store over HTTP. It does not close the store.
+
+    It can be mounted in another app: `fastapi_app.mount("/store", create_app(store))`.
+
+    Args:
+        store: The store.
+        tokens: The tokens that open it: texts, which open all of it, or `Token` objects. Without any, every request
+            that reaches the app is served.
+        read_only: Refuse every change.
+        allowed_hosts: The names by which clients may call the server: those in the `Host` header, without port. `*` is
+            any name.
+        max_body: Maximum bytes of the body of a request. Eight times as much is held in memory at once.
+        max_requests: Maximum number of requests worked on at once; more are refused with 503.
+        max_streams: Maximum number of streams open at once, not counted among the requests.
+        timeout: Seconds for a request, from its headers to its answer, and for each step of a stream.
+
+    Raises:
+        ConfigurationError: A host other than the loopback ones is allowed and there is no token, or an option is wrong.
+    """
+    check_store(store, "create_app")
+    limits = Limits(max_body, max_requests, max_streams, timeout)
+    return ServerApp(store, Gate(tokens, allowed_hosts, read_only=read_only), limits)
+
+
+class ServerApp:
+    """ASGI app that serves a store; `create_app` makes it.
+
+    Args:
+        store: The store.
+        gate: Decides what each request may do.
+        limits: The limits.
+    """
+
+    def __init__(self, store: AsyncKeyValue, gate: Gate, limits: Limits) -> None:
+        self._metrics = Metrics(store)
+        self._store = cast("SupportsEverything", self._metrics.store)  # each verb refuses what the store lacks
+        self._gate = gate
+        self._limits = limits
+        self._bodies = BodyLimits(limits.max_body, limits.max_body * _BODIES)
+        self._instance = secrets.token_hex(8)
+        self._replays = Replays(self._instance, REMEMBER_SECONDS)
+        self._health = _Health(self._store)
+        self._requests = self._streams = 0
+        self._common = [
+            (b"satchel-api", API.encode()),
+            (b"satchel-instance", self._instance.encode()),
+            (b"cache-control", b"private, no-cache"),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+        self._handlers: Mapping[str, Mapping[str, Handler]] = {
+            "entry": {
+                "GET": entries.read,
+                "HEAD": entries.read,
+                "PUT": entries.write,
+                "PATCH": entries.touch,
+                "DELETE": entries.delete,
+            },
+            "collection": {"GET": listing.keys, "DELETE": listing.clear},
+            "collections": {"GET": listing.collections, "DELETE": listing.clear_store},
+            "batch": {"POST": batches.batch},
+            "service": {"GET": self._service},
+            "ping": {"GET": _ping},
+            "cull": {"POST": _cull},
+            "openapi": {"GET": _openapi},
+            "metrics": {"GET": self._counts},
+            "health": {"GET": self._health.answer},
+        }
+
+    def __repr__(self) -> str:
+        return f"ServerApp({self._store!r})"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._requests >= self._limits.max_requests:
+            await self._send(error_answer(overloaded("too many requests at once")), scope, send)
+            return
+        self._requests += 1
+        try:
+            response = await self._answer(scope, receive)
+            if not isinstance(response, StreamingResponse):
+                await self._send(response, scope, send)
+        except (ClientDisconnect, _TooSlowError):
+            return
+        finally:
+            self._requests -= 1
+        if isinstance(response, StreamingResponse):
+            await self._stream(response, scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        """Return the answer to a request, whatever happens."""
+        exchange: Exchange | None = None
+        try:
+            headers = headers_of(scope)
+            resource = resource_of(scope)
+            if resource.kind != "health":  # a health check may come by address
+                self._gate.check_host(headers.get("host", ""))
+            access = _NOBODY if resource.kind in _OPEN else self._gate.admit(headers.get("authorization"))
+            exchange = Exchange(scope, receive, headers, resource, access, self._bodies)
+            async with asyncio.timeout(self._limits.timeout):
+                return await self._carry_out(exchange)
+        except TimeoutError as error:
+            return error_answer(error if isinstance(error, SatchelError) else self._too_slow(exchange))
+        except ClientDisconnect:
+            raise
+        except Exception as error:
+            return error_answer(error)
+        finally:
+            if exchange is not None:
+                exchange.release()
+
+    async def _carry_out(self, exchange: Exchange) -> Response:
+        handlers = self._handlers[exchange.resource.kind]
+        handler = handlers.get(exchange.method)
+        if handler is None:
+            allowed = ", ".join(handlers)
+            raise RequestRefusedError(405, "method_not_allowed", f"this path takes {allowed}", {"Allow": allowed})
+        if exchange.resource.collection:
+            exchange.access.check_collection(exchange.resource.collection)
+        if exchange.method in ("GET", "HEAD"):
+            return await handler(self._store, exchange)
+        if exchange.resource.kind != "batch":  # whose operations are checked one by one
+            exchange.access.check_change()
+        if "satchel-request-id" not in exchange.headers:
+            return await handler(self._store, exchange)
+        return await self._replays.answer(exchange, await exchange.body(), lambda: handler(self._store, exchange))
+
+    def _too_slow(self, exchange: Exchange | None) -> Exception:
+        seconds = self._limits.timeout
+        if exchange is not None and exchange.is_reading:
+            message = f"the body did not arrive within {seconds} s; nothing was carried out"
+            return RequestRefusedError(408, "request_timeout", message, {"Connection": "close"})
+        return StoreTimeoutError(f"the store did not answer within {seconds} s; a change may have been made or not")
+
+    async def _send(self, response: Response, scope: Scope, send: Send) -> None:
+        """Send an answer that is complete; a large one in pieces, each of which the client must take in time."""
+        headers = [*response.raw_headers, *self._common]
+        body = b"" if scope["method"] == "HEAD" else bytes(response.body)
+        await self._in_time(send({"type": "http.response.start", "status": response.status_code, "headers": headers}))
+        for start in range(0, len(body) - _PIECE, _PIECE):
+            piece = body[start : start + _PIECE]
+            await self._in_time(send({"type": "http.response.body", "body": piece, "more_body": True}))
+        rest = body[max(0, len(body) - 1) // _PIECE * _PIECE :]
+        await self._in_time(send({"type": "http.response.body", "body": rest, "more_body": False}))
+
+    async def _stream(self, response: StreamingResponse, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send a stream."""
+        if self._streams >= self._limits.max_streams:
+            await self._send(error_answer(overloaded("too many streams at once")), scope, send)
+            return
+
+        async def patient(message: Any) -> None:
+            await self._in_time(send(message))
+
+        response.raw_headers = [*response.raw_headers, *self._common]
+        self._streams += 1
+        try:
+            await response(scope, receive, patient)
+        except (ClientDisconnect, _TooSlowError):
+            return
+        finally:
+            self._streams -= 1
+
+    async def _in_time(self, step: Awaitable[None]) -> None:
+        try:
+            async with asyncio.timeout(self._limits.timeout):
+                await step
+        except TimeoutError:
+            raise _TooSlowError from None
+
+    async def _service(self, _store: SupportsEverything, exchange: Exchange) -> Response:
+        exchange.query()
+        limits, store = self._limits, self._store
+        usable = [flag for flag in store.capabilities if not (exchange.access.read_only and flag in _CHANGING)]
+        if exchange.access.prefix:
+            usable = [flag for flag in usable if flag not in (Capability.DESTROY_STORE, Capability.CULL)]
+        return json_answer(
+            {
+                "api": int(API),
+                "version": __version__,
+                "instance": self._instance,
+                "capabilities": [str(flag.name).lower() for flag in usable],
+                "max_key_bytes": store.max_key_bytes,
+                "max_value_bytes": store.max_value_bytes,
+                "read_only": exchange.access.read_only,
+                "prefix": exchange.access.prefix,
+                "inspector_writes": False,
+                "limits": {
+                    "max_body": limits.max_body,
+                    "max_batch": batches.MAX_BATCH,
+                    "max_page": listing.MAX_PAGE,
+                    "remember_seconds": REMEMBER_SECONDS,
+                    "timeout": limits.timeout,
+                },
+            }
+        )
+
+    async def _counts(self, _store: SupportsEverything, exchange: Exchange) -> Response:
+        exchange.query()
+        exchange.access.check_everything()
+        return self._metrics.answer()
+
+
+class _TooSlowError(Exception):
+    """Signal that a client does not take its answer."""
+
+
+class _Health:
+    """Whether the store answers, asked at most once a second.
+
+    Args:
+        store: The store.
+    """
+
+    def __init__(self, store: AsyncKeyValue) -> None:
+        self._store = store
+        self._asking = asyncio.Lock()
+        self._until = 0.0
+        self._status = 503
+
+    async def answer(self, _store: SupportsEverything, exchange: Exchange) -> Response:
+        """Answer `GET` of the health."""
+        exchange.query()
+        async with self._asking:
+            if monotonic() >= self._until:
+                try:
+                    await self._store.ping()
+                    self._status = 200
+                except SatchelError:
+                    self._status = 503
+                self._until = monotonic() + _HEALTH_SECONDS
+        if self._status == 200:
+            return json_answer({"status": "ok"})
+        return error_answer(RequestRefusedError(503, "store_unavailable", "the store does not answer"))
+
+
+_NOBODY: Final = Access(b"", "", read_only=True)
+
+
+async def _ping(store: SupportsEverything, exchange: Exchange) -> Response:
+    exchange.query()
+    await store.ping()
+    return Response(None, 204)
+
+
+async def _cull(store: SupportsEverything, exchange: Exchange) -> Response:
+    exchange.query()
+    exchange.access.check_everything()
+    await exchange.no_body()
+    return json_answer({"culled": await store.cull()})
+
+
+async def _openapi(_store: SupportsEverything, exchange: Exchange) -> Response:
+    exchange.query()
+    return json_answer(document())
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """Follow the start and the end of a server; there is nothing to do at either."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
