@@ -9,9 +9,9 @@ then cannot know what its forerunner did, and refuses.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import httpx
@@ -48,7 +48,7 @@ class Client:
         self._batch = httpx.URL(f"{url}/v1/batch")
         self._run = ""
 
-    async def ask(self, path: str, **query: str | int) -> httpx.Response:
+    async def ask(self, path: str, **query: str) -> httpx.Response:
         """Return the answer to a `GET`, whatever its status, if satchel's server gave it."""
         return await self._read("GET", self.url_of(path, **query), None, _READING)
 
@@ -70,7 +70,7 @@ class Client:
         """Return the answer to a `POST` without a body that is sent once."""
         return await self._send("POST", self.url_of(path), None, _READING)
 
-    async def lines(self, path: str, **query: str | int) -> AsyncIterator[bytes]:
+    async def lines(self, path: str, **query: str) -> AsyncGenerator[bytes]:
         """Yield an answer of lines in pieces that end where a line does.
 
         Raises:
@@ -84,7 +84,7 @@ class Client:
                 await response.aread()
                 raise refusal_in(response).as_error()
             left: list[bytes] = []
-            async with aclosing(response.aiter_bytes()) as chunks:
+            async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as chunks:
                 async for chunk in chunks:
                     whole, end, rest = chunk.rpartition(b"\n")
                     if end:
@@ -96,9 +96,9 @@ class Client:
         finally:
             await response.aclose()
 
-    def url_of(self, path: str, **query: str | int) -> httpx.URL:
+    def url_of(self, path: str, **query: str) -> httpx.URL:
         """Return the URL of a path below that of the app; both are as they are sent."""
-        text = "&".join(f"{name}={quote(str(value), safe='')}" for name, value in query.items())
+        text = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
         return httpx.URL(f"{self._url}{path}{'?' * bool(text)}{text}")
 
     async def _read(

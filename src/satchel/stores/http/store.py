@@ -210,7 +210,7 @@ class HTTPStore(BaseStore):
                 if place == why.index or operations[n].collection == at_fault
             }
             left = [n for n in left if n not in refused]
-        return list(refused[n] for n in range(len(operations)))
+        return [refused[n] for n in range(len(operations))]
 
     # Listing and destroying.
 
@@ -221,9 +221,8 @@ class HTTPStore(BaseStore):
         limit = min(_FIRST_PAGE, self._limits.max_page)
         following: str | None = after
         while following is not None:
-            query = {"prefix": prefix, "after": following, "limit": limit}
             response = await self._client.ask(
-                path_of(collection), **{name: value for name, value in query.items() if value != ""}
+                path_of(collection), **_given(prefix=prefix, after=following), limit=str(limit)
             )
             page = _decoded(wire.decode_page, check_answer(response, httpx.codes.OK))
             yield page.keys
@@ -235,9 +234,7 @@ class HTTPStore(BaseStore):
     async def _listed(self, path: str, **query: str) -> AsyncIterator[Sequence[str]]:
         """Yield the names of a streamed listing, which ends with a line that says how many there were."""
         count = 0
-        async with aclosing(
-            self._client.lines(path, **{name: value for name, value in query.items() if value})
-        ) as pieces:
+        async with aclosing(self._client.lines(path, **_given(**query))) as pieces:
             async for piece in pieces:
                 *names, last = _decoded(wire.decode_lines, piece)
                 if isinstance(last, str):
@@ -253,8 +250,8 @@ class HTTPStore(BaseStore):
         )
 
     async def _count(self, collection: str, prefix: str, now: float) -> int:
-        query = {"count": "1"} | ({"prefix": prefix} if prefix else {})
-        response = await self._with_timeout(self._client.ask(path_of(collection), **query))
+        asked = self._client.ask(path_of(collection), count="1", **_given(prefix=prefix))
+        response = await self._with_timeout(asked)
         return _decoded(wire.decode_counts, check_answer(response, httpx.codes.OK)).count
 
     async def _destroy_collection(self, collection: str, now: float) -> bool:
@@ -314,6 +311,11 @@ class HTTPStore(BaseStore):
 
     def _map_error(self, error: Exception) -> SatchelError | None:
         return translate(error)
+
+
+def _given(**query: str) -> dict[str, str]:
+    """Return the parameters that are not empty."""
+    return {name: value for name, value in query.items() if value}
 
 
 async def _results(content: bytes, count: int) -> list[Result]:

@@ -32,7 +32,7 @@ class Operation(msgspec.Struct, omit_defaults=True):
     value: msgspec.Raw | msgspec.UnsetType = _UNSET
     raw: bytes | msgspec.UnsetType = msgspec.field(name="bytes", default=_UNSET)
     expires_at: datetime | msgspec.UnsetType = _UNSET
-    ttl: None | msgspec.UnsetType = _UNSET
+    ttl: msgspec.UnsetType | None = _UNSET
     if_absent: bool = False
     if_version: str | msgspec.UnsetType = _UNSET
 
