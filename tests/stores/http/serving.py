@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
+import prometheus_client  # noqa: F401  # so that it is not imported on an event loop
 import uvicorn
 
 from satchel.protocol import AsyncKeyValue
@@ -28,7 +29,7 @@ class Serving:
         self.url = f"http://127.0.0.1:{self.port}"
         self.apps: dict[str, Any] = {}
         self._stores: list[AsyncKeyValue] = []
-        config = uvicorn.Config(self._serve, log_config=None, lifespan="off", ws="none", access_log=False)
+        config = uvicorn.Config(self._serve, interface="asgi3", log_config=None, lifespan="off", ws="none", access_log=False)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
