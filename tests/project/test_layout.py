@@ -105,7 +105,7 @@ def test_every_module_belongs_to_a_part() -> None:
         ("copying", set()),
         ("sessions", set()),
         ("server", {"", "wrappers.statistics", "integrations.prometheus"}),  # for /metrics, and its own version
-        ("cli", {"", "copying", "url"}),
+        ("cli", {"", "copying", "url", "server", "server.serving"}),
         ("url", set()),
         ("sync", {"url", "backend.lifecycle"}),
     ],

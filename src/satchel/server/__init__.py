@@ -18,6 +18,6 @@ except ModuleNotFoundError as error:
     if error.name is None or error.name.partition(".")[0] != "starlette":
         raise
     raise missing_extra("satchel.server", "server", error) from error
-from .access import Token
+from .access import LOOPBACK, Token
 
-__all__ = ["ServerApp", "Token", "create_app"]
+__all__ = ["LOOPBACK", "ServerApp", "Token", "create_app"]

@@ -85,8 +85,8 @@ def create_app(
         tokens: The tokens that open it: texts, which open all of it, or `Token` objects. Without any, every request
             that reaches the app is served.
         read_only: Refuse every change.
-        allowed_hosts: The names by which clients may call the server: those in the `Host` header, without port. `*` is
-            any name.
+        allowed_hosts: The names by which clients may address the server: those in the `Host` header, without port.
+            `*` is any name.
         max_body: Maximum bytes of the body of a request. Eight times as much is held in memory at once.
         max_requests: Maximum number of requests worked on at once; more are refused with 503.
         max_streams: Maximum number of streams open at once, not counted among the requests.

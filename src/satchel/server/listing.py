@@ -14,8 +14,8 @@ from .._threads import Yielder
 from ..names import check_after, check_name, check_prefix
 from ..protocol import SupportsEverything
 from .answers import error_fields, invalid, json_answer
-from .exchange import Exchange
 from .entries import absent
+from .exchange import Exchange
 from .fields import refuse_conditions
 
 LINES: Final = "application/x-ndjson"

@@ -10,6 +10,15 @@ from ..errors import MissingExtraError, UnsupportedOperationError
 from ..protocol import AsyncKeyValue
 from ..wrappers.statistics import StatisticsWrapper
 
+try:
+    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+    from ..integrations.prometheus import StatisticsCollector
+except (ModuleNotFoundError, MissingExtraError):
+    _is_installed = False
+else:
+    _is_installed = True
+
 
 class Metrics:
     """Counts of the calls that a server makes to its store, if `prometheus_client` is installed.
@@ -24,11 +33,7 @@ class Metrics:
     def __init__(self, store: AsyncKeyValue) -> None:
         self.store = store
         self._registry: Any = None
-        try:
-            from prometheus_client import CollectorRegistry  # noqa: PLC0415  # only where it is installed
-
-            from ..integrations.prometheus import StatisticsCollector  # noqa: PLC0415  # as above
-        except (MissingExtraError, ModuleNotFoundError):
+        if not _is_installed:
             return
         counting = store if isinstance(store, StatisticsWrapper) else StatisticsWrapper(store)
         self.store = counting
@@ -45,6 +50,4 @@ class Metrics:
             raise UnsupportedOperationError(
                 '/metrics needs prometheus_client, which is not installed: pip install "satchel[prometheus]"'
             )
-        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest  # noqa: PLC0415  # as above
-
         return Response(generate_latest(self._registry), 200, {"Content-Type": CONTENT_TYPE_LATEST})

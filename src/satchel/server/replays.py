@@ -62,8 +62,8 @@ class Replays:
             work: Carries it out.
 
         Raises:
-            RequestRefusedError: The id is malformed or belongs to another request, or it is a repetition that this server
-                does not know.
+            RequestRefusedError: The id is malformed or belongs to another request, or it is a repetition that this
+                server does not know.
         """
         request_id = exchange.headers.get("satchel-request-id")
         if request_id is None:
