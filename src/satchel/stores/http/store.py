@@ -39,6 +39,7 @@ T = TypeVar("T")
 Failure = SatchelError | Literal[Unprocessed.UNPROCESSED]
 
 OVERLOADED = "overloaded"
+ANSWER_FULL = "answer_full"
 _TOKEN = re.compile(r"[!-~]+")
 _FIRST_PAGE = 1000
 _IN_BATCH = 256 * 1024
@@ -175,42 +176,47 @@ class HTTPStore(BaseStore):
         self, operations: Sequence[Operation], outcome_of: Callable[[Result], T], *, changes: bool = True
     ) -> list[T | Failure]:
         """Carry out operations in as few requests as the server's limits allow, and return the outcome of each."""
-        outcomes: list[T | Failure] = []
+        outcomes: dict[int, T | Failure] = {}
+        left = list(range(len(operations)))
         sizes = [wire.size_of(operation) for operation in operations]
-        for part in wire.slices(sizes, self._limits.max_body, self._limits.max_batch):
-            large = sum(sizes[part]) >= LARGE
-            outcomes += await self._request(operations[part], outcome_of, changes=changes, large=large)
-        return outcomes
+        while left:
+            count = wire.fitting([sizes[n] for n in left], self._limits)
+            some = left[:count]
+            found = await self._request([operations[n] for n in some], outcome_of, changes=changes)
+            outcomes.update((some[place], outcome) for place, outcome in found.items())
+            left = left[count:] if len(found) == count else [n for n in left if n not in outcomes]
+        return [outcomes[n] for n in range(len(operations))]
 
     async def _request(
-        self, operations: Sequence[Operation], outcome_of: Callable[[Result], T], *, changes: bool, large: bool
-    ) -> list[T | Failure]:
-        """Carry out operations in one request; again without those for which the server refuses all of it."""
-        refused: dict[int, SatchelError] = {}
-        left = list(range(len(operations)))
-        while left:
-            chosen = operations if not refused else [operations[n] for n in left]
-            body = await offload(wire.encode, chosen) if large else wire.encode(chosen)
-            try:
-                response = await (self._client.change_batch(body) if changes else self._client.read_batch(body))
-            except Exception as error:
-                failure = translated(self, error, "batch")
-                return [refused.get(n, failure) for n in range(len(operations))]
+        self, operations: Sequence[Operation], outcome_of: Callable[[Result], T], *, changes: bool
+    ) -> dict[int, T | Failure]:
+        """Carry out operations in one request.
+
+        Returns:
+            The outcomes by place. Those that are missing were not carried out, and are to be asked for again: the
+            server refused the request because of others, or its answer is full.
+        """
+        try:
+            body = await self._encoded(operations)
+            response = await (self._client.change_batch(body) if changes else self._client.read_batch(body))
             if response.status_code == httpx.codes.OK:
-                found = iter(await _results(response.content, len(left)))
-                return [refused[n] if n in refused else outcome_of(next(found)) for n in range(len(operations))]
-            why = refusal_in(response)
-            if why.index is None or not 0 <= why.index < len(left) or why.error == "read_only":
-                rest: Failure = UNPROCESSED if why.error == OVERLOADED else why.as_error()
-                return [refused.get(n, rest) for n in range(len(operations))]
-            at_fault = operations[left[why.index]].collection if why.error == "forbidden" else None
-            refused |= {
-                n: why.as_error()
-                for place, n in enumerate(left)
-                if place == why.index or operations[n].collection == at_fault
-            }
-            left = [n for n in left if n not in refused]
-        return [refused[n] for n in range(len(operations))]
+                results = await _results(response.content, len(operations))
+                return {n: outcome_of(result) for n, result in enumerate(results) if result.error != ANSWER_FULL}
+        except Exception as error:  # of these alone: those of earlier requests have been carried out
+            return dict.fromkeys(range(len(operations)), translated(self, error, "batch"))
+        refused = refusal_in(response)
+        if refused.index is None or not 0 <= refused.index < len(operations) or refused.error == "read_only":
+            outcome: Failure = UNPROCESSED if refused.error == OVERLOADED else refused.as_error()
+            return dict.fromkeys(range(len(operations)), outcome)
+        at_fault = {refused.index}
+        if refused.error == "forbidden":  # as the others in this collection are
+            collection = operations[refused.index].collection
+            at_fault |= {n for n, operation in enumerate(operations) if operation.collection == collection}
+        return dict.fromkeys(at_fault, refused.as_error())
+
+    async def _encoded(self, operations: Sequence[Operation]) -> bytes:
+        large = sum(map(wire.size_of, operations)) >= LARGE
+        return await offload(wire.encode, operations) if large else wire.encode(operations)
 
     # Listing and destroying.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -148,16 +148,14 @@ def encode(operations: Sequence[Operation]) -> bytes:
     return _encode({"operations": operations})
 
 
-def slices(sizes: Sequence[int], max_bytes: int, max_items: int) -> Iterator[slice]:
-    """Yield the slices of a batch that a server takes in one request; a single item may be larger."""
-    start = total = 0
-    for at, size in enumerate(sizes):
-        if at > start and (total + size > max_bytes or at - start == max_items):
-            yield slice(start, at)
-            start, total = at, 0
+def fitting(sizes: Sequence[int], limits: Limits) -> int:
+    """Return how many of some operations a server takes in one request; the first one may be larger than it takes."""
+    total = _AROUND
+    for count, size in enumerate(sizes):
         total += size
-    if start < len(sizes):
-        yield slice(start, len(sizes))
+        if count == limits.max_batch or (count and total > limits.max_body):
+            return count
+    return len(sizes)
 
 
 def record_of(result: Result) -> ReadResult:
@@ -192,6 +190,6 @@ def version_of(result: Result) -> PutIfResult:
 
 def failure_of(result: Result) -> SatchelError | Literal[Unprocessed.UNPROCESSED]:
     """Return the outcome of an operation that failed."""
-    if result.error in ("answer_full", "overloaded"):
+    if result.error == "overloaded":
         return UNPROCESSED
     return refusal(result.error, result.message, retryable=result.retryable, retry_after=result.retry_after)
