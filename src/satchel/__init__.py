@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from .stores.dynamodb import DynamoDBStore as DynamoDBStore
     from .stores.elasticsearch import ElasticsearchStore as ElasticsearchStore
     from .stores.filetree import FileTreeStore
+    from .stores.http import HTTPStore as HTTPStore
     from .stores.memcached import MemcachedStore as MemcachedStore
     from .stores.memory import MemoryStore
     from .stores.mongodb import MongoDBStore as MongoDBStore

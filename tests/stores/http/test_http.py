@@ -6,11 +6,16 @@ from satchel import Clock, DiskStore, MemoryStore
 from satchel.stores.http import HTTPStore
 from satchel.stores.redis import RedisStore
 from satchel.testing import StoreConformance
+from satchel.testing.conformance.conditional import ConditionalPromises
+from satchel.testing.conformance.entries import EntryPromises
+from satchel.testing.conformance.expiry import ExpiryPromises
 from tests.servers import server_url
 from tests.stores.http.serving import Serving
 
 
-class TestHTTPStore(StoreConformance):
+class OverHTTP:
+    """Makes stores over a socket, each over a store of its own in the server."""
+
     persistent = True
 
     @pytest.fixture(autouse=True)
@@ -24,14 +29,23 @@ class TestHTTPStore(StoreConformance):
         return MemoryStore(clock=clock)
 
 
+class TestHTTPStoreInBrief(OverHTTP, EntryPromises, ExpiryPromises, ConditionalPromises):
+    """Runs what depends most on the interface, also in the quick profile."""
+
+
 @pytest.mark.long
-class TestHTTPStoreOverDisk(TestHTTPStore):
+class TestHTTPStore(OverHTTP, StoreConformance):
+    pass
+
+
+@pytest.mark.night
+class TestHTTPStoreOverDisk(OverHTTP, StoreConformance):
     def make_inner(self, clock: Clock, place: Path) -> DiskStore:
         return DiskStore(place, clock=clock)
 
 
 @pytest.mark.night
 @pytest.mark.server("redis")
-class TestHTTPStoreOverRedis(TestHTTPStore):
+class TestHTTPStoreOverRedis(OverHTTP, StoreConformance):
     def make_inner(self, clock: Clock, place: Path) -> RedisStore:
-        return RedisStore(server_url("redis"), key_prefix=place.name, clock=clock)
+        return RedisStore(server_url("redis"), prefix=place.name, clock=clock)

@@ -76,7 +76,22 @@ class Client:
         Raises:
             SatchelError: The server refuses.
         """
-        request = self._client.build_request("GET", self.url_of(path, **query), headers=_LINES)
+        url = self.url_of(path, **query)
+        for tries_left in reversed(range(_TRIES)):
+            begun = False
+            try:
+                async with aclosing(self._lines(url)) as pieces:
+                    async for piece in pieces:
+                        begun = True
+                        yield piece
+            except _LOST as error:
+                if begun or not tries_left or isinstance(error, httpx.ConnectError):
+                    raise
+            else:
+                return
+
+    async def _lines(self, url: httpx.URL) -> AsyncGenerator[bytes]:
+        request = self._client.build_request("GET", url, headers=_LINES)
         response = await in_empty_context(self._client.send(request, stream=True))
         try:
             self._recognise(response)

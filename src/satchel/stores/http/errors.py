@@ -65,9 +65,11 @@ _decode_refusal = msgspec.json.Decoder(Refusal).decode
 def refusal(code: str, message: str, *, retryable: bool, retry_after: float) -> SatchelError:
     """Return the error for a code of the REST interface."""
     said = _ADVICE.get(code) or message[:_LONGEST] or f"the server refused this: {code}"
-    kind = ERRORS[code][1] if code in ERRORS else _FURTHER.get(code, StoreError)
+    if code in _FURTHER:
+        return _FURTHER[code](said)
+    kind = ERRORS[code][1] if code in ERRORS else StoreError
     if issubclass(kind, CircuitOpenError):
-        return kind(said, retry_after=retry_after)
+        return kind(said, retry_after=retry_after, retryable=retryable)
     return kind(said, retryable=retryable) if issubclass(kind, StoreError) else kind(said)
 
 
@@ -123,6 +125,11 @@ def _of_tls(error: httpx.TransportError) -> SatchelError | None:
 def _of_connection(error: httpx.TransportError) -> SatchelError:
     if isinstance(error, (httpx.UnsupportedProtocol, httpx.ProxyError)):
         return ConfigurationError(f"the client cannot reach the server in this way ({type(error).__name__})")
+    if isinstance(error, httpx.RemoteProtocolError) and "illegal" in str(error):
+        return ConfigurationError(
+            "what answered at this URL does not speak HTTP; check host and port, and that the URL begins with https:// "
+            "if the server speaks TLS"
+        )
     if isinstance(error, httpx.ConnectError):
         return StoreUnavailableError("the server cannot be reached; check host and port, and whether it runs")
     return StoreUnavailableError("the connection to the server was lost; a change may or may not have happened")
