@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ._lazy import lazy_exports
 from .capability import Capability
+from .change import Change
 from .clock import TTL, Clock
 from .entry import Entry
 from .errors import (
@@ -55,6 +56,7 @@ from .protocol import (
     SupportsEnumerateCollections,
     SupportsEnumerateKeys,
     SupportsEverything,
+    SupportsWatch,
     require,
 )
 
@@ -93,6 +95,7 @@ __all__ = [
     "Cached",
     "CachedMany",
     "Capability",
+    "Change",
     "CircuitOpenError",
     "Clock",
     "Codec",
@@ -137,6 +140,7 @@ __all__ = [
     "SupportsEnumerateCollections",
     "SupportsEnumerateKeys",
     "SupportsEverything",
+    "SupportsWatch",
     "SyncCollection",
     "SyncStore",
     "Tags",

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 
@@ -28,25 +28,29 @@ async def serving_app(app) -> AsyncIterator[httpx.AsyncClient]:
         await asyncio.sleep(0.001)
         assert not running.done()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    try:
-        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as client:
+        try:
             yield client
+        finally:
+            server.should_exit = True
+            await running
+            listener.close()
+
+
+@asynccontextmanager
+async def connected(client) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Connect to the server of a client, and cut the connection off afterwards."""
+    reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+    try:
+        yield reader, writer
     finally:
-        server.should_exit = True
-        await running
-        listener.close()
-
-
-def address(client):
-    """Return the host and the port that a client talks to."""
-    return client.base_url.host, client.base_url.port
+        writer.transport.abort()
+        with suppress(OSError):
+            await writer.wait_closed()
 
 
 async def exchange(client, request):
     """Send bytes as they are, and return what comes back until the server closes the connection."""
-    reader, writer = await asyncio.open_connection(*address(client))
-    try:
+    async with connected(client) as (reader, writer):
         writer.write(request)
         return await asyncio.wait_for(reader.read(), 20)
-    finally:
-        writer.close()

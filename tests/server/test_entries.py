@@ -4,12 +4,9 @@ import json
 from datetime import datetime
 from urllib.parse import quote
 
-import pytest
-
-from satchel import DiskStore, MemoryStore, RedisStore
+from satchel import MemoryStore
 from satchel.testing import FakeClock
 from tests.server.serving import exchange, serving
-from tests.servers import server_url
 
 JSON = {"Content-Type": "application/json"}
 BYTES = {"Content-Type": "application/octet-stream"}
@@ -18,23 +15,6 @@ NAMES = [
     "\u00fc\u4e2d\U0001f642", "e\u0301", "a b+c",
     "?x=1&y#z", "%", "%zz", "%00", "\x7f\x01", "x" * 4096, "\u4e2d" * 1365,
 ]  # fmt: skip
-
-
-@pytest.fixture(params=["memory", "disk", pytest.param("redis", marks=pytest.mark.server("redis"))])
-async def store(request, tmp_path):
-    stores = {
-        "memory": MemoryStore,
-        "disk": lambda: DiskStore(tmp_path),
-        "redis": lambda: RedisStore(server_url("redis"), prefix=tmp_path.name),
-    }
-    async with stores[request.param]() as store:
-        yield store
-
-
-@pytest.fixture
-async def client(store):
-    async with serving(store) as client:
-        yield client
 
 
 def path(collection, key):

@@ -15,6 +15,7 @@ from ..names import Ref
 from ..verbs import NEEDED
 from .record import Checksums, Record
 from .time_limit import TimeLimit
+from .watching import Feed
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -99,6 +100,7 @@ class Hooks(ABC):
         Capability.DESTROY_STORE: ("_destroy",),
         Capability.CULL: ("_cull",),
         Capability.CONDITIONAL: ("_put_if", "_delete_if", "_touch"),
+        Capability.WATCH: ("_watch",),
     }
     _class_capabilities: ClassVar[Capability] = Capability.NONE
     _missing = Capability.NONE
@@ -195,6 +197,24 @@ class Hooks(ABC):
         It is asked a minute after `_open`, and after each such `_cull`.
         """
         raise self._unsupported("cull")
+
+    @optional
+    async def _watch(self, feed: Feed) -> None:
+        """Report the changes that any client makes, until cancelled.
+
+        It runs once for all watchers of a store, in a task of its own, from the first watcher to the last:
+
+        * It makes a connection of its own and subscribes, each step within `_with_timeout`, calls `feed.ready()` once
+          whatever changes from then on will be reported, then `feed.changed(collection, key)` for each change. It need
+          not look whether anybody watches that collection, and may report a change more than once or for nothing.
+        * An engine that is asked for each collection apart follows `feed.wanted()`, and calls `feed.ready(collection)`.
+        * It calls `feed.lost()` where it cannot tell what changed, and goes on.
+        * When its connection breaks, or has been silent for too long, it releases it and raises what the driver raised.
+          Watchers are told `lost`, and the hook is called again after a pause. An error before the first `ready` is
+          raised to whoever began to watch.
+        * When the last watcher leaves it is cancelled, and releases its connection.
+        """
+        raise self._unsupported("watch")
 
     async def _open(self) -> None:
         """Acquire connections and the like. Is called before the first hook, again after `_close` or `_discard`."""

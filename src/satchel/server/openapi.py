@@ -180,11 +180,11 @@ _ENTRY_LIFE: Final = [
     _parameter("header", "Satchel-Expires-At", _MOMENT, "The deadline, instead of Satchel-TTL"),
 ]
 _ALL: Final = _parameter("query", "all", {"const": "1"}, "Confirms it", required=True)
-_PREFIX: Final = _parameter("query", "prefix", {"type": "string", "maxLength": 1000}, "Only names that begin with it")
+_PREFIX: Final = _parameter("query", "prefix", {"type": "string", "maxLength": 4096}, "Only names that begin with it")
 _PAGES: Final = [
     _PREFIX,
-    _parameter("query", "after", {"type": "string", "maxLength": 1000}, "Only names that sort after it"),
-    _parameter("query", "limit", {"type": "integer", "minimum": 1, "maximum": 10**9}, "At most this many names"),
+    _parameter("query", "after", {"type": "string", "maxLength": 4096}, "Only names that sort after it"),
+    _parameter("query", "limit", {"type": "integer", "minimum": 1, "maximum": 10**15 - 1}, "At most this many names"),
 ]
 
 

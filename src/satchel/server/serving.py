@@ -12,6 +12,7 @@ from ..errors import missing_extra
 from .app import ServerApp
 
 try:
+    import h11
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
 except ModuleNotFoundError as error:
@@ -52,6 +53,16 @@ class BoundedProtocol(H11Protocol):
         super().on_response_complete()
         if not self._is_busy():
             self._await_request()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP, and end the request that it belongs to, which would answer into a closed one."""
+        if self._is_busy():
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
     def _is_busy(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
