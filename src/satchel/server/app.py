@@ -28,6 +28,7 @@ from .metrics import Metrics
 from .openapi import document
 from .paths import resource_of
 from .replays import Replays
+from .watching import watch
 
 REMEMBER_SECONDS: Final = 30
 _PIECE: Final = 64 * 1024
@@ -119,6 +120,7 @@ class ServerApp:
         self._replays = Replays(self._instance, REMEMBER_SECONDS)
         self._health = _Health(self._store)
         self._requests = self._streams = 0
+        self._ending = asyncio.Event()
         self._common = [
             (b"satchel-api", API.encode()),
             (b"satchel-instance", self._instance.encode()),
@@ -136,6 +138,7 @@ class ServerApp:
             "collection": {"GET": listing.keys, "DELETE": listing.clear},
             "collections": {"GET": listing.collections, "DELETE": listing.clear_store},
             "batch": {"POST": batches.batch},
+            "changes": {"GET": self._watch},
             "service": {"GET": self._service},
             "ping": {"GET": _ping},
             "cull": {"POST": _cull},
@@ -155,6 +158,10 @@ class ServerApp:
             await self._serve(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1000})
+
+    def end_streams(self) -> None:
+        """End the streams of changes, which have no end of their own. Call it when the server shuts down."""
+        self._ending.set()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._requests >= self._limits.max_requests:
@@ -279,6 +286,9 @@ class ServerApp:
                 },
             }
         )
+
+    async def _watch(self, store: SupportsEverything, exchange: Exchange) -> Response:
+        return watch(store, exchange, self._ending)
 
     async def _counts(self, _store: SupportsEverything, exchange: Exchange) -> Response:
         exchange.query()

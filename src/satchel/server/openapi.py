@@ -32,6 +32,14 @@ def document() -> _Part:
             "/v1/c/{collection}": _collection(),
             "/v1/c/{collection}/{key}": _entry(),
             "/v1/batch": _batch(),
+            "/v1/watch/{collection}": {
+                "parameters": [_COLLECTION],
+                "get": _operation(
+                    "Watch a collection",
+                    {200: _answer("Server-sent events", {"text/event-stream": _object(event=_TEXT, data=_TEXT)})},
+                    [_PREFIX],
+                ),
+            },
             "/v1/ping": {"get": _operation("Ask the store for an answer", {204: _empty("It answers")})},
             "/v1/cull": {
                 "post": _operation(

@@ -23,6 +23,7 @@ _FIXED: Final = {
     b"/health": "health",
 }
 _ENTRIES: Final = b"/v1/c/"
+_CHANGES: Final = b"/v1/watch/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ def resource_of(scope: Any) -> Resource:
         collection, slash, key = path[len(_ENTRIES) :].partition(b"/")
         kind = "entry" if slash else "collection"
         return Resource(kind, _decoded(collection, "collection"), _decoded(key, "key"))
+    if path.startswith(_CHANGES) and b"/" not in path[len(_CHANGES) :]:
+        return Resource("changes", _decoded(path[len(_CHANGES) :], "collection"))
     if path in _FIXED:
         return Resource(_FIXED[path])
     raise RequestRefusedError(

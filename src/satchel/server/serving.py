@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ..errors import missing_extra
 from .app import ServerApp
@@ -59,10 +59,9 @@ class BoundedProtocol(H11Protocol):
         if self._is_busy():
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+        with suppress(h11.LocalProtocolError):  # an answer has begun, or to HEAD: there cannot be one with a body
             super().send_400_response(msg)
-        else:
-            self.transport.close()
+        self.transport.close()
 
     def _is_busy(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -81,7 +80,7 @@ class BoundedProtocol(H11Protocol):
 
 
 class GracefulServer(uvicorn.Server):
-    """Server that, when it is told to stop, finishes the requests under way.
+    """Server that, when it is told to stop, finishes the requests under way and ends its streams.
 
     Args:
         app: The app.
@@ -101,6 +100,13 @@ class GracefulServer(uvicorn.Server):
             timeout_graceful_shutdown=_STOP_SECONDS,
         )
         super().__init__(config)
+        self._served = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop."""
+        if isinstance(self._served, ServerApp):
+            self._served.end_streams()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
