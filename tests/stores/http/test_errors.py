@@ -9,7 +9,6 @@ import pytest
 
 from satchel import (
     BatchError,
-    Capability,
     CircuitOpenError,
     ConfigurationError,
     InvalidKeyError,
@@ -120,7 +119,7 @@ async def test_the_capabilities_and_limits_of_the_server_are_learned_at_open(ser
     async with HTTPStore(serving.mount("plain", lambda: inner)) as store:
         assert store.max_value_bytes is None
         await store.ping()
-        assert store.capabilities == inner.capabilities & ~Capability.WATCH
+        assert store.capabilities == inner.capabilities
         assert store.max_key_bytes == 10
         assert store.max_value_bytes == 16 << 20
         with pytest.raises(InvalidKeyError):

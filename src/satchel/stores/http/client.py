@@ -31,7 +31,8 @@ _CONNECTIONS = 32
 _LOST = (httpx.NetworkError, httpx.RemoteProtocolError)
 _READING = {"Accept-Encoding": "identity"}
 _JSON = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
-_LINES = {"Accept-Encoding": "identity", "Accept": "application/x-ndjson"}
+LINES = "application/x-ndjson"
+EVENTS = "text/event-stream"
 
 
 class Client:
@@ -70,8 +71,13 @@ class Client:
         """Return the answer to a `POST` without a body that is sent once."""
         return await self._send("POST", self.url_of(path), None, _READING)
 
-    async def lines(self, path: str, **query: str) -> AsyncGenerator[bytes]:
+    async def lines(self, path: str, kind: str = LINES, **query: str) -> AsyncGenerator[bytes]:
         """Yield an answer of lines in pieces that end where a line does.
+
+        Args:
+            path: The path.
+            kind: The media type of the answer.
+            **query: The parameters.
 
         Raises:
             SatchelError: The server refuses.
@@ -80,7 +86,7 @@ class Client:
         for tries_left in reversed(range(_TRIES)):
             begun = False
             try:
-                async with aclosing(self._lines(url)) as pieces:
+                async with aclosing(self._lines(url, kind)) as pieces:
                     async for piece in pieces:
                         begun = True
                         yield piece
@@ -90,8 +96,8 @@ class Client:
             else:
                 return
 
-    async def _lines(self, url: httpx.URL) -> AsyncGenerator[bytes]:
-        request = self._client.build_request("GET", url, headers=_LINES)
+    async def _lines(self, url: httpx.URL, kind: str) -> AsyncGenerator[bytes]:
+        request = self._client.build_request("GET", url, headers={**_READING, "Accept": kind})
         response = await in_empty_context(self._client.send(request, stream=True))
         try:
             self._recognise(response)
@@ -165,10 +171,11 @@ class Client:
 def path_of(collection: str, key: str | None = None) -> str:
     """Return the path of a collection or an entry, encoded."""
     names = [collection] if key is None else [collection, key]
-    return "/v1/c/" + "/".join(map(_encoded, names))
+    return "/v1/c/" + "/".join(map(encoded, names))
 
 
-def _encoded(name: str) -> str:
+def encoded(name: str) -> str:
+    """Return a name as it stands in a path."""
     # What lies between would take a name of dots for steps in the path.
     return name.replace(".", "%2E") if name in (".", "..") else quote(name, safe="")
 

@@ -59,7 +59,7 @@ class Refusal(msgspec.Struct):
         return refusal(self.error, self.message, retryable=self.retryable, retry_after=self.retry_after)
 
 
-_decode_refusal = msgspec.json.Decoder(Refusal).decode
+decode_refusal = msgspec.json.Decoder(Refusal).decode
 
 
 def refusal(code: str, message: str, *, retryable: bool, retry_after: float) -> SatchelError:
@@ -76,7 +76,7 @@ def refusal(code: str, message: str, *, retryable: bool, retry_after: float) -> 
 def refusal_in(response: httpx.Response) -> Refusal:
     """Return the error in an answer of a server of satchel's."""
     try:
-        return _decode_refusal(response.content)
+        return decode_refusal(response.content)
     except msgspec.MsgspecError:
         code = response.headers.get("satchel-error", f"status {response.status_code}")
         return Refusal(code, f"the server answered with status {response.status_code}")

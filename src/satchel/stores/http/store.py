@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
@@ -25,15 +26,16 @@ from ...backend.engine import translated
 from ...backend.hooks import PutIfResult, Unprocessed
 from ...backend.network import DEFAULT_TIMEOUT, check_one_way
 from ...backend.record import Record
+from ...backend.watching import Feed
 from ...capability import Capability
 from ...clock import NEVER, Clock, as_datetime, system_clock
 from ...codec import LARGE, RAW_BYTES
 from ...errors import ConfigurationError, SatchelError, StoreError, StoreUnavailableError, ValueTooLargeError
 from ...names import MAX_NAME_BYTES, Ref
 from . import wire
-from .client import Client, check_answer, check_client, check_url, connect, path_of
-from .errors import refusal, refusal_in, translate
-from .wire import Limits, Operation, Result
+from .client import EVENTS, Client, check_answer, check_client, check_url, connect, encoded, path_of
+from .errors import decode_refusal, refusal, refusal_in, translate
+from .wire import BatchItem, Result, ServerLimits
 
 T = TypeVar("T")
 Failure = SatchelError | Literal[Unprocessed.UNPROCESSED]
@@ -44,7 +46,9 @@ _TOKEN = re.compile(r"[!-~]+")
 _FIRST_PAGE = 1000
 _IN_BATCH = 256 * 1024
 """Larger values are sent alone, as they are: in a batch, bytes would become a third larger."""
-_LIMITS = Limits(max_body=1024 * 1024, max_batch=500, max_page=_FIRST_PAGE)
+_SILENCE = 45.0
+"""Seconds after which a stream of changes is given up; the server shows every 15 that it is alive."""
+_LIMITS = ServerLimits(max_body=1024 * 1024, max_batch=500, max_page=_FIRST_PAGE)
 
 
 class HTTPStore(BaseStore):
@@ -64,7 +68,7 @@ class HTTPStore(BaseStore):
 
     Raises:
         ConfigurationError: An option is wrong, or two exclude each other. At the first call: the token is refused, or
-            what answers is not satchel's server.
+            another server answers.
     """
 
     url_parts = {"url": "url"}  # noqa: RUF012  # the base says ClassVar
@@ -109,17 +113,17 @@ class HTTPStore(BaseStore):
     # Items.
 
     async def _read(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
-        return await self._batch([Operation("get", *ref) for ref in refs], wire.record_of, changes=False)
+        return await self._batch([BatchItem("get", *ref) for ref in refs], wire.record_of, changes=False)
 
     async def _read_heads(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
-        return await self._batch([Operation("exists", *ref) for ref in refs], wire.head_of, changes=False)
+        return await self._batch([BatchItem("exists", *ref) for ref in refs], wire.head_of, changes=False)
 
     async def _write(self, records: Sequence[tuple[Ref, Record]]) -> Sequence[WriteResult]:
         outcomes = await self._put([(ref, record, wire.put(ref, record)) for ref, record in records])
         return [None if isinstance(outcome, (bool, str)) else outcome for outcome in outcomes]
 
     async def _delete(self, refs: Sequence[Ref], now: float) -> Sequence[ChangeResult]:
-        return await self._batch([Operation("delete", *ref) for ref in refs], wire.done_of)
+        return await self._batch([BatchItem("delete", *ref) for ref in refs], wire.done_of)
 
     async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[PutIfResult]:
         return await self._put(
@@ -131,13 +135,13 @@ class HTTPStore(BaseStore):
 
     async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[ChangeResult]:
         return await self._batch(
-            [Operation("delete", *ref, if_version=version) for ref, version in items], wire.done_of
+            [BatchItem("delete", *ref, if_version=version) for ref, version in items], wire.done_of
         )
 
     async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[ChangeResult]:
         return await self._batch([wire.touch(ref, deadline) for ref, deadline in items], wire.done_of)
 
-    async def _put(self, items: Sequence[tuple[Ref, Record, Operation]]) -> list[PutIfResult]:
+    async def _put(self, items: Sequence[tuple[Ref, Record, BatchItem]]) -> list[PutIfResult]:
         """Put records, small ones together; return for each the version, if the put is conditional, or what failed."""
         outcomes: list[PutIfResult] = [False] * len(items)
         small = [n for n, (_, record, _) in enumerate(items) if len(record.payload) <= _IN_BATCH]
@@ -148,7 +152,7 @@ class HTTPStore(BaseStore):
                 outcomes[n] = await self._put_alone(ref, record, operation)
         return outcomes
 
-    async def _put_alone(self, ref: Ref, record: Record, operation: Operation) -> PutIfResult:
+    async def _put_alone(self, ref: Ref, record: Record, operation: BatchItem) -> PutIfResult:
         limit = self._max_value_bytes
         if limit is not None and len(record.payload) > limit:
             return ValueTooLargeError(
@@ -173,7 +177,7 @@ class HTTPStore(BaseStore):
         return UNPROCESSED if refused.error == OVERLOADED else refused.as_error()
 
     async def _batch(
-        self, operations: Sequence[Operation], outcome_of: Callable[[Result], T], *, changes: bool = True
+        self, operations: Sequence[BatchItem], outcome_of: Callable[[Result], T], *, changes: bool = True
     ) -> list[T | Failure]:
         """Carry out operations in as few requests as the server's limits allow, and return the outcome of each."""
         outcomes: dict[int, T | Failure] = {}
@@ -188,7 +192,7 @@ class HTTPStore(BaseStore):
         return [outcomes[n] for n in range(len(operations))]
 
     async def _request(
-        self, operations: Sequence[Operation], outcome_of: Callable[[Result], T], *, changes: bool
+        self, operations: Sequence[BatchItem], outcome_of: Callable[[Result], T], *, changes: bool
     ) -> dict[int, T | Failure]:
         """Carry out operations in one request.
 
@@ -214,7 +218,7 @@ class HTTPStore(BaseStore):
             at_fault |= {n for n, operation in enumerate(operations) if operation.collection == collection}
         return dict.fromkeys(at_fault, refused.as_error())
 
-    async def _encoded(self, operations: Sequence[Operation]) -> bytes:
+    async def _encoded(self, operations: Sequence[BatchItem]) -> bytes:
         large = sum(map(wire.size_of, operations)) >= LARGE
         return await offload(wire.encode, operations) if large else wire.encode(operations)
 
@@ -276,6 +280,45 @@ class HTTPStore(BaseStore):
     async def _cull(self, now: float) -> int:
         response = await self._with_timeout(self._client.post("/v1/cull"))
         return _decoded(wire.decode_counts, check_answer(response, httpx.codes.OK)).culled
+
+    # Watching.
+
+    async def _watch(self, feed: Feed) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                async for collection in feed.wanted():
+                    group.create_task(self._follow(collection, feed))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+
+    async def _follow(self, collection: str, feed: Feed) -> None:
+        """Report what the server says of a collection."""
+        async with aclosing(self._client.lines(f"/v1/watch/{encoded(collection)}", EVENTS)) as pieces:
+            piece = await self._with_timeout(anext(pieces))
+            kind = b""
+            while True:
+                for line in piece.split(b"\n"):
+                    name, _, text = line.partition(b": ")
+                    if name == b"event":
+                        kind = text
+                    elif name == b"data":
+                        self._report(feed, collection, kind, text)
+                try:
+                    async with asyncio.timeout(_SILENCE):
+                        piece = await anext(pieces)
+                except StopAsyncIteration:
+                    raise StoreUnavailableError("the server stopped reporting changes") from None
+
+    def _report(self, feed: Feed, collection: str, kind: bytes, text: bytes) -> None:
+        if kind == b"failed":
+            raise _decoded(decode_refusal, text).as_error()
+        key = _decoded(wire.decode_changed, text).key
+        if kind == b"ready":
+            feed.ready(collection)
+        elif kind == b"changed" and key is not None:
+            feed.changed(collection, key)
+        else:
+            feed.lost(collection)
 
     # Opening and closing.
 

@@ -23,7 +23,7 @@ _AROUND = 256
 """Bytes of an operation in JSON beside its names and its value, at most."""
 
 
-class Operation(msgspec.Struct, omit_defaults=True):
+class BatchItem(msgspec.Struct, omit_defaults=True):
     """One operation of a batch."""
 
     op: Literal["get", "exists", "put", "delete", "touch"]
@@ -37,7 +37,7 @@ class Operation(msgspec.Struct, omit_defaults=True):
     if_version: str | msgspec.UnsetType = _UNSET
 
 
-class Entry(msgspec.Struct):
+class EntryPart(msgspec.Struct):
     """Entry in the result of a read."""
 
     version: str
@@ -50,7 +50,7 @@ class Entry(msgspec.Struct):
 class Result(msgspec.Struct):
     """Result of one operation; which fields are there depends on the operation."""
 
-    entry: Entry | None = None
+    entry: EntryPart | None = None
     done: bool = False
     version: str | None = None
     error: str = ""
@@ -65,8 +65,8 @@ class Results(msgspec.Struct):
     results: list[Result]
 
 
-class Limits(msgspec.Struct):
-    """Limits of a server: bytes of a body, operations of a batch, names of a page."""
+class ServerLimits(msgspec.Struct):
+    """What a server takes at most: bytes of a body, operations of a batch, names of a page."""
 
     max_body: int
     max_batch: int
@@ -79,7 +79,7 @@ class About(msgspec.Struct):
     capabilities: list[str]
     max_key_bytes: int
     max_value_bytes: int | None
-    limits: Limits
+    limits: ServerLimits
 
 
 class Counts(msgspec.Struct):
@@ -96,6 +96,12 @@ class Page(msgspec.Struct):
     next: str | None
 
 
+class Changed(msgspec.Struct):
+    """Change that the server reports; the key is None where it cannot tell which one it was."""
+
+    key: str | None
+
+
 class End(msgspec.Struct):
     """Last line of a streamed listing: the number of names, or an error."""
 
@@ -109,15 +115,16 @@ class End(msgspec.Struct):
 decode_results = msgspec.json.Decoder(Results).decode
 decode_about = msgspec.json.Decoder(About).decode
 decode_counts = msgspec.json.Decoder(Counts).decode
+decode_changed = msgspec.json.Decoder(Changed).decode
 decode_page = msgspec.json.Decoder(Page).decode
 decode_lines = msgspec.json.Decoder(str | End).decode_lines
 _encode = msgspec.json.Encoder().encode
 
 
-def put(ref: Ref, record: Record, *, if_absent: bool = False, if_version: str | None = None) -> Operation:
+def put(ref: Ref, record: Record, *, if_absent: bool = False, if_version: str | None = None) -> BatchItem:
     """Return the operation that stores a record, where a condition holds if there is one."""
     raw = record.codec == RAW_BYTES
-    return Operation(
+    return BatchItem(
         "put",
         *ref,
         value=_UNSET if raw else msgspec.Raw(record.payload),
@@ -128,14 +135,14 @@ def put(ref: Ref, record: Record, *, if_absent: bool = False, if_version: str | 
     )
 
 
-def touch(ref: Ref, deadline: float) -> Operation:
+def touch(ref: Ref, deadline: float) -> BatchItem:
     """Return the operation that gives an entry a deadline."""
     if deadline == NEVER:
-        return Operation("touch", *ref, ttl=None)
-    return Operation("touch", *ref, expires_at=as_datetime(deadline))
+        return BatchItem("touch", *ref, ttl=None)
+    return BatchItem("touch", *ref, expires_at=as_datetime(deadline))
 
 
-def size_of(operation: Operation) -> int:
+def size_of(operation: BatchItem) -> int:
     """Return a bound on the bytes of an operation in JSON, where a character has at most six."""
     size = _AROUND + 6 * (len(operation.collection) + len(operation.key))
     if operation.raw is not _UNSET:
@@ -143,12 +150,12 @@ def size_of(operation: Operation) -> int:
     return size + (0 if operation.value is _UNSET else len(memoryview(operation.value)))
 
 
-def encode(operations: Sequence[Operation]) -> bytes:
+def encode(operations: Sequence[BatchItem]) -> bytes:
     """Return the body of a batch."""
     return _encode({"operations": operations})
 
 
-def fitting(sizes: Sequence[int], limits: Limits) -> int:
+def fitting(sizes: Sequence[int], limits: ServerLimits) -> int:
     """Return how many of some operations a server takes in one request; the first one may be larger than it takes."""
     total = _AROUND
     for count, size in enumerate(sizes):
