@@ -13,6 +13,7 @@ from tests.project.checkout import ROOT
 DRIVERS = {
     "dynamodb": "aiobotocore",
     "elasticsearch": "elasticsearch",
+    "http": "httpx",
     "mongodb": "pymongo",
     "objectstore": "obstore",
     "postgresql": "asyncpg",

@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from .stores.dynamodb import DynamoDBStore as DynamoDBStore
     from .stores.elasticsearch import ElasticsearchStore as ElasticsearchStore
     from .stores.filetree import FileTreeStore
+    from .stores.http import HTTPStore as HTTPStore
     from .stores.memcached import MemcachedStore as MemcachedStore
     from .stores.memory import MemoryStore
     from .stores.mongodb import MongoDBStore as MongoDBStore
@@ -174,6 +175,7 @@ __getattr__, __dir__ = lazy_exports(
         "DynamoDBStore": "stores.dynamodb",
         "ElasticsearchStore": "stores.elasticsearch",
         "FileTreeStore": "stores.filetree",
+        "HTTPStore": "stores.http",
         "JsonCodec": "codec",
         "KeyedStore": "backend.keyed",
         "MemcachedStore": "stores.memcached",

@@ -41,7 +41,7 @@ SERVERS = {
 """The servers that documented URLs are opened on."""
 
 ELSEWHERE = {
-    *("rediss", "unix", "valkeys", "valkeys+cluster", "mongodb+srv", "elasticsearch+https"),
+    *("rediss", "unix", "valkeys", "valkeys+cluster", "mongodb+srv", "elasticsearch+https", "http", "https"),
     *("dynamodb", "s3", "gs", "az"),
 }
 """Schemes whose documented URLs need a certificate, an account or a name in DNS; other tests open such ones."""

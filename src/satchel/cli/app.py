@@ -353,6 +353,7 @@ def serve(
         typer.Option(metavar="NAME", help="A name by which clients may address the server; may be repeated."),
     ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Refuse every change.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Let the page at / edit and delete entries.")] = False,
     max_body: Annotated[int, typer.Option(min=1024, metavar="BYTES", help="The largest body of a request.")] = 16 << 20,
 ) -> int:
     """Serve a store over HTTP, until interrupted."""
@@ -360,4 +361,5 @@ def serve(
 
     address = serving.Address(host, port, allowed_host or [])
     tokens = serving.TokenSources(token or [], token_file)
-    return execute(serving.serve(store, address, tokens, read_only=read_only, max_body=max_body))
+    rights = serving.Rights(read_only, write)
+    return execute(serving.serve(store, address, tokens, rights, max_body=max_body))

@@ -55,7 +55,20 @@ class TokenSources:
     file: str | None
 
 
-async def serve(place: str | None, address: Address, sources: TokenSources, *, read_only: bool, max_body: int) -> int:
+@dataclass(frozen=True)
+class Rights:
+    """What a server lets its clients do.
+
+    Attributes:
+        read_only: Every change is refused.
+        inspector_writes: The page at `/` edits and deletes entries.
+    """
+
+    read_only: bool
+    inspector_writes: bool
+
+
+async def serve(place: str | None, address: Address, sources: TokenSources, rights: Rights, *, max_body: int) -> int:
     """Serve a store until a signal ends it."""
     tokens = [Token(secret) for secret in sources.given]
     if sources.file is not None:
@@ -68,7 +81,12 @@ async def serve(place: str | None, address: Address, sources: TokenSources, *, r
     logging.basicConfig(format="satchel: %(message)s", level=logging.WARNING)
     async with await places.opened(place) as store:
         app = create_app(
-            store, tokens=tokens, read_only=read_only, allowed_hosts=address.allowed_hosts, max_body=max_body
+            store,
+            tokens=tokens,
+            read_only=rights.read_only,
+            inspector_writes=rights.inspector_writes,
+            allowed_hosts=address.allowed_hosts,
+            max_body=max_body,
         )
         try:
             listener = await in_thread(listening_socket, address.host, address.port)

@@ -14,13 +14,13 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from .. import __version__
-from .._checks import check_int, check_seconds
+from .._checks import check_bool, check_int, check_seconds
 from .._rest import API
 from ..capability import Capability
 from ..errors import SatchelError, StoreTimeoutError
 from ..protocol import AsyncKeyValue, SupportsEverything, check_store
 from ..verbs import CHANGES, METHODS
-from . import batches, entries, listing
+from . import batches, entries, inspector, listing
 from .access import LOOPBACK, Access, Gate, Token
 from .answers import RequestRefusedError, error_answer, json_answer, overloaded
 from .exchange import BodyLimits, Exchange, headers_of
@@ -37,7 +37,7 @@ _BODIES: Final = 8
 """Number of the largest bodies that are in memory at once."""
 _HEALTH_SECONDS: Final = 1.0
 """For how long one ping answers all questions for the health of the store."""
-_OPEN: Final = frozenset({"health", "openapi"})
+_OPEN: Final = frozenset({"health", "inspector", "openapi"})
 """What needs no token."""
 _CHANGING: Final = {capability for capability, methods in METHODS.items() if CHANGES & set(methods)}
 Handler = Callable[[SupportsEverything, Exchange], Awaitable[Response]]
@@ -71,6 +71,7 @@ def create_app(
     *,
     tokens: Iterable[str | Token] = (),
     read_only: bool = False,
+    inspector_writes: bool = False,
     allowed_hosts: Iterable[str] = LOOPBACK,
     max_body: int = 16 << 20,
     max_requests: int = 256,
@@ -86,6 +87,7 @@ def create_app(
         tokens: The tokens that open it: texts, which open all of it, or `Token` objects. Without any, every request
             that reaches the app is served.
         read_only: Refuse every change.
+        inspector_writes: Let the page at `/` edit and delete entries; otherwise it only shows them.
         allowed_hosts: The names by which clients may address the server: those in the `Host` header, without port.
             `*` is any name.
         max_body: Maximum bytes of the body of a request. Eight times as much is held in memory at once.
@@ -98,7 +100,9 @@ def create_app(
     """
     check_store(store, "create_app")
     limits = Limits(max_body, max_requests, max_streams, timeout)
-    return ServerApp(store, Gate(tokens, allowed_hosts, read_only=read_only), limits)
+    check_bool("inspector_writes", inspector_writes)
+    gate = Gate(tokens, allowed_hosts, read_only=read_only)
+    return ServerApp(store, gate, limits, inspector_writes=inspector_writes)
 
 
 class ServerApp:
@@ -108,9 +112,11 @@ class ServerApp:
         store: The store.
         gate: Decides what each request may do.
         limits: The limits.
+        inspector_writes: Whether the inspector offers changes.
     """
 
-    def __init__(self, store: AsyncKeyValue, gate: Gate, limits: Limits) -> None:
+    def __init__(self, store: AsyncKeyValue, gate: Gate, limits: Limits, *, inspector_writes: bool = False) -> None:
+        self._inspector_writes = inspector_writes
         self._metrics = Metrics(store)
         self._store = cast("SupportsEverything", self._metrics.store)  # each verb refuses what the store lacks
         self._gate = gate
@@ -145,6 +151,7 @@ class ServerApp:
             "openapi": {"GET": _openapi},
             "metrics": {"GET": self._counts},
             "health": {"GET": self._health.answer},
+            "inspector": {"GET": inspector.page},
         }
 
     def __repr__(self) -> str:
@@ -290,7 +297,7 @@ class ServerApp:
                 "max_value_bytes": store.max_value_bytes,
                 "read_only": exchange.access.read_only,
                 "prefix": exchange.access.prefix,
-                "inspector_writes": False,
+                "inspector_writes": self._inspector_writes,
                 "limits": {
                     "max_body": limits.max_body,
                     "max_batch": batches.MAX_BATCH,

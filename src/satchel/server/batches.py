@@ -22,6 +22,7 @@ from ..errors import BatchError, SatchelError, SerializationError, ValueTooLarge
 from ..names import Ref, check_ref
 from ..protocol import SupportsEverything
 from .answers import JSON, RequestRefusedError, error_fields, invalid
+from .entries import encoded
 from .exchange import Exchange
 from .fields import refuse_conditions, until
 
@@ -235,18 +236,22 @@ class _Run:
             if key in failed:
                 self._fail(index, failed[key])
             else:
-                self.results[index] = {"entry": self._described(index, found.get(key))}
+                try:
+                    self.results[index] = {"entry": await self._described(index, found.get(key))}
+                except SerializationError as error:
+                    self._fail(index, error)
 
-    def _described(self, index: int, entry: Entry | None) -> EntryFields | None:
+    async def _described(self, index: int, entry: Entry | None) -> EntryFields | None:
         if entry is None:
             return None
         described = EntryFields(entry.version, entry.updated_at, entry.expires_at, entry.ttl, entry.size)
         if self.operations[index].op == "get":
             self.size += entry.size
-            if type(entry.value) is bytes:
-                described.data = entry.value
+            kind, body = await encoded(entry.value)
+            if kind == JSON:
+                described.value = msgspec.Raw(body)
             else:
-                described.value = entry.value
+                described.data = entry.value
         return described
 
     async def _write(self, collection: str, ttl: float | None, indexes: list[int]) -> None:

@@ -30,7 +30,7 @@ async def read(store: SupportsEverything, exchange: Exchange) -> Response:
     headers = _headers(entry)
     if is_known(exchange, entry.version):
         return Response(None, 304, headers)
-    kind, body = await _encoded(entry.value)
+    kind, body = await encoded(entry.value)
     part = range_of(exchange, len(body)) if exchange.method == "GET" else None
     if part is None:
         return Response(body, 200, headers, media_type=kind)
@@ -109,7 +109,12 @@ async def decoded(body: bytes) -> Any:
         raise SerializationError(f"the body is not JSON: {error}") from None
 
 
-async def _encoded(value: Any) -> tuple[str, bytes]:
+async def encoded(value: Any) -> tuple[str, bytes]:
+    """Return the content type and the body of a value.
+
+    Raises:
+        SerializationError: It is neither bytes nor JSON.
+    """
     if type(value) is bytes:
         return BYTES, value
     body = _codec.encode_if_small(value)

@@ -12,6 +12,7 @@ from .answers import RequestRefusedError, invalid
 
 _BROKEN = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _FIXED: Final = {
+    b"/": "inspector",
     b"/v1": "service",
     b"/v1/": "service",
     b"/v1/c": "collections",
@@ -22,6 +23,7 @@ _FIXED: Final = {
     b"/metrics": "metrics",
     b"/health": "health",
 }
+_INSPECTOR: Final = frozenset({b"/inspector.css", b"/inspector.js"})
 _ENTRIES: Final = b"/v1/c/"
 _CHANGES: Final = b"/v1/watch/"
 
@@ -34,11 +36,13 @@ class Resource:
         kind: The resource.
         collection: The collection, if it has one.
         key: The key, if it has one.
+        file: The file of the inspector, if it is not the page itself.
     """
 
     kind: str
     collection: str = ""
     key: str = ""
+    file: str = ""
 
 
 def resource_of(scope: Any) -> Resource:
@@ -55,6 +59,8 @@ def resource_of(scope: Any) -> Resource:
         return Resource(kind, _decoded(collection, "collection"), _decoded(key, "key"))
     if path.startswith(_CHANGES) and b"/" not in path[len(_CHANGES) :]:
         return Resource("changes", _decoded(path[len(_CHANGES) :], "collection"))
+    if path in _INSPECTOR:
+        return Resource("inspector", file=path[1:].decode())
     if path in _FIXED:
         return Resource(_FIXED[path])
     raise RequestRefusedError(

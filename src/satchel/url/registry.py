@@ -37,6 +37,8 @@ STORES = {
     "elasticsearch+https": "satchel.stores.elasticsearch:ElasticsearchStore",
     "postgresql": "satchel.stores.postgresql:PostgreSQLStore",
     "postgres": "satchel.stores.postgresql:PostgreSQLStore",
+    "http": "satchel.stores.http:HTTPStore",
+    "https": "satchel.stores.http:HTTPStore",
     "s3": "satchel.stores.objectstore:ObjectStore",
     "gs": "satchel.stores.objectstore:ObjectStore",
     "az": "satchel.stores.objectstore:ObjectStore",
