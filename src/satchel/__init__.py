@@ -22,6 +22,9 @@ from .clock import TTL, Clock
 from .entry import Entry
 from .errors import (
     BatchError,
+    BlobChangedError,
+    BlobExistsError,
+    BlobMissingError,
     CircuitOpenError,
     ConfigurationError,
     ConflictError,
@@ -45,6 +48,7 @@ from .errors import (
     StoreTimeoutError,
     StoreUnavailableError,
     UnsupportedOperationError,
+    UploadLostError,
     ValueTooLargeError,
 )
 from .protocol import (
@@ -92,6 +96,9 @@ __all__ = [
     "AutoCodec",
     "BaseStore",
     "BatchError",
+    "BlobChangedError",
+    "BlobExistsError",
+    "BlobMissingError",
     "Cached",
     "CachedMany",
     "Capability",
@@ -145,6 +152,7 @@ __all__ = [
     "SyncStore",
     "Tags",
     "UnsupportedOperationError",
+    "UploadLostError",
     "ValueTooLargeError",
     "cached",
     "cached_many",

@@ -7,11 +7,13 @@ SatchelError
 ├─ InvalidKeyError, InvalidTTLError (also ValueError)   raised before any I/O
 ├─ SerializationError, ValueTooLargeError, ModelMismatchError
 ├─ KeyMissingError                  (also KeyError)     only from require()
+│  └─ BlobMissingError
 ├─ IntegrityError
 │  └─ DecryptionError
 ├─ UnsupportedOperationError, ReadOnlyError
 ├─ LockLostError, QueueFullError, ResultUnknownError
 ├─ SessionGoneError, SessionLockedError
+├─ BlobExistsError, BlobChangedError, UploadLostError
 └─ StoreError                       .store .operation .collection .key .retryable
    ├─ StoreUnavailableError         (retryable)
    │  └─ CircuitOpenError
@@ -98,6 +100,10 @@ class KeyMissingError(SatchelError, KeyError):
         return Exception.__str__(self)  # KeyError would show the message in quotes
 
 
+class BlobMissingError(KeyMissingError):
+    """There is no blob under a key that was to be streamed, opened, copied or measured."""
+
+
 class IntegrityError(SatchelError):
     """A stored entry is damaged, or was not written by satchel."""
 
@@ -128,6 +134,18 @@ class SessionGoneError(SatchelError):
 
 class SessionLockedError(SatchelError):
     """A session is locked by another owner; it can neither be read nor changed until the lock is released or lapses."""
+
+
+class BlobExistsError(SatchelError):
+    """A blob was to be put only if absent, and there is one; nothing was changed."""
+
+
+class BlobChangedError(SatchelError):
+    """A blob was replaced or removed: a conditional write was refused, or the rest of what was read is gone."""
+
+
+class UploadLostError(SatchelError):
+    """An upload stood still for so long that its beginning was removed; nothing was changed."""
 
 
 class QueueFullError(SatchelError):

@@ -22,7 +22,7 @@ CONTRACT = {
 """The modules at the top on which all else stands, with those whose names begin with an underscore."""
 LAYERS = {
     "backend", "stores", "wrappers", "sync", "url", "coordination", "integrations", "testing", "copying",
-    "cli", "sessions", "server",
+    "cli", "sessions", "server", "blobs",
 }  # fmt: skip
 PLUMBING = {
     "backend.record": "writes that wait for a failing or a cold store are kept encoded",
@@ -104,7 +104,8 @@ def test_every_module_belongs_to_a_part() -> None:
         ("coordination", set()),
         ("copying", set()),
         ("sessions", set()),
-        ("server", {"", "wrappers.statistics", "integrations.prometheus"}),  # for /metrics, and its own version
+        ("server", {"", "blobs", "wrappers.statistics", "integrations.prometheus"}),  # "" is for its own version
+        ("blobs", set()),
         ("cli", {"", "copying", "url", "server", "server.serving"}),
         ("url", set()),
         ("sync", {"url", "backend.lifecycle"}),

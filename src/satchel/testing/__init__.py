@@ -15,6 +15,7 @@ from ..errors import MissingExtraError
 if TYPE_CHECKING:
     from .clock import FakeClock
     from .conformance import ContractConformance, StoreConformance
+    from .conformance.blobs import BlobConformance
     from .conformance.caching import CachingConformance
     from .conformance.coordination import CoordinationConformance
     from .conformance.sessions import SessionConformance
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .model import DictModel
 
 __all__ = [
+    "BlobConformance",
     "CachingConformance",
     "ContractConformance",
     "CoordinationConformance",
@@ -44,6 +46,7 @@ _WITH_ASSERTIONS = ("conformance", "machine")
 _load, __dir__ = lazy_exports(
     __name__,
     {
+        "BlobConformance": "conformance.blobs",
         "CachingConformance": "conformance.caching",
         "ContractConformance": "conformance.store",
         "CoordinationConformance": "conformance.coordination",

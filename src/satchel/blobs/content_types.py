@@ -1,0 +1,18 @@
+"""Media types, guessed from the end of a name."""
+
+from __future__ import annotations
+
+import mimetypes
+from pathlib import PurePosixPath
+
+from .._threads import in_thread
+
+
+async def guessed(name: str) -> str | None:
+    """Return the media type that the end of a name stands for, such as `image/png` for `.png`; None if unknown."""
+    suffix = PurePosixPath(name).suffix.lower()
+    if not suffix:
+        return None
+    if not mimetypes.inited:
+        await in_thread(mimetypes.init)  # it reads files of the system
+    return mimetypes.types_map.get(suffix)
