@@ -16,6 +16,7 @@ DRIVERS = {
     "dynamodb": "aiobotocore",
     "elasticsearch": "elasticsearch",
     "git": "dulwich",
+    "http": "httpx",
     "mongodb": "pymongo",
     "nats": "nats",
     "objectstore": "obstore",

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from satchel import ConfigurationError, SatchelError, open_store
 from satchel.stores.elasticsearch import ElasticsearchStore
+from satchel.stores.http import HTTPStore
 from satchel.stores.mongodb import MongoDBStore
 from satchel.stores.nats import NATSStore
 from satchel.stores.objectstore import ObjectStore
@@ -47,6 +48,8 @@ IN_USERINFO = [
     "postgresql+asyncpg://user:{}@host/base?ssl=require",
     "elasticsearch://user:{}@host:9200",
     "elasticsearch+https://user:{}@host/path?verify_certs=false",
+    "http://user:{}@host:8377/path",
+    "https://:{}@host",
     "s3://user:{}@bucket/prefix",
     "gs://user:{}@bucket",
     "az://user:{}@container",
@@ -73,6 +76,7 @@ AS_OPTION = [
     "postgresql://host/base?sslpassword={}",
     "postgresql://host/base?password={}",
     "elasticsearch://host?api_key={}",
+    "http://host?token={}",
     "s3://bucket?access_key_id=id&secret_access_key={}",
     "s3://bucket?access_key_id=id&secret_access_key=x&session_token={}",
     "dynamodb://table?aws_access_key_id=id&aws_secret_access_key={}",
@@ -102,6 +106,8 @@ IN_THE_WRONG_PLACE = [
     "mysql://host:{}/base",
     "mysql://host/base?timeout={}",
     "elasticsearch://host?verify_certs={}",
+    "http://host:{}",
+    "https://host?verify_certs={}",
     "s3://bucket?timeout={}",
     "dynamodb://table?create_table={}",
     "memory://?max_bytes={}",
@@ -229,6 +235,7 @@ DIRECT = {
     **dict.fromkeys(("postgresql", "postgres"), PostgreSQLStore),
     **dict.fromkeys(("mysql", "postgresql+asyncpg"), SQLStore),
     **dict.fromkeys(("elasticsearch", "elasticsearch+https"), ElasticsearchStore),
+    **dict.fromkeys(("http", "https"), HTTPStore),
     **dict.fromkeys(("s3", "gs", "az"), ObjectStore),
 }
 

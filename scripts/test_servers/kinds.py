@@ -203,6 +203,18 @@ def _nats(server: Server, group: str) -> str:
     return f"nats://{HOST}:{port}"
 
 
+def chromium(server: Server) -> str:
+    """Start Chromium without a window; a test talks to it over the protocol of its developer tools."""
+    command = program("chromium", "chromium")
+    port = server.port_for("main")
+    quiet = ["--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+    more = ["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--no-sandbox"]
+    place = [f"--user-data-dir={server.folder('profile')}", f"--remote-debugging-port={port}"]
+    server.spawn([command, *quiet, *more, *place])
+    server.wait_until(lambda: _answers(port))
+    return f"http://{HOST}:{port}"
+
+
 KINDS: dict[str, Callable[[Server], str]] = {
     "redis": redis,
     "redis82": redis82,
@@ -219,6 +231,7 @@ KINDS: dict[str, Callable[[Server], str]] = {
     "elasticsearch": elasticsearch,
     "s3": s3,
     "nats": nats,
+    "chromium": chromium,
 }
 
 

@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from .stores.elasticsearch import ElasticsearchStore as ElasticsearchStore
     from .stores.filetree import FileTreeStore
     from .stores.git import GitStore as GitStore
+    from .stores.http import HTTPStore as HTTPStore
     from .stores.memcached import MemcachedStore as MemcachedStore
     from .stores.memory import MemoryStore
     from .stores.mongodb import MongoDBStore as MongoDBStore
@@ -196,6 +197,7 @@ __getattr__, __dir__ = lazy_exports(
         "DynamoDBStore": "stores.dynamodb",
         "ElasticsearchStore": "stores.elasticsearch",
         "FileTreeStore": "stores.filetree",
+        "HTTPStore": "stores.http",
         "JsonCodec": "codec",
         "KeyedStore": "backend.keyed",
         "GitStore": "stores.git",

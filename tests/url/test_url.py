@@ -44,7 +44,17 @@ SERVERS = {
 """The servers that documented URLs are opened on."""
 
 ELSEWHERE = {
-    *("rediss", "unix", "valkeys", "valkeys+cluster", "mongodb+srv", "elasticsearch+https", "nats+tls"),
+    *(
+        "rediss",
+        "unix",
+        "valkeys",
+        "valkeys+cluster",
+        "mongodb+srv",
+        "elasticsearch+https",
+        "nats+tls",
+        "http",
+        "https",
+    ),
     *("dynamodb", "s3", "gs", "az"),
 }
 """Schemes whose documented URLs need a certificate, an account or a name in DNS; other tests open such ones."""

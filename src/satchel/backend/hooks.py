@@ -39,6 +39,9 @@ ChangeResult = bool | SatchelError | Literal[Unprocessed.UNPROCESSED]
 WriteResult = None | SatchelError | Literal[Unprocessed.UNPROCESSED]
 """Outcome of `_write` for an item: None for written, or the error of this item alone."""
 
+PutIfResult = ChangeResult | str
+"""Outcome of `_put_if` for an item: that of a change, or for one that was done the version that the engine chose."""
+
 ABSENT = None
 """As the condition of `_put_if`: write only where nothing is."""
 
@@ -131,8 +134,11 @@ class Hooks(ABC):
         """Remove entries; say of each whether it existed and live."""
 
     @optional
-    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[ChangeResult]:
-        """Store each record where the condition holds; return whether it did. Each is one atomic step."""
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[PutIfResult]:
+        """Store each record where the condition holds; return whether it did. Each is one atomic step.
+
+        An engine that gives entries versions of its own returns the new one in place of True.
+        """
         raise self._unsupported("put_if_absent")
 
     @optional

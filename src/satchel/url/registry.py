@@ -46,6 +46,8 @@ STORES = {
     "postgresql+asyncpg": "satchel.stores.sql:SQLStore",
     "nats": "satchel.stores.nats:NATSStore",
     "nats+tls": "satchel.stores.nats:NATSStore",
+    "http": "satchel.stores.http:HTTPStore",
+    "https": "satchel.stores.http:HTTPStore",
     "s3": "satchel.stores.objectstore:ObjectStore",
     "gs": "satchel.stores.objectstore:ObjectStore",
     "az": "satchel.stores.objectstore:ObjectStore",
