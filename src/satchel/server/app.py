@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from .. import __version__
 from .._checks import check_bool, check_int, check_seconds
@@ -176,8 +176,8 @@ class ServerApp:
             return
         self._requests += 1
         try:
-            response = await self._answer(scope, receive)
-            if not isinstance(response, StreamingResponse):
+            response = await self._answer(scope, receive, send)
+            if response is not None and not isinstance(response, StreamingResponse):
                 await self._send(response, scope, send)
         except (ClientDisconnect, _TooSlowError):
             return
@@ -186,27 +186,40 @@ class ServerApp:
         if isinstance(response, StreamingResponse):
             await self._stream(response, scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Response:
-        """Return the answer to a request, whatever happens."""
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
+        """Carry out a request, and return what remains to be sent: a small answer is sent here, under one timer."""
         exchange: Exchange | None = None
+        response: Response | None = None
         try:
-            headers = headers_of(scope)
-            resource = resource_of(scope)
-            if resource.kind != "health":  # a health check may come by address
-                self._gate.check_host(headers.get("host", ""))
-            access = _NOBODY if resource.kind in _OPEN else self._gate.admit(headers.get("authorization"))
-            exchange = Exchange(scope, receive, headers, resource, access, self._bodies)
             async with asyncio.timeout(self._limits.timeout):
-                return await self._carry_out(exchange)
-        except TimeoutError as error:
-            return error_answer(error if isinstance(error, SatchelError) else self._too_slow(exchange))
-        except ClientDisconnect:
-            raise
-        except Exception as error:
-            return error_answer(error)
+                try:
+                    exchange = self._admitted(scope, receive)
+                    response = await self._carry_out(exchange)
+                except ClientDisconnect:
+                    raise
+                except Exception as error:
+                    response = error_answer(error)
+                if not isinstance(response, StreamingResponse) and len(response.body) <= _PIECE:
+                    await send(self._head(response))
+                    await send(_piece(b"" if scope["method"] == "HEAD" else response.body))
+                    return None
+        except TimeoutError:
+            if response is not None:
+                raise _TooSlowError from None
+            response = error_answer(self._too_slow(exchange))
         finally:
             if exchange is not None:
                 exchange.release()
+        return response
+
+    def _admitted(self, scope: Scope, receive: Receive) -> Exchange:
+        """Return a request that may be made; what it is about is still to be checked."""
+        headers = headers_of(scope)
+        resource = resource_of(scope)
+        if resource.kind != "health":  # a health check may come by address
+            self._gate.check_host(headers.get("host", ""))
+        access = _NOBODY if resource.kind in _OPEN else self._gate.admit(headers.get("authorization"))
+        return Exchange(scope, receive, headers, resource, access, self._bodies)
 
     async def _carry_out(self, exchange: Exchange) -> Response:
         handlers = self._handlers[exchange.resource.kind]
@@ -232,15 +245,16 @@ class ServerApp:
         return StoreTimeoutError(f"the store did not answer within {seconds} s; a change may have been made or not")
 
     async def _send(self, response: Response, scope: Scope, send: Send) -> None:
-        """Send an answer that is complete; a large one in pieces, each of which the client must take in time."""
-        headers = [*response.raw_headers, *self._common]
+        """Send an answer in pieces, each of which the client must take in time."""
         body = b"" if scope["method"] == "HEAD" else bytes(response.body)
-        await self._in_time(send({"type": "http.response.start", "status": response.status_code, "headers": headers}))
-        for start in range(0, len(body) - _PIECE, _PIECE):
-            piece = body[start : start + _PIECE]
-            await self._in_time(send({"type": "http.response.body", "body": piece, "more_body": True}))
-        rest = body[max(0, len(body) - 1) // _PIECE * _PIECE :]
-        await self._in_time(send({"type": "http.response.body", "body": rest, "more_body": False}))
+        await self._in_time(send(self._head(response)))
+        for start in range(0, len(body) or 1, _PIECE):
+            end = start + _PIECE
+            await self._in_time(send(_piece(body[start:end], more=end < len(body))))
+
+    def _head(self, response: Response) -> Message:
+        headers = [*response.raw_headers, *self._common]
+        return {"type": "http.response.start", "status": response.status_code, "headers": headers}
 
     async def _stream(self, response: StreamingResponse, scope: Scope, receive: Receive, send: Send) -> None:
         """Send a stream."""
@@ -301,6 +315,10 @@ class ServerApp:
         exchange.query()
         exchange.access.check_everything()
         return self._metrics.answer()
+
+
+def _piece(content: bytes | memoryview, *, more: bool = False) -> Message:
+    return {"type": "http.response.body", "body": content, "more_body": more}
 
 
 class _TooSlowError(Exception):
