@@ -210,6 +210,7 @@ def chromium(server: Server) -> str:
     quiet = ["--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
     more = ["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--no-sandbox"]
     place = [f"--user-data-dir={server.folder('profile')}", f"--remote-debugging-port={port}"]
+    server.ask_version(command)
     server.spawn([command, *quiet, *more, *place])
     server.wait_until(lambda: _answers(port))
     return f"http://{HOST}:{port}"
