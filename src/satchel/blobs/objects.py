@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, cast
 
 from .._checks import check_seconds
-from .._contexts import run_in_empty_context, task_in_empty_context
+from .._contexts import task_in_empty_context
 from .._threads import offload
 from ..backend.network import check_one_way
 from ..clock import TTL, Clock, seconds, system_clock
@@ -42,8 +42,10 @@ except ModuleNotFoundError as error:
     raise missing_extra("ObjectBlobs", "objectstore", error) from error
 
 from ..stores.objectstore.bucket import Bucket
-from ..stores.objectstore.client import Target, check_client, check_driver, check_options, connect
+from ..stores.objectstore.client import Target, check_client, check_options, connect
 from ..stores.objectstore.errors import is_missing_bucket, translate
+from ..stores.objectstore.requests import check_driver
+from ..stores.objectstore.requests import start as start_request
 from ..stores.objectstore.sweep import Removal
 
 PART = 8 * 1024 * 1024
@@ -257,7 +259,7 @@ class ObjectBlobs(BlobsBase):
         size: int | None,
     ) -> None:
         """Send a large blob in parts; it appears with the last request, which is left out when this raises."""
-        writer = run_in_empty_context(
+        writer = start_request(
             obstore.open_writer_async,
             (await self._connected()).client,
             path,
@@ -423,7 +425,7 @@ class ObjectBlobs(BlobsBase):
     async def _sent(self, request: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Send a request; a missing object and a condition that does not hold raise what the driver raises."""
         try:
-            return await run_in_empty_context(request, *arguments, **options)
+            return await start_request(request, *arguments, **options)
         except Exception as error:
             self._raise_mapped(error)
 
