@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, cast
 
 from .._checks import check_seconds
-from .._contexts import task_in_empty_context
+from .._contexts import run_in_empty_context, task_in_empty_context
 from .._threads import offload
 from ..backend.network import check_one_way
 from ..clock import TTL, Clock, seconds, system_clock
@@ -259,7 +259,7 @@ class ObjectBlobs(BlobsBase):
         size: int | None,
     ) -> None:
         """Send a large blob in parts; it appears with the last request, which is left out when this raises."""
-        writer = start_request(
+        writer = run_in_empty_context(
             obstore.open_writer_async,
             (await self._connected()).client,
             path,
