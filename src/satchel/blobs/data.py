@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Protocol
 from .._threads import in_thread, offload
 from ..errors import SerializationError, ValueTooLargeError, with_article
 
-PIECE = 256 * 1024
+PIECE = 1024 * 1024
 """Bytes that are read from a file at a time."""
 _IN_MEMORY = 1024 * 1024
 _SMALL = 64 * 1024

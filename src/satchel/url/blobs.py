@@ -122,7 +122,7 @@ def _refuse_wrappers(scheme: str, option: str) -> None:
 
 
 def _made(place: str, what: str, options: dict[str, Any]) -> Any:
-    kind: type[Any] = load(place, what)
+    kind: Any = load(place, what)
     return _awaitable(kind)(**convert(kind, what, options))
 
 
