@@ -75,6 +75,8 @@ async def measure_long() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as place:
         async with DiskStore(Path(place)) as store:
             blobs = StoreBlobs(store)
+            await blobs.put("k", pieces(LONG // 64))
+            await taken(blobs.stream("k"), LONG // 64)
             put_stall = await _longest(blobs.put("k", pieces(LONG // 8)))
             get_stall = await _longest(taken(blobs.stream("k"), LONG // 8))
             before = _peak()

@@ -6,10 +6,11 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, Self
+
+from msgspec.structs import replace
 
 from .._checks import check_bool, check_bound, check_choice, check_clock
 from ..clock import TTL, Clock, seconds, system_clock
