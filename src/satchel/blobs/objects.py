@@ -7,6 +7,7 @@ import re
 import secrets
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, cast
 
@@ -36,7 +37,7 @@ from .urls import UrlSigner, stable_deadline
 
 try:
     import obstore
-    from obstore.exceptions import AlreadyExistsError, NotModifiedError, PreconditionError
+    from obstore.exceptions import AlreadyExistsError, BaseError, NotModifiedError, PreconditionError
     from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
 except ModuleNotFoundError as error:
     raise missing_extra("ObjectBlobs", "objectstore", error) from error
@@ -482,7 +483,8 @@ class _Service:
             found = await self.bucket.read(path)
             await self.bucket.swap(path, b"2", None if found is None else found.tag)
         finally:
-            await self.bucket.remove([path])
+            with suppress(BaseError, FileNotFoundError):  # it must not hide what was found out
+                await self.bucket.remove([path])
         self._proven = True
 
 
