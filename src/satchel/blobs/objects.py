@@ -47,6 +47,8 @@ from ..stores.objectstore.client import Target, check_client, check_driver, chec
 from ..stores.objectstore.errors import is_missing_bucket, translate
 from ..stores.objectstore.sweep import Removal
 
+__all__ = ["ObjectBlobs"]
+
 PART = 8 * 1024 * 1024
 """Bytes that are sent or asked for in one request."""
 MOST_AT_ONCE = 64 * 1024 * 1024

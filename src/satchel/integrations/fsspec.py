@@ -32,6 +32,8 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("satchel.integrations.fsspec", "fsspec", error) from error
 
+__all__ = ["SatchelFileSystem"]
+
 _AT_ONCE = 16
 _IN_MEMORY = 8 * 1024 * 1024
 
