@@ -6,14 +6,14 @@ import asyncio
 import re
 import secrets
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, cast
 
 from .._checks import check_seconds
 from .._contexts import run_in_empty_context, task_in_empty_context
-from .._threads import offload
+from .._threads import Yielder, offload
 from ..backend.network import check_one_way
 from ..clock import TTL, Clock, seconds, system_clock
 from ..errors import (
@@ -502,6 +502,7 @@ class _ObjectSource(BlobSource):
         client = (await self._blobs._connected()).client
         starts = iter(range(start, end, PART))
         parts: deque[asyncio.Task[Any]] = deque()
+        turns = Yielder()
 
         def ask() -> None:
             if (first := next(starts, None)) is not None:
@@ -516,6 +517,7 @@ class _ObjectSource(BlobSource):
                 ask()
                 for piece in _slices(content):
                     yield piece
+                    await turns.after_item()
         finally:
             for part in parts:
                 part.cancel()
@@ -533,10 +535,11 @@ class _ObjectSource(BlobSource):
         return content
 
 
-def _slices(content: Any) -> list[bytes]:
-    """Return the driver's bytes as Python's, in pieces that hold up nobody."""
+def _slices(content: Any) -> Iterator[bytes]:
+    """Iterate over the driver's bytes as Python's, in pieces that hold up nobody."""
     view = memoryview(content)
-    return [bytes(view[start : start + _PIECE]) for start in range(0, len(view), _PIECE)]
+    for start in range(0, len(view), _PIECE):
+        yield bytes(view[start : start + _PIECE])
 
 
 def _version(meta: Mapping[str, Any]) -> str:
