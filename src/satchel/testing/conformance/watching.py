@@ -185,6 +185,15 @@ class WatchConformance(Suite):
             await following
         assert {task for task in asyncio.all_tasks() - tasks if "watch" in repr(task.get_coro()).lower()} == set()
 
+    async def test_a_wait_that_was_given_up_is_taken_up_again(self, pair: Pair) -> None:
+        watching, writing = pair
+        async with watching.watch("c") as changes:
+            await _ready(changes)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(changes), 0.01)
+            await writing.put("c", "k", 1)
+            assert await _heard(changes, {"k"}) == {"k"}
+
     async def test_closing_the_store_ends_the_iteration_with_an_error(self, pair: Pair) -> None:
         watching, _ = pair
         async with watching.watch("c") as changes:
