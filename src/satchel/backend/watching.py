@@ -122,10 +122,10 @@ class Watcher:
     def _wake(self) -> None:
         if self._told.is_set():
             return
-        if threading.get_ident() == self._thread:
-            self._told.set()
-        else:
-            with suppress(RuntimeError):  # its loop has been closed
+        with suppress(RuntimeError):  # its loop has been closed
+            if threading.get_ident() == self._thread:
+                self._told.set()
+            else:
                 self._loop.call_soon_threadsafe(self._told.set)
 
 
@@ -189,8 +189,9 @@ class Feed:
         for watcher in self._of(collection):
             watcher.ready()
             joining = self._joining.pop(watcher, None)
-            if joining is not None and not joining.done():
-                joining.set_result(None)
+            if joining is not None:
+                with suppress(RuntimeError):  # its loop has been closed
+                    joining.get_loop().call_soon_threadsafe(_resolve, joining)
 
     def changed(self, collection: str, key: str) -> None:
         """Report that an entry was put, removed or given another deadline, or has expired."""
@@ -280,6 +281,11 @@ class Feed:
             if not joining.done():
                 joining.set_exception(failure.again())
         self._joining.clear()
+
+
+def _resolve(joining: asyncio.Future[None]) -> None:
+    if not joining.done():
+        joining.set_result(None)
 
 
 class Watching:

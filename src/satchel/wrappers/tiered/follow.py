@@ -54,6 +54,8 @@ class Follower:
         self._cold = cold
         self._hot = hot
         self._warm = warm
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """Event loop on which it watches."""
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._held: dict[str, KeyChange] = {}
         self._expected: dict[Ref, None] = {}
@@ -66,6 +68,7 @@ class Follower:
     def follow(self, collection: str) -> None:
         """Begin to watch a collection, unless that has begun."""
         if collection not in self._watchers:
+            self.loop = asyncio.get_running_loop()
             self._stop_using(collection)
             self._watchers[collection] = task_in_empty_context(self._watch(collection))
 
@@ -100,7 +103,7 @@ class Follower:
 
     def abandon(self) -> None:
         """Begin anew on the event loop that runs now: the one before has been closed, and reports have been missed."""
-        self._watchers, self._warming = {}, None
+        self._watchers, self._warming, self.loop = {}, None, None
         self._expected, self._expected_before, self._due = {}, {}, {}
         for change in self._held.values():
             self._hot.states.finish([change])
