@@ -37,9 +37,15 @@ def main() -> int:
 
 def server_of(name: str) -> str | None:
     """Return the server that a benchmark needs; most are called as what they measure."""
-    server = {"coordination": "redis", "copying": "redis", "near": "redis", "objectstore": "s3", "stalls": "redis"}.get(
-        name, name
-    )
+    servers = {
+        "coordination": "redis",
+        "copying": "redis",
+        "near": "redis",
+        "objectstore": "s3",
+        "stalls": "redis",
+        "watch": "redis",
+    }
+    server = servers.get(name, name)
     return server if server in KINDS else None
 
 
