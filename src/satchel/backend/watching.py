@@ -149,7 +149,7 @@ class Feed:
         self._store, self._translate = store, translate
         self._watchers: dict[str, tuple[Watcher, ...]] = {}  # tuples: other threads iterate over them
         self._heard: set[str] = set()
-        self._hears_all = self._is_down = False
+        self._hears_all = self._was_heard = self._is_down = False
         self._joining: dict[Watcher, asyncio.Future[None]] = {}
         self._more = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -185,7 +185,7 @@ class Feed:
             self._hears_all = True
         else:
             self._heard.add(collection)
-        self._is_down = False
+        self._was_heard, self._is_down = True, False
         for watcher in self._of(collection):
             watcher.ready()
             joining = self._joining.pop(watcher, None)
@@ -271,7 +271,7 @@ class Feed:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _down(self, failure: SatchelError | None) -> None:
-        self._hears_all, self._is_down = False, failure is not None
+        self._hears_all, self._is_down = False, failure is not None and self._was_heard
         self._heard.clear()
         for watcher in self._of(None):
             watcher.down()
