@@ -24,7 +24,7 @@ from ...protocol import SupportsWatch
 from .hot import HotTier
 from .pending import ALL, KeyChange
 
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _EXPECTED = 10_000
 _PAGE = 500
 
@@ -133,9 +133,11 @@ class Follower:
                 logger.warning("%s reads collection %r from cold for good: %s", self._name(), collection, error)
                 return
             except SatchelError as error:
+                self._lose(collection)
                 logger.warning("%s does not follow collection %r at present: %s", self._name(), collection, error)
             finally:
-                self._lose(collection)
+                if collection not in self._held:  # it is cancelled: nobody watches any more
+                    self._stop_using(collection)
             attempt += 1
             await asyncio.sleep(random_pause(attempt, _SHORTEST_PAUSE, _LONGEST_PAUSE))
 
