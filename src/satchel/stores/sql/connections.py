@@ -22,6 +22,7 @@ from sqlalchemy import URL, QueuePool, StaticPool, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from ..._threads import in_thread
 from ...backend.lifecycle import close_at_end_of_loop
 from ...backend.network import in_empty_context
 from ...errors import ConfigurationError, StoreUnavailableError
@@ -80,7 +81,11 @@ def _sqlite_creator(url: URL, patience: float) -> Callable[[], Awaitable[Any]]:
     async def create() -> Any:
         connecting = aiosqlite.connect(path, timeout=patience)
         connecting._thread.daemon = True  # as SQLAlchemy does, so that no process waits for a store that is left open
-        connection = await connecting
+        try:
+            connection = await connecting
+        except BaseException:
+            await in_thread(connecting._thread.join)  # it still reports to the event loop, which may be closed next
+            raise
         try:
             async with connection.execute("PRAGMA schema_version"):
                 return connection
