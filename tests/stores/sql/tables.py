@@ -5,8 +5,6 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-import asyncmy  # noqa: F401  # its module reads a file, which a store made on the event loop must not be blamed for
-
 from tests.servers import server_url
 
 _RUN = secrets.token_hex(4)
