@@ -43,6 +43,7 @@ def server_of(name: str) -> str | None:
         "copying": "redis",
         "near": "redis",
         "objectstore": "s3",
+        "sql": "mariadb",
         "stalls": "redis",
         "watch": "redis",
     }
