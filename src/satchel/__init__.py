@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from .stores.postgresql import PostgreSQLStore as PostgreSQLStore
     from .stores.redis import RedisStore as RedisStore
     from .stores.valkey import ValkeyStore as ValkeyStore
+    from .stores.zip import ZipStore, ZipWriter, write_zip
     from .sync import SyncCollection, SyncStore
     from .tags import Tags
     from .url import open_store
@@ -143,12 +144,15 @@ __all__ = [
     "Tags",
     "UnsupportedOperationError",
     "ValueTooLargeError",
+    "ZipStore",
+    "ZipWriter",
     "cached",
     "cached_many",
     "check_stores",
     "copy_store",
     "open_store",
     "require",
+    "write_zip",
 ]
 
 # What is imported when it is first asked for, with its driver: a program pays for the stores that it uses. Stores with
@@ -191,5 +195,8 @@ __getattr__, __dir__ = lazy_exports(
         "SyncStore": "sync",
         "Tags": "tags",
         "ValkeyStore": "stores.valkey",
+        "write_zip": "stores.zip",
+        "ZipStore": "stores.zip",
+        "ZipWriter": "stores.zip",
     },
 )

@@ -43,9 +43,9 @@ SERVERS = {
 
 ELSEWHERE = {
     *("rediss", "unix", "valkeys", "valkeys+cluster", "mongodb+srv", "elasticsearch+https", "nats+tls"),
-    *("dynamodb", "s3", "gs", "az"),
+    *("dynamodb", "s3", "gs", "az", "zip"),
 }
-"""Schemes whose documented URLs need a certificate, an account or a name in DNS; other tests open such ones."""
+"""Schemes whose documented URLs need a certificate, an account, a name in DNS or an archive; other tests open such ones."""
 
 
 class Server(MemoryStore):

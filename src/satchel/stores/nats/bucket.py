@@ -74,7 +74,7 @@ class Listed(NamedTuple):
 
 
 class Bucket:
-    """Messages of a bucket: read, written, listed and removed.
+    """Bucket of JetStream with the messages of a store.
 
     Args:
         connection: Where its server is.
