@@ -30,6 +30,7 @@ STORES = [
     ("dynamodb://table", "dynamodb", "DynamoDB", "Amazon's DynamoDB Local"),
     ("elasticsearch://host", "elasticsearch", "Elasticsearch", "an emulator"),
     ("s3://bucket", "objectstore", "S3; gs:// and az:// untested", "SeaweedFS"),
+    ("http://host", "http", "another process", "`satchel serve`"),
     ("null://", "null", "nowhere", ""),
 ]
 """Each store's URL, its page, where it keeps data, and on which server it is tested."""

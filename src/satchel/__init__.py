@@ -17,20 +17,27 @@ from typing import TYPE_CHECKING
 
 from ._lazy import lazy_exports
 from .capability import Capability
+from .change import Change
 from .clock import TTL, Clock
 from .entry import Entry
 from .errors import (
     BatchError,
+    BlobChangedError,
+    BlobExistsError,
+    BlobMissingError,
     CircuitOpenError,
     ConfigurationError,
     ConflictError,
     DecryptionError,
     IntegrityError,
     InvalidKeyError,
+    InvalidSettingError,
     InvalidTTLError,
     KeyMissingError,
     LockLostError,
     MissingExtraError,
+    MissingSettingError,
+    ModeError,
     ModelMismatchError,
     QueueFullError,
     ReadOnlyError,
@@ -39,11 +46,14 @@ from .errors import (
     SerializationError,
     SessionGoneError,
     SessionLockedError,
+    SettingCycleError,
+    SettingError,
     StoreClosedError,
     StoreError,
     StoreTimeoutError,
     StoreUnavailableError,
     UnsupportedOperationError,
+    UploadLostError,
     ValueTooLargeError,
 )
 from .protocol import (
@@ -55,6 +65,7 @@ from .protocol import (
     SupportsEnumerateCollections,
     SupportsEnumerateKeys,
     SupportsEverything,
+    SupportsWatch,
     require,
 )
 
@@ -70,6 +81,7 @@ if TYPE_CHECKING:
     from .stores.elasticsearch import ElasticsearchStore as ElasticsearchStore
     from .stores.filetree import FileTreeStore
     from .stores.git import GitStore as GitStore
+    from .stores.http import HTTPStore as HTTPStore
     from .stores.memcached import MemcachedStore as MemcachedStore
     from .stores.memory import MemoryStore
     from .stores.mongodb import MongoDBStore as MongoDBStore
@@ -78,11 +90,12 @@ if TYPE_CHECKING:
     from .stores.objectstore import ObjectStore as ObjectStore
     from .stores.postgresql import PostgreSQLStore as PostgreSQLStore
     from .stores.redis import RedisStore as RedisStore
+    from .stores.sql import SQLStore as SQLStore
     from .stores.valkey import ValkeyStore as ValkeyStore
     from .stores.zip import ZipStore, ZipWriter, write_zip
     from .sync import SyncCollection, SyncStore
     from .tags import Tags
-    from .url import open_store
+    from .url import open_blobs, open_store
 
 __version__ = "0.1.0"
 
@@ -92,9 +105,13 @@ __all__ = [
     "AutoCodec",
     "BaseStore",
     "BatchError",
+    "BlobChangedError",
+    "BlobExistsError",
+    "BlobMissingError",
     "Cached",
     "CachedMany",
     "Capability",
+    "Change",
     "CircuitOpenError",
     "Clock",
     "Codec",
@@ -109,6 +126,7 @@ __all__ = [
     "FileTreeStore",
     "IntegrityError",
     "InvalidKeyError",
+    "InvalidSettingError",
     "InvalidTTLError",
     "JsonCodec",
     "KeyMissingError",
@@ -117,6 +135,8 @@ __all__ = [
     "MemoryStore",
     "MessagePackCodec",
     "MissingExtraError",
+    "MissingSettingError",
+    "ModeError",
     "ModelMismatchError",
     "NullStore",
     "QueueFullError",
@@ -126,6 +146,8 @@ __all__ = [
     "SerializationError",
     "SessionGoneError",
     "SessionLockedError",
+    "SettingCycleError",
+    "SettingError",
     "SignedPickleCodec",
     "StoreClosedError",
     "StoreDifference",
@@ -139,10 +161,12 @@ __all__ = [
     "SupportsEnumerateCollections",
     "SupportsEnumerateKeys",
     "SupportsEverything",
+    "SupportsWatch",
     "SyncCollection",
     "SyncStore",
     "Tags",
     "UnsupportedOperationError",
+    "UploadLostError",
     "ValueTooLargeError",
     "ZipStore",
     "ZipWriter",
@@ -150,6 +174,7 @@ __all__ = [
     "cached_many",
     "check_stores",
     "copy_store",
+    "open_blobs",
     "open_store",
     "require",
     "write_zip",
@@ -176,6 +201,7 @@ __getattr__, __dir__ = lazy_exports(
         "DynamoDBStore": "stores.dynamodb",
         "ElasticsearchStore": "stores.elasticsearch",
         "FileTreeStore": "stores.filetree",
+        "HTTPStore": "stores.http",
         "JsonCodec": "codec",
         "KeyedStore": "backend.keyed",
         "GitStore": "stores.git",
@@ -186,10 +212,12 @@ __getattr__, __dir__ = lazy_exports(
         "NATSStore": "stores.nats",
         "NullStore": "stores.null",
         "ObjectStore": "stores.objectstore",
+        "open_blobs": "url",
         "open_store": "url",
         "PostgreSQLStore": "stores.postgresql",
         "RedisStore": "stores.redis",
         "SignedPickleCodec": "codec",
+        "SQLStore": "stores.sql",
         "StoreDifference": "copying",
         "SyncCollection": "sync",
         "SyncStore": "sync",

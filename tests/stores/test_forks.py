@@ -8,7 +8,7 @@ import pytest
 
 from tests.servers import server_url
 
-SERVERS = ["redis", "valkey", "memcached", "postgresql", "mongodb", "elasticsearch", "nats"]
+SERVERS = ["redis", "valkey", "memcached", "postgresql", "mariadb", "mongodb", "elasticsearch", "nats"]
 
 PRELUDE = """
 import asyncio, os, sys, warnings
