@@ -79,7 +79,8 @@ async def test_only_what_is_signed_can_be_read(shared):
     writing = (await shared.path("a", method="PUT")).partition("?")[2]
     for wrong in (
         path, f"{path}?", f"/v1/b/photos/b?{query}", f"{path}?{writing}", good[:-1],
-        good.replace("expires=", "expires=9"), f"{path}?expires=x&method=GET&signature=y", f"{path}?expires=&method=&signature=",
+        good.replace("expires=", "expires=9"), f"{path}?expires=x&method=GET&signature=y",
+        f"{path}?expires=&method=&signature=",
     ):  # fmt: skip
         answer = await shared.client.get(wrong)
         assert (answer.status_code, answer.json()["error"]) == (403, "forbidden"), wrong
