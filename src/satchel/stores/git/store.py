@@ -27,7 +27,7 @@ except ModuleNotFoundError as error:
 
 from .errors import translate
 from .repository import Identity, Repository
-from .tree import Change, Entries
+from .tree import Entries, EntryChange
 
 T = TypeVar("T")
 
@@ -186,9 +186,9 @@ class GitStore(BaseStore):
         return self._history(check_ref(collection, key, self.max_key_bytes))
 
     async def _history(self, ref: Ref) -> AsyncIterator[Revision]:
-        pages: Iterator[list[Change]] | None = None
+        pages: Iterator[list[EntryChange]] | None = None
 
-        async def next_page() -> list[Change] | None:
+        async def next_page() -> list[EntryChange] | None:
             nonlocal pages
             if pages is None:
                 pages = self._reading.history(ref)
