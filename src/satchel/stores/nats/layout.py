@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from functools import lru_cache
 
 from ...backend.record import Record, pack, pack_in_two, unpack
 from ...codec import LARGE
@@ -22,6 +23,7 @@ ROOM = 16 * 1024
 
 _ESCAPING = Escaping((SAFE - {"."}) | {"/"})
 _ALL = "=="  # an escape has two digits behind it
+_HASHED = "=-"
 _BUCKET = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
@@ -59,7 +61,7 @@ class Layout:
 
     def hidden(self, ref: Ref) -> Ref | None:
         """Return the names if the subject does not say them."""
-        return ref if any(_unescape(_escape(name)) is None for name in ref) else None
+        return ref if _HASHED in _escape(ref[0]) or _HASHED in _escape(ref[1]) else None
 
     def is_of_destroyed(self, subject: str) -> bool:
         """Return whether a subject is one of `of_destroyed`."""
@@ -113,6 +115,7 @@ def decode(header: str | None, payload: bytes, *, whole: bool = True) -> Record:
     return unpack(head + payload if payload else head, whole=whole)
 
 
+@lru_cache(1024)
 def _escape(name: str) -> str:
     return _ESCAPING.escape(name).replace("%", "=")
 
