@@ -261,13 +261,16 @@ def export(
     prefix: Prefix = "",
     exclude: Exclude = None,
     glob: Glob = None,
+    as_zip: Annotated[bool, typer.Option("--zip", help="Write a zip archive, which zip: opens as a store.")] = False,
     store: Place = None,
     json: AsJson = False,
 ) -> int:
     """Write entries as JSON lines, with their times."""
     from . import transfer  # noqa: PLC0415  # as the docstring of the module says
 
-    return execute(transfer.export(store, transfer.Chosen(collection, prefix, glob, exclude), output, as_json=json))
+    chosen = transfer.Chosen(collection, prefix, glob, exclude)
+    write = transfer.export_zip if as_zip else transfer.export
+    return execute(write(store, chosen, output, as_json=json))
 
 
 @app.command("import")
