@@ -452,7 +452,7 @@ class Collection(Generic[T]):
         return folders(self.keys(prefix=prefix), delimiter, len(prefix))
 
     def watch(self, *, prefix: str = "") -> AbstractAsyncContextManager[AsyncIterator[Change]]:
-        """Watch the entries, whoever changes them; see `SupportsWatch.watch`.
+        """Watch the entries for changes by any client; `SupportsWatch.watch` says what is promised.
 
         Args:
             prefix: Only keys that start with exactly this.

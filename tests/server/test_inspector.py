@@ -21,28 +21,29 @@ class Store:
 
     Attributes:
         url: Where the page is.
+        client: A client of the REST interface.
     """
 
     def __init__(self, url: str, headers: dict[str, str]) -> None:
         self.url = f"{url}/"
-        self._client = httpx.Client(base_url=url, headers=headers, trust_env=False)
+        self.client = httpx.Client(base_url=url, headers=headers, trust_env=False)
 
     def put(self, collection: str, items: dict[str, object], **about: object) -> None:
         named = [
             {"op": "put", "collection": collection, "key": key, "value": value, **about} for key, value in items.items()
         ]
         for start in range(0, len(named), 1000):
-            self._client.post("/v1/batch", json={"operations": named[start : start + 1000]}).raise_for_status()
+            self.client.post("/v1/batch", json={"operations": named[start : start + 1000]}).raise_for_status()
 
     def put_bytes(self, collection: str, key: str, value: bytes) -> None:
         headers = {"Content-Type": "application/octet-stream"}
-        self._client.put(f"/v1/c/{collection}/{key}", content=value, headers=headers).raise_for_status()
+        self.client.put(f"/v1/c/{collection}/{key}", content=value, headers=headers).raise_for_status()
 
     def get(self, collection: str, key: str) -> httpx.Response:
-        return self._client.get(f"/v1/c/{collection}/{key}")
+        return self.client.get(f"/v1/c/{collection}/{key}")
 
     def delete(self, collection: str, key: str) -> None:
-        self._client.delete(f"/v1/c/{collection}/{key}").raise_for_status()
+        self.client.delete(f"/v1/c/{collection}/{key}").raise_for_status()
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +63,17 @@ def serving():
 @pytest.fixture
 def make(serving, request):
     """Return a function that serves a new store with some options."""
+    stores: list[Store] = []
 
     def make(**options) -> Store:
         name = f"{request.node.name.partition('[')[0]}-{len(serving.apps)}"
         headers = {"Authorization": f"Bearer {TOKEN}"} if "tokens" in options else {}
-        return Store(serving.mount(name, MemoryStore, **options), headers)
+        stores.append(Store(serving.mount(name, MemoryStore, **options), headers))
+        return stores[-1]
 
-    return make
+    yield make
+    for store in stores:
+        store.client.close()
 
 
 @pytest.fixture

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn, Self
 
 from .._checks import check_bool, check_bound, check_choice, check_clock
 from ..clock import TTL, Clock, seconds, system_clock
 from ..errors import BlobChangedError, BlobMissingError, UnsupportedOperationError
 from ..matching import KeyFilter, check_delimiter, folders, matching_keys
 from ..names import check_after, check_limit, check_name
+from ..protocol import AsyncKeyValue
 from . import content_types, local_files
 from .compression import Compression, check_compression
 from .data import BlobData, add_to_hash, check_size, digest_of, pieces_of, resized, spooled
@@ -69,6 +70,11 @@ class BlobsBase(ABC):
     Raises:
         ConfigurationError: An option is not legal.
     """
+
+    url_query: ClassVar[frozenset[str]] = frozenset()
+    """Options of a URL that stay in it for the driver."""
+    _owned: AsyncKeyValue | None = None
+    """The store, where it was made for this object alone."""
 
     def __init__(
         self,
@@ -142,6 +148,11 @@ class BlobsBase(ABC):
         """Give a blob a new deadline, and return whether it existed."""
         self._refuse("touch")
 
+    async def _open(self) -> None:
+        """Connect, or make what is needed; without a call of it, the first request does."""
+        if self._owned is not None:
+            await self._owned.__aenter__()
+
     def _refuse(self, what: str) -> NoReturn:
         """Raise the error for what this target cannot do.
 
@@ -149,6 +160,23 @@ class BlobsBase(ABC):
             what: The method, or the option and its method, such as "metadata= of put".
         """
         raise UnsupportedOperationError(f"{self!r} does not support {what}")
+
+    # Lifetime.
+
+    async def aclose(self) -> None:
+        """Close the store that `open_blobs` made for this object; another one stays open."""
+        if self._owned is not None:
+            await self._owned.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self.__aenter__().__await__()
 
     # Writing.
 
@@ -201,10 +229,10 @@ class BlobsBase(ABC):
         check_size(len(data), self._max_size)
         if key is None:
             key = self._new_key(await digest_of(data) if self._new_key.needs_content else None)
-        return await self._write_whole(key, data, replace(await _with_type(key, options), size=len(data)))
+        return await self._write_whole(key, data, await _completed(options, key, len(data)))
 
     async def _put_pieces(self, key: str, pieces: AsyncIterator[bytes], options: PutOptions) -> BlobInfo:
-        return await self._write(key, pieces, await _with_type(key, options))
+        return await self._write(key, pieces, await _completed(options, key, None))
 
     def _options_of(self, info: BlobInfo, if_absent: bool) -> PutOptions:
         """Return the options that store a copy of a blob, which expires when the original does."""
@@ -412,11 +440,12 @@ class BlobsBase(ABC):
         return 0
 
 
-async def _with_type(key: str, options: PutOptions) -> PutOptions:
-    """Return the options with the media type that the key stands for, unless there is one."""
-    if options.content_type is not None or (guess := await content_types.guessed(key)) is None:
-        return options
-    return replace(options, content_type=guess, type_is_guessed=True)
+async def _completed(options: PutOptions, key: str, size: int | None) -> PutOptions:
+    """Return the options with the size, and the media type that the key stands for unless there is one."""
+    guess = None if options.content_type is not None else await content_types.guessed(key)
+    if guess is not None:
+        return replace(options, content_type=guess, type_is_guessed=True, size=size)
+    return options if size is None else replace(options, size=size)
 
 
 def _span(start: int, end: int | None, size: int) -> tuple[int, int]:
@@ -426,6 +455,4 @@ def _span(start: int, end: int | None, size: int) -> tuple[int, int]:
 
 
 async def _read_part(source: BlobSource, start: int, end: int | None) -> bytes:
-    first, last = _span(start, end, source.info.size)
-    async with aclosing(source.read(first, last)) as pieces:
-        return b"".join([piece async for piece in pieces])
+    return await source.read_whole(*_span(start, end, source.info.size))

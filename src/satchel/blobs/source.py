@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from .info import BlobInfo
 
@@ -26,6 +27,11 @@ class BlobSource(ABC):
         Raises:
             BlobChangedError: This version can no longer be read.
         """
+
+    async def read_whole(self, start: int, end: int) -> bytes:
+        """Return the bytes from `start` up to `end`, which are within the blob; raises what `read` does."""
+        async with aclosing(self.read(start, end)) as pieces:
+            return b"".join([piece async for piece in pieces])
 
     async def aclose(self) -> None:  # most sources hold nothing
         """Release what the source holds."""

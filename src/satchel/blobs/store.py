@@ -100,6 +100,7 @@ class StoreBlobs(BlobsBase):
         super().__init__(ids=ids, template=template, max_size=max_size, base_url=base_url, signer=signer, clock=clock)
         self._store = require(store, Capability.CONDITIONAL)
         self._places = Places(self._store, check_name(collection, "collection"), clock)
+        self._uri = f"satchel://{quote(collection, safe='')}/"
         self._sweeper = Sweeper(self._places, self._live)
         self._chunk_size, self._inline = _sizes(chunk_size, store.max_value_bytes)
 
@@ -289,7 +290,7 @@ class StoreBlobs(BlobsBase):
             updated_at=as_datetime(manifest.updated),
             expires_at=None if deadline is None else as_datetime(deadline),
             version=manifest.version,
-            uri=f"satchel://{quote(self._places.manifests, safe='')}/{quote(key)}",
+            uri=self._uri + quote(key),
         )
 
     def _keys(self, prefix: str, after: str | None, limit: int | None) -> AsyncIterator[str]:
@@ -365,6 +366,12 @@ class _StoreSource(BlobSource):
             for place in range(number, beyond):
                 yield await self._part(place, values.pop(place, None), start, end)
             number, at_once = beyond, min(2 * at_once, _AT_ONCE)
+
+    async def read_whole(self, start: int, end: int) -> bytes:
+        """Return a part of the blob; that of a short one is at hand."""
+        if self._manifest.chunk_size is None:
+            return self._content if end - start == len(self._content) else self._content[start:end]
+        return await super().read_whole(start, end)
 
     async def _values(self, numbers: range) -> dict[int, Any]:
         keys = {UploadRef(upload=self._manifest.version, chunks=0).key(number): number for number in numbers}

@@ -246,7 +246,7 @@ function drawEntry() {
     ["updated", entry.updated],
     ["expires", entry.expires ?? "never"],
     ...(entry.end === null ? [] : [["time left", ""]]),
-    ["version", entry.tag],
+    ["version", decodeURIComponent(entry.tag.slice(1, -1))],
   ];
   for (const [name, value] of facts) {
     const term = document.createElement("dt");
