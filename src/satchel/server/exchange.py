@@ -14,7 +14,7 @@ from .paths import Resource, query_of
 
 
 class BodyLimits:
-    """Bounds on the bodies that a server holds in memory.
+    """Account of the bodies that a server holds in memory, with its bounds.
 
     Args:
         max_body: Bytes of one body.
