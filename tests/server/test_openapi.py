@@ -79,8 +79,9 @@ def send_generated_requests(url, count):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_generated_requests(url):
-    assert send_generated_requests(url, 6) > 100
+    assert send_generated_requests(url, 4) > 60
 
 
 @pytest.mark.night
