@@ -235,6 +235,7 @@ async def test_another_server_is_recognised_and_refused(answer, kind, message):
         assert "hello" not in str(refused.value)
 
 
+@pytest.mark.long
 async def test_a_certificate_that_is_not_trusted_is_named(tmp_path):
     certificate, key = await asyncio.to_thread(make_certificate, tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
