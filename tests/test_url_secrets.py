@@ -17,9 +17,11 @@ from satchel import ConfigurationError, SatchelError, open_store
 from satchel.stores.elasticsearch import ElasticsearchStore
 from satchel.stores.http import HTTPStore
 from satchel.stores.mongodb import MongoDBStore
+from satchel.stores.nats import NATSStore
 from satchel.stores.objectstore import ObjectStore
 from satchel.stores.postgresql import PostgreSQLStore
 from satchel.stores.redis import RedisStore
+from satchel.stores.sql import SQLStore
 from satchel.stores.valkey import ValkeyStore
 
 IN_USERINFO = [
@@ -38,8 +40,12 @@ IN_USERINFO = [
     "mongodb://user:{}@one:1,two:2/base?w=majority",
     "mongodb://user:{}@host",
     "mongodb+srv://user:{}@cluster.example/base",
+    "nats://user:{}@one:1,two:2/bucket",
+    "nats+tls://:{}@host",
     "postgresql://user:{}@one:1,two:2/base?sslmode=disable",
     "postgres://user:{}@host/base",
+    "mysql://user:{}@host/base?table_name=cache",
+    "postgresql+asyncpg://user:{}@host/base?ssl=require",
     "elasticsearch://user:{}@host:9200",
     "elasticsearch+https://user:{}@host/path?verify_certs=false",
     "http://user:{}@host:8377/path",
@@ -97,6 +103,8 @@ IN_THE_WRONG_PLACE = [
     "valkey://host?timeout={}",
     "mongodb://host?timeout={}",
     "postgresql://host/base?timeout={}",
+    "mysql://host:{}/base",
+    "mysql://host/base?timeout={}",
     "elasticsearch://host?verify_certs={}",
     "http://host:{}",
     "https://host?verify_certs={}",
@@ -211,7 +219,9 @@ def test_no_part_of_a_password_is_shown(form: str, encoded: bool) -> None:
         check()
 
 
-@pytest.mark.parametrize("scheme", ["redis", "valkey", "mongodb", "postgresql", "elasticsearch", "memcached"])
+@pytest.mark.parametrize(
+    "scheme", ["redis", "valkey", "mongodb", "nats", "postgresql", "mysql", "elasticsearch", "memcached"]
+)
 def test_a_password_without_a_host_behind_it_is_not_shown(scheme: str) -> None:
     shown = all_shown(open_store, f"{scheme}://user:zqtop?zqsecret=zqmore&zqrest=1")
     assert re.findall("zqtop|zqsecret|zqmore|zqrest", shown) == []
@@ -221,7 +231,9 @@ DIRECT = {
     **dict.fromkeys(("redis", "rediss", "unix", "redis+cluster", "redis+sentinel"), RedisStore),
     **dict.fromkeys(("valkey", "valkeys", "valkey+cluster"), ValkeyStore),
     **dict.fromkeys(("mongodb", "mongodb+srv"), MongoDBStore),
+    **dict.fromkeys(("nats", "nats+tls"), NATSStore),
     **dict.fromkeys(("postgresql", "postgres"), PostgreSQLStore),
+    **dict.fromkeys(("mysql", "postgresql+asyncpg"), SQLStore),
     **dict.fromkeys(("elasticsearch", "elasticsearch+https"), ElasticsearchStore),
     **dict.fromkeys(("http", "https"), HTTPStore),
     **dict.fromkeys(("s3", "gs", "az"), ObjectStore),

@@ -22,16 +22,22 @@ from .clock import TTL, Clock
 from .entry import Entry
 from .errors import (
     BatchError,
+    BlobChangedError,
+    BlobExistsError,
+    BlobMissingError,
     CircuitOpenError,
     ConfigurationError,
     ConflictError,
     DecryptionError,
     IntegrityError,
     InvalidKeyError,
+    InvalidSettingError,
     InvalidTTLError,
     KeyMissingError,
     LockLostError,
     MissingExtraError,
+    MissingSettingError,
+    ModeError,
     ModelMismatchError,
     QueueFullError,
     ReadOnlyError,
@@ -40,11 +46,14 @@ from .errors import (
     SerializationError,
     SessionGoneError,
     SessionLockedError,
+    SettingCycleError,
+    SettingError,
     StoreClosedError,
     StoreError,
     StoreTimeoutError,
     StoreUnavailableError,
     UnsupportedOperationError,
+    UploadLostError,
     ValueTooLargeError,
 )
 from .protocol import (
@@ -71,18 +80,21 @@ if TYPE_CHECKING:
     from .stores.dynamodb import DynamoDBStore as DynamoDBStore
     from .stores.elasticsearch import ElasticsearchStore as ElasticsearchStore
     from .stores.filetree import FileTreeStore
+    from .stores.git import GitStore as GitStore
     from .stores.http import HTTPStore as HTTPStore
     from .stores.memcached import MemcachedStore as MemcachedStore
     from .stores.memory import MemoryStore
     from .stores.mongodb import MongoDBStore as MongoDBStore
+    from .stores.nats import NATSStore as NATSStore
     from .stores.null import NullStore
     from .stores.objectstore import ObjectStore as ObjectStore
     from .stores.postgresql import PostgreSQLStore as PostgreSQLStore
     from .stores.redis import RedisStore as RedisStore
+    from .stores.sql import SQLStore as SQLStore
     from .stores.valkey import ValkeyStore as ValkeyStore
     from .sync import SyncCollection, SyncStore
     from .tags import Tags
-    from .url import open_store
+    from .url import open_blobs, open_store
 
 __version__ = "0.1.0"
 
@@ -92,6 +104,9 @@ __all__ = [
     "AutoCodec",
     "BaseStore",
     "BatchError",
+    "BlobChangedError",
+    "BlobExistsError",
+    "BlobMissingError",
     "Cached",
     "CachedMany",
     "Capability",
@@ -110,6 +125,7 @@ __all__ = [
     "FileTreeStore",
     "IntegrityError",
     "InvalidKeyError",
+    "InvalidSettingError",
     "InvalidTTLError",
     "JsonCodec",
     "KeyMissingError",
@@ -118,6 +134,8 @@ __all__ = [
     "MemoryStore",
     "MessagePackCodec",
     "MissingExtraError",
+    "MissingSettingError",
+    "ModeError",
     "ModelMismatchError",
     "NullStore",
     "QueueFullError",
@@ -127,6 +145,8 @@ __all__ = [
     "SerializationError",
     "SessionGoneError",
     "SessionLockedError",
+    "SettingCycleError",
+    "SettingError",
     "SignedPickleCodec",
     "StoreClosedError",
     "StoreDifference",
@@ -145,11 +165,13 @@ __all__ = [
     "SyncStore",
     "Tags",
     "UnsupportedOperationError",
+    "UploadLostError",
     "ValueTooLargeError",
     "cached",
     "cached_many",
     "check_stores",
     "copy_store",
+    "open_blobs",
     "open_store",
     "require",
 ]
@@ -178,16 +200,20 @@ __getattr__, __dir__ = lazy_exports(
         "HTTPStore": "stores.http",
         "JsonCodec": "codec",
         "KeyedStore": "backend.keyed",
+        "GitStore": "stores.git",
         "MemcachedStore": "stores.memcached",
         "MemoryStore": "stores.memory",
         "MessagePackCodec": "codec",
         "MongoDBStore": "stores.mongodb",
+        "NATSStore": "stores.nats",
         "NullStore": "stores.null",
         "ObjectStore": "stores.objectstore",
+        "open_blobs": "url",
         "open_store": "url",
         "PostgreSQLStore": "stores.postgresql",
         "RedisStore": "stores.redis",
         "SignedPickleCodec": "codec",
+        "SQLStore": "stores.sql",
         "StoreDifference": "copying",
         "SyncCollection": "sync",
         "SyncStore": "sync",

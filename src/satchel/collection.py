@@ -30,7 +30,7 @@ from .errors import (
     SatchelError,
     batch_error,
 )
-from .matching import KeyChoice, KeyFilter
+from .matching import KeyChoice, KeyFilter, check_delimiter, folders, matching_keys
 from .names import check_after, check_limit, check_name
 from .protocol import AsyncKeyValue, check_store, require
 
@@ -411,7 +411,7 @@ class Collection(Generic[T]):
             return store.keys(self._name, prefix=chosen.prefix, limit=most, **order)
         if chosen.matches_nothing:
             return store.keys(self._name, limit=0)
-        return _matching(store.keys(self._name, prefix=chosen.prefix, **order), chosen, most)
+        return matching_keys(store.keys(self._name, prefix=chosen.prefix, **order), chosen, most)
 
     @overload
     def values(self, **choice: Unpack[KeyChoice]) -> AsyncIterator[T]: ...
@@ -448,12 +448,11 @@ class Collection(Generic[T]):
         Raises:
             ValueError: The delimiter is empty or not a `str`.
         """
-        if not isinstance(delimiter, str) or not delimiter:
-            raise ValueError("delimiter must be a non-empty str, such as '/'")
-        return _folders(self.keys(prefix=prefix), delimiter, len(prefix))
+        check_delimiter(delimiter)
+        return folders(self.keys(prefix=prefix), delimiter, len(prefix))
 
     def watch(self, *, prefix: str = "") -> AbstractAsyncContextManager[AsyncIterator[Change]]:
-        """Watch the entries, whoever changes them; see `SupportsWatch.watch`.
+        """Watch the entries for changes by any client; `SupportsWatch.watch` says what is promised.
 
         Args:
             prefix: Only keys that start with exactly this.
@@ -679,20 +678,6 @@ async def _made(factory: Callable[[], Awaitable[T]]) -> T:
     return await coming
 
 
-async def _matching(keys: AsyncIterator[str], chosen: KeyFilter, limit: int | None) -> AsyncIterator[str]:
-    left = limit
-    if left == 0:
-        return
-    turns = Yielder()
-    async for key in keys:
-        await turns.after_item()
-        if chosen.matches(key):
-            yield key
-            left = None if left is None else left - 1
-            if left == 0:
-                return
-
-
 async def _pages(keys: AsyncIterator[str]) -> AsyncIterator[list[str]]:
     page: list[str] = []
     async for key in keys:
@@ -702,16 +687,6 @@ async def _pages(keys: AsyncIterator[str]) -> AsyncIterator[list[str]]:
             page = []
     if page:
         yield page
-
-
-async def _folders(keys: AsyncIterator[str], delimiter: str, start: int) -> AsyncIterator[str]:
-    seen: set[str] = set()
-    async for key in keys:
-        end = key.find(delimiter, start)
-        folder = key[: end + len(delimiter)]
-        if end >= 0 and folder not in seen:
-            seen.add(folder)
-            yield folder
 
 
 def _check_other(source: str, target: str) -> None:

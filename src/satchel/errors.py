@@ -7,11 +7,16 @@ SatchelError
 ├─ InvalidKeyError, InvalidTTLError (also ValueError)   raised before any I/O
 ├─ SerializationError, ValueTooLargeError, ModelMismatchError
 ├─ KeyMissingError                  (also KeyError)     only from require()
+│  └─ BlobMissingError
 ├─ IntegrityError
 │  └─ DecryptionError
 ├─ UnsupportedOperationError, ReadOnlyError
 ├─ LockLostError, QueueFullError, ResultUnknownError
 ├─ SessionGoneError, SessionLockedError
+├─ SettingError                     raised by satchel.environment
+│  ├─ MissingSettingError           (also KeyError)
+│  └─ ModeError, SettingCycleError, InvalidSettingError
+├─ BlobExistsError, BlobChangedError, UploadLostError
 └─ StoreError                       .store .operation .collection .key .retryable
    ├─ StoreUnavailableError         (retryable)
    │  └─ CircuitOpenError
@@ -98,6 +103,10 @@ class KeyMissingError(SatchelError, KeyError):
         return Exception.__str__(self)  # KeyError would show the message in quotes
 
 
+class BlobMissingError(KeyMissingError):
+    """There is no blob under a key that was to be streamed, opened, copied or measured."""
+
+
 class IntegrityError(SatchelError):
     """A stored entry is damaged, or was not written by satchel."""
 
@@ -128,6 +137,41 @@ class SessionGoneError(SatchelError):
 
 class SessionLockedError(SatchelError):
     """A session is locked by another owner; it can neither be read nor changed until the lock is released or lapses."""
+
+
+class SettingError(SatchelError):
+    """A variable of an environment, or its mode, was asked for or given wrongly."""
+
+
+class MissingSettingError(SettingError, KeyError):
+    """A variable is not set; the message names it and where it was looked for."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # KeyError would show the message in quotes
+
+
+class ModeError(SettingError):
+    """A mode does not exist, or a stage has the name of one that does."""
+
+
+class SettingCycleError(SettingError):
+    """A variable refers to itself, through others or not; the message names them."""
+
+
+class InvalidSettingError(SettingError):
+    """A variable, or the file that it stands in, is not what it has to be; the message never shows a secret."""
+
+
+class BlobExistsError(SatchelError):
+    """A blob was to be put only if absent, and there is one; nothing was changed."""
+
+
+class BlobChangedError(SatchelError):
+    """A blob was replaced or removed: a conditional write was refused, or the rest of what was read is gone."""
+
+
+class UploadLostError(SatchelError):
+    """An upload stood still for so long that its beginning was removed; nothing was changed."""
 
 
 class QueueFullError(SatchelError):

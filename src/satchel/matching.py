@@ -8,9 +8,11 @@ or `[`, stands for itself.
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from functools import lru_cache
 from typing import TypedDict
 
+from ._threads import Yielder
 from .names import check_prefix
 
 DELIMITER = "/"
@@ -85,6 +87,43 @@ class KeyFilter:
             and (self._depth is None or key.count(DELIMITER, len(self._given)) < self._depth)
             and (self._pattern is None or self._pattern.fullmatch(key) is not None)
         )
+
+
+async def folders(keys: AsyncIterator[str], delimiter: str, start: int) -> AsyncIterator[str]:
+    """Iterate over the parts of keys up to the first delimiter at or after a position, each once."""
+    seen: set[str] = set()
+    async for key in keys:
+        end = key.find(delimiter, start)
+        folder = key[: end + len(delimiter)]
+        if end >= 0 and folder not in seen:
+            seen.add(folder)
+            yield folder
+
+
+def check_delimiter(delimiter: object) -> str:
+    """Return a delimiter of levels.
+
+    Raises:
+        ValueError: It is empty or not a `str`.
+    """
+    if not isinstance(delimiter, str) or not delimiter:
+        raise ValueError("delimiter must be a non-empty str, such as '/'")
+    return delimiter
+
+
+async def matching_keys(keys: AsyncIterator[str], chosen: KeyFilter, limit: int | None) -> AsyncIterator[str]:
+    """Iterate over the keys that match, at most `limit` of them."""
+    left = limit
+    if left == 0:
+        return
+    turns = Yielder()
+    async for key in keys:
+        await turns.after_item()
+        if chosen.matches(key):
+            yield key
+            left = None if left is None else left - 1
+            if left == 0:
+                return
 
 
 def _check_excluded(prefix: str) -> str:

@@ -225,7 +225,7 @@ class SupportsWatch(AsyncKeyValue, Protocol):
     """Store with `Capability.WATCH`."""
 
     def watch(self, collection: str, *, prefix: str = "") -> AbstractAsyncContextManager[AsyncIterator[Change]]:
-        """Watch the entries of a collection, whoever changes them.
+        """Watch the entries of a collection for changes by any client, this one included.
 
         `async with store.watch("users") as changes:` gives an iterator without end over what may have changed, not a
         log: there are no values, keys that wait are given once and in no particular order, and nothing is repeated
@@ -234,7 +234,7 @@ class SupportsWatch(AsyncKeyValue, Protocol):
         * `ready` comes first. What is listed or read after it misses nothing.
         * When 10,000 changed keys wait to be taken, they become one `lost`, followed by `ready`.
         * When the connection to the backend breaks, `lost` comes, and `ready` once it is restored.
-        * One's own writes are reported as well. A report may come for an entry that did not change.
+        * A report may come for an entry that did not change.
 
         Args:
             collection: The collection; it need not exist.

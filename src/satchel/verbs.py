@@ -78,7 +78,7 @@ VERBS: Final = (
     Verb("destroy_collection", VerbKind.DESTROY, ("collection",), _LISTED, Capability.DESTROY_COLLECTION),
     Verb("destroy", VerbKind.DESTROY, (), SHARED, Capability.DESTROY_STORE),
     Verb("cull", VerbKind.CULL, (), (), Capability.CULL),
-    Verb("watch", VerbKind.WATCH, ("collection", "prefix"), _LISTED, Capability.WATCH),
+    Verb("watch", VerbKind.WATCH, ("collection", "prefix"), (*_NAMES, "_key_from_inner"), Capability.WATCH),
 )
 """All verbs."""
 

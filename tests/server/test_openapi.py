@@ -37,7 +37,7 @@ def url():
 
 
 def test_the_document_has_every_path_and_method(url):
-    fill = {"{collection}": "c", "{key}": "k"}
+    fill = {"{collection}": "c", "{key}": "k", "{name}": "n"}
     for path, item in document()["paths"].items():
         documented = {name.upper() for name in item if name != "parameters"}
         for name, text in fill.items():

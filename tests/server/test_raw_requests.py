@@ -17,7 +17,7 @@ METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "POST", "OPTIONS", "TRACE", 
 PIECES = [
     "/v1", "/c", "/c/a", "/a", "/b", "/", "//", "/..", "/.", "%2F", "%00", "%", "%ff", "%zz", "%25", "+", "?", "&", "=",
     "prefix=", "after=", "limit=", "count=1", "all=1", "limit=1", "#", ";", "x" * 300, "%C3%BC", "/batch", "/ping",
-    "/cull", "/watch/a", "/openapi.json", "/metrics", "/health", "*", "http://localhost", "\x00", "\x7f", "ü",
+    "/cull", "/watch/a", "/b/x/y", "/openapi.json", "/metrics", "/health", "*", "http://localhost", "\x00", "\x7f", "ü",
     " ",
 ]  # fmt: skip
 NAMES = [

@@ -8,9 +8,11 @@ from satchel.stores.elasticsearch import ElasticsearchStore
 from satchel.stores.http import HTTPStore
 from satchel.stores.memcached import MemcachedStore
 from satchel.stores.mongodb import MongoDBStore
+from satchel.stores.nats import NATSStore
 from satchel.stores.objectstore import ObjectStore
 from satchel.stores.postgresql import PostgreSQLStore
 from satchel.stores.redis import RedisStore
+from satchel.stores.sql import SQLStore
 from satchel.stores.valkey import ValkeyStore
 
 SECRET = "hunter2"
@@ -19,10 +21,12 @@ BY_URL = {
     "redis+cluster": RedisStore,
     "valkey": ValkeyStore,
     "mongodb": MongoDBStore,
+    "nats": NATSStore,
     "elasticsearch": ElasticsearchStore,
     "http": HTTPStore,
     "https": HTTPStore,
     "postgresql": PostgreSQLStore,
+    "mysql": SQLStore,
 }
 
 
@@ -95,6 +99,8 @@ def test_a_host_or_port_that_is_none_is_refused(kind, option):
         (DynamoDBStore, {"table_name": "table", "region_name": 5}),
         (DynamoDBStore, {"table_name": "table", "endpoint_url": 5}),
         (DynamoDBStore, {"table_name": "table", "endpoint_url": f"http://user:{SECRET}@host"}),
+        (NATSStore, {"credentials": ""}),
+        (NATSStore, {"replicas": "1"}),
         (ObjectStore, {"url": "s3://bucket", "endpoint": 5}),
         (ObjectStore, {"url": "s3://bucket", "region": 5}),
     ],

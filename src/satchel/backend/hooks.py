@@ -211,7 +211,8 @@ class Hooks(ABC):
         * It calls `feed.lost()` where it cannot tell what changed, and goes on.
         * When its connection breaks, or has been silent for too long, it releases it and raises what the driver raised.
           Watchers are told `lost`, and the hook is called again after a pause. An error before the first `ready` is
-          raised to whoever began to watch.
+          raised where the watch began.
+        * It may return, to be called again where it has to subscribe in another way; watchers are told `lost` then too.
         * When the last watcher leaves it is cancelled, and releases its connection.
         """
         raise self._unsupported("watch")

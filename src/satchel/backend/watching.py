@@ -19,7 +19,7 @@ from .._contexts import task_in_empty_context
 from .._forks import hold, random_numbers
 from .._shielding import shielded
 from ..change import Change
-from ..errors import SatchelError, StoreClosedError, StoreError
+from ..errors import SatchelError, StoreClosedError
 
 logger = logging.getLogger("satchel")
 
@@ -256,24 +256,26 @@ class Feed:
     async def _run(self) -> None:
         pause = _FIRST_PAUSE
         while True:
-            failure: SatchelError
+            failure: SatchelError | None = None
             try:
                 await self._store._watch(self)
-                failure = StoreError(f"{self._store!r} stopped reporting changes")
             except Exception as error:
                 failure = self._translate(error)
             if self._hears_all or self._heard:
                 pause = _FIRST_PAUSE
-                logger.warning("watchers may have missed changes until the connection is restored: %s", failure)
+                if failure is not None:
+                    logger.warning("watchers may have missed changes until the connection is restored: %s", failure)
             self._down(failure)
             await asyncio.sleep(pause * random_numbers(None).uniform(0.5, 1))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _down(self, failure: SatchelError) -> None:
-        self._hears_all, self._is_down = False, True
+    def _down(self, failure: SatchelError | None) -> None:
+        self._hears_all, self._is_down = False, failure is not None
         self._heard.clear()
         for watcher in self._of(None):
             watcher.down()
+        if failure is None:
+            return  # who joined waits for the next `ready`
         for joining in self._joining.values():
             if not joining.done():
                 joining.set_exception(failure.again())

@@ -359,7 +359,7 @@ def serve(
     """Serve a store over HTTP, until interrupted."""
     from . import serving  # noqa: PLC0415  # as the docstring of the module says
 
-    address = serving.Address(host, port, allowed_host or [])
+    address = serving.ServerAddress(host, port, allowed_host or [])
     tokens = serving.TokenSources(token or [], token_file)
     rights = serving.Rights(read_only, write)
     return execute(serving.serve(store, address, tokens, rights, max_body=max_body))

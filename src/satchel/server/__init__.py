@@ -19,5 +19,6 @@ except ModuleNotFoundError as error:
         raise
     raise missing_extra("satchel.server", "server", error) from error
 from .access import LOOPBACK, Token
+from .blobs import SignedBlobs
 
-__all__ = ["LOOPBACK", "ServerApp", "Token", "create_app"]
+__all__ = ["LOOPBACK", "ServerApp", "SignedBlobs", "Token", "create_app"]

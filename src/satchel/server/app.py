@@ -23,6 +23,8 @@ from ..verbs import CHANGES, METHODS
 from . import batches, entries, inspector, listing
 from .access import LOOPBACK, Access, Gate, Token
 from .answers import RequestRefusedError, error_answer, json_answer, overloaded
+from .blobs import SignedBlobs
+from .blobs import read as read_blob
 from .exchange import BodyLimits, Exchange, headers_of
 from .metrics import Metrics
 from .openapi import document
@@ -37,15 +39,15 @@ _BODIES: Final = 8
 """Number of the largest bodies that are in memory at once."""
 _HEALTH_SECONDS: Final = 1.0
 """For how long one ping answers all questions for the health of the store."""
-_OPEN: Final = frozenset({"health", "inspector", "openapi"})
-"""What needs no token."""
+_OPEN: Final = frozenset({"blob", "health", "inspector", "openapi"})
+"""What needs no token; a blob has a signature instead."""
 _CHANGING: Final = {capability for capability, methods in METHODS.items() if CHANGES & set(methods)}
 Handler = Callable[[SupportsEverything, Exchange], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of a server.
+    """Set of bounds on the requests of a server.
 
     Attributes:
         max_body: Bytes of the body of a request.
@@ -72,6 +74,7 @@ def create_app(
     tokens: Iterable[str | Token] = (),
     read_only: bool = False,
     inspector_writes: bool = False,
+    blobs: Mapping[str, SignedBlobs] | None = None,
     allowed_hosts: Iterable[str] = LOOPBACK,
     max_body: int = 16 << 20,
     max_requests: int = 256,
@@ -88,6 +91,7 @@ def create_app(
             that reaches the app is served.
         read_only: Refuse every change.
         inspector_writes: Let the page at `/` edit and delete entries; otherwise it only shows them.
+        blobs: Blobs that are read at `/v1/b/{name}/{key}` under addresses signed for them, by name.
         allowed_hosts: The names by which clients may address the server: those in the `Host` header, without port.
             `*` is any name.
         max_body: Maximum bytes of the body of a request. Eight times as much is held in memory at once.
@@ -102,7 +106,7 @@ def create_app(
     limits = Limits(max_body, max_requests, max_streams, timeout)
     check_bool("inspector_writes", inspector_writes)
     gate = Gate(tokens, allowed_hosts, read_only=read_only)
-    return ServerApp(store, gate, limits, inspector_writes=inspector_writes)
+    return ServerApp(store, gate, limits, inspector_writes=inspector_writes, blobs=blobs)
 
 
 class ServerApp:
@@ -113,9 +117,19 @@ class ServerApp:
         gate: Decides what each request may do.
         limits: The limits.
         inspector_writes: Whether the inspector offers changes.
+        blobs: The blobs to read under signed addresses, by name.
     """
 
-    def __init__(self, store: AsyncKeyValue, gate: Gate, limits: Limits, *, inspector_writes: bool = False) -> None:
+    def __init__(
+        self,
+        store: AsyncKeyValue,
+        gate: Gate,
+        limits: Limits,
+        *,
+        inspector_writes: bool = False,
+        blobs: Mapping[str, SignedBlobs] | None = None,
+    ) -> None:
+        self._blobs = dict(blobs or {})
         self._inspector_writes = inspector_writes
         self._metrics = Metrics(store)
         self._store = cast("SupportsEverything", self._metrics.store)  # each verb refuses what the store lacks
@@ -145,6 +159,7 @@ class ServerApp:
             "collections": {"GET": listing.collections, "DELETE": listing.clear_store},
             "batch": {"POST": batches.batch},
             "changes": {"GET": self._watch},
+            "blob": {"GET": self._read_blob, "HEAD": self._read_blob},
             "service": {"GET": self._service},
             "ping": {"GET": _ping},
             "cull": {"POST": _cull},
@@ -262,7 +277,11 @@ class ServerApp:
             await self._send(error_answer(overloaded("too many streams at once")), scope, send)
             return
 
+        has_begun = False
+
         async def patient(message: Any) -> None:
+            nonlocal has_begun
+            has_begun = True
             await self._in_time(send(message))
 
         response.raw_headers = [*response.raw_headers, *self._common]
@@ -271,6 +290,10 @@ class ServerApp:
             await response(scope, receive, patient)
         except (ClientDisconnect, _TooSlowError):
             return
+        except Exception as error:
+            answer = error_answer(error)
+            if not has_begun:  # otherwise the stream is cut off, which its client can see
+                await self._send(answer, scope, send)
         finally:
             self._streams -= 1
 
@@ -310,6 +333,9 @@ class ServerApp:
 
     async def _watch(self, store: SupportsEverything, exchange: Exchange) -> Response:
         return watch(store, exchange, self._ending)
+
+    async def _read_blob(self, _store: SupportsEverything, exchange: Exchange) -> Response:
+        return await read_blob(self._blobs, exchange)
 
     async def _counts(self, _store: SupportsEverything, exchange: Exchange) -> Response:
         exchange.query()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from .access import Access
 from .answers import RequestRefusedError, overloaded
@@ -13,7 +14,7 @@ from .paths import Resource, query_of
 
 
 class BodyLimits:
-    """Bounds on the bodies that a server holds in memory.
+    """Account of the bodies that a server holds in memory, with its bounds.
 
     Args:
         max_body: Bytes of one body.
@@ -110,6 +111,12 @@ class Exchange:
                 raise overloaded("too many large bodies at once")
             limits.held += size - self.held
             self.held = size
+
+
+async def client_is_gone(receive: Receive) -> None:
+    """Return when the client has gone away; for a request whose body has been read, or that has none."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def headers_of(scope: Any) -> dict[str, str]:

@@ -32,6 +32,7 @@ def document() -> _Part:
             "/v1/c/{collection}": _collection(),
             "/v1/c/{collection}/{key}": _entry(),
             "/v1/batch": _batch(),
+            "/v1/b/{name}/{key}": _blob(),
             "/v1/watch/{collection}": {
                 "parameters": [_COLLECTION],
                 "get": _operation(
@@ -189,6 +190,7 @@ _ENTRY_LIFE: Final = [
 ]
 _ALL: Final = _parameter("query", "all", {"const": "1"}, "Confirms it", required=True)
 _PREFIX: Final = _parameter("query", "prefix", {"type": "string", "maxLength": 4096}, "Only names that begin with it")
+_RANGE: Final = _parameter("header", "Range", _TEXT, "A part of the content, such as bytes=0-999")
 _PAGES: Final = [
     _PREFIX,
     _parameter("query", "after", {"type": "string", "maxLength": 4096}, "Only names that sort after it"),
@@ -229,7 +231,6 @@ def _entry() -> _Part:
     if_match = _parameter("header", "If-Match", _TEXT, "The version that the entry must have, in quotes")
     if_none = _parameter("header", "If-None-Match", _TEXT, "With *: only if there is no entry")
     known = _parameter("header", "If-None-Match", _TEXT, "The version that the client has, in quotes")
-    part = _parameter("header", "Range", _TEXT, "A part of the value, such as bytes=0-999")
     read = {200: value, 206: value, 304: _empty("The client has it"), 404: _missing(), 416: _missing()}
     head = {status: _empty("As GET, without a body") for status in read}
     write = _operation(
@@ -245,7 +246,7 @@ def _entry() -> _Part:
     look["responses"]["default"] = _empty("An error, whose code is in Satchel-Error")
     return {
         "parameters": [_COLLECTION, _KEY],
-        "get": _operation("Read a value", read, [known, part]),
+        "get": _operation("Read a value", read, [known, _RANGE]),
         "head": look,
         "put": write,
         "patch": _operation(
@@ -268,3 +269,20 @@ def _batch() -> _Part:
         "content": {JSON: {"schema": {**operations, "additionalProperties": False}}},
     }
     return {"post": post}
+
+
+def _blob() -> _Part:
+    content = _answer("The content, or a part of it", {"*/*": _BINARY})
+    answers = {200: content, 206: content, 304: _empty("The client has it"), 404: _missing(), 416: _missing()}
+    known = _parameter("header", "If-None-Match", _TEXT, "The version that the client has, in quotes")
+    signature = [
+        _parameter("query", name, _TEXT, "A part of the signature", required=True)
+        for name in ("expires", "method", "signature")
+    ]
+    look = _open("Look at a blob", {status: _empty("As GET, without a body") for status in answers})
+    look["responses"]["default"] = _empty("An error, whose code is in Satchel-Error")
+    return {
+        "parameters": [_parameter("path", "name", _NAME, "The name of the blobs", required=True), _KEY],
+        "get": {**_open("Read a blob", answers), "parameters": [known, _RANGE, *signature]},
+        "head": {**look, "parameters": [known, *signature]},
+    }

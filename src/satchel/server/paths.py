@@ -8,6 +8,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
 from ..errors import InvalidKeyError
+from ..names import check_name
 from .answers import RequestRefusedError, invalid
 
 _BROKEN = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -26,6 +27,7 @@ _FIXED: Final = {
 _INSPECTOR: Final = frozenset({b"/inspector.css", b"/inspector.js"})
 _ENTRIES: Final = b"/v1/c/"
 _CHANGES: Final = b"/v1/watch/"
+_BLOBS: Final = b"/v1/b/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,9 @@ def resource_of(scope: Any) -> Resource:
         collection, slash, key = path[len(_ENTRIES) :].partition(b"/")
         kind = "entry" if slash else "collection"
         return Resource(kind, _decoded(collection, "collection"), _decoded(key, "key"))
+    if path.startswith(_BLOBS):
+        name, _, key = path[len(_BLOBS) :].partition(b"/")
+        return Resource("blob", _decoded(name, "the name of blobs"), check_name(_decoded(key, "key")))
     if path.startswith(_CHANGES) and b"/" not in path[len(_CHANGES) :]:
         return Resource("changes", _decoded(path[len(_CHANGES) :], "collection"))
     if path in _INSPECTOR:

@@ -15,7 +15,7 @@ from ..change import Change
 from ..errors import SatchelError
 from ..protocol import SupportsEverything
 from .answers import error_fields
-from .exchange import Exchange
+from .exchange import Exchange, client_is_gone
 
 EVENTS: Final = "text/event-stream"
 _ALIVE_SECONDS: Final = 15
@@ -54,7 +54,7 @@ class EventStream(StreamingResponse):
         """Send the stream."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         stops: set[asyncio.Future[Any]] = {
-            asyncio.ensure_future(_client_is_gone(receive)),
+            asyncio.ensure_future(client_is_gone(receive)),
             asyncio.ensure_future(self._ending.wait()),
         }
         try:
@@ -84,11 +84,6 @@ async def _pass_on(changes: AsyncIterator[Change], stops: set[asyncio.Future[Any
         change.cancel()
         with suppress(asyncio.CancelledError, SatchelError):
             await change
-
-
-async def _client_is_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _send_event(send: Send, kind: str, content: object) -> None:

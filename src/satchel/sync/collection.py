@@ -340,7 +340,7 @@ class SyncCollection(Generic[T]):
         return self._store._listed("prefixes", self._inner.prefixes(delimiter, prefix))
 
     def watch(self, *, prefix: str = "") -> AbstractContextManager[Iterator[Change]]:
-        """Watch the entries, whoever changes them: `for change in changes` waits for the next one."""
+        """Watch the entries for changes by any client: `for change in changes` waits for the next one."""
         self._store._able("watch")
         return self._store._watched(self._inner.watch(prefix=prefix))
 

@@ -228,7 +228,7 @@ class SyncStore:
         return self._call(self._able("touch").touch, collection, key, ttl=ttl)
 
     def watch(self, collection: str, *, prefix: str = "") -> AbstractContextManager[Iterator[Change]]:
-        """Watch the entries of a collection, whoever changes them: `for change in changes` waits for the next one."""
+        """Watch the entries of a collection for changes by any client; each step of the iterator waits for one."""
         return self._watched(self._able("watch").watch(collection, prefix=prefix))
 
     def _able(self, operation: str) -> SupportsEverything:

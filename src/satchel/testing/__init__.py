@@ -15,16 +15,19 @@ from ..errors import MissingExtraError
 if TYPE_CHECKING:
     from .clock import FakeClock
     from .conformance import ContractConformance, StoreConformance
+    from .conformance.blobs import BlobConformance
     from .conformance.caching import CachingConformance
     from .conformance.coordination import CoordinationConformance
     from .conformance.sessions import SessionConformance
     from .conformance.suite import needs
+    from .conformance.watching import WatchConformance
     from .conformance.wrapper import WrapperConformance
     from .flaky import FlakyStore
     from .machine import StoreMachine
     from .model import DictModel
 
 __all__ = [
+    "BlobConformance",
     "CachingConformance",
     "ContractConformance",
     "CoordinationConformance",
@@ -34,6 +37,7 @@ __all__ = [
     "SessionConformance",
     "StoreConformance",
     "StoreMachine",
+    "WatchConformance",
     "WrapperConformance",
     "needs",
 ]
@@ -44,6 +48,7 @@ _WITH_ASSERTIONS = ("conformance", "machine")
 _load, __dir__ = lazy_exports(
     __name__,
     {
+        "BlobConformance": "conformance.blobs",
         "CachingConformance": "conformance.caching",
         "ContractConformance": "conformance.store",
         "CoordinationConformance": "conformance.coordination",
@@ -53,6 +58,7 @@ _load, __dir__ = lazy_exports(
         "SessionConformance": "conformance.sessions",
         "StoreConformance": "conformance.store",
         "StoreMachine": "machine",
+        "WatchConformance": "conformance.watching",
         "WrapperConformance": "conformance.wrapper",
         "needs": "conformance.suite",
     },

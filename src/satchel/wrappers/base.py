@@ -552,14 +552,7 @@ class BaseWrapper(HasCollections, Passage, Described):
         self, inner: AbstractAsyncContextManager[AsyncIterator[Change]], collection: str, prefix: str
     ) -> AsyncIterator[AsyncIterator[Change]]:
         async with inner as changes:
-            yield self._renamed(changes, collection, prefix)
-
-    async def _renamed(self, changes: AsyncIterator[Change], collection: str, prefix: str) -> AsyncIterator[Change]:
-        """Iterate over inner changes with the caller's names."""
-        async for change in changes:
-            key = None if change.key is None else self._key_from_inner(collection, change.key)
-            if change.key is None or (key is not None and key.startswith(prefix)):
-                yield Change(change.kind, collection, key)
+            yield _Renamed(changes, collection, functools.partial(self._key_from_inner, collection), prefix)
 
     def _inherits(self, verb: str) -> bool:
         return getattr(type(self), verb) is getattr(BaseWrapper, verb)
@@ -622,6 +615,30 @@ class BaseWrapper(HasCollections, Passage, Described):
         async for name in names:
             async for _ in BaseWrapper.keys(self, name, limit=1):
                 yield name
+
+
+class _Renamed:
+    """Iterator over the changes of the inner store with the caller's names.
+
+    It is no generator: that would end with the first wait that is cancelled.
+    """
+
+    def __init__(
+        self, changes: AsyncIterator[Change], collection: str, back: Callable[[str], str | None], prefix: str
+    ) -> None:
+        self._changes, self._collection, self._back, self._prefix = changes, collection, back, prefix
+
+    def __aiter__(self) -> _Renamed:
+        return self
+
+    async def __anext__(self) -> Change:
+        while True:
+            change = await anext(self._changes)
+            if change.key is None:
+                return Change(change.kind, self._collection)
+            key = self._back(change.key)
+            if key is not None and key.startswith(self._prefix):
+                return Change(change.kind, self._collection, key)
 
 
 def bind(wrapper: BaseWrapper) -> dict[str, Callable[..., Any]]:

@@ -242,6 +242,7 @@ class MemoryStore(BaseStore):
             self._timer.cancel()  # one of another loop finds the store gone or empty
         self._timer = self._timer_loop = None
         with lock:
+            self._entries.report_to()
             self._entries.clear()
 
     def _disown(self) -> None:
