@@ -37,6 +37,7 @@ DRIVERS_OF_BLOBS = {
     "stores.objectstore.bucket": "requests to a bucket",
     "stores.objectstore.client": "clients of buckets, and their options",
     "stores.objectstore.errors": "what errors of buckets mean",
+    "stores.objectstore.requests": "starting requests so that the end of the process and forks know of them",
     "stores.objectstore.sweep": "deletion on a condition",
 }
 """What blobs that are files or objects share with the stores on the same drivers, and why."""

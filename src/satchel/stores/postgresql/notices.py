@@ -17,7 +17,8 @@ import asyncpg  # type: ignore[import-untyped]  # it has no types
 
 from ...backend.watching import Feed
 from ...errors import StoreUnavailableError
-from .layout import MAX_STORED_NAME, Table
+from .._sqllike.rows import MAX_STORED_NAME
+from .layout import Table
 
 PING_EVERY = 5.0
 """Seconds between signs of life."""
