@@ -5,7 +5,7 @@ import pytest
 from satchel import Clock, DiskStore, MemoryStore
 from satchel.stores.http import HTTPStore
 from satchel.stores.redis import RedisStore
-from satchel.testing import StoreConformance
+from satchel.testing import StoreConformance, WatchConformance
 from satchel.testing.conformance.entries import EntryPromises
 from satchel.testing.conformance.expiry import ExpiryPromises
 from tests.servers import server_url
@@ -34,6 +34,11 @@ class TestHTTPStoreInBrief(OverHTTP, EntryPromises, ExpiryPromises):
 
 @pytest.mark.long
 class TestHTTPStore(OverHTTP, StoreConformance):
+    pass
+
+
+@pytest.mark.long
+class TestWatchingOverHTTP(OverHTTP, WatchConformance):
     pass
 
 
