@@ -142,6 +142,8 @@ async def test_batches_keep_to_the_limits_of_the_server(serving):
         assert await store.get_many("c", values) == values
         with pytest.raises(ValueTooLargeError):
             await store.put("c", "k", b"x" * 70_000)
+        await store.put("c", "key-0", b"x" * 60_000)  # in base64 it would be above the limit
+        assert await store.get("c", "key-0") == b"x" * 60_000
         assert await store.count("c") == 100
 
 
