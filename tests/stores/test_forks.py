@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.servers import server_url
+from tests.stores.http.processes import Process
 
 SERVERS = ["redis", "valkey", "memcached", "postgresql", "mariadb", "mongodb", "elasticsearch", "nats"]
 
@@ -53,6 +54,12 @@ def test_two_children_and_their_parent_work_with_one_store_over(name):
 def test_two_children_and_their_parent_work_with_one_table():
     keys = "region=us-east-1&aws_access_key_id=any&aws_secret_access_key=any"
     go_through(f"dynamodb://forked-{os.getpid()}?endpoint_url={server_url('dynamodb')}&{keys}&create_table=true")
+
+
+@pytest.mark.long
+def test_two_children_and_their_parent_work_with_one_store_over_http():
+    with Process("memory://") as server:
+        go_through(server.url)
 
 
 def test_a_child_that_goes_on_in_its_parents_coroutine_is_refused(tmp_path):
