@@ -24,7 +24,13 @@ STORES = [
     ("redis://host", "redis", "Redis", "7.0, 8.2, cluster, Sentinel"),
     ("valkey://host", "valkey", "Valkey", "9.1, cluster"),
     ("memcached://host", "memcached", "Memcached", "1.6"),
-    ("postgresql://host/db", "postgresql", "PostgreSQL", "15, behind PgBouncer too"),
+    ("postgresql://host/db", "postgresql", "PostgreSQL; watch with `notify=true`", "15, behind PgBouncer too"),
+    (
+        "mysql://host/db",
+        "sql",
+        "MySQL, MariaDB, SQLite or PostgreSQL, by SQLAlchemy",
+        "MariaDB 10.11, SQLite, PostgreSQL 15",
+    ),
     ("mongodb://host/db", "mongodb", "MongoDB", "an emulator"),
     ("nats://host/bucket", "nats", "NATS JetStream", "2.15, 2.10"),
     ("dynamodb://table", "dynamodb", "DynamoDB", "Amazon's DynamoDB Local"),
@@ -38,18 +44,27 @@ STORES = [
 
 def table(directory: str) -> str:
     """Return the table in Markdown."""
-    made = [open_store(url.replace("/dir", directory)) for url, *_ in STORES]
-    flags = [flag for flag in Capability if any(flag in store.capabilities for store in made)]
-    titles = [str(flag.name).lower().replace("_", " ") for flag in flags]
-    lines = [
-        "| store | URL | keeps data in | tested on | " + " | ".join(titles) + " |",
-        "| --- " * (4 + len(flags)) + "|",
-    ]
-    for store, (url, page, place, server) in zip(made, STORES, strict=True):
-        marks = ["yes" if flag in store.capabilities else "" for flag in flags]
+    lines = ["| store | URL | keeps data in | tested on | capabilities |", "| --- " * 5 + "|"]
+    for url, page, place, server in STORES:
+        store = open_store(url.replace("/dir", directory))
         name = f"[`{type(store).__name__}`](docs/stores/{page}.md)"
-        lines.append(f"| {name} | `{url}` | {place} | {server} | " + " | ".join(marks) + " |")
+        lines.append(f"| {name} | `{url}` | {place} | {server} | {told(store.capabilities)} |")
     return "\n".join(lines) + "\n"
+
+
+def told(capabilities: Capability) -> str:
+    """Return capabilities in words, by what there is or by what is missing, whichever is less."""
+    there, missing = words(capabilities), words(~capabilities)
+    if not missing:
+        return "all"
+    if not there:
+        return "none"
+    return f"all but {', '.join(missing)}" if len(missing) < len(there) else ", ".join(there)
+
+
+def words(capabilities: Capability) -> list[str]:
+    """Return the names of capabilities in words."""
+    return [str(flag.name).lower().replace("_", " ") for flag in capabilities]
 
 
 def main() -> int:
