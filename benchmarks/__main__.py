@@ -37,7 +37,14 @@ def main() -> int:
 
 def server_of(name: str) -> str | None:
     """Return the server that a benchmark needs; most are called as what they measure."""
-    server = {"coordination": "redis", "copying": "redis", "objectstore": "s3", "stalls": "redis"}.get(name, name)
+    server = {
+        "coordination": "redis",
+        "copying": "redis",
+        "blobs_native": "s3",
+        "near": "redis",
+        "objectstore": "s3",
+        "stalls": "redis",
+    }.get(name, name)
     return server if server in KINDS else None
 
 

@@ -1,5 +1,8 @@
 """Blobs: values of any size, streamed."""
 
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy_exports
 from .base import BlobsBase
 from .files import BlobReader, BlobWriter, TextBlobReader, TextBlobWriter
 from .info import BlobInfo
@@ -8,6 +11,11 @@ from .protocol import Blobs
 from .source import BlobSource
 from .store import StoreBlobs
 from .urls import UrlSigner
+
+if TYPE_CHECKING:
+    from .filesystems import FsspecBlobs as FsspecBlobs
+    from .objects import ObjectBlobs as ObjectBlobs
+    from .plain_files import FileBlobs as FileBlobs
 
 __all__ = [
     "BlobInfo",
@@ -22,3 +30,8 @@ __all__ = [
     "TextBlobWriter",
     "UrlSigner",
 ]
+
+# A program pays for the targets that it uses, and needs only their drivers.
+__getattr__, __dir__ = lazy_exports(
+    __name__, {"FileBlobs": "plain_files", "FsspecBlobs": "filesystems", "ObjectBlobs": "objects", "open_blobs": ".url"}
+)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar, overload
+from typing import Any, ClassVar, Literal, NoReturn, Self, TypeVar, overload
 
 from msgspec.structs import replace
 
@@ -20,6 +20,7 @@ from ..clock import TTL, Clock, seconds, system_clock
 from ..errors import BlobChangedError, BlobMissingError, UnsupportedOperationError
 from ..matching import KeyFilter, check_delimiter, folders, matching_keys
 from ..names import check_after, check_limit, check_name
+from ..protocol import AsyncKeyValue
 from . import content_types, local_files
 from .compression import Compression, check_compression
 from .data import BlobData, add_to_hash, check_size, digest_of, pieces_of, resized, spooled
@@ -86,6 +87,11 @@ class BlobsBase(ABC):
     Raises:
         ConfigurationError: An option is not legal.
     """
+
+    url_query: ClassVar[frozenset[str]] = frozenset()
+    """Options of a URL that stay in it for the driver."""
+    _owned: AsyncKeyValue | None = None
+    """The store, where it was made for this object alone."""
 
     def __init__(
         self,
@@ -159,6 +165,11 @@ class BlobsBase(ABC):
         """Give a blob a new deadline, and return whether it existed."""
         self._refuse("touch")
 
+    async def _open(self) -> None:
+        """Connect, or make what is needed; without a call of it, the first request does."""
+        if self._owned is not None:
+            await self._owned.__aenter__()
+
     def _refuse(self, what: str) -> NoReturn:
         """Raise the error for what this target cannot do.
 
@@ -166,6 +177,23 @@ class BlobsBase(ABC):
             what: The method, or the option and its method, such as "metadata= of put".
         """
         raise UnsupportedOperationError(f"{self!r} does not support {what}")
+
+    # Lifetime.
+
+    async def aclose(self) -> None:
+        """Close the store that `open_blobs` made for this object; another one stays open."""
+        if self._owned is not None:
+            await self._owned.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self.__aenter__().__await__()
 
     # Writing.
 

@@ -20,6 +20,7 @@ STORES = {
     "null": "satchel.stores.null:NullStore",
     "disk": "satchel.stores.disk:DiskStore",
     "file": "satchel.stores.filetree:FileTreeStore",
+    "git": "satchel.stores.git:GitStore",
     "redis": "satchel.stores.redis:RedisStore",
     "rediss": "satchel.stores.redis:RedisStore",
     "unix": "satchel.stores.redis:RedisStore",
@@ -37,10 +38,28 @@ STORES = {
     "elasticsearch+https": "satchel.stores.elasticsearch:ElasticsearchStore",
     "postgresql": "satchel.stores.postgresql:PostgreSQLStore",
     "postgres": "satchel.stores.postgresql:PostgreSQLStore",
+    "mysql": "satchel.stores.sql:SQLStore",
+    "mysql+asyncmy": "satchel.stores.sql:SQLStore",
+    "mariadb": "satchel.stores.sql:SQLStore",
+    "mariadb+asyncmy": "satchel.stores.sql:SQLStore",
+    "sqlite+aiosqlite": "satchel.stores.sql:SQLStore",
+    "postgresql+asyncpg": "satchel.stores.sql:SQLStore",
+    "nats": "satchel.stores.nats:NATSStore",
+    "nats+tls": "satchel.stores.nats:NATSStore",
+    "http": "satchel.stores.http:HTTPStore",
+    "https": "satchel.stores.http:HTTPStore",
     "s3": "satchel.stores.objectstore:ObjectStore",
     "gs": "satchel.stores.objectstore:ObjectStore",
     "az": "satchel.stores.objectstore:ObjectStore",
 }
+BLOBS = {
+    "file": "satchel.blobs.plain_files:FileBlobs",
+    "s3": "satchel.blobs.objects:ObjectBlobs",
+    "gs": "satchel.blobs.objects:ObjectBlobs",
+    "az": "satchel.blobs.objects:ObjectBlobs",
+}
+"""Schemes whose blobs are not kept in a store."""
+STORE_BLOBS = "satchel.blobs.store:StoreBlobs"
 WRAPPERS = {
     "circuit_breaker": "satchel.wrappers.circuit_breaker:CircuitBreakerWrapper",
     "compression": "satchel.wrappers.compression:CompressionWrapper",
@@ -50,6 +69,7 @@ WRAPPERS = {
     "limit_size": "satchel.wrappers.limit_size:LimitSizeWrapper",
     "on_error": "satchel.wrappers.on_error:OnErrorWrapper",
     "logging": "satchel.wrappers.logging:LoggingWrapper",
+    "near": "satchel.wrappers.tiered:NearCacheWrapper",
     "opentelemetry": "satchel.integrations.opentelemetry:OpenTelemetryWrapper",
     "prefix_collections": "satchel.wrappers.prefix_collections:PrefixCollectionsWrapper",
     "prefix_keys": "satchel.wrappers.prefix_keys:PrefixKeysWrapper",
@@ -76,9 +96,11 @@ _MEANT = {
     **dict.fromkeys(("dynamo", "dynamo-db"), "dynamodb"),
     **dict.fromkeys(("mongo", "mongodb+motor"), "mongodb"),
     **dict.fromkeys(("elastic", "es"), "elasticsearch"),
-    **dict.fromkeys(
-        ("pg", "pgsql", "psql", "postgresql+asyncpg", "postgresql+psycopg", "postgresql+psycopg2"), "postgresql"
-    ),
+    **dict.fromkeys(("pg", "pgsql", "psql", "postgresql+psycopg", "postgresql+psycopg2"), "postgresql"),
+    **dict.fromkeys(("mysql+aiomysql", "mysql+mysqldb", "mysql+pymysql"), "mysql"),
+    **dict.fromkeys(("mariadb+aiomysql", "mariadb+mariadbconnector", "mariadb+pymysql"), "mariadb"),
+    **dict.fromkeys(("sqlite+pysqlite",), "sqlite+aiosqlite"),
+    **dict.fromkeys(("tls", "jetstream", "nats+ssl"), "nats+tls"),
     **dict.fromkeys(("s3a", "s3n"), "s3"),
     **dict.fromkeys(("gcs", "gcp"), "gs"),
     **dict.fromkeys(("abfs", "abfss", "adl", "azure", "wasb", "wasbs"), "az"),
@@ -120,7 +142,7 @@ def is_wrapper(name: str) -> bool:
 
 def _find(what: str, name: str, base: type[K], table: dict[str, str], group: str, *, shown: bool = True) -> type[K]:
     if name in table:
-        built_in: type[K] = _import(table[name], name)
+        built_in: type[K] = load(table[name], name)
         return built_in
     from importlib.metadata import entry_points  # noqa: PLC0415  # it takes long to import, and few need it
 
@@ -142,7 +164,8 @@ def _unknown_scheme(scheme: str, known: list[str], *, shown: bool) -> Configurat
     return ConfigurationError(f"unknown scheme {scheme!r}; did you mean {meant!r}? Known: {', '.join(sorted(known))}")
 
 
-def _import(target: str, name: str) -> Any:
+def load(target: str, name: str) -> Any:
+    """Return what is at `module:attribute`; if its driver is not installed, raise `MissingExtraError`."""
     module, _, attribute = target.partition(":")
     try:
         return getattr(import_module(module), attribute)

@@ -32,6 +32,8 @@ try:
 except ImportError as error:
     raise MissingExtraError('satchel.integrations.fastapi needs FastAPI: pip install "satchel[fastapi]"') from error
 
+from .blobs import blob_response, save_upload
+from .changes import change_stream
 from .rate_limits import RateLimitMiddleware, client_address, rate_limit
 from .session import CurrentSession, get_session
 from .store import (
@@ -49,6 +51,8 @@ __all__ = [
     "RateLimitMiddleware",
     "Store",
     "application_store",
+    "blob_response",
+    "change_stream",
     "client_address",
     "collection",
     "get_session",
@@ -56,5 +60,6 @@ __all__ = [
     "override_store",
     "rate_limit",
     "readiness_router",
+    "save_upload",
     "store_lifespan",
 ]

@@ -21,8 +21,9 @@ from obstore.store import AzureStore, GCSStore, S3Store
 from ..._threads import in_thread
 from ...backend.record import HEADER_SIZE, Record, new_version, pack
 from ...clock import NEVER
-from .bucket import Bucket, Head, in_empty_context
+from .bucket import Bucket, Head
 from .layout import Layout, beginning, collection_of, just_before, key_of
+from .requests import start as start_request
 
 _VALID_FOR = timedelta(minutes=5)
 _AT_ONCE = 8
@@ -55,7 +56,7 @@ class Removal:
         """Delete objects; say of each whether it had not changed, and is gone."""
         if not heads:
             return []
-        return await asyncio.gather(*(self._delete(head.path, head.tag["e_tag"]) for head in heads))
+        return await asyncio.gather(*(self.delete(head.path, head.tag["e_tag"]) for head in heads))
 
     async def _try(self) -> bool:
         if not isinstance(self._bucket.client, (S3Store, GCSStore, AzureStore)):
@@ -63,7 +64,7 @@ class Removal:
         path = f"{self._root}/{uuid.uuid4()}"  # one level too high for an entry
         e_tag = await self._bucket.write(path, b"trial")
         try:
-            return not await self._delete(path, _WRONG) and await self._delete(path, e_tag)
+            return not await self.delete(path, _WRONG) and await self.delete(path, e_tag)
         except BaseError:
             return False  # there is nothing to sign with
         except HTTPError as error:
@@ -77,9 +78,10 @@ class Removal:
         finally:
             await self._bucket.remove([path])
 
-    async def _delete(self, path: str, e_tag: str) -> bool:
+    async def delete(self, path: str, e_tag: str) -> bool:
+        """Delete an object if it has the ETag, and return whether it had; only where this works."""
         async with self._turns:
-            url = await in_empty_context(obstore.sign_async, self._bucket.client, "DELETE", path, _VALID_FOR)
+            url = await start_request(obstore.sign_async, self._bucket.client, "DELETE", path, _VALID_FOR)
             return await in_thread(_send, url, e_tag, self._timeout)
 
 

@@ -22,6 +22,7 @@ from ...errors import (
     InvalidKeyError,
     InvalidTTLError,
     SerializationError,
+    StoreError,
     UnsupportedOperationError,
     ValueTooLargeError,
 )
@@ -33,7 +34,7 @@ Pair = tuple[Any, Any]
 _CHUNK = 1000
 _CHUNK_OVER = 20 * _CHUNK
 _LENGTHS = (0, 1, 16 * 1024, 16 * 1024 + 1, _CHUNK_OVER - 1, _CHUNK_OVER, _CHUNK_OVER + 1)
-_HOSTILE_KEYS = ("../x", "/", "a//b", ".", "a\nb", "%2F", "*", "é/日本", "con", "A", "a")
+_HOSTILE_KEYS = ("../x", "/", "b//c", ".", "a\nb", "%2F", "*", "é/日本", "con", "A", "a")
 
 
 def content(length: int, seed: int = 0) -> bytes:
@@ -48,11 +49,12 @@ class BlobConformance(Suite):
     returns another target. What the target cannot keep is left out of `supports`, and has to be refused by name.
 
     Attributes:
-        supports: What the target can keep or do: `ttl`, `metadata`, `content_type`, `if_absent`, `if_version`, `pop`.
+        supports: What the target can keep or do: `ttl`, `metadata`, `content_type`, `if_absent`, `if_version`, `pop`,
+            `move`, and `nested`: a key `a` beside a key `a/b`.
     """
 
     supports: ClassVar[frozenset[str]] = frozenset(
-        {"ttl", "metadata", "content_type", "if_absent", "if_version", "pop"}
+        {"ttl", "metadata", "content_type", "if_absent", "if_version", "pop", "move", "nested"}
     )
 
     def make_store(self, clock: FakeClock, place: Path) -> Any:
@@ -358,6 +360,18 @@ class BlobConformance(Suite):
             with pytest.raises(InvalidKeyError):
                 await blobs.get(wrong)
 
+    async def test_a_key_may_be_the_folder_of_others(self, blobs: Any) -> None:
+        for first, second in (("a", "a/b"), ("c/d", "c")):
+            await blobs.put(first, b"1")
+            if self._lacks("nested"):
+                with pytest.raises(StoreError):
+                    await blobs.put(second, b"2")
+                assert await blobs.get(second) is None
+            else:
+                await blobs.put(second, b"2")
+                assert await blobs.get(second) == b"2"
+            assert await blobs.get(first) == b"1"
+
     async def test_listings(self, blobs: Any) -> None:
         keys = ["a/1.png", "a/b/2.png", "a/b/3.txt", "b/4.png", "top"]
         for key in keys:
@@ -386,6 +400,11 @@ class BlobConformance(Suite):
             assert (await blobs.get("a"), await blobs.get("b")) == (data, data)
             await blobs.put("a", b"changed")
             assert await blobs.get("b") == data
+            if self._lacks("move"):
+                with pytest.raises(UnsupportedOperationError, match="move"):
+                    await blobs.move("b", "c")
+                assert await listed(blobs.keys()) == ["a", "b"]
+                continue
             await blobs.move("b", "c")
             assert (await blobs.get("b"), await blobs.get("c")) == (None, data)
             for same in (blobs.copy, blobs.move):
@@ -412,8 +431,9 @@ class BlobConformance(Suite):
             await blobs.put("other", data)
             with pytest.raises(BlobExistsError):
                 await blobs.copy("other", "k", if_absent=True)
-            with pytest.raises(BlobExistsError):
-                await blobs.move("other", "k", if_absent=True)
+            if not self._lacks("move"):
+                with pytest.raises(BlobExistsError):
+                    await blobs.move("other", "k", if_absent=True)
             assert await blobs.delete("other")
             assert await blobs.delete("k")
 
@@ -431,7 +451,7 @@ class BlobConformance(Suite):
             with pytest.raises(BlobChangedError):
                 await blobs.put("k", content(length, 2), if_version=first.version)
             assert await blobs.get("k") == content(length, 1)
-            puts = [blobs.put("k", content(length, number), if_version=second.version) for number in range(4)]
+            puts = [blobs.put("k", content(length, 9 - number), if_version=second.version) for number in range(4)]
             results = await asyncio.gather(*puts, return_exceptions=True)
             assert sum(isinstance(result, BlobChangedError) for result in results) == 3
             await blobs.delete("k")
