@@ -41,6 +41,7 @@ def server_of(name: str) -> str | None:
         "coordination": "redis",
         "copying": "redis",
         "blobs_native": "s3",
+        "near": "redis",
         "objectstore": "s3",
         "stalls": "redis",
     }.get(name, name)

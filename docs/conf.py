@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 import re
 import textwrap
+from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -26,7 +27,6 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
-REFERENCE_MARK = "<!-- modules -->"
 
 
 def rewrite_fences(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
@@ -40,27 +40,43 @@ def rewrite_fences(app: Sphinx, what: str, name: str, thing: object, options: ob
     lines[:] = FENCE.sub(directive, "\n".join(lines)).split("\n")
 
 
-def list_modules(app: Sphinx, page: str, content: list[str]) -> None:
-    """Put every module that says what it offers, by `__all__`, into the reference."""
-    if page != "reference":
-        return
-    modules = [module.name for module in pkgutil.walk_packages(satchel.__path__, "satchel.")]
-    runnable = "__main__"  # it would run when imported
-    offering = [
-        name
-        for name in ["satchel", *modules]
-        if not name.endswith(runnable) and hasattr(importlib.import_module(name), "__all__")
-    ]
-    sections = []
-    shown: set[tuple[str, str]] = set()
-    for name in offering:
+def write_reference(app: Sphinx, config: object) -> None:
+    """Write a page for each public module, with the names that no page before it has."""
+    modules = [module.name for module in pkgutil.walk_packages(satchel.__path__, "satchel.") if is_public(module.name)]
+    shown: dict[tuple[str, str], str] = {}
+    folder = Path(app.srcdir) / "reference"
+    folder.mkdir(exist_ok=True)
+    written = set()
+    # What is deepest inside first: a store's page has the store, and the page of the whole package what is left.
+    for name in sorted([*modules, "satchel"], key=lambda name: (-name.count("."), name)):
         module = importlib.import_module(name)
-        offered = {offer: _identity(getattr(module, offer), name, offer) for offer in module.__all__}
-        twice = {offer for offer, identity in offered.items() if identity in shown}
-        shown |= set(offered.values())
-        options = f":members:\n   :imported-members:\n   :exclude-members: {', '.join(sorted(twice))}"
-        sections.append(f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   {options}\n```\n")
-    content[0] = content[0].replace(REFERENCE_MARK, "\n".join(sections))
+        offered = {offer: _identity(getattr(module, offer), name, offer) for offer in getattr(module, "__all__", ())}
+        elsewhere = {offer: shown[identity] for offer, identity in offered.items() if identity in shown}
+        if len(elsewhere) < len(offered):
+            shown |= {identity: name for identity in offered.values() if identity not in shown}
+            page = folder / f"{name}.md"
+            _write(page, reference_page(name, elsewhere))
+            written.add(page)
+    for page in set(folder.glob("*.md")) - written:
+        page.unlink()
+
+
+def is_public(name: str) -> bool:
+    """Tell whether a module is one to import from; a private part, or one that runs when imported, is not."""
+    return not any(part.startswith("_") for part in name.split("."))
+
+
+def reference_page(name: str, elsewhere: dict[str, str]) -> str:
+    """Return the page of a module; names that other pages have are links to these."""
+    options = f":members:\n   :imported-members:\n   :exclude-members: {', '.join(sorted(elsewhere))}"
+    links = "".join(f"* [`{offer}`]({where}.md)\n" for offer, where in sorted(elsewhere.items()))
+    also = f"\n## Also offered here\n\n{links}" if elsewhere else ""
+    return f"# {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   {options}\n```\n{also}"
+
+
+def _write(page: Path, content: str) -> None:
+    if not page.exists() or page.read_text("utf-8") != content:  # or Sphinx would build it again
+        page.write_text(content, "utf-8")
 
 
 def _identity(thing: object, module: str, name: str) -> tuple[str, str]:
@@ -80,4 +96,4 @@ def setup(app: Sphinx) -> None:
     """Connect the above to the build."""
     app.add_domain(WithoutBuiltins, override=True)
     app.connect("autodoc-process-docstring", rewrite_fences, priority=400)
-    app.connect("source-read", list_modules)
+    app.connect("config-inited", write_reference)

@@ -19,14 +19,17 @@ STORES = [
     ("memory://", "memory", "this process", ""),
     ("disk:///dir", "disk", "SQLite", ""),
     ("file:///dir", "filetree", "readable files", ""),
+    ("git:///dir/repository", "git", "a branch of a git repository", ""),
     ("redis://host", "redis", "Redis", "7.0, 8.2, cluster, Sentinel"),
     ("valkey://host", "valkey", "Valkey", "9.1, cluster"),
     ("memcached://host", "memcached", "Memcached", "1.6"),
     ("postgresql://host/db", "postgresql", "PostgreSQL", "15, behind PgBouncer too"),
     ("mongodb://host/db", "mongodb", "MongoDB", "an emulator"),
+    ("nats://host/bucket", "nats", "NATS JetStream", "2.15, 2.10"),
     ("dynamodb://table", "dynamodb", "DynamoDB", "Amazon's DynamoDB Local"),
     ("elasticsearch://host", "elasticsearch", "Elasticsearch", "an emulator"),
     ("s3://bucket", "objectstore", "S3; gs:// and az:// untested", "SeaweedFS"),
+    ("http://host", "http", "another process", "`satchel serve`"),
     ("null://", "null", "nowhere", ""),
 ]
 """Each store's URL, its page, where it keeps data, and on which server it is tested."""

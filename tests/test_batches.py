@@ -5,6 +5,8 @@ import asyncio
 import pytest
 
 from satchel import BatchError, InvalidKeyError, StoreClosedError, StoreUnavailableError
+from satchel._batches import LONG
+from satchel._threads import Yielder
 from satchel.stores.memory import MemoryStore
 from satchel.wrappers.base import BaseWrapper
 from satchel.wrappers.default_value import DefaultValueWrapper
@@ -16,6 +18,8 @@ from satchel.wrappers.retry import RetryWrapper
 from satchel.wrappers.routing import RoutingStore
 from satchel.wrappers.statistics import StatisticsWrapper
 from satchel.wrappers.tiered import TieredStore
+from satchel.wrappers.tiered.pending import Inflight
+from satchel.wrappers.tiered.tiers import Tiers
 from tests.scripted import BatchStore, Server, turns
 
 COUNT = 10_000
@@ -49,7 +53,11 @@ class Refusing(MemoryStore):
         return [StoreUnavailableError("full") if ref[1][-1] == "7" else None for ref, _ in records]
 
 
-@pytest.fixture(params=STORES)
+SHORT = {"memory", "around", "tiered"}
+"""A store, a wrapper and a composite: what other Pythons are asked for."""
+
+
+@pytest.fixture(params=[name if name in SHORT else pytest.param(name, marks=pytest.mark.long) for name in STORES])
 async def store(request):
     async with STORES[request.param]() as made:
         yield made
@@ -106,6 +114,90 @@ async def test_other_tasks_run_while_a_long_batch_is_worked_through(store, monke
         assert turned >= 30  # the queue alone pauses 20 times, once for each 500 requests
     done = True
     await counting
+
+
+class Turns:
+    """Counts the keys worked on between two turns of another task."""
+
+    def __init__(self):
+        self.now = self.most = 0
+
+    def counting(self, function, size):
+        def counted(*args):
+            self.now += size(*args)
+            self.most = max(self.most, self.now)
+            return function(*args)
+
+        return counted
+
+    async def take(self):
+        while True:
+            self.now = 0
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("write", ["through", "around", "back"])
+@pytest.mark.parametrize("step", ["begin", "mark_done", "finish", "read"])
+async def test_a_tiered_store_works_on_few_keys_of_a_long_batch_between_turns_of_others(step, write, monkeypatch):
+    class AlwaysDue(Yielder):
+        def over(self):
+            return True
+
+    monkeypatch.setattr("satchel.wrappers.tiered.store.Yielder", AlwaysDue)
+    counted = Turns()
+    kind, size = {
+        "begin": (Inflight, lambda _, ref: 1),
+        "mark_done": (Inflight, lambda _, changes: len(changes)),
+        "finish": (Inflight, lambda _, changes: len(changes)),
+        "read": (Tiers, lambda _, verb, collection, keys: len(keys)),
+    }[step]
+    monkeypatch.setattr(kind, step, counted.counting(getattr(kind, step), size))
+    async with TieredStore(MemoryStore(), MemoryStore(), write=write, queue_size=COUNT) as store:
+        turning = asyncio.create_task(counted.take())
+        await store.put_many("c", ITEMS)
+        assert await store.get_many("c", KEYS) == ITEMS
+        await store.delete_many("c", KEYS)
+        turning.cancel()
+    assert 0 < counted.most <= 2 * LONG
+
+
+async def test_a_write_to_both_stores_sorts_few_keys_of_a_long_batch_between_turns_of_others(monkeypatch):
+    monkeypatch.setattr("satchel._threads._A_TURN", 0.0)
+    counted = Turns()
+    monkeypatch.setattr("satchel.wrappers.fallback.sorted", counted.counting(sorted, len), raising=False)
+    async with FallbackWrapper(MemoryStore(), MemoryStore(), write_both=True) as store:
+        turning = asyncio.create_task(counted.take())
+        await store.put_many("c", ITEMS)
+        turning.cancel()
+        assert await store.fallback.get_many("c", KEYS) == ITEMS
+    assert 0 < counted.most <= 2 * LONG
+
+
+@pytest.mark.parametrize("when", ["begin", "mark_done", "finish"])
+async def test_a_long_put_that_is_cancelled_at_any_step_leaves_no_old_value_to_be_read(when, monkeypatch):
+    reached, count = asyncio.Event(), 0
+    original = getattr(Inflight, when)
+
+    def counted(self, argument):
+        nonlocal count
+        count += 1 if when == "begin" else len(argument)
+        if count >= 2 * COUNT + COUNT // 2:
+            reached.set()
+        return original(self, argument)
+
+    monkeypatch.setattr(Inflight, when, counted)
+    cold = MemoryStore()
+    async with TieredStore(MemoryStore(), cold) as store:
+        await store.put_many("c", ITEMS)
+        await store.put_many("c", ITEMS)
+        putting = asyncio.create_task(store.put_many("c", dict.fromkeys(KEYS, "new")))
+        await reached.wait()
+        putting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await putting
+        assert await store.get_many("c", KEYS) == await cold.get_many("c", KEYS)
+        assert (when == "begin") == (await store.get("c", "k0") == 0)
+        assert not store._hot.states
 
 
 async def test_checking_names_alone_leaves_turns_to_others(monkeypatch):

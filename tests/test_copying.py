@@ -60,6 +60,7 @@ TARGETS = {
     "redis": lambda _place, name: f"{server_url('redis')}?prefix={name}",
     "postgresql": lambda _place, name: f"{server_url('postgresql')}?table_name=t{name}",
     "mongodb": lambda _place, name: f"{server_url('mongodb')}?coll_name={name}",
+    "nats": lambda _place, name: f"{server_url('nats')}/{name}",
 }
 EMBEDDED = ("memory", "disk", "filetree")
 

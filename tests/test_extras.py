@@ -10,13 +10,19 @@ import satchel
 from satchel.url import registry
 from tests.project.checkout import ROOT
 
+pytestmark = pytest.mark.long  # whole programs, which take long to start
+
 DRIVERS = {
     "dynamodb": "aiobotocore",
     "elasticsearch": "elasticsearch",
+    "git": "dulwich",
+    "http": "httpx",
     "mongodb": "pymongo",
+    "nats": "nats",
     "objectstore": "obstore",
     "postgresql": "asyncpg",
     "redis": "redis",
+    "sql": "sqlalchemy",
     "valkey": "glide",
 }
 WITHOUT_DRIVER = {"memcached"}

@@ -27,6 +27,7 @@ STORE_DRIVERS = {
     "elasticsearch",
     "emcache",
     "glide",
+    "httpx",
     "motor",
     "obstore",
     "pymongo",

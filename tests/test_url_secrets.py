@@ -15,10 +15,13 @@ from hypothesis import strategies as st
 
 from satchel import ConfigurationError, SatchelError, open_store
 from satchel.stores.elasticsearch import ElasticsearchStore
+from satchel.stores.http import HTTPStore
 from satchel.stores.mongodb import MongoDBStore
+from satchel.stores.nats import NATSStore
 from satchel.stores.objectstore import ObjectStore
 from satchel.stores.postgresql import PostgreSQLStore
 from satchel.stores.redis import RedisStore
+from satchel.stores.sql import SQLStore
 from satchel.stores.valkey import ValkeyStore
 
 IN_USERINFO = [
@@ -37,10 +40,16 @@ IN_USERINFO = [
     "mongodb://user:{}@one:1,two:2/base?w=majority",
     "mongodb://user:{}@host",
     "mongodb+srv://user:{}@cluster.example/base",
+    "nats://user:{}@one:1,two:2/bucket",
+    "nats+tls://:{}@host",
     "postgresql://user:{}@one:1,two:2/base?sslmode=disable",
     "postgres://user:{}@host/base",
+    "mysql://user:{}@host/base?table_name=cache",
+    "postgresql+asyncpg://user:{}@host/base?ssl=require",
     "elasticsearch://user:{}@host:9200",
     "elasticsearch+https://user:{}@host/path?verify_certs=false",
+    "http://user:{}@host:8377/path",
+    "https://:{}@host",
     "s3://user:{}@bucket/prefix",
     "gs://user:{}@bucket",
     "az://user:{}@container",
@@ -67,6 +76,7 @@ AS_OPTION = [
     "postgresql://host/base?sslpassword={}",
     "postgresql://host/base?password={}",
     "elasticsearch://host?api_key={}",
+    "http://host?token={}",
     "s3://bucket?access_key_id=id&secret_access_key={}",
     "s3://bucket?access_key_id=id&secret_access_key=x&session_token={}",
     "dynamodb://table?aws_access_key_id=id&aws_secret_access_key={}",
@@ -93,7 +103,11 @@ IN_THE_WRONG_PLACE = [
     "valkey://host?timeout={}",
     "mongodb://host?timeout={}",
     "postgresql://host/base?timeout={}",
+    "mysql://host:{}/base",
+    "mysql://host/base?timeout={}",
     "elasticsearch://host?verify_certs={}",
+    "http://host:{}",
+    "https://host?verify_certs={}",
     "s3://bucket?timeout={}",
     "dynamodb://table?create_table={}",
     "memory://?max_bytes={}",
@@ -205,7 +219,9 @@ def test_no_part_of_a_password_is_shown(form: str, encoded: bool) -> None:
         check()
 
 
-@pytest.mark.parametrize("scheme", ["redis", "valkey", "mongodb", "postgresql", "elasticsearch", "memcached"])
+@pytest.mark.parametrize(
+    "scheme", ["redis", "valkey", "mongodb", "nats", "postgresql", "mysql", "elasticsearch", "memcached"]
+)
 def test_a_password_without_a_host_behind_it_is_not_shown(scheme: str) -> None:
     shown = all_shown(open_store, f"{scheme}://user:zqtop?zqsecret=zqmore&zqrest=1")
     assert re.findall("zqtop|zqsecret|zqmore|zqrest", shown) == []
@@ -215,8 +231,11 @@ DIRECT = {
     **dict.fromkeys(("redis", "rediss", "unix", "redis+cluster", "redis+sentinel"), RedisStore),
     **dict.fromkeys(("valkey", "valkeys", "valkey+cluster"), ValkeyStore),
     **dict.fromkeys(("mongodb", "mongodb+srv"), MongoDBStore),
+    **dict.fromkeys(("nats", "nats+tls"), NATSStore),
     **dict.fromkeys(("postgresql", "postgres"), PostgreSQLStore),
+    **dict.fromkeys(("mysql", "postgresql+asyncpg"), SQLStore),
     **dict.fromkeys(("elasticsearch", "elasticsearch+https"), ElasticsearchStore),
+    **dict.fromkeys(("http", "https"), HTTPStore),
     **dict.fromkeys(("s3", "gs", "az"), ObjectStore),
 }
 

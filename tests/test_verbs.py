@@ -19,16 +19,18 @@ from satchel.verbs import (
     NEEDED,
     OF_ENTRIES,
     PUTS_OF_ONE,
-    SEAMS,
     VERBS,
 )
 from satchel.wrappers import BaseWrapper, RoutingStore, events, logging, on_error, statistics
 from satchel.wrappers.base import Seams
 from satchel.wrappers.tiered import store as tiered
 
-WITHOUT_A_RULE = {"exists": "in that of get", "count": "in that of keys", "ping": "it has nothing to compare"}
-PRESENT = [verb for verb in VERBS if not verb.is_planned]
-PLANNED = [verb for verb in VERBS if verb.is_planned]
+WITHOUT_A_RULE = {
+    "exists": "in that of get",
+    "count": "in that of keys",
+    "ping": "it has nothing to compare",
+    "watch": "it has nothing to compare",
+}
 
 
 def kinds(names):
@@ -82,11 +84,12 @@ EXPECTED = {
     "destroy_collection": "as it is, whole, calls, ok, Cleared Expired, raises, lacks, write, forwarded, whole",
     "destroy": "as it is, whole, calls, ok, Cleared Expired, raises, lacks, write, forwarded, whole",
     "cull": "as it is, whole, calls, ok, , raises, lacks, write, forwarded, whole",
+    "watch": "as it is, whole, calls, ok, , raises, reads, read, forwarded, own",
 }
 """What each wrapper makes of each verb, in the order of `CLASSES`."""
 
 
-@pytest.mark.parametrize("verb", PRESENT, ids=lambda verb: verb.name)
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
 def test_each_wrapper_knows_what_it_makes_of_each_verb(verb):
     assert verb.name in EXPECTED, f"say here what each wrapper makes of {verb.name}"
     made = dict(zip(CLASSES, EXPECTED[verb.name].split(", "), strict=True))
@@ -97,7 +100,7 @@ NAMES_OF_ENTRIES = {"key", "keys", "items"}
 OTHER_ARGUMENTS = {"collection", "default", "value", "version", "ttl"}
 
 
-@pytest.mark.parametrize("verb", [verb for verb in PRESENT if verb.name in OF_ENTRIES], ids=lambda verb: verb.name)
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb.name in OF_ENTRIES], ids=lambda verb: verb.name)
 def test_a_verb_about_entries_names_them_by_one_argument_that_wrappers_know(verb):
     assert set(verb.arguments) <= NAMES_OF_ENTRIES | OTHER_ARGUMENTS, (
         f"an argument of {verb.name} is new. If it names an entry, write the verb in RoutingStore, TieredStore and "
@@ -107,7 +110,7 @@ def test_a_verb_about_entries_names_them_by_one_argument_that_wrappers_know(verb
 
 
 VALUES = "get get_entry put get_many get_entries put_many put_if_absent compare_and_put"
-NAMES = f"{VALUES} exists delete delete_many compare_and_delete touch keys count destroy_collection"
+NAMES = f"{VALUES} exists delete delete_many compare_and_delete touch keys count destroy_collection watch"
 WAYS = {
     "CircuitBreakerWrapper": ("steps", "", ""),
     "CompressionWrapper": ("", "", VALUES),
@@ -117,6 +120,7 @@ WAYS = {
     "FallbackWrapper": ("steps", "", ""),
     "LimitSizeWrapper": ("", "put put_many", "put_if_absent compare_and_put"),
     "LoggingWrapper": ("calls", "", ""),
+    "NearCacheWrapper": ("steps", "get watch", ""),
     "OnErrorWrapper": ("steps", "", ""),
     "PrefixCollectionsWrapper": ("", "", f"{NAMES} collections destroy"),
     "PrefixKeysWrapper": ("", "", f"{NAMES} collections destroy"),
@@ -129,7 +133,7 @@ WAYS = {
     "SingleFlightWrapper": ("", "delete delete_many compare_and_delete destroy_collection destroy", ""),
     "StatisticsWrapper": ("calls", "keys collections", ""),
     "TTLWrapper": ("", "get get_entry get_many get_entries", "put put_many put_if_absent compare_and_put touch"),
-    "TieredStore": ("steps", "get", ""),
+    "TieredStore": ("steps", "get watch", ""),
     "TimeoutWrapper": ("steps", "", ""),
 }
 """Whether calls go through a wrapper's `_around`, or steps of listings too; the verbs that its class writes; and those
@@ -151,8 +155,8 @@ def test_verbs_go_through_a_wrapper_as_the_table_says(name):
         return any(getattr(kind, seam) is not getattr(Seams, seam) for seam in seams)
 
     around, written, seams = WAYS[name]
-    own = {verb.name for verb in PRESENT if getattr(kind, verb.name) is not getattr(BaseWrapper, verb.name)}
-    through_seams = {verb.name for verb in PRESENT if overrides(*verb.seams)} - own
+    own = {verb.name for verb in VERBS if getattr(kind, verb.name) is not getattr(BaseWrapper, verb.name)}
+    through_seams = {verb.name for verb in VERBS if overrides(*verb.seams)} - own
     wrong = own ^ set(written.split())
     assert not wrong, f"in the row of verbs that the class writes, missing or superfluous: {sorted(wrong)}"
     wrong = through_seams ^ set(seams.split())
@@ -160,14 +164,14 @@ def test_verbs_go_through_a_wrapper_as_the_table_says(name):
     assert around == ("" if not overrides("_around") else "steps" if kind._around_steps else "calls")
 
 
-@pytest.mark.parametrize("verb", PRESENT, ids=lambda verb: verb.name)
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
 def test_a_verb_takes_the_arguments_of_its_row(verb):
     for owner in (SupportsEverything, BaseStore, BaseWrapper, SyncStore):
         assert hasattr(owner, verb.name), f"write {verb.name} in {owner.__name__}"
         assert tuple(inspect.signature(getattr(owner, verb.name)).parameters)[1:] == verb.arguments
 
 
-@pytest.mark.parametrize("verb", PRESENT, ids=lambda verb: verb.name)
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
 def test_a_seam_of_a_verb_is_one_of_the_wrappers(verb):
     assert [seam for seam in verb.seams if not hasattr(BaseWrapper, seam)] == []
     assert "_around" not in verb.seams
@@ -182,22 +186,14 @@ def test_a_verb_of_the_core_is_one_of_the_protocol():
     }
 
 
-@pytest.mark.parametrize("verb", PLANNED, ids=lambda verb: verb.name)
-def test_a_planned_verb_is_in_no_store_and_in_no_derived_set(verb):
-    assert not hasattr(SupportsEverything, verb.name), f"{verb.name} exists: take is_planned off its row"
-    assert verb.name not in SEAMS | NEEDED
-    assert verb.name not in OF_ENTRIES | CHANGES | BATCHES | LISTINGS
-    assert verb.capability not in METHODS
-
-
 def test_the_suite_calls_each_verb_that_a_store_may_lack():
     assert suite._CALLS.keys() == NEEDED.keys()
 
 
-@pytest.mark.parametrize("verb", PRESENT, ids=lambda verb: verb.name)
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
 def test_the_random_operations_have_each_verb(verb):
     assert hasattr(StoreMachine, verb.name) or verb.name in WITHOUT_A_RULE, f"add a rule {verb.name} to StoreMachine"
 
 
-def test_each_capability_has_its_verbs_or_a_planned_one():
-    assert METHODS.keys() | {verb.capability for verb in PLANNED} == set(Capability)
+def test_each_capability_has_its_verbs():
+    assert METHODS.keys() == set(Capability)

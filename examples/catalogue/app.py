@@ -6,9 +6,11 @@
 import argparse
 import asyncio
 import os
+import secrets
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import uvicorn
@@ -16,13 +18,24 @@ from fastapi import Body, Depends, FastAPI, HTTPException, Query, Response
 from models import Distribution, InstalledFile
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from satchel import AsyncKeyValue, Capability, Collection, SatchelError, StoreError, open_store, require
-from satchel.integrations.fastapi import Store, collection, readiness_router, store_lifespan
+from satchel import (
+    AsyncKeyValue,
+    Capability,
+    Collection,
+    SatchelError,
+    StoreError,
+    UnsupportedOperationError,
+    open_store,
+    require,
+)
+from satchel.integrations.fastapi import Store, change_stream, collection, readiness_router, store_lifespan
 from satchel.integrations.prometheus import StatisticsCollector
 from satchel.wrappers import StatisticsWrapper
 
 SEARCH_TTL = float(os.environ.get("CATALOGUE_SEARCH_TTL", "30"))
 MOST_FILES = 1000
+MOST_SHOWN = 500
+PAGE = (Path(__file__).parent / "live.html").read_text("utf-8")
 
 Distributions = Annotated[Collection[Distribution], collection("distributions", model=Distribution)]
 Files = Annotated[Collection[InstalledFile], collection("files", model=InstalledFile)]
@@ -50,6 +63,10 @@ def create_app(make_store: Callable[[], AsyncKeyValue]) -> FastAPI:
     async def store_trouble(_request: object, error: StoreError) -> Response:
         return Response(status_code=503 if error.retryable else 500)
 
+    @app.exception_handler(UnsupportedOperationError)
+    async def cannot(_request: object, _error: UnsupportedOperationError) -> Response:
+        return Response("the store of this service cannot do that", status_code=501)
+
     @app.put("/distributions/{name}", status_code=204)
     async def put_distribution(name: str, distribution: Distribution, distributions: Distributions) -> None:
         if name != distribution.name:
@@ -62,6 +79,22 @@ def create_app(make_store: Callable[[], AsyncKeyValue]) -> FastAPI:
         if found is None:
             raise HTTPException(404, "no such distribution")
         return found
+
+    @app.get("/distributions")
+    async def list_distributions(distributions: Distributions) -> list[Distribution]:
+        return [distribution async for _, distribution in distributions.items(limit=MOST_SHOWN)]
+
+    @app.get("/changes")
+    async def changes(distributions: Distributions) -> Response:
+        return change_stream(distributions)
+
+    @app.get("/")
+    async def live() -> Response:
+        nonce = secrets.token_urlsafe()
+        policy = f"default-src 'none'; connect-src 'self'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'"
+        return Response(
+            PAGE.replace("NONCE", nonce), media_type="text/html", headers={"Content-Security-Policy": policy}
+        )
 
     @app.put("/files", status_code=204)
     async def put_files(files: SomeFiles, catalogued: Files) -> None:
@@ -107,7 +140,9 @@ def main() -> int:
         return failed(f"port {port} cannot be used ({why}): choose another with --port, or stop what has it")
     print(f"Listening on http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
     # Longer than clients keep an idle connection: else a busy machine closes one just as a request comes.
-    config = uvicorn.Config(create_app(open_store), log_level="warning", timeout_keep_alive=60)
+    config = uvicorn.Config(
+        create_app(open_store), log_level="warning", timeout_keep_alive=60, timeout_graceful_shutdown=3
+    )
     uvicorn.Server(config).run(sockets=[listening])
     return 0
 

@@ -1,10 +1,13 @@
 """Tests of the service, with the stores of satchel as doubles. Run with `pytest examples/catalogue`."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+import uvicorn
 from app import create_app
 from models import Distribution, InstalledFile
 from prometheus_client.parser import text_string_to_metric_families
@@ -114,3 +117,43 @@ async def test_an_unready_store_keeps_the_service_from_starting() -> None:
 async def test_bad_requests_are_refused(method: str, path: str, body: object) -> None:
     async with service(MemoryStore) as http:
         assert (await http.request(method, path, json=body)).status_code == 422
+
+
+@asynccontextmanager
+async def served(make_store: Callable[[], AsyncKeyValue]) -> AsyncIterator[httpx.AsyncClient]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        config = uvicorn.Config(create_app(make_store), log_level="error", ws="none", timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve([listening]))
+        try:
+            async with httpx.AsyncClient(base_url="http://{}:{}".format(*listening.getsockname()), timeout=20) as http:
+                yield http
+        finally:
+            server.should_exit = True
+            await serving
+
+
+async def test_the_page_is_told_of_each_change_and_reads_it() -> None:
+    async with served(MemoryStore) as http:
+        page = await http.get("/")
+        assert "new EventSource" in page.text
+        nonce = page.headers["content-security-policy"].partition("script-src 'nonce-")[2].partition("'")[0]
+        assert f'<script nonce="{nonce}">' in page.text
+        async with http.stream("GET", "/changes") as changes:
+            lines = changes.aiter_lines()
+            assert await anext(lines) == "event: ready"
+            assert (await http.get("/distributions")).json() == []
+            await put_all(http)
+            told = [line async for line in _first(lines, 4)]
+            assert told == ["data: {}", "", "event: changed", 'data: {"key": "satchel"}']
+        assert (await http.get("/distributions")).json() == [SATCHEL.model_dump()]
+
+
+async def test_a_store_that_reports_no_changes_has_no_live_page() -> None:
+    async with service(NullStore) as http:
+        assert (await http.get("/changes")).status_code == 501
+
+
+async def _first(lines: AsyncIterator[str], count: int) -> AsyncIterator[str]:
+    for _ in range(count):
+        yield await anext(lines)

@@ -15,6 +15,9 @@ from .install import DYNAMODB, HERE, dynamodb, pinned, postgresql_places, progra
 from .server import HOST, Server, as_user, ask, is_open, run, succeeds
 
 POSTGRES = "postgres"
+DAEMON = "daemon"
+"""A user that every Unix system has; MariaDB does not run as root."""
+MARIADB_USER = "satchel"
 
 
 def redis(server: Server) -> str:
@@ -89,6 +92,33 @@ def pgbouncer(server: Server) -> str:
     return f"postgresql://{POSTGRES}@{HOST}:{front}/postgres"
 
 
+def mariadb(server: Server) -> str:
+    """Start the distribution's MariaDB, as another user where this one is root."""
+    command = program("mariadbd", "mariadb-server-core")
+    create = program("mariadb-install-db", "mariadb-server-core")
+    program("my_print_defaults", "mariadb-client-core")  # which the one before it runs
+    server.ask_version(command)
+    user = DAEMON if as_user(DAEMON) else None
+    data, port = server.folder("data", user), server.port_for("main")
+    begin = server.directory / "begin.sql"
+    if not begin.exists():
+        options = ["--auth-root-authentication-method=normal", "--skip-test-db"]
+        run([*as_user(user), create, "--no-defaults", f"--datadir={data}", *options])
+        user_name = f"{MARIADB_USER}@'{HOST}'"
+        begin.write_text(
+            "CREATE DATABASE IF NOT EXISTS satchel;\n"
+            f"CREATE USER IF NOT EXISTS {user_name};\nGRANT ALL ON *.* TO {user_name} WITH GRANT OPTION;\n"
+        )
+    place = [f"--datadir={data}", f"--socket={data}/socket", f"--pid-file={data}/pid", f"--port={port}"]
+    # A killed process loses nothing of what it gave to the system; only a machine does.
+    quick = ["--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=64M", "--skip-name-resolve"]
+    ends_on_interrupt = "--gdb"
+    options = [f"--bind-address={HOST}", f"--init-file={begin}", ends_on_interrupt, *quick]
+    server.spawn([command, "--no-defaults", *place, *options], user=user)
+    server.wait_until(lambda: b"MariaDB" in ask(port, b""))
+    return f"mariadb://{MARIADB_USER}@{HOST}:{port}/satchel"
+
+
 def mongodb(server: Server) -> str:
     """Start an emulator of MongoDB, which writes to its disk when it likes."""
     return _mongodb(server)
@@ -154,6 +184,38 @@ def s3(server: Server) -> str:
     return weed.begin(server, _executable(wheels("s3") / "bin" / "weed"))
 
 
+def nats(server: Server) -> str:
+    """Start NATS with JetStream, its streams on the disk."""
+    return _nats(server, "nats")
+
+
+def nats210(server: Server) -> str:
+    """Start the last NATS whose messages have no time to live of their own."""
+    return _nats(server, "nats210")
+
+
+def _nats(server: Server, group: str) -> str:
+    command, port = _executable(wheels(group) / "bin" / "nats-server"), server.port_for("main")
+    server.version = pinned(group)
+    where = ["--addr", HOST, "--port", str(port), "--store_dir", str(server.folder("data"))]
+    server.spawn([command, "--jetstream", *where])
+    server.wait_until(lambda: ask(port, b"").startswith(b"INFO"))
+    return f"nats://{HOST}:{port}"
+
+
+def chromium(server: Server) -> str:
+    """Start Chromium without a window; a test talks to it over the protocol of its developer tools."""
+    command = program("chromium", "chromium")
+    port = server.port_for("main")
+    quiet = ["--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+    more = ["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--no-sandbox"]
+    place = [f"--user-data-dir={server.folder('profile')}", f"--remote-debugging-port={port}"]
+    server.ask_version(command)
+    server.spawn([command, *quiet, *more, *place])
+    server.wait_until(lambda: _answers(port))
+    return f"http://{HOST}:{port}"
+
+
 KINDS: dict[str, Callable[[Server], str]] = {
     "redis": redis,
     "redis82": redis82,
@@ -164,10 +226,13 @@ KINDS: dict[str, Callable[[Server], str]] = {
     "memcached": memcached,
     "postgresql": postgresql,
     "pgbouncer": pgbouncer,
+    "mariadb": mariadb,
     "mongodb": mongodb,
     "dynamodb": dynamodb_local,
     "elasticsearch": elasticsearch,
     "s3": s3,
+    "nats": nats,
+    "chromium": chromium,
 }
 
 

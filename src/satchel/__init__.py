@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ._lazy import lazy_exports
 from .capability import Capability
+from .change import Change
 from .clock import TTL, Clock
 from .entry import Entry
 from .errors import (
@@ -30,10 +31,13 @@ from .errors import (
     DecryptionError,
     IntegrityError,
     InvalidKeyError,
+    InvalidSettingError,
     InvalidTTLError,
     KeyMissingError,
     LockLostError,
     MissingExtraError,
+    MissingSettingError,
+    ModeError,
     ModelMismatchError,
     QueueFullError,
     ReadOnlyError,
@@ -42,6 +46,8 @@ from .errors import (
     SerializationError,
     SessionGoneError,
     SessionLockedError,
+    SettingCycleError,
+    SettingError,
     StoreClosedError,
     StoreError,
     StoreTimeoutError,
@@ -59,6 +65,7 @@ from .protocol import (
     SupportsEnumerateCollections,
     SupportsEnumerateKeys,
     SupportsEverything,
+    SupportsWatch,
     require,
 )
 
@@ -73,13 +80,17 @@ if TYPE_CHECKING:
     from .stores.dynamodb import DynamoDBStore as DynamoDBStore
     from .stores.elasticsearch import ElasticsearchStore as ElasticsearchStore
     from .stores.filetree import FileTreeStore
+    from .stores.git import GitStore as GitStore
+    from .stores.http import HTTPStore as HTTPStore
     from .stores.memcached import MemcachedStore as MemcachedStore
     from .stores.memory import MemoryStore
     from .stores.mongodb import MongoDBStore as MongoDBStore
+    from .stores.nats import NATSStore as NATSStore
     from .stores.null import NullStore
     from .stores.objectstore import ObjectStore as ObjectStore
     from .stores.postgresql import PostgreSQLStore as PostgreSQLStore
     from .stores.redis import RedisStore as RedisStore
+    from .stores.sql import SQLStore as SQLStore
     from .stores.valkey import ValkeyStore as ValkeyStore
     from .sync import SyncCollection, SyncStore
     from .tags import Tags
@@ -99,6 +110,7 @@ __all__ = [
     "Cached",
     "CachedMany",
     "Capability",
+    "Change",
     "CircuitOpenError",
     "Clock",
     "Codec",
@@ -113,6 +125,7 @@ __all__ = [
     "FileTreeStore",
     "IntegrityError",
     "InvalidKeyError",
+    "InvalidSettingError",
     "InvalidTTLError",
     "JsonCodec",
     "KeyMissingError",
@@ -121,6 +134,8 @@ __all__ = [
     "MemoryStore",
     "MessagePackCodec",
     "MissingExtraError",
+    "MissingSettingError",
+    "ModeError",
     "ModelMismatchError",
     "NullStore",
     "QueueFullError",
@@ -130,6 +145,8 @@ __all__ = [
     "SerializationError",
     "SessionGoneError",
     "SessionLockedError",
+    "SettingCycleError",
+    "SettingError",
     "SignedPickleCodec",
     "StoreClosedError",
     "StoreDifference",
@@ -143,6 +160,7 @@ __all__ = [
     "SupportsEnumerateCollections",
     "SupportsEnumerateKeys",
     "SupportsEverything",
+    "SupportsWatch",
     "SyncCollection",
     "SyncStore",
     "Tags",
@@ -179,12 +197,15 @@ __getattr__, __dir__ = lazy_exports(
         "DynamoDBStore": "stores.dynamodb",
         "ElasticsearchStore": "stores.elasticsearch",
         "FileTreeStore": "stores.filetree",
+        "HTTPStore": "stores.http",
         "JsonCodec": "codec",
         "KeyedStore": "backend.keyed",
+        "GitStore": "stores.git",
         "MemcachedStore": "stores.memcached",
         "MemoryStore": "stores.memory",
         "MessagePackCodec": "codec",
         "MongoDBStore": "stores.mongodb",
+        "NATSStore": "stores.nats",
         "NullStore": "stores.null",
         "ObjectStore": "stores.objectstore",
         "open_blobs": "url",
@@ -192,6 +213,7 @@ __getattr__, __dir__ = lazy_exports(
         "PostgreSQLStore": "stores.postgresql",
         "RedisStore": "stores.redis",
         "SignedPickleCodec": "codec",
+        "SQLStore": "stores.sql",
         "StoreDifference": "copying",
         "SyncCollection": "sync",
         "SyncStore": "sync",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from typing import Any, Generic, Protocol, Self, TypeVar, Unpack, cast, overload
 
@@ -18,6 +18,7 @@ from ._single_flight import SingleFlight
 from ._threads import Yielder, offload, tally
 from ._update import check_plain, optimistic_update, plain_result, remaining
 from .capability import Capability
+from .change import Change
 from .clock import TTL, seconds
 from .codec import Codec
 from .entry import Entry
@@ -449,6 +450,14 @@ class Collection(Generic[T]):
         """
         check_delimiter(delimiter)
         return folders(self.keys(prefix=prefix), delimiter, len(prefix))
+
+    def watch(self, *, prefix: str = "") -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+        """Watch the entries for changes by any client; `SupportsWatch.watch` says what is promised.
+
+        Args:
+            prefix: Only keys that start with exactly this.
+        """
+        return require(self._store, Capability.WATCH).watch(self._name, prefix=prefix)
 
     async def destroy(self) -> bool:
         """Remove every entry of the collection, and return whether there was one."""

@@ -13,6 +13,9 @@ SatchelError
 ├─ UnsupportedOperationError, ReadOnlyError
 ├─ LockLostError, QueueFullError, ResultUnknownError
 ├─ SessionGoneError, SessionLockedError
+├─ SettingError                     raised by satchel.environment
+│  ├─ MissingSettingError           (also KeyError)
+│  └─ ModeError, SettingCycleError, InvalidSettingError
 ├─ BlobExistsError, BlobChangedError, UploadLostError
 └─ StoreError                       .store .operation .collection .key .retryable
    ├─ StoreUnavailableError         (retryable)
@@ -134,6 +137,29 @@ class SessionGoneError(SatchelError):
 
 class SessionLockedError(SatchelError):
     """A session is locked by another owner; it can neither be read nor changed until the lock is released or lapses."""
+
+
+class SettingError(SatchelError):
+    """A variable of an environment, or its mode, was asked for or given wrongly."""
+
+
+class MissingSettingError(SettingError, KeyError):
+    """A variable is not set; the message names it and where it was looked for."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # KeyError would show the message in quotes
+
+
+class ModeError(SettingError):
+    """A mode does not exist, or a stage has the name of one that does."""
+
+
+class SettingCycleError(SettingError):
+    """A variable refers to itself, through others or not; the message names them."""
+
+
+class InvalidSettingError(SettingError):
+    """A variable, or the file that it stands in, is not what it has to be; the message never shows a secret."""
 
 
 class BlobExistsError(SatchelError):

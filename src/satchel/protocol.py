@@ -11,10 +11,12 @@ method, and those that it cannot honour raise `UnsupportedOperationError`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeVar, overload
 
 from .capability import Capability
+from .change import Change
 from .clock import TTL
 from .entry import Entry
 from .errors import ConfigurationError, UnsupportedOperationError
@@ -219,6 +221,31 @@ class SupportsConditional(AsyncKeyValue, Protocol):
         ...
 
 
+class SupportsWatch(AsyncKeyValue, Protocol):
+    """Store with `Capability.WATCH`."""
+
+    def watch(self, collection: str, *, prefix: str = "") -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+        """Watch the entries of a collection for changes by any client, this one included.
+
+        `async with store.watch("users") as changes:` gives an iterator without end over what may have changed, not a
+        log: there are no values, keys that wait are given once and in no particular order, and nothing is repeated
+        from before. See `Change` for the three kinds.
+
+        * `ready` comes first. What is listed or read after it misses nothing.
+        * When 10,000 changed keys wait to be taken, they become one `lost`, followed by `ready`.
+        * When the connection to the backend breaks, `lost` comes, and `ready` once it is restored.
+        * A report may come for an entry that did not change.
+
+        Args:
+            collection: The collection; it need not exist.
+            prefix: Only keys that start with exactly this.
+
+        Raises:
+            StoreError: On entering: the backend cannot be watched. In the iteration: the store was closed.
+        """
+        ...
+
+
 class SupportsEverything(
     SupportsEnumerateKeys,
     SupportsEnumerateCollections,
@@ -226,6 +253,7 @@ class SupportsEverything(
     SupportsDestroyStore,
     SupportsCull,
     SupportsConditional,
+    SupportsWatch,
     Protocol,
 ):
     """Store with every capability."""
@@ -283,6 +311,10 @@ def require(store: AsyncKeyValue, capability: Literal[Capability.CULL]) -> Suppo
 
 @overload
 def require(store: AsyncKeyValue, capability: Literal[Capability.CONDITIONAL]) -> SupportsConditional: ...
+
+
+@overload
+def require(store: AsyncKeyValue, capability: Literal[Capability.WATCH]) -> SupportsWatch: ...
 
 
 @overload

@@ -37,7 +37,6 @@ class Verb(NamedTuple):
         arguments: Names of its arguments.
         seams: Seams of `BaseWrapper` that it goes through. A wrapper that overrides none of them leaves it alone.
         capability: Capability that a store needs for it; `Capability.NONE` for the core.
-        is_planned: No store has the method yet: only its capability and its row exist.
     """
 
     name: str
@@ -45,7 +44,6 @@ class Verb(NamedTuple):
     arguments: tuple[str, ...]
     seams: tuple[str, ...] = ()
     capability: Capability = Capability.NONE
-    is_planned: bool = False
 
 
 _NAMES = ("_ref", "_collection")
@@ -80,29 +78,27 @@ VERBS: Final = (
     Verb("destroy_collection", VerbKind.DESTROY, ("collection",), _LISTED, Capability.DESTROY_COLLECTION),
     Verb("destroy", VerbKind.DESTROY, (), SHARED, Capability.DESTROY_STORE),
     Verb("cull", VerbKind.CULL, (), (), Capability.CULL),
-    Verb("watch", VerbKind.WATCH, ("collection",), _LISTED, Capability.WATCH, is_planned=True),
+    Verb("watch", VerbKind.WATCH, ("collection", "prefix"), (*_NAMES, "_key_from_inner"), Capability.WATCH),
 )
-"""All verbs, planned ones included; what is derived below has only those that stores have."""
-
-_PRESENT = tuple(verb for verb in VERBS if not verb.is_planned)
+"""All verbs."""
 
 
 def _of_kind(*kinds: VerbKind) -> frozenset[str]:
-    return frozenset(verb.name for verb in _PRESENT if verb.kind in kinds)
+    return frozenset(verb.name for verb in VERBS if verb.kind in kinds)
 
 
 def _with_argument(*arguments: str) -> frozenset[str]:
-    return frozenset(verb.name for verb in _PRESENT if not set(arguments).isdisjoint(verb.arguments))
+    return frozenset(verb.name for verb in VERBS if not set(arguments).isdisjoint(verb.arguments))
 
 
-SEAMS: Final = {verb.name: verb.seams for verb in _PRESENT}
+SEAMS: Final = {verb.name: verb.seams for verb in VERBS}
 """The seams that each verb goes through."""
 
-NEEDED: Final = {verb.name: verb.capability for verb in _PRESENT if verb.capability}
+NEEDED: Final = {verb.name: verb.capability for verb in VERBS if verb.capability}
 """The capability that each verb outside the core needs."""
 
 METHODS: Final = {
-    capability: tuple(verb.name for verb in _PRESENT if verb.capability is capability)
+    capability: tuple(verb.name for verb in VERBS if verb.capability is capability)
     for capability in dict.fromkeys(NEEDED.values())
 }
 """The verbs that each capability stands for."""
@@ -115,6 +111,7 @@ PUTS: Final = _of_kind(VerbKind.PUT)
 DELETES: Final = _of_kind(VerbKind.DELETE)
 TOUCHES: Final = _of_kind(VerbKind.TOUCH)
 LISTINGS: Final = _of_kind(VerbKind.LIST)
+WATCHES: Final = _of_kind(VerbKind.WATCH)
 DESTROYS: Final = _of_kind(VerbKind.DESTROY)
 CHANGES: Final = PUTS | DELETES | TOUCHES | DESTROYS | _of_kind(VerbKind.CULL)
 """Verbs after which a store may hold something else than before."""

@@ -19,6 +19,8 @@ from satchel.cli import output
 from tests.cli.shell import shell
 from tests.project.checkout import ROOT
 
+pytestmark = pytest.mark.long  # whole programs, which take long to start
+
 __all__ = ["shell"]
 
 COUNT = 100_000

@@ -28,6 +28,7 @@ URLS = {
     "redis": lambda _place, name: f"{server_url('redis')}?prefix={name}",
     "dynamodb": _dynamodb,
     "mongodb": lambda _place, name: f"{server_url('mongodb')}?coll_name={name}",
+    "nats": lambda _place, name: f"{server_url('nats')}/{name}",
     "postgresql": lambda _place, name: f"{server_url('postgresql')}?table_name={name.replace('-', '_')}",
 }
 EMBEDDED = ("disk", "filetree")

@@ -10,6 +10,8 @@ from satchel.coordination import Counter, Queue, Semaphore
 from tests.coordination.processes import BACKENDS, Place
 from tests.coordination.test_counter import Another
 
+pytestmark = pytest.mark.long  # whole programs, which take long to start
+
 SHORT = 1.0
 
 

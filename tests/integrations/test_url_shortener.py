@@ -10,6 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+pytestmark = pytest.mark.long  # whole programs, which take long to start
+
 ROOT = Path(__file__).parents[2]
 APP = ROOT / "examples" / "url_shortener"
 

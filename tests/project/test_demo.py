@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long  # whole programs, which take long to start
+
 DEMO = Path(__file__).parents[2] / "examples" / "catalogue" / "demo.py"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "SATCHEL_URL"}
 

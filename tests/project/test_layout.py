@@ -16,13 +16,13 @@ from tests.project.checkout import ROOT
 
 SOURCE = ROOT / "src"
 CONTRACT = {
-    "protocol", "capability", "entry", "errors", "clock", "codec", "names", "verbs", "collection", "caching",
+    "protocol", "capability", "change", "entry", "errors", "clock", "codec", "names", "verbs", "collection", "caching",
     "matching", "tags",
 }  # fmt: skip
 """The modules at the top on which all else stands, with those whose names begin with an underscore."""
 LAYERS = {
     "backend", "stores", "wrappers", "sync", "url", "coordination", "integrations", "testing", "copying",
-    "cli", "sessions", "blobs",
+    "cli", "sessions", "environment", "server", "blobs",
 }  # fmt: skip
 PLUMBING = {
     "backend.record": "writes that wait for a failing or a cold store are kept encoded",
@@ -37,10 +37,15 @@ DRIVERS_OF_BLOBS = {
     "stores.objectstore.bucket": "requests to a bucket",
     "stores.objectstore.client": "clients of buckets, and their options",
     "stores.objectstore.errors": "what errors of buckets mean",
+    "stores.objectstore.requests": "starting requests so that the end of the process and forks know of them",
     "stores.objectstore.sweep": "deletion on a condition",
 }
 """What blobs that are files or objects share with the stores on the same drivers, and why."""
-SHARED_BY_STORES = {"_redislike": {"redis", "valkey"}}
+SHARED_BY_STORES = {
+    "_documents": {"filetree", "git"},
+    "_redislike": {"redis", "valkey"},
+    "_sqllike": {"postgresql", "sql"},
+}
 LAZY = ["", "backend", "url", "sync", "testing", "testing.conformance"]
 """Packages that import no module of theirs but the contract's before it is asked for."""
 
@@ -110,11 +115,13 @@ def test_every_module_belongs_to_a_part() -> None:
         ("contract", set()),
         ("backend", {"url.description"}),  # for `Described`
         ("stores", {"backend"}),
-        ("wrappers", {"url.description", *PLUMBING}),
+        ("wrappers", {"url.description", "stores.memory", *PLUMBING}),  # the memory of NearCacheWrapper
         ("coordination", set()),
         ("copying", set()),
         ("sessions", set()),
-        ("cli", {"", "copying", "url"}),
+        ("environment", set()),
+        ("server", {"", "blobs", "wrappers.statistics", "integrations.prometheus"}),  # "" is for its own version
+        ("cli", {"", "copying", "url", "server", "server.serving"}),
         ("url", {"blobs.protocol"}),
         ("blobs", set(DRIVERS_OF_BLOBS)),
         ("sync", {"url", "backend.lifecycle"}),

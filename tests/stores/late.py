@@ -17,6 +17,7 @@ class LateProxy(FaultyProxy):
         super().__init__(target)
         self.holding = False
         self.held = b""
+        self._more = asyncio.Event()
 
     async def deliver(self) -> bytes:
         """Let what was kept back reach the server, and return the beginning of its answer."""
@@ -27,10 +28,17 @@ class LateProxy(FaultyProxy):
         await writer.wait_closed()
         return answer
 
+    async def received(self, end: bytes) -> None:
+        """Wait until what was kept back ends with this."""
+        while not self.held.endswith(end):
+            self._more.clear()
+            await self._more.wait()
+
     async def _questions(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while chunk := await reader.read(CHUNK):
             if self.holding:
                 self.held += chunk
+                self._more.set()
                 continue
             writer.write(chunk)
             await writer.drain()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.servers import server_url
 
-SERVERS = ["redis", "valkey", "memcached", "postgresql", "mongodb", "elasticsearch"]
+SERVERS = ["redis", "valkey", "memcached", "postgresql", "mariadb", "mongodb", "elasticsearch", "nats"]
 
 PRELUDE = """
 import asyncio, os, sys, warnings
@@ -39,7 +39,7 @@ def outcome(program: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("scheme", ["disk", "file"])
+@pytest.mark.parametrize("scheme", ["disk", "file", "git"])
 def test_two_children_and_their_parent_work_with_one_embedded_store(scheme, tmp_path):
     go_through(f"{scheme}://{tmp_path}/data")
 

@@ -5,11 +5,14 @@ import pytest
 from satchel import ConfigurationError
 from satchel.stores.dynamodb import DynamoDBStore
 from satchel.stores.elasticsearch import ElasticsearchStore
+from satchel.stores.http import HTTPStore
 from satchel.stores.memcached import MemcachedStore
 from satchel.stores.mongodb import MongoDBStore
+from satchel.stores.nats import NATSStore
 from satchel.stores.objectstore import ObjectStore
 from satchel.stores.postgresql import PostgreSQLStore
 from satchel.stores.redis import RedisStore
+from satchel.stores.sql import SQLStore
 from satchel.stores.valkey import ValkeyStore
 
 SECRET = "hunter2"
@@ -18,8 +21,12 @@ BY_URL = {
     "redis+cluster": RedisStore,
     "valkey": ValkeyStore,
     "mongodb": MongoDBStore,
+    "nats": NATSStore,
     "elasticsearch": ElasticsearchStore,
+    "http": HTTPStore,
+    "https": HTTPStore,
     "postgresql": PostgreSQLStore,
+    "mysql": SQLStore,
 }
 
 
@@ -75,9 +82,25 @@ def test_a_host_or_port_that_is_none_is_refused(kind, option):
         (ValkeyStore, {"url": "valkey://host/0?db=1"}),
         (ValkeyStore, {"tls": "yes"}),
         (ElasticsearchStore, {"url": "elasticsearch+https://host", "verify_certs": "no"}),
+        (HTTPStore, {}),
+        (HTTPStore, {"url": 5}),
+        (HTTPStore, {"url": "ftp://host"}),
+        (HTTPStore, {"url": "http://"}),
+        (HTTPStore, {"url": "http://one,two"}),
+        (HTTPStore, {"url": "http://host?a=b"}),
+        (HTTPStore, {"url": f"http://user:{SECRET}@host"}),
+        (HTTPStore, {"url": "http://host", "token": SECRET.encode()}),
+        (HTTPStore, {"url": "http://host", "token": f"{SECRET}\n"}),
+        (HTTPStore, {"url": "http://host", "token": ""}),
+        (HTTPStore, {"url": "http://host", "verify_certs": False}),
+        (HTTPStore, {"url": "http://host", "ca_certs": "file"}),
+        (HTTPStore, {"url": "https://host", "verify_certs": "no"}),
+        (HTTPStore, {"client": object()}),
         (DynamoDBStore, {"table_name": "table", "region_name": 5}),
         (DynamoDBStore, {"table_name": "table", "endpoint_url": 5}),
         (DynamoDBStore, {"table_name": "table", "endpoint_url": f"http://user:{SECRET}@host"}),
+        (NATSStore, {"credentials": ""}),
+        (NATSStore, {"replicas": "1"}),
         (ObjectStore, {"url": "s3://bucket", "endpoint": 5}),
         (ObjectStore, {"url": "s3://bucket", "region": 5}),
     ],

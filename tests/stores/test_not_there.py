@@ -3,6 +3,7 @@
 import re
 import socket
 
+import asyncmy  # noqa: F401  # so that it is not imported on an event loop
 import pytest
 
 import satchel.stores.dynamodb.store  # noqa: F401  # so that it is not imported on an event loop
@@ -18,7 +19,11 @@ from tests.test_url_secrets import logged, shown_by_error, shown_by_store
         "valkey://user:zqtop%3Fzqsecret@127.0.0.1:{}",
         "mongodb://user:zqtop%3Fzqsecret@127.0.0.1:{}",
         "postgresql://user:zqtop%3Fzqsecret@127.0.0.1:{}/base",
+        "mysql://user:zqtop%3Fzqsecret@127.0.0.1:{}/base",
+        "postgresql+asyncpg://user:zqtop%3Fzqsecret@127.0.0.1:{}/base",
+        "nats://user:zqtop%3Fzqsecret@127.0.0.1:{}",
         "elasticsearch://user:zqtop%3Fzqsecret@127.0.0.1:{}",
+        "http://127.0.0.1:{}?token=zqtop%3Fzqsecret",
         "s3://bucket?endpoint=http://127.0.0.1:{}&access_key_id=id&secret_access_key=zqtop%3Fzqsecret&region=a",
         "dynamodb://table?region=a&endpoint_url=http://127.0.0.1:{}&aws_access_key_id=i&aws_secret_access_key=zqtop",
     ],

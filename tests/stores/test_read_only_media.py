@@ -16,6 +16,8 @@ from satchel import StoreError
 from satchel.stores.disk import DiskStore
 from satchel.stores.filetree import FileTreeStore
 
+pytestmark = pytest.mark.long  # whole programs, which take long to start
+
 PRELUDE = """
 import asyncio, os, sys, tempfile, time
 from satchel import StoreError

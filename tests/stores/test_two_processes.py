@@ -7,6 +7,7 @@ from hypothesis import Phase, settings
 
 from satchel.stores.disk import DiskStore
 from satchel.stores.filetree import FileTreeStore
+from satchel.stores.git import GitStore
 from satchel.testing.conformance.arguments import ArgumentPromises
 from satchel.testing.conformance.concurrency import ConcurrencyPromises
 from satchel.testing.conformance.conditional import ConditionalPromises
@@ -74,6 +75,11 @@ class TestDiskStoreInTwoProcesses(InTwoProcesses):
 @pytest.mark.long
 class TestFileTreeStoreInTwoProcesses(InTwoProcesses):
     kind = FileTreeStore
+
+
+@pytest.mark.night  # each write is a commit
+class TestGitStoreInTwoProcesses(InTwoProcesses):
+    kind = GitStore
 
 
 def test_a_store_that_sees_no_commits_of_others_is_right_in_one_process_and_caught_in_two(second_process, tmp_path):

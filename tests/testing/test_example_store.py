@@ -10,7 +10,7 @@ import pytest
 EXAMPLE = Path(__file__).parents[2] / "examples" / "third_party_store"
 
 
-pytestmark = pytest.mark.timeout(600)  # whole runs of the suite, on a machine that may be busy
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]  # whole runs of the suite, on a machine that may be busy
 
 
 def run_pytest(*chosen):

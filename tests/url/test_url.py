@@ -34,14 +34,27 @@ SERVERS = {
     "valkey+cluster": "valkey-cluster",
     "memcached": "memcached",
     "mongodb": "mongodb",
+    "nats": "nats",
     "elasticsearch": "elasticsearch",
     "postgresql": "postgresql",
     "postgres": "postgresql",
+    "postgresql+asyncpg": "postgresql",
+    **dict.fromkeys(("mysql", "mysql+asyncmy", "mariadb", "mariadb+asyncmy"), "mariadb"),
 }
 """The servers that documented URLs are opened on."""
 
 ELSEWHERE = {
-    *("rediss", "unix", "valkeys", "valkeys+cluster", "mongodb+srv", "elasticsearch+https"),
+    *(
+        "rediss",
+        "unix",
+        "valkeys",
+        "valkeys+cluster",
+        "mongodb+srv",
+        "elasticsearch+https",
+        "nats+tls",
+        "http",
+        "https",
+    ),
     *("dynamodb", "s3", "gs", "az"),
 }
 """Schemes whose documented URLs need a certificate, an account or a name in DNS; other tests open such ones."""
@@ -248,7 +261,7 @@ def test_parts_and_options_are_converted(url, expected):
         ("dir:data", r"unknown scheme 'dir'; did you mean 'file'\?"),
         ("mongo://h", r"unknown scheme 'mongo'; did you mean 'mongodb'\?"),
         ("es://h", r"unknown scheme 'es'; did you mean 'elasticsearch'\?"),
-        ("postgresql+asyncpg://h/b", r"unknown scheme 'postgresql\+asyncpg'; did you mean 'postgresql'\?"),
+        ("postgresql+psycopg://h/b", r"unknown scheme 'postgresql\+psycopg'; did you mean 'postgresql'\?"),
         ("s3a://bucket", r"unknown scheme 's3a'; did you mean 's3'\?"),
         ("abcdef:ghi", r"unknown scheme\. Known: .*disk"),
         ("memory://host", "the memory URL has a host, but its form is memory://"),

@@ -132,10 +132,12 @@ def test_arguments_of_a_listing_are_checked_at_the_call(arguments):
 def test_without_a_way_back_listing_is_dropped_and_refused_by_name():
     wrapper = OneWay(MemoryStore())
     assert wrapper.capabilities == MemoryStore().capabilities & ~(
-        Capability.ENUMERATE_KEYS | Capability.ENUMERATE_COLLECTIONS
+        Capability.ENUMERATE_KEYS | Capability.ENUMERATE_COLLECTIONS | Capability.WATCH
     )
-    for refused in (lambda: wrapper.keys("c"), wrapper.collections):
-        with pytest.raises(UnsupportedOperationError, match=r"OneWay\(MemoryStore\(\)\) does not have (keys|collec)"):
+    for refused in (lambda: wrapper.keys("c"), wrapper.collections, lambda: wrapper.watch("c")):
+        with pytest.raises(
+            UnsupportedOperationError, match=r"OneWay\(MemoryStore\(\)\) does not have (keys|coll|watch)"
+        ):
             refused()
 
 
@@ -158,7 +160,7 @@ class SharedOneWay(OneWay):
 async def test_a_sharing_wrapper_needs_listing_to_destroy():
     inner = MemoryStore()
     inner._missing = Capability.ENUMERATE_KEYS
-    assert PrefixKeys(inner).capabilities == Capability.CULL | Capability.CONDITIONAL
+    assert PrefixKeys(inner).capabilities == Capability.CULL | Capability.CONDITIONAL | Capability.WATCH
     inner._missing = Capability.ENUMERATE_COLLECTIONS
     lost = Capability.ENUMERATE_COLLECTIONS | Capability.DESTROY_STORE
     assert PrefixKeys(inner).capabilities == MemoryStore().capabilities & ~lost

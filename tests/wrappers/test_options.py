@@ -61,6 +61,7 @@ ACCEPTED = {
         "logger": {"empty", "x", "surrogate", "long"}, "level": {"0", "1"},
         "keys": BOOLS,
     },
+    "near": {"max_bytes": COUNTS | {"None"}, "hot_ttl": TTLS, "clock": FUNCTIONS},
     "on_error": {"policy": set(), "max_queued": COUNTS, "codec": {"None"}, "clock": FUNCTIONS},
     "opentelemetry": {
         "max_collections": COUNTS | {"0"}, "tracer_provider": {"None"}, "meter_provider": {"None"},

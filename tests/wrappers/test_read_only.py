@@ -5,7 +5,7 @@ from satchel.testing import FakeClock
 from satchel.verbs import METHODS, SEAMS
 from satchel.wrappers import ReadOnlyWrapper
 
-READS = {"count", "get", "get_entry", "exists", "get_many", "get_entries", "ping", "keys", "collections"}
+READS = {"count", "get", "get_entry", "exists", "get_many", "get_entries", "ping", "keys", "collections", "watch"}
 ARGUMENTS = {
     "put": ("c", "k", 1),
     "put_many": ("c", {"k": 1}),
@@ -49,8 +49,9 @@ async def test_reads_are_the_inner_stores_own():
     assert await store.collection("c").get("k") == 1
 
 
-def test_listing_alone_is_passed_on():
-    assert ReadOnlyWrapper(MemoryStore()).capabilities == Capability.ENUMERATE_KEYS | Capability.ENUMERATE_COLLECTIONS
+def test_listing_and_watching_alone_are_passed_on():
+    listing = Capability.ENUMERATE_KEYS | Capability.ENUMERATE_COLLECTIONS
+    assert ReadOnlyWrapper(MemoryStore()).capabilities == listing | Capability.WATCH
 
 
 async def test_a_refusal_shows_no_value():

@@ -8,11 +8,13 @@ batches, and turns what drivers raise into satchel's errors. `KeyedStore` is the
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from .._batches import checked_items, checked_names, in_order
 from .._checks import check_clock, check_seconds
+from ..change import Change
 from ..clock import TTL, Clock, deadline_after, system_clock
 from ..codec import Codec
 from ..collection import HasCollections
@@ -212,6 +214,12 @@ class BaseStore(Hooks, HasCollections, Described):
         """Reclaim the space of expired entries now, and return how many there were."""
         self._need("cull")
         return await self._engine.run_admin("cull", lambda: self._cull(self.clock()))
+
+    def watch(self, collection: str, *, prefix: str = "") -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+        """Watch the entries of a collection."""
+        self._need("watch")
+        name, start = check_name(collection, "collection"), check_prefix(prefix)
+        return self._engine.watching.watch(name, start, self._engine.open_for_watching)
 
     async def aclose(self) -> None:
         """Refuse new calls, wait for those under way, and release the store's own resources.

@@ -19,6 +19,7 @@ from ..codec import LARGE, Codec
 from ..entry import Entry
 from ..errors import (
     SatchelError,
+    StoreClosedError,
     StoreError,
     StoreTimeoutError,
     StoreUnavailableError,
@@ -32,6 +33,7 @@ from .lifecycle import Lifecycle, SharedLifecycle
 from .reclaiming import Reclaimer
 from .record import Record
 from .serializer import RecordSerializer
+from .watching import Watching
 
 # Of the others, a second one could be told that the first was not done.
 _SAFE_TO_RESEND = frozenset({Operation.READ, Operation.READ_HEAD, Operation.PUT, Operation.TOUCH})
@@ -128,6 +130,7 @@ class Engine:
             cull=lambda: self.run_admin("cull", lambda: store._cull(store.clock())),
             ask=self._first_deadline,
         )
+        self.watching = Watching(store, lambda error: self.failure(translated(store, error, "watch"), "watch"))
 
     async def read(self, operation: str, ref: Ref, reading: Operation = Operation.READ) -> Record | None:
         """Return the record of one live entry, or its head alone; None when it is absent."""
@@ -231,7 +234,9 @@ class Engine:
             self.lifecycle.leave(loop)
         if isinstance(outcome, SatchelError):
             raise self.failure(outcome, operation, *ref)
-        return None if outcome is False else record.version
+        if outcome is False:
+            return None
+        return outcome if type(outcome) is str else record.version
 
     async def put_many(self, operation: str, collection: str, items: Mapping[str, object], ttl: TTL | None) -> None:
         """Put many values in one collection."""
@@ -280,6 +285,10 @@ class Engine:
             raise self.failure(translated(self._store, error, operation), operation) from error
         finally:
             self.lifecycle.leave(loop)
+
+    async def open_for_watching(self, join: Callable[[], Awaitable[None]]) -> None:
+        """Await the beginning of a watch, as a call to the open store; it lasts no longer than a request may."""
+        await self.run_admin("watch", lambda: self._store._with_timeout(join()))
 
     async def listing(
         self, operation: str, start: Callable[[], AsyncIterator[Sequence[str]]], limit: int | None
@@ -406,6 +415,8 @@ class Engine:
 
     async def _close(self) -> None:
         self.reclaimer.stop()
+        said = f"{self._store!r} is closed"
+        await self.watching.close(StoreClosedError(said, store=repr(self._store), operation="watch"))
         await self._writes.drained()
         await self._reads.drained()
         try:
@@ -415,6 +426,7 @@ class Engine:
 
     def _discard(self) -> None:
         self.reclaimer.forget()
+        self.watching.forget()
         self._make_queues()
         self._store._discard()
 
@@ -423,5 +435,6 @@ class Engine:
             hold(self._reads, self._writes)
             self._make_queues()
             self.reclaimer.disown()
+            self.watching.disown()
             self._store._disown()
         return self._store._lent

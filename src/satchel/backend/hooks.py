@@ -15,6 +15,7 @@ from ..names import Ref
 from ..verbs import NEEDED
 from .record import Checksums, Record
 from .time_limit import TimeLimit
+from .watching import Feed
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -37,6 +38,9 @@ ChangeResult = bool | SatchelError | Literal[Unprocessed.UNPROCESSED]
 
 WriteResult = None | SatchelError | Literal[Unprocessed.UNPROCESSED]
 """Outcome of `_write` for an item: None for written, or the error of this item alone."""
+
+PutIfResult = ChangeResult | str
+"""Outcome of `_put_if` for an item: that of a change, or for one that was done the version that the engine chose."""
 
 ABSENT = None
 """As the condition of `_put_if`: write only where nothing is."""
@@ -96,6 +100,7 @@ class Hooks(ABC):
         Capability.DESTROY_STORE: ("_destroy",),
         Capability.CULL: ("_cull",),
         Capability.CONDITIONAL: ("_put_if", "_delete_if", "_touch"),
+        Capability.WATCH: ("_watch",),
     }
     _class_capabilities: ClassVar[Capability] = Capability.NONE
     _missing = Capability.NONE
@@ -129,8 +134,11 @@ class Hooks(ABC):
         """Remove entries; say of each whether it existed and live."""
 
     @optional
-    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[ChangeResult]:
-        """Store each record where the condition holds; return whether it did. Each is one atomic step."""
+    async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[PutIfResult]:
+        """Store each record where the condition holds; return whether it did. Each is one atomic step.
+
+        An engine that gives entries versions of its own returns the new one in place of True.
+        """
         raise self._unsupported("put_if_absent")
 
     @optional
@@ -189,6 +197,25 @@ class Hooks(ABC):
         It is asked a minute after `_open`, and after each such `_cull`.
         """
         raise self._unsupported("cull")
+
+    @optional
+    async def _watch(self, feed: Feed) -> None:
+        """Report the changes that any client makes, until cancelled.
+
+        It runs once for all watchers of a store, in a task of its own, from the first watcher to the last:
+
+        * It makes a connection of its own and subscribes, each step within `_with_timeout`, calls `feed.ready()` once
+          whatever changes from then on will be reported, then `feed.changed(collection, key)` for each change. It need
+          not look whether anybody watches that collection, and may report a change more than once or for nothing.
+        * An engine that is asked for each collection apart follows `feed.wanted()`, and calls `feed.ready(collection)`.
+        * It calls `feed.lost()` where it cannot tell what changed, and goes on.
+        * When its connection breaks, or has been silent for too long, it releases it and raises what the driver raised.
+          Watchers are told `lost`, and the hook is called again after a pause. An error before the first `ready` is
+          raised where the watch began.
+        * It may return, to be called again where it has to subscribe in another way; watchers are told `lost` then too.
+        * When the last watcher leaves it is cancelled, and releases its connection.
+        """
+        raise self._unsupported("watch")
 
     async def _open(self) -> None:
         """Acquire connections and the like. Is called before the first hook, again after `_close` or `_discard`."""

@@ -43,8 +43,10 @@ except ModuleNotFoundError as error:
     raise missing_extra("ObjectBlobs", "objectstore", error) from error
 
 from ..stores.objectstore.bucket import Bucket
-from ..stores.objectstore.client import Target, check_client, check_driver, check_options, connect
+from ..stores.objectstore.client import Target, check_client, check_options, connect
 from ..stores.objectstore.errors import is_missing_bucket, translate
+from ..stores.objectstore.requests import check_driver
+from ..stores.objectstore.requests import start as start_request
 from ..stores.objectstore.sweep import Removal
 
 __all__ = ["ObjectBlobs"]
@@ -433,7 +435,7 @@ class ObjectBlobs(BlobsBase):
     async def _sent(self, request: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Send a request; a missing object and a condition that does not hold raise what the driver raises."""
         try:
-            return await run_in_empty_context(request, *arguments, **options)
+            return await start_request(request, *arguments, **options)
         except Exception as error:
             self._raise_mapped(error)
 

@@ -325,3 +325,41 @@ def doctor(store: Place = None, json: AsJson = False) -> int:
     from . import health  # noqa: PLC0415  # as the docstring of the module says
 
     return execute(health.doctor(store, as_json=json))
+
+
+@app.command()
+def serve(
+    store: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[STORE]",
+            help="A URL or a name; by default SATCHEL_URL, or [satchel] in satchel.toml.",
+            autocompletion=_known_stores,
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen at; another than this machine's needs a token.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port; 0 is any free one.")] = 8377,
+    token: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="A token that opens the store; may be repeated.")
+    ] = None,
+    token_file: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Read tokens from this file: TOKEN [read-only] [prefix=TEXT], one a line."),
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A name by which clients may address the server; may be repeated."),
+    ] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Refuse every change.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Let the page at / edit and delete entries.")] = False,
+    max_body: Annotated[int, typer.Option(min=1024, metavar="BYTES", help="The largest body of a request.")] = 16 << 20,
+) -> int:
+    """Serve a store over HTTP, until interrupted."""
+    from . import serving  # noqa: PLC0415  # as the docstring of the module says
+
+    address = serving.Address(host, port, allowed_host or [])
+    tokens = serving.TokenSources(token or [], token_file)
+    rights = serving.Rights(read_only, write)
+    return execute(serving.serve(store, address, tokens, rights, max_body=max_body))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import ssl
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,13 @@ from .._checks import check_int
 from .._threads import offload
 from .._url_parts import check_options, split_url
 from ..backend.network import DEFAULT_TIMEOUT, check_one_way, check_port, check_texts
+from ..capability import Capability
 from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..errors import ConfigurationError, SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError
 from ._redislike.base import CLOCK_SKEW, PAGE, Command, RedisLikeStore
 from ._redislike.errors import ServerError
+from ._redislike.line import Line
 
 Client = glide.GlideClient | glide.GlideClusterClient
 
@@ -61,7 +65,8 @@ class ValkeyStore(RedisLikeStore):
     Args:
         url: URL of the server: `valkey://username:password@host:port/db`, with `valkeys` for TLS, and `+cluster` after
             either for a cluster.
-        client: Your own `GlideClient` or `GlideClusterClient` instead. It stays open.
+        client: Your own `GlideClient` or `GlideClusterClient` instead. It stays open. The store then lacks
+            `WATCH`: it could not make the connection that watching needs.
         host: Host of the server, without a URL; `"localhost"` by default.
         port: Its port; 6379 by default.
         db: The number of the database; 0 by default.
@@ -123,7 +128,8 @@ class ValkeyStore(RedisLikeStore):
         self._given_client = client
         self._lent = None if client is None else "a client"
         self._client: Client | None = client
-        self._parts = parts
+        self._missing = Capability.NONE if client is None else Capability.WATCH
+        self._parts: dict[str, Any] = parts
         self._clustered = isinstance(client, glide.GlideClusterClient) if client else bool(parts["cluster"])
         if self._clustered and parts["db"]:
             raise ConfigurationError("a cluster has the database 0 alone; leave db out")
@@ -187,6 +193,43 @@ class ValkeyStore(RedisLikeStore):
     async def _ping(self) -> None:
         client: Any = self._client
         await client.ping()
+
+    # Watching. The client makes connections for questions and answers alone, and hides it when one was restored.
+
+    async def _lines(self) -> Sequence[Line]:
+        self._watched = await self._primaries()
+        made: list[Line] = []
+        try:
+            for host, port in self._watched:
+                made.append(await self._line(host, port))  # those made are closed if one cannot be
+        except BaseException:
+            for line in made:
+                line.close()
+            raise
+        return made
+
+    async def _check_servers(self) -> None:
+        if await self._primaries() != self._watched:
+            raise StoreUnavailableError("the cluster has other primaries now; all of them are watched again")
+
+    async def _primaries(self) -> list[tuple[str, int]]:
+        host, port = self._parts["host"] or "localhost", self._parts["port"] or 6379
+        if not self._clustered:
+            return [(host, port)]
+        slots = await self._ask(("CLUSTER", "SLOTS"))
+        if isinstance(slots, Exception):
+            raise slots
+        return sorted({(named.decode() or host, number) for _, _, (named, number, *_), *_ in slots})
+
+    async def _line(self, host: str, port: int) -> Line:
+        tls = await offload(_tls_context, self._ca_certs) if self._parts["tls"] else None
+        reader, writer = await asyncio.open_connection(host, port, ssl=tls)
+        greetings: list[tuple[str, ...]] = []
+        if self._parts["password"] is not None:
+            greetings.append(("AUTH", self._parts["username"] or "default", self._parts["password"]))
+        if self._parts["db"]:
+            greetings.append(("SELECT", str(self._parts["db"])))
+        return Line(reader, writer, writer.transport.abort, greetings)
 
     # Opening and closing.
 
@@ -278,6 +321,10 @@ class ValkeyStore(RedisLikeStore):
             f"{self!r} cannot be reached; see that the server runs, that host and port are right, that both sides use "
             "TLS or neither, that ca_certs vouches for its certificate, and that it has the database"
         )
+
+
+def _tls_context(ca_certs: str | None) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=ca_certs)
 
 
 def _reply(error: glide.RequestError) -> Exception:

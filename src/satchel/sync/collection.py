@@ -16,13 +16,14 @@ from collections.abc import (
     MutableMapping,
     ValuesView,
 )
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from functools import partial
 from itertools import islice
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from msgspec import UNSET, UnsetType
 
+from ..change import Change
 from ..clock import TTL
 from ..collection import Collection
 from ..entry import Entry
@@ -49,6 +50,12 @@ class BlockingStore(Protocol):
 
     def _able(self, operation: str, /) -> object:
         """Raise `UnsupportedOperationError` if the store lacks an operation."""
+        ...
+
+    def _watched(
+        self, manager: AbstractAsyncContextManager[AsyncIterator[R]], /
+    ) -> AbstractContextManager[Iterator[R]]:
+        """Enter a watch of the store or collection."""
         ...
 
     def _listed(self, operation: str, items: AsyncIterator[R], /) -> Iterator[R]:
@@ -331,6 +338,11 @@ class SyncCollection(Generic[T]):
         """Iterate over "folders": the parts of keys up to a delimiter, each once, in no particular order."""
         self._store._able("keys")
         return self._store._listed("prefixes", self._inner.prefixes(delimiter, prefix))
+
+    def watch(self, *, prefix: str = "") -> AbstractContextManager[Iterator[Change]]:
+        """Watch the entries for changes by any client: `for change in changes` waits for the next one."""
+        self._store._able("watch")
+        return self._store._watched(self._inner.watch(prefix=prefix))
 
     def delete_prefix(self, prefix: str) -> int:
         """Remove every entry whose key starts with a prefix, and return how many there were."""

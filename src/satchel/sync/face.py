@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -16,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 from ..collection import Collection
 from ..errors import ConfigurationError
 from .collection import Listing, SyncCollection
+from .entered import Entered
 from .store import SyncStore
 from .thread import LoopThread
 
@@ -67,7 +67,7 @@ def in_sync(thing: Any, store: SyncStore) -> Any:
         return SyncCollection(store, thing)
     if thing is store.inner or isinstance(thing, SyncStore):
         raise ConfigurationError("the face of a store is the SyncStore itself")
-    if inspect.isawaitable(thing):
+    if inspect.isawaitable(thing) and not hasattr(type(thing), "__aenter__"):  # blobs can be awaited to open them
         if inspect.iscoroutine(thing):
             thing.close()
         raise ConfigurationError("in_sync takes a function, not its result: in_sync(function, store)(...)")
@@ -79,7 +79,7 @@ class Face:
 
     def __init__(self, thing: Any, thread: LoopThread) -> None:
         self._thing, self._thread = thing, thread
-        self._entered: list[_Entered] = []
+        self._entered: list[Entered] = []
 
     def __repr__(self) -> str:
         return f"in_sync({self._thing!r})"
@@ -98,7 +98,7 @@ class Face:
             raise TypeError(
                 f"{self!r} cannot be used in `with`: {type(self._thing).__name__} is not an async context manager"
             )
-        entered = _Entered(self._thing)
+        entered = Entered(self._thing)
         value = self._thread.carry_out("__aenter__", entered.enter)
         self._entered.append(entered)
         return self if value is self._thing else _faced(value, self._thread)
@@ -113,45 +113,6 @@ class Face:
         if not hasattr(type(self._thing), "__aiter__"):
             raise TypeError(f"{self!r} cannot be used in `for`: {type(self._thing).__name__} is not an async iterator")
         return _listed(aiter(self._thing), self._thread)
-
-
-class _Entered:
-    """Async context manager that is entered and left in one task, as timeouts and task groups inside require."""
-
-    def __init__(self, manager: Any) -> None:
-        self._manager = manager
-
-    async def enter(self) -> Any:
-        loop = asyncio.get_running_loop()
-        value, self._left = loop.create_future(), loop.create_future()
-        self._task = loop.create_task(self._hold(value))
-        try:
-            await asyncio.wait([self._task, value], return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            raise
-        if not value.done():
-            await self._task  # it failed
-        return value.result()
-
-    async def leave(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        if not self._left.done():
-            self._left.set_result((kind, error, trace))
-        return await self._task
-
-    async def _hold(self, value: asyncio.Future[Any]) -> bool:
-        value.set_result(await self._manager.__aenter__())
-        try:
-            outcome = await self._left
-        except asyncio.CancelledError as error:  # the context manager ended its body, as a lost lock does
-            outcome = type(error), error, error.__traceback__
-            if not await self._manager.__aexit__(*outcome):
-                raise
-            return False
-        return bool(await self._manager.__aexit__(*outcome))
 
 
 def _faced(value: Any, thread: LoopThread) -> Any:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar, overload
 
 from ..backend.lifecycle import leave
 from ..capability import Capability
+from ..change import Change
 from ..clock import TTL
 from ..codec import Codec
 from ..collection import Collection
@@ -18,6 +20,7 @@ from ..protocol import AsyncKeyValue, SupportsEverything, check_store
 from ..url import open_store
 from ..verbs import NEEDED
 from .collection import Listing, SyncCollection
+from .entered import watched
 from .thread import LoopThread
 
 D = TypeVar("D")
@@ -224,10 +227,17 @@ class SyncStore:
         """Give the entry a new deadline, None for no deadline, and return whether it existed."""
         return self._call(self._able("touch").touch, collection, key, ttl=ttl)
 
+    def watch(self, collection: str, *, prefix: str = "") -> AbstractContextManager[Iterator[Change]]:
+        """Watch the entries of a collection for changes by any client; each step of the iterator waits for one."""
+        return self._watched(self._able("watch").watch(collection, prefix=prefix))
+
     def _able(self, operation: str) -> SupportsEverything:
         if NEEDED[operation] not in self.capabilities:
             raise UnsupportedOperationError(f"{self!r} does not have {operation}; see its .capabilities")
         return self._store
+
+    def _watched(self, manager: AbstractAsyncContextManager[AsyncIterator[T]]) -> AbstractContextManager[Iterator[T]]:
+        return watched(manager, self._thread)
 
     def _listed(self, operation: str, items: AsyncIterator[T]) -> Iterator[T]:
         listing = Listing(items)

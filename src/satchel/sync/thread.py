@@ -60,13 +60,20 @@ class LoopThread:
         """Run a method of the store, and return its result."""
         return self.carry_out(getattr(function, "__name__", "call"), partial(function, *args, **kwargs))
 
-    def carry_out(self, operation: str, function: Callable[[], Coroutine[Any, Any, R]]) -> R:
+    def carry_out(
+        self, operation: str, function: Callable[[], Coroutine[Any, Any, R]], *, is_waited_for: bool = True
+    ) -> R:
         """Run a coroutine function in the caller's context, and return its result.
 
         If the wait is interrupted, as by `KeyboardInterrupt`, the call is cancelled.
+
+        Args:
+            operation: The method, for messages.
+            function: The coroutine function.
+            is_waited_for: Closing waits for the call. One that closing the store ends is not waited for.
         """
         self.refuse_here(operation)
-        call = _Call(function, self._under_way)
+        call = _Call(function, self._under_way if is_waited_for else set())
         with self.lock:
             loop = self._running(operation)
             try:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .conformance.coordination import CoordinationConformance
     from .conformance.sessions import SessionConformance
     from .conformance.suite import needs
+    from .conformance.watching import WatchConformance
     from .conformance.wrapper import WrapperConformance
     from .flaky import FlakyStore
     from .machine import StoreMachine
@@ -36,6 +37,7 @@ __all__ = [
     "SessionConformance",
     "StoreConformance",
     "StoreMachine",
+    "WatchConformance",
     "WrapperConformance",
     "needs",
 ]
@@ -56,6 +58,7 @@ _load, __dir__ = lazy_exports(
         "SessionConformance": "conformance.sessions",
         "StoreConformance": "conformance.store",
         "StoreMachine": "machine",
+        "WatchConformance": "conformance.watching",
         "WrapperConformance": "conformance.wrapper",
         "needs": "conformance.suite",
     },

@@ -10,6 +10,7 @@ from typing import Final
 from .._forks import random_numbers
 from ..backend.base import BaseStore, ChangeResult, Condition, ReadResult, WriteResult
 from ..backend.record import Record
+from ..backend.watching import Feed
 from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..errors import ConfigurationError, SatchelError, StoreUnavailableError
@@ -30,6 +31,7 @@ OPERATIONS: Final = (
     "destroy",
     "cull",
     "ping",
+    "watch",
 )
 
 
@@ -45,7 +47,7 @@ class FlakyStore(BaseStore):
     * `put_if`: `put_if_absent`, `compare_and_put`
     * `delete_if`: `compare_and_delete`
     * `open`, before the first of all, and `touch`, `keys`, `collections`, `destroy_collection`, `destroy`, `cull`,
-      `ping`
+      `ping`, `watch`
 
     Args:
         latency: Seconds that each request takes.
@@ -170,6 +172,10 @@ class FlakyStore(BaseStore):
     async def _cull(self, now: float) -> int:
         await self._ready("cull")
         return await self._inner._cull(now)
+
+    async def _watch(self, feed: Feed) -> None:
+        await self._ready("watch")
+        await self._inner._watch(feed)
 
     async def _ping(self) -> None:
         await self._ready("ping")

@@ -61,7 +61,7 @@ from .signing import SigningWrapper
 from .single_collection import SingleCollectionWrapper
 from .single_flight import SingleFlightWrapper
 from .statistics import StatisticsWrapper
-from .tiered import TieredStore
+from .tiered import NearCacheWrapper, TieredStore
 from .tiered.statistics import TieredStatistics, TierStatistics
 from .timeout import TimeoutWrapper
 from .ttl import TTLWrapper
@@ -83,6 +83,7 @@ __all__ = [
     "FallbackWrapper",
     "LimitSizeWrapper",
     "LoggingWrapper",
+    "NearCacheWrapper",
     "OnErrorWrapper",
     "PrefixCollectionsWrapper",
     "PrefixKeysWrapper",

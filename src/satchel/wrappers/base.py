@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import operator
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar, cast, overload
 
@@ -13,6 +14,7 @@ from .._batches import LONG, checked_items, checked_names, in_order, slices
 from .._threads import Yielder, offload
 from ..backend.lifecycle import finish_and_close, leave
 from ..capability import Capability
+from ..change import Change
 from ..clock import TTL
 from ..codec import LARGE, rough_size
 from ..collection import HasCollections
@@ -28,7 +30,7 @@ from ..errors import (
 from ..names import MAX_NAME_BYTES, Ref, check_after, check_limit, check_name, check_prefix, check_ref, utf8_size
 from ..protocol import AsyncKeyValue, SupportsEverything, is_store
 from ..url.description import Described, Description
-from ..verbs import BATCHES, LISTINGS, METHODS, NEEDED, SEAMS, SHARED
+from ..verbs import BATCHES, LISTINGS, METHODS, NEEDED, SEAMS, SHARED, WATCHES
 from .call import IN_WORKER, MISSING, NOT_GIVEN, Call, checked_batch, stepped
 
 
@@ -444,9 +446,7 @@ class BaseWrapper(HasCollections, Passage, Described):
         self._need("keys")
         name, start, most = check_name(collection, "collection"), check_prefix(prefix), check_limit(limit)
         behind = check_after(after)
-        mapped = self._prefix(name, start) or ""
-        if utf8_size(mapped, "prefix") > MAX_NAME_BYTES:
-            mapped = ""
+        mapped = self._inner_prefix(name, start)
         if behind is not None and self._overrides("_ref") and not self._keeps_order:
             return in_order(lambda: BaseWrapper.keys(self, name, prefix=start), behind, most)
         # A third-party store may not know `after`.
@@ -497,6 +497,13 @@ class BaseWrapper(HasCollections, Passage, Described):
         """Reclaim the space of expired entries now, and return how many there were."""
         return await self._inner.cull()
 
+    def watch(self, collection: str, *, prefix: str = "") -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+        """Watch the entries of a collection."""
+        self._need("watch")
+        name, start = check_name(collection, "collection"), check_prefix(prefix)
+        mapped = self._inner_prefix(name, start)
+        return self._watched(self._inner.watch(self._collection(name), prefix=mapped), name, start)
+
     def describe(self) -> Description:
         """Return the parts of this stack as data."""
         described: Description = self.inner.describe()  # type: ignore[attr-defined]  # every store of ours has it
@@ -530,11 +537,22 @@ class BaseWrapper(HasCollections, Passage, Described):
         """Return the capabilities that are lost with the overridden seams."""
         lost = ~_KNOWN
         if self._overrides("_ref") and not self._overrides("_key_from_inner"):
-            lost |= Capability.ENUMERATE_KEYS
+            lost |= Capability.ENUMERATE_KEYS | Capability.WATCH
         lists = self._overrides("_collection_from_inner") or not self._inherits("collections")
         if self._overrides("_collection") and not lists:
             lost |= Capability.ENUMERATE_COLLECTIONS
         return lost
+
+    def _inner_prefix(self, collection: str, prefix: str) -> str:
+        mapped = self._prefix(collection, prefix) or ""
+        return mapped if utf8_size(mapped, "prefix") <= MAX_NAME_BYTES else ""
+
+    @asynccontextmanager
+    async def _watched(
+        self, inner: AbstractAsyncContextManager[AsyncIterator[Change]], collection: str, prefix: str
+    ) -> AsyncIterator[AsyncIterator[Change]]:
+        async with inner as changes:
+            yield _Renamed(changes, collection, functools.partial(self._key_from_inner, collection), prefix)
 
     def _inherits(self, verb: str) -> bool:
         return getattr(type(self), verb) is getattr(BaseWrapper, verb)
@@ -599,6 +617,30 @@ class BaseWrapper(HasCollections, Passage, Described):
                 yield name
 
 
+class _Renamed:
+    """Iterator over the changes of the inner store with the caller's names.
+
+    It is no generator: that would end with the first wait that is cancelled.
+    """
+
+    def __init__(
+        self, changes: AsyncIterator[Change], collection: str, back: Callable[[str], str | None], prefix: str
+    ) -> None:
+        self._changes, self._collection, self._back, self._prefix = changes, collection, back, prefix
+
+    def __aiter__(self) -> _Renamed:
+        return self
+
+    async def __anext__(self) -> Change:
+        while True:
+            change = await anext(self._changes)
+            if change.key is None:
+                return Change(change.kind, self._collection)
+            key = self._back(change.key)
+            if key is not None and key.startswith(self._prefix):
+                return Change(change.kind, self._collection, key)
+
+
 def bind(wrapper: BaseWrapper) -> dict[str, Callable[..., Any]]:
     """Return the verbs of a wrapper that are something else than the methods of its class.
 
@@ -607,7 +649,7 @@ def bind(wrapper: BaseWrapper) -> dict[str, Callable[..., Any]]:
       costs nothing.
     * Any other verb is the method of the class, which goes through the seams, and is not returned.
     * Where the class overrides `_around`, that gets what was found so far as the function to call. Of
-      listings only with `_around_steps`: then it gets each step.
+      listings only with `_around_steps`: then it gets each step. `watch` never comes there: it is no single call.
     """
     goes_around = wrapper._overrides("_around")
     bound: dict[str, Callable[..., Any]] = {}
@@ -617,7 +659,7 @@ def bind(wrapper: BaseWrapper) -> dict[str, Callable[..., Any]]:
             continue
         if wrapper._inherits(verb) and not wrapper._overrides(*seams):
             bound[verb] = getattr(wrapper.inner, verb)
-        if goes_around and (verb not in LISTINGS or wrapper._around_steps):
+        if goes_around and verb not in WATCHES and (verb not in LISTINGS or wrapper._around_steps):
             bound[verb] = _surrounded(wrapper, verb, bound.get(verb) or getattr(wrapper, verb))
     return bound
 

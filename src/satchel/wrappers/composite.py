@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Self
 
 from .._copies import copied, copied_at_once
+from .._threads import Yielder
 from ..backend.lifecycle import finish_and_close
 from ..capability import Capability
 from ..errors import BatchError, ConfigurationError, SatchelError, StoreClosedError, batch_error
@@ -142,7 +143,11 @@ async def with_own_values(call: Call) -> Call:
         twin = copied_at_once(value)
         arguments = (collection, key, twin if twin is not None else await _own(value))
     elif type(call.key) is dict:
-        arguments = (call.collection, {key: await _own(value) for key, value in call.items.items()})
+        turns, own = Yielder(), dict[str, Any]()
+        for key, value in call.items.items():
+            own[key] = await _own(value)
+            await turns.after_item()
+        arguments = (call.collection, own)
     elif "value" in named:
         named = named | {"value": await _own(named["value"])}
     return Call(call.function, arguments, named)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
+from .._batches import LONG, checked_names, slices
 from .._checks import check_bool
 from .._threads import Yielder
 from .._update import key_lock
@@ -98,7 +100,7 @@ class FallbackWrapper(CompositeStore):
             call = await with_own_values(call)
         yielder = Yielder()
         async with AsyncExitStack() as turns:
-            for key in sorted([check_name(key, "key", self._limit) for key in call.all_keys]):
+            for key in await self._in_order(call.all_keys):
                 await yielder.after_item()
                 turns.push_async_callback(yielder.after_item)  # to give the turns back takes as long
                 collection = check_name(call.collection, "collection")
@@ -113,6 +115,21 @@ class FallbackWrapper(CompositeStore):
             if answer or operation not in CONDITIONAL_WRITES:
                 await self._copy(operation, call)
             return answer
+
+    async def _in_order(self, keys: list[Any]) -> list[str]:
+        """Return keys in the order in which all callers take their locks, so that two never wait for each other."""
+        if len(keys) <= LONG:
+            return sorted([check_name(key, "key", self._limit) for key in keys])
+        names, turns = await checked_names(keys, self._limit), Yielder()
+        runs: list[list[str]] = []
+        for part in slices(len(names)):
+            runs.append(sorted(names[part]))
+            await turns.after_item()
+        ordered: list[str] = []
+        for name in heapq.merge(*runs):
+            ordered.append(name)
+            await turns.after_item()
+        return ordered
 
     async def _copy(self, operation: str, call: Call) -> None:
         try:

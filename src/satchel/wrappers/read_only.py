@@ -11,11 +11,14 @@ from ..protocol import AsyncKeyValue
 from ..verbs import CHANGES, CORE
 from .base import BaseWrapper
 
+_KEPT = Capability.ENUMERATE_KEYS | Capability.ENUMERATE_COLLECTIONS | Capability.WATCH
+
 
 class ReadOnlyWrapper(BaseWrapper):
     """Wrapper that refuses every change: `put`, `put_many`, `delete` and `delete_many` raise `ReadOnlyError`.
 
-    What else changes something is not there: of the capabilities, listing alone is passed on.
+    What else changes something is not there: of the capabilities, listing and watching alone are
+    passed on.
 
     Args:
         inner: The wrapped store.
@@ -25,7 +28,7 @@ class ReadOnlyWrapper(BaseWrapper):
     """
 
     def __init__(self, inner: AsyncKeyValue) -> None:
-        super().__init__(inner, drops=~(Capability.ENUMERATE_KEYS | Capability.ENUMERATE_COLLECTIONS))
+        super().__init__(inner, drops=~_KEPT)
 
     def _bindings(self) -> dict[str, Callable[..., Any]]:
         return super()._bindings() | {verb: self._read_only(verb) for verb in CORE & CHANGES}

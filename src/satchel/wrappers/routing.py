@@ -6,11 +6,13 @@ import functools
 import heapq
 import operator
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar, cast, overload
 
 from .._batches import checked_items, checked_names, chosen, slices
 from .._threads import Yielder
 from ..capability import Capability
+from ..change import Change
 from ..clock import TTL
 from ..entry import Entry
 from ..errors import ConfigurationError
@@ -70,8 +72,12 @@ class RoutingStore(CompositeStore):
 
     @property
     def capabilities(self) -> Capability:
-        """What this store can do beyond the core: what can be done with a part of each inner store."""
-        return functools.reduce(operator.and_, [view.capabilities for view in self._views.values()])
+        """What this store can do beyond the core: what can be done with a part of each inner store.
+
+        With `route` a collection may be in several stores, and cannot be watched.
+        """
+        of_all = functools.reduce(operator.and_, [view.capabilities for view in self._views.values()])
+        return of_all if self._route is None else of_all & ~Capability.WATCH
 
     # `get` and `put` are written out, as the other verbs about one entry need not be: they are called most.
 
@@ -144,6 +150,11 @@ class RoutingStore(CompositeStore):
     async def cull(self) -> int:
         """Reclaim the space of expired entries now, and return how many there were."""
         return sum([await view.cull() for view in self._views.values()])
+
+    def watch(self, collection: str, *, prefix: str = "") -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+        """Watch the entries of a collection."""
+        self._need("watch")
+        return self._leads_to(check_name(collection, "collection"), "").watch(collection, prefix=prefix)
 
     def _of(self, collection: str, key: str) -> SupportsEverything:
         return self._leads_to(*check_ref(collection, key, self._limit))

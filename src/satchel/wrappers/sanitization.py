@@ -156,7 +156,7 @@ class SanitizationWrapper(BaseWrapper):
     * `hash-excess-length`: the same, but those become their beginning and their SHA-256.
     * `hash`: every name becomes its SHA-256, 64 hexadecimal digits.
 
-    With the last two the names cannot be got back: for keys `ENUMERATE_KEYS` is dropped, for collections
+    With the last two the names cannot be got back: for keys `ENUMERATE_KEYS` and `WATCH` are dropped, for collections
     `ENUMERATE_COLLECTIONS`. The presets hash excess length.
 
     Args:
@@ -201,7 +201,7 @@ class SanitizationWrapper(BaseWrapper):
             raise ConfigurationError("characters means nothing to the strategies 'passthrough' and 'hash'")
         self._key_rule = possible(dataclasses.replace(key, max_bytes=min(key.max_bytes, inner.max_key_bytes)))
         self._collection_rule = possible(collection)
-        drops = Capability.NONE if key.reversible else Capability.ENUMERATE_KEYS
+        drops = Capability.NONE if key.reversible else Capability.ENUMERATE_KEYS | Capability.WATCH
         super().__init__(inner, drops=drops if collection.reversible else drops | Capability.ENUMERATE_COLLECTIONS)
 
     @property

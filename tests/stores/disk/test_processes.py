@@ -13,6 +13,8 @@ import pytest
 
 from satchel.stores.disk import DiskStore
 
+pytestmark = pytest.mark.long  # whole programs, which take long to start
+
 PROCESSES = 4
 
 WRITERS = """

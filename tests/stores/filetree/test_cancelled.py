@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from satchel.stores._documents import Head
 from satchel.stores.filetree import FileTreeStore
 from satchel.stores.filetree.directory import Directory
-from satchel.stores.filetree.document import Head
 from satchel.stores.filetree.tree import Tree
 
 

@@ -11,8 +11,8 @@ import pytest
 from satchel import IntegrityError
 from satchel.backend.record import Record, pack
 from satchel.clock import NEVER
+from satchel.stores._documents import write_document
 from satchel.stores.filetree import FileTreeStore
-from satchel.stores.filetree.document import write_document
 from satchel.testing import FakeClock
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "filetree" / "tree"

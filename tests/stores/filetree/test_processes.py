@@ -15,6 +15,8 @@ from satchel.stores.filetree import FileTreeStore
 from satchel.stores.filetree.directory import Directory
 from satchel.testing import FakeClock
 
+pytestmark = pytest.mark.long  # whole programs, which take long to start
+
 PROCESSES = 4
 
 WRITERS = """

@@ -8,8 +8,9 @@ import asyncpg
 import pytest
 
 from satchel import ConfigurationError, StoreError, open_store
+from satchel.stores._sqllike.asyncpg import read
 from satchel.stores.postgresql import PostgreSQLStore
-from satchel.stores.postgresql.connections import Pool, read
+from satchel.stores.postgresql.connections import Pool
 from tests.servers import server_url
 from tests.stores.postgresql.tables import table_for
 

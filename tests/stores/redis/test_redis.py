@@ -18,6 +18,7 @@ class TestCluster(RedisConformance):
     __test__, server = True, "redis-cluster"
 
 
+@pytest.mark.night
 @pytest.mark.server("redis-sentinel")
 class TestSentinel(RedisConformance):
     __test__, server = True, "redis-sentinel"

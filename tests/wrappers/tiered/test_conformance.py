@@ -10,7 +10,7 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 
 from satchel import MemoryStore
 from satchel.testing import StoreMachine, WrapperConformance
-from satchel.wrappers import TieredStore
+from satchel.wrappers import NearCacheWrapper, TieredStore
 
 
 class TestWriteThrough(WrapperConformance):
@@ -35,11 +35,31 @@ class TestWriteBack(WrapperConformance):
         return TieredStore(MemoryStore(clock=clock), inner, write="back", clock=clock)
 
 
-@pytest.mark.long
+@pytest.mark.night
 class TestSmallHotThatForgets(WrapperConformance):
     def wrap(self, inner, clock):
         hot = MemoryStore(clock=clock, max_entries_per_collection=2, max_bytes=1000)
         return TieredStore(hot, inner, hot_ttl=1.5, clock=clock)
+
+
+NEEDS_WATCH: dict[str, str] = {
+    "test_capabilities_that_the_inner_store_lacks_are_lacking": "without WATCH it is refused when it is made",
+}
+
+
+class TestNearCache(WrapperConformance):
+    changes: ClassVar = NEEDS_WATCH
+
+    def wrap(self, inner, clock):
+        return NearCacheWrapper(inner, clock=clock)
+
+
+@pytest.mark.long
+class TestFollowedWriteBack(WrapperConformance):
+    changes: ClassVar = TestWriteBack.changes | NEEDS_WATCH
+
+    def wrap(self, inner, clock):
+        return TieredStore(MemoryStore(clock=clock), inner, write="back", follow=True, clock=clock)
 
 
 def test_random_operations_written_back_agree_with_a_dict(tmp_path):

@@ -33,6 +33,7 @@ except ImportError as error:
     raise MissingExtraError('satchel.integrations.fastapi needs FastAPI: pip install "satchel[fastapi]"') from error
 
 from .blobs import blob_response, save_upload
+from .changes import change_stream
 from .rate_limits import RateLimitMiddleware, client_address, rate_limit
 from .session import CurrentSession, get_session
 from .store import (
@@ -51,6 +52,7 @@ __all__ = [
     "Store",
     "application_store",
     "blob_response",
+    "change_stream",
     "client_address",
     "collection",
     "get_session",

@@ -1,8 +1,8 @@
 """`RedisLikeStore`: the hooks of stores over servers that speak Redis's commands, whatever client library asks them.
 
 A subclass writes `_execute` (send commands, give a reply each), `_execute_as_one` (the same in one atomic step),
-`_scan` (the server's keys in pages), `_open`, `_close`, `_discard` and `_ping`, and sets `_clustered` when its server
-is a cluster. The rest is here and in
+`_scan` (the server's keys in pages), `_lines` (connections to all servers that hold keys), `_open`, `_close`,
+`_discard` and `_ping`, and sets `_clustered` when its server is a cluster. The rest is here and in
 
 * `_redis_layout`: names to Redis keys and back, cluster slots,
 * `_redis_scripts`: the Lua scripts, and what they answer,
@@ -15,14 +15,16 @@ space, a while after the deadline, so that clocks may differ.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from ..._checks import check_seconds
 from ..._threads import offload
 from ...backend.base import BaseStore, ChangeResult, Condition, ReadResult, WriteResult
+from ...backend.network import DEFAULT_TIMEOUT
 from ...backend.record import HEADER_SIZE, Record, pack, pack_deadline, pack_in_two, unpack_outcome, unpack_pieces
+from ...backend.watching import Feed
 from ...clock import NEVER, Clock
 from ...codec import LARGE, Codec
 from ...errors import IntegrityError, SatchelError
@@ -30,8 +32,11 @@ from ...names import Ref
 from .errors import NOT_OURS, ServerError, translate
 from .large import Pieces
 from .layout import Layout, slot_of
+from .line import Line
 from .scripts import CLEAR, DELETE, FOREIGN, LOOK, PUT, PUT_IF, TOUCH, Script
+from .watching import report
 
+T = TypeVar("T")
 Argument = str | bytes | tuple[bytes, bytes]
 Command = tuple[Argument, ...]
 """A command as it is sent: its name as `str`, then its arguments, each as `bytes` or ASCII, or a large one in two."""
@@ -101,6 +106,13 @@ class RedisLikeStore(BaseStore):
     @abstractmethod
     def _scan(self, pattern: bytes) -> AsyncGenerator[list[bytes], None]:
         """Give the server's keys that match a pattern of SCAN's, one page a request; a key may come repeatedly."""
+
+    @abstractmethod
+    async def _lines(self) -> Sequence[Line]:
+        """Return new connections to all servers that hold keys, each a primary."""
+
+    async def _check_servers(self) -> None:
+        """Raise if other servers hold the keys now than when `_lines` was called."""
 
     # Items.
 
@@ -234,6 +246,14 @@ class RedisLikeStore(BaseStore):
             if isinstance(answer, Exception) or (isinstance(answer, bytes) and not answer.startswith(b"WRONGTYPE")):
                 raise _error(answer)
         return answers
+
+    async def _watch(self, feed: Feed) -> None:
+        lines = await self._within_limit(self._lines())
+        await report(lines, feed, self._layout, self._within_limit, self._check_servers)
+
+    async def _within_limit(self, request: Awaitable[T]) -> T:
+        """Await a request that must end also for a store without a timeout: only that shows that a server is gone."""
+        return await self._time_limit.bound(request, self._timeout or DEFAULT_TIMEOUT)
 
     # Commands for many keys.
 

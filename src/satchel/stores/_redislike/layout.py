@@ -58,9 +58,13 @@ class Layout:
             return None
         return ref if colon and ref[0] and ref[1] and _escape(ref[0]).encode() == collection else None
 
+    def front(self, collection: str | None = None) -> bytes:
+        """Return what the store's Redis keys begin with, or those of one collection."""
+        return self._front if collection is None else self._front_of(collection)
+
     def pattern(self, collection: str | None = None, prefix: str = "") -> bytes:
         """Return the pattern for SCAN that matches the store's keys, or those of one collection with a prefix."""
-        front = self._front if collection is None else self._front_of(collection) + prefix.encode()
+        front = self.front(collection) + prefix.encode()
         return _SPECIAL.sub(rb"\\\1", front) + b"*"
 
     def _front_of(self, collection: str) -> bytes:

@@ -19,7 +19,7 @@ from ...backend.record import Record, pack, unpack, unpack_pieces
 from ...codec import JsonCodec
 from ...errors import IntegrityError
 from ...names import MAX_NAME_BYTES, Ref
-from .document import UNREADABLE, Head, head_of_document, nanoseconds, read_document, read_head, write_document
+from .._documents import UNREADABLE, Head, head_of_document, nanoseconds, read_document, read_head, write_document
 from .system import DIRECTORY, NO_LINK, NO_WAIT, NOT_INHERITED, make_directory
 
 JSON, BINARY = ".json", ".bin"

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from functools import partial
+from importlib.util import find_spec
 from typing import Literal
 
 from ..._places import settled
 from ..._threads import Worker
 from ...backend.base import BaseStore, ChangeResult, Condition, ReadResult, WriteResult
 from ...backend.record import Record
+from ...backend.watching import Feed
+from ...capability import Capability
 from ...clock import NEVER, Clock, system_clock
 from ...codec import Codec
-from ...errors import ConfigurationError, SatchelError, safe_repr
+from ...errors import ConfigurationError, SatchelError, StoreUnavailableError, safe_repr
 from ...names import Ref
 from .system import SUPPORTED, problem
 from .tree import Page, Scan, Tree
@@ -67,6 +72,7 @@ class FileTreeStore(BaseStore):
         self._tree = Tree(
             self._data_directory, _directory("metadata_directory", metadata), durable=durability == "full"
         )
+        self._missing = Capability.NONE if find_spec("watchfiles") else Capability.WATCH
         self._process = 0
         self._seen_first: float | None = None
         super().__init__(codec=codec, clock=clock)
@@ -87,6 +93,16 @@ class FileTreeStore(BaseStore):
         for thread in (self._reader, self._writer):
             await thread.run(_nothing)  # what a cancelled caller left behind
             thread.end()
+
+    async def _watch(self, feed: Feed) -> None:
+        thread, end = Worker("satchel-filetree-watch", _nothing), threading.Event()
+        begin = partial(asyncio.get_running_loop().call_soon_threadsafe, feed.ready)
+        try:
+            await thread.run(self._tree.report_changes, feed, begin, end)
+        finally:
+            end.set()
+            thread.end()
+        raise StoreUnavailableError(f"files in {self._data_directory} are not watched any more")
 
     async def _ping(self) -> None:
         await self._reader.run(self._tree.ping)

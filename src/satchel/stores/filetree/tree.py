@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import lru_cache
@@ -14,12 +15,13 @@ import msgspec
 
 from ...backend.base import ABSENT, Condition
 from ...backend.record import Record
+from ...backend.watching import Feed
 from ...clock import NEVER
 from ...codec import RAW_BYTES
 from ...errors import SatchelError, StoreError, StoreUnavailableError
 from ...names import Escaping, Ref
+from .._documents import Head
 from .directory import BINARY, JSON, Directory, ensured_directory, existing_directory, has_leftovers
-from .document import Head
 from .layout import Layout, settle
 from .system import UNWRITABLE, Locks, make_directory, problem, refuse_replaced
 
@@ -148,6 +150,12 @@ class Tree:
     def hurry(self) -> None:
         """From any thread, for good: end the wait for a lock that another process holds."""
         self._locks.patient = False
+
+    def report_changes(self, feed: Feed, begin: Callable[[], object], end: threading.Event) -> None:
+        """Report changes of files until an event is set; `begin` is called once they are watched."""
+        from .changes import FileReporter  # noqa: PLC0415  # it needs an extra
+
+        FileReporter(self._data, self._layout, feed).run(begin, end)
 
     def ping(self) -> None:
         """Look at the data directory."""

@@ -15,6 +15,7 @@ import msgspec
 from ..._forks import at_fork
 from ...backend.base import ABSENT, Condition
 from ...backend.record import Record, new_version
+from ...backend.watching import Feed
 from ...clock import NEVER
 from ...names import Ref
 
@@ -130,9 +131,23 @@ class Entries:
         self._new: Callable[[], dict[str, Record]] = dict if max_entries is None else OrderedDict
         self._recency: OrderedDict[Ref, None] = OrderedDict()
         self._bytes = 0
+        self._feeds: tuple[Feed, ...] = ()
+        self._is_plain = not self.bounded
+        """Whether a record only has to be put in: there is no bound to keep, and nobody watches."""
 
     def __repr__(self) -> str:
         return f"Entries({len(self.collections)} collections)"
+
+    def report_to(self, *feeds: Feed) -> None:
+        """Report every change from now on to these feeds alone."""
+        with lock:
+            self._feeds = feeds
+            self._is_plain = not feeds and not self.bounded
+
+    @property
+    def feeds(self) -> tuple[Feed, ...]:
+        """The feeds that changes are reported to."""
+        return self._feeds
 
     def clear(self) -> None:
         """Remove all records."""
@@ -141,6 +156,8 @@ class Entries:
         self.deadlines = Deadlines(self._deadline)
         self._recency.clear()
         self._bytes = 0
+        for feed in self._feeds:
+            feed.lost()
 
     def of(self, collection: str) -> dict[str, Record]:
         """Return the records of a collection."""
@@ -187,9 +204,13 @@ class Entries:
             self.deadlines.add(record.deadline, (collection, key))
         if self.deadlines.first <= record.updated_at:
             self.sweep(record.updated_at, SWEEP)
+        if self._is_plain:
+            return True
         if self.bounded:
             self.mark_used(collection, key)
             self._make_room(collection, entries, record.updated_at)
+        for feed in self._feeds:
+            feed.changed(collection, key)
         return True
 
     def remove(self, collection: str, key: str) -> Record | None:
@@ -205,6 +226,8 @@ class Entries:
         if not entries:
             self.listings.detach(self.collections)
             del self.collections[collection]
+        for feed in self._feeds:
+            feed.changed(collection, key)
         return record
 
     def mark_used(self, collection: str, key: str) -> None:

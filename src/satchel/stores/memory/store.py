@@ -14,6 +14,7 @@ from ..._contexts import run_in_empty_context
 from ..._forks import hold
 from ...backend.base import BaseStore, Condition
 from ...backend.record import Record
+from ...backend.watching import Feed
 from ...clock import NEVER, TTL, Clock, deadline_after, system_clock
 from ...codec import LARGE, RAW_BYTES, Codec, JsonCodec, MessagePackCodec
 from ...errors import SatchelError
@@ -24,6 +25,8 @@ D = TypeVar("D")
 
 _acquire, _release = lock.acquire, lock.release  # in get and put: `with` costs nearly twice as much
 _SHORTEST_WAIT, _LONGEST_WAIT = 1.0, 60.0
+_WATCHED_WAIT = 0.25
+"""Seconds after which entries that have expired are removed, at the latest, while somebody watches."""
 
 
 class MemoryStore(BaseStore):
@@ -216,6 +219,17 @@ class MemoryStore(BaseStore):
             await asyncio.sleep(0)
         return culled
 
+    async def _watch(self, feed: Feed) -> None:
+        with lock:
+            self._entries.report_to(*self._entries.feeds, feed)
+        try:
+            feed.ready()
+            while True:  # noqa: ASYNC110  # nobody says that something has expired; it is reported when it is removed
+                await asyncio.sleep(0 if self._swept(self.clock()) else _WATCHED_WAIT)
+        finally:
+            with lock:
+                self._entries.report_to(*(other for other in self._entries.feeds if other is not feed))
+
     def _swept(self, now: float) -> int:
         with lock:
             return self._entries.sweep(now, SWEEP)
@@ -228,10 +242,12 @@ class MemoryStore(BaseStore):
             self._timer.cancel()  # one of another loop finds the store gone or empty
         self._timer = self._timer_loop = None
         with lock:
+            self._entries.report_to()
             self._entries.clear()
 
     def _disown(self) -> None:
-        hold(self._timer)
+        hold(self._timer, self._entries.feeds)
+        self._entries.report_to()
         self._timer = self._timer_loop = None
 
     def _keep_sweeping(self) -> None:

@@ -13,9 +13,11 @@ from ...backend.base import BaseStore, ChangeResult, Condition, ReadResult, Writ
 from ...backend.engine import translated
 from ...backend.network import DEFAULT_TIMEOUT, check_one_way
 from ...backend.record import Record, new_version
+from ...backend.watching import Feed
+from ...capability import Capability
 from ...clock import NEVER, Clock, system_clock
 from ...codec import LARGE, Codec, JsonCodec
-from ...errors import SatchelError, missing_extra
+from ...errors import SatchelError, UnsupportedOperationError, missing_extra
 from ...names import Ref
 
 try:
@@ -24,9 +26,10 @@ except ModuleNotFoundError as error:
     raise missing_extra("MongoDBStore", "mongodb", error) from error
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_preferences import ReadPreference
 
+from .changes import NOT_A_REPLICA_SET, report_changes
 from .client import DRIVER_OPTIONS, Client, check_client, check_names, check_url, connect, has_index, make_index
 from .document import (
     LARGEST_VALUE,
@@ -262,6 +265,17 @@ class MongoDBStore(BaseStore):
 
     async def _cull(self, now: float) -> int:
         return await self._scanner.remove({"expire_at": {"$lte": date_of(now)}, "deadline": {"$lte": now}, **OURS})
+
+    async def _watch(self, feed: Feed) -> None:
+        try:
+            await report_changes(self._collection, feed, self._with_timeout)
+        except OperationFailure as error:
+            if error.code != NOT_A_REPLICA_SET:
+                raise
+            self._missing |= Capability.WATCH
+            raise UnsupportedOperationError(
+                f"{self!r} cannot be watched: the server is no member of a replica set, and so has no change streams"
+            ) from None
 
     def _map_error(self, error: Exception) -> SatchelError | None:
         return translate(error, self._where)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, GenericError, NotModifiedError, PreconditionError
 
-from ..._contexts import run_in_empty_context
 from ..._threads import offload
 from ...backend.record import HEADER_SIZE, Record, pack, unpack, unpack_pieces
 from ...errors import ConfigurationError, IntegrityError
 from ...names import MAX_NAME_BYTES
 from .errors import is_missing_bucket, is_out_of_range
 from .layout import HASH_MARK
+from .requests import start as start_request
 
 _AT_ONCE = 64
 _PAGE = 250
@@ -30,14 +30,6 @@ _REFUSED = (AlreadyExistsError, PreconditionError, NotModifiedError)
 
 Kind = Literal["create", "update"]
 Tag = dict[Literal["e_tag", "version"], str]
-
-
-def in_empty_context(request: Callable[..., Any], *arguments: Any, **options: Any) -> Awaitable[Any]:
-    """Start a request of obstore's in a context of its own.
-
-    obstore keeps the context of who starts a request until its thread is done with it, which is after the answer.
-    """
-    return run_in_empty_context(request, *arguments, **options)
 
 
 class Found(NamedTuple):
@@ -98,7 +90,7 @@ class Bucket:
 
     async def write(self, path: str, wire: bytes) -> str:
         """Write an object unconditionally, in one request however large it is; return its ETag."""
-        return str((await in_empty_context(obstore.put_async, self._strict, path, wire, use_multipart=False))["e_tag"])
+        return str((await start_request(obstore.put_async, self._strict, path, wire, use_multipart=False))["e_tag"])
 
     async def swap(self, path: str, wire: bytes, tag: Tag | None) -> bool:
         """Write an object if the existing one has the tag, or none exists for None; return whether it did.
@@ -121,13 +113,13 @@ class Bucket:
         stream = obstore.list(self.client, folder, offset=after, chunk_size=_PAGE)
         while True:
             try:
-                yield await in_empty_context(stream.__anext__)
+                yield await start_request(stream.__anext__)
             except StopAsyncIteration:
                 return
 
     async def folders(self, folder: str) -> Sequence[str]:
         """Return the folders directly below a folder."""
-        return list((await in_empty_context(obstore.list_with_delimiter_async, self.client, folder))["common_prefixes"])
+        return list((await start_request(obstore.list_with_delimiter_async, self.client, folder))["common_prefixes"])
 
     async def heads(self, paths: Sequence[str]) -> list[Head]:
         """Return the headers of objects, except those that no longer exist."""
@@ -137,7 +129,7 @@ class Bucket:
     async def remove(self, paths: Sequence[str]) -> None:
         """Remove objects, whatever they hold now."""
         if paths:
-            await in_empty_context(obstore.delete_async, self.client, paths)
+            await start_request(obstore.delete_async, self.client, paths)
 
     async def _head(self, path: str) -> Head | None:
         async with self._turns:
@@ -154,7 +146,7 @@ class Bucket:
 
     async def _get(self, path: str, options: Any) -> Any:
         try:
-            return await in_empty_context(obstore.get_async, self.client, path, options=options)
+            return await start_request(obstore.get_async, self.client, path, options=options)
         except FileNotFoundError as error:
             if is_missing_bucket(error):
                 raise
@@ -167,7 +159,7 @@ class Bucket:
     async def _put_if(self, path: str, wire: bytes, tag: Tag | None) -> bool:
         mode: Any = "create" if tag is None else tag
         try:
-            await in_empty_context(obstore.put_async, self._strict, path, wire, mode=mode)
+            await start_request(obstore.put_async, self._strict, path, wire, mode=mode)
         except _REFUSED:
             return False
         except FileNotFoundError as error:  # S3's answer to a condition on what is not there
@@ -198,7 +190,7 @@ def _unpack_slices(wire: memoryview) -> Record:
 
 async def _content(result: Any) -> bytes | memoryview:
     """Return the content of an object; a large one as the driver has it, without a copy."""
-    content = memoryview(await in_empty_context(result.bytes_async))
+    content = memoryview(await start_request(result.bytes_async))
     return bytes(content) if len(content) < _LARGE else content
 
 

@@ -10,10 +10,9 @@ from typing import Any
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
 
-from ..._forks import watch
 from ..._url_parts import check_characters
 from ...backend.network import check_texts
-from ...errors import ConfigurationError, StoreError
+from ...errors import ConfigurationError
 
 KINDS: dict[str, Callable[..., Any]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
 
@@ -22,34 +21,6 @@ _ENDPOINT = re.compile(r"https?://[^/?#@\s]+(/[^?#@\s]*)?")
 _UNORDERED = "--x-s3"  # S3 Express: its listings come in no order, and cannot begin in the middle
 _NO_END = timedelta(days=1)
 _RESENDS = 3
-
-
-class _Driver:
-    """Whether obstore works in this process: no child of `fork` has the threads that all its clients share."""
-
-    used = False
-    lost = False
-
-    def after_fork(self) -> None:
-        self.lost = self.used
-
-
-_driver = _Driver()
-watch(_driver)
-
-
-def check_driver() -> None:
-    """Note that obstore is about to be used.
-
-    Raises:
-        StoreError: The parent process has used it, so that it would never answer here.
-    """
-    if _driver.lost:
-        raise StoreError(
-            "obstore was in use when this process was forked, and its threads are its parent's alone; fork before the "
-            'first use of an ObjectStore, or start processes in another way, as multiprocessing does with "spawn"'
-        )
-    _driver.used = True
 
 
 class Target:

@@ -25,9 +25,10 @@ except ModuleNotFoundError as error:
     raise missing_extra("ObjectStore", "objectstore", error) from error
 
 from .bucket import Bucket, Kind, Tag, packed, unpacked
-from .client import Target, check_client, check_driver, check_options, connect
+from .client import Target, check_client, check_options, connect
 from .errors import is_over, is_throttled, is_unsure, translate
 from .layout import DEFAULT_PREFIX, Layout
+from .requests import check_driver
 from .sweep import Removal, Sweep, lives, tombstone
 
 Decide = Callable[[Record | None], Record | bool]

@@ -21,8 +21,9 @@ from obstore.store import AzureStore, GCSStore, S3Store
 from ..._threads import in_thread
 from ...backend.record import HEADER_SIZE, Record, new_version, pack
 from ...clock import NEVER
-from .bucket import Bucket, Head, in_empty_context
+from .bucket import Bucket, Head
 from .layout import Layout, beginning, collection_of, just_before, key_of
+from .requests import start as start_request
 
 _VALID_FOR = timedelta(minutes=5)
 _AT_ONCE = 8
@@ -80,7 +81,7 @@ class Removal:
     async def delete(self, path: str, e_tag: str) -> bool:
         """Delete an object if it has the ETag, and return whether it had; only where this works."""
         async with self._turns:
-            url = await in_empty_context(obstore.sign_async, self._bucket.client, "DELETE", path, _VALID_FOR)
+            url = await start_request(obstore.sign_async, self._bucket.client, "DELETE", path, _VALID_FOR)
             return await in_thread(_send, url, e_tag, self._timeout)
 
 

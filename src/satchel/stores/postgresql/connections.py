@@ -9,27 +9,23 @@ found by a mark that the statement begins with.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import asyncpg  # type: ignore[import-untyped]  # it has no types
-from asyncpg.connect_utils import SSLMode, _parse_connect_dsn_and_args  # type: ignore[import-untyped]  # as above
 
 from ..._threads import offload
 from ..._url_parts import check_options, read_port, split_url
 from ...backend.lifecycle import close_at_end_of_loop
 from ...backend.network import in_empty_context
 from ...errors import ConfigurationError, StoreUnavailableError
+from .._sqllike.asyncpg import Way, connect, read
 from .layout import Table
 from .statements import PROBE, TERMINATE
-
-Way = dict[str, Any]
-"""Options for `asyncpg.connect`."""
 
 
 def check_url(url: str, known: Collection[str]) -> None:
@@ -47,46 +43,6 @@ def check_url(url: str, known: Collection[str]) -> None:
         if name == "port":
             for port in unquote(text).split(","):
                 read_port(port)
-
-
-def read(url: str) -> list[Way]:
-    """Return the ways to connect, those to try first first. This reads files.
-
-    Raises:
-        ConfigurationError: asyncpg refuses the URL.
-    """
-    try:
-        return _read(url)
-    except (ValueError, asyncpg.InterfaceError):
-        pass  # what it says may show parts of the URL, and so must not be the context of another error
-    raise ConfigurationError("the URL of PostgreSQLStore has a value that asyncpg cannot read: correct it")
-
-
-def _read(url: str) -> list[Way]:
-    nothing = dict.fromkeys(inspect.signature(_parse_connect_dsn_and_args).parameters)
-    addresses, found = _parse_connect_dsn_and_args(**(nothing | {"dsn": url}))
-    options = {
-        "host": [address if isinstance(address, str) else address[0] for address in addresses],
-        "port": [5432 if isinstance(address, str) else address[1] for address in addresses],
-        "user": found.user,
-        "password": lambda: found.password,  # a function: for None it would look for a file again
-        "database": found.database,
-        "server_settings": found.server_settings,
-        "target_session_attrs": found.target_session_attrs,
-    }
-    encrypted, plain = {"ssl": found.ssl}, {"ssl": False}
-    ways = {SSLMode.prefer: [encrypted, plain], SSLMode.allow: [plain, encrypted]}
-    return [options | way for way in ways.get(found.sslmode, [encrypted])]
-
-
-async def connect(ways: list[Way]) -> tuple[Any, Way]:
-    """Connect in the first way that works; return the connection and that way."""
-    for way in ways[:-1]:
-        try:
-            return await asyncpg.connect(**way, statement_cache_size=0), way
-        except (OSError, asyncpg.InvalidAuthorizationSpecificationError):
-            pass  # a server may take only encrypted connections, or only others
-    return await asyncpg.connect(**ways[-1], statement_cache_size=0), ways[-1]
 
 
 GRACE = 2.0
@@ -127,7 +83,7 @@ class Pool:
                     connection.terminate()
                 elif not connection.is_closed():
                     return connection
-            return await self._connect()
+            return await self.connect()
         except BaseException:
             self._free.release()
             raise
@@ -142,7 +98,8 @@ class Pool:
         """End the connections, none of which is in use any more."""
         await self._guard.aclose()
 
-    async def _connect(self) -> Any:
+    async def connect(self) -> Any:
+        """Return a new connection, which the caller closes."""
         made: list[Any] = []
 
         async def connect() -> None:
@@ -234,6 +191,29 @@ class Connections:
         finally:
             if mark not in self._cut_off:
                 self._marks.append(mark)
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether there is a pooler between the pool and the server: it passes no notifications on."""
+        return self._is_pooled
+
+    @asynccontextmanager
+    async def single(self) -> AsyncIterator[Any]:
+        """Give a connection for one purpose that takes long: a new one, or one of the caller's pool.
+
+        It is cut off when the purpose fails: that may be its fault.
+        """
+        own = self._pool if isinstance(self._pool, Pool) else None
+        connection = await (self._pool.acquire() if own is None else own.connect())
+        try:
+            yield connection
+        except Exception:
+            with suppress(asyncpg.InterfaceError):
+                connection.terminate()
+            raise
+        finally:
+            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await (self._pool.release(connection) if own is None else connection.close(timeout=GRACE))
 
     async def execute(self, statements: str) -> None:
         """Run statements without arguments as one transaction."""

@@ -8,15 +8,19 @@ from typing import Any, ClassVar
 
 from msgspec.structs import replace
 
+from ..._checks import check_bool
 from ..._threads import offload
 from ...backend.base import UNPROCESSED, BaseStore, ChangeResult, Condition, ReadResult, WriteResult
 from ...backend.network import DEFAULT_TIMEOUT, check_one_way
 from ...backend.record import Record, new_version
+from ...backend.watching import Feed
+from ...capability import Capability
 from ...clock import NEVER, Clock, system_clock
 from ...codec import Codec
-from ...errors import ConfigurationError, SatchelError, missing_extra
+from ...errors import ConfigurationError, SatchelError, UnsupportedOperationError, missing_extra
 from ...names import Ref
-from .layout import Table, is_hashed, name_of, prefix_range, record_of, row_of, stored, stored_ref
+from .._sqllike.rows import is_hashed, name_of, prefix_range, record_of, row_of, stored, stored_ref, stored_version
+from .layout import Table
 
 try:
     import asyncpg  # type: ignore[import-untyped]  # it has no types
@@ -25,6 +29,7 @@ except ModuleNotFoundError as error:
 
 from .connections import Connections, check_url
 from .errors import translate
+from .notices import listen
 from .statements import Statements
 
 # The server carried out nothing of what these ended, whatever it was: the base sends it again.
@@ -41,6 +46,8 @@ class PostgreSQLStore(BaseStore):
         pool: An asyncpg pool to take connections from. It stays open.
         url: URL of the server: `postgresql://user:password@host:5432/database`, with asyncpg's options after a `?`.
         table_name: `table` or `schema.table`, case-sensitive.
+        notify: Have `WATCH`. The first watcher creates triggers that notify of each change of the table, by any
+            client: `docs/stores/postgresql.md` says what that costs each write.
         timeout: Seconds that a request may take; None for no limit.
         codec: Encodes values; JSON by default.
         clock: Function that returns seconds since the Unix epoch.
@@ -76,6 +83,7 @@ class PostgreSQLStore(BaseStore):
         *,
         url: str | None = None,
         table_name: str = "satchel_entries",
+        notify: bool = False,
         timeout: float | None = DEFAULT_TIMEOUT,
         codec: Codec | None = None,
         clock: Clock = system_clock,
@@ -89,6 +97,9 @@ class PostgreSQLStore(BaseStore):
             raise ConfigurationError("url must be a str that starts with postgresql:// or postgres://")
         if url is not None:
             check_url(url, self.url_query)
+        check_bool("notify", notify)
+        self._notify = notify
+        self._missing = Capability.NONE if notify else Capability.WATCH
         self._pool = pool
         self._lent = None if pool is None else "a pool"
         self._url = url
@@ -147,12 +158,12 @@ class PostgreSQLStore(BaseStore):
         return await self._change(self._statements.delete, refs, map(stored_ref, refs), now)
 
     async def _put_if(self, items: Sequence[tuple[Ref, Record, Condition]], now: float) -> Sequence[ChangeResult]:
-        rows = [(*row_of(ref, record), _version(condition)) for ref, record, condition in items]
+        rows = [(*row_of(ref, record), stored_version(condition)) for ref, record, condition in items]
         change = self._put if any(condition is None for _, _, condition in items) else self._remove
         return await self._change(self._statements.put_if, [ref for ref, _, _ in items], rows, now, change)
 
     async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[ChangeResult]:
-        rows = [(*stored_ref(ref), _version(version)) for ref, version in items]
+        rows = [(*stored_ref(ref), stored_version(version)) for ref, version in items]
         return await self._change(self._statements.delete_if, [ref for ref, _ in items], rows, now)
 
     async def _touch(self, items: Sequence[tuple[Ref, float]], now: float) -> Sequence[ChangeResult]:
@@ -209,6 +220,14 @@ class PostgreSQLStore(BaseStore):
     async def _first_deadline(self) -> float:
         rows = await self._with_timeout(self._find(self._statements.first_deadline))
         return rows[0][0] if rows else NEVER
+
+    async def _watch(self, feed: Feed) -> None:
+        if self._connections.is_pooled:
+            raise UnsupportedOperationError(
+                f"{self!r} cannot be watched through a pooler, which passes no notifications on: connect to the server"
+            )
+        async with self._connections.single() as connection:
+            await listen(connection, self._table, feed, self._timeout)
 
     async def _ping(self) -> None:
         await self._connections.fetch("SELECT 1")
@@ -290,14 +309,3 @@ def _text(value: bytes | float | None) -> str | None:
     if type(value) is bytes:
         return value.hex()
     return None if value is None else repr(value)
-
-
-def _version(version: str | None) -> bytes | None:
-    """Return a version as it is stored; a text that is none of ours becomes one that no entry has."""
-    if version is None:
-        return None
-    try:
-        wire = bytes.fromhex(version)
-    except ValueError:
-        return b""
-    return wire if wire.hex() == version else b""

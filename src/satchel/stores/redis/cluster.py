@@ -19,7 +19,8 @@ from ...backend.network import in_empty_context
 from ...errors import StoreUnavailableError
 from .._redislike.base import Command
 from .._redislike.errors import ServerError
-from .connections import MAX_CONNECTIONS, converse, is_broken, pages, ready, succeeded
+from .._redislike.line import Line
+from .connections import MAX_CONNECTIONS, converse, is_broken, line, pages, ready, succeeded
 from .errors import DriverErrors
 
 _ROUNDS = 6
@@ -45,6 +46,7 @@ class ClusterConnections:
         self._outdated = True
         self._slots: Any = None
         self._learning = asyncio.Lock()
+        self._watched: list[ClusterNode] = []
 
     async def execute(self, commands: Sequence[Command], *, changes: bool) -> Sequence[Any]:
         """Carry out commands, as `RedisLikeStore._execute` does: each on the node that has its keys' slot."""
@@ -79,6 +81,24 @@ class ClusterConnections:
 
     async def settled(self) -> None:
         """Return at once: the base waits for what was cut off."""
+
+    async def lines(self) -> list[Line]:
+        """Return a new connection for watching to every primary."""
+        self._watched = await self._primaries()
+        made: list[Line] = []
+        try:
+            for node in self._watched:
+                made.append(await line(node.connection_class(**node.connection_kwargs)))  # noqa: PERF401  # what was made is closed
+        except BaseException:
+            for connection in made:
+                connection.close()
+            raise
+        return made
+
+    async def check_servers(self) -> None:
+        """Raise if the cluster has other primaries now than those that are watched."""
+        if await self._primaries() != self._watched:
+            raise StoreUnavailableError("the cluster has other primaries now; all of them are watched again")
 
     async def close(self) -> None:
         """Close the store's own connections."""

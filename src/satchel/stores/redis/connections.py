@@ -28,6 +28,7 @@ from ...errors import StoreUnavailableError
 from .._redislike.base import PAGE, Command
 from .._redislike.errors import ServerError
 from .._redislike.large import LargeReplies, is_large, packed_in_pieces, slices
+from .._redislike.line import Line
 from .url import Address
 
 MAX_CONNECTIONS: Final = 4
@@ -118,6 +119,24 @@ async def ready(connection: AbstractConnection) -> None:
     await in_empty_context(connection.connect())  # type: ignore[no-untyped-call]  # redis-py has no annotation there
 
 
+async def line(connection: AbstractConnection) -> Line:
+    """Return a connection for watching; it is connected here."""
+    try:
+        await ready(connection)
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    reader, writer = connection._reader, connection._writer
+    if reader is None or writer is None:
+        raise Disconnected
+
+    def close() -> None:
+        writer.transport.abort()
+        connection._close()  # type: ignore[no-untyped-call]  # redis-py has no annotation there
+
+    return Line(reader, writer, close)
+
+
 def is_broken(error: Exception) -> bool:
     """Return whether an error means that the connection broke, rather than that the server refused it."""
     return type(error) is Disconnected or isinstance(error, OSError)
@@ -161,10 +180,12 @@ class Connections(ABC):
     later one is sent: so that none lands over a later one, and a lone write needs no task of its own to be safe.
 
     Args:
+        pool: The pool that the connections come from.
         patience: For how many seconds later changes wait for one that was cut off. Then its connection is closed.
     """
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, pool: ConnectionPool, patience: float) -> None:
+        self._pool = pool
         self._patience = patience
         self._room = asyncio.Semaphore(MAX_CONNECTIONS)
         self._cut_off: set[asyncio.Task[None]] = set()
@@ -206,6 +227,14 @@ class Connections(ABC):
     async def close(self) -> None:
         """Close the store's own connections."""
         await self.settled()
+
+    async def lines(self) -> list[Line]:
+        """Return a new connection for watching."""
+        made: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py has no annotation there
+        return [await line(made)]
+
+    async def check_servers(self) -> None:
+        """Return at once: Sentinel ends the connections to a server that is no primary any more."""
 
     async def _ask(self, command: Command) -> Any:
         return succeeded(await self.execute([command], changes=False))
@@ -274,8 +303,7 @@ class OwnConnections(Connections):
     """
 
     def __init__(self, pool: ConnectionPool, patience: float) -> None:
-        super().__init__(patience)
-        self._pool = pool
+        super().__init__(pool, patience)
         self._idle: list[AbstractConnection] = []
 
     async def _take(self) -> AbstractConnection:
@@ -303,10 +331,6 @@ class OwnConnections(Connections):
 
 class BorrowedConnections(Connections):
     """Connections from the pool of a client that was passed in, borrowed for one exchange each and never closed."""
-
-    def __init__(self, pool: ConnectionPool, patience: float) -> None:
-        super().__init__(patience)
-        self._pool = pool
 
     async def _take(self) -> AbstractConnection:
         connection: AbstractConnection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # as above

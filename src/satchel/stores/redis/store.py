@@ -13,6 +13,7 @@ from ...codec import Codec
 from ...errors import ConfigurationError, SatchelError, missing_extra
 from .._redislike.base import CLOCK_SKEW, Command, RedisLikeStore
 from .._redislike.errors import ServerError
+from .._redislike.line import Line
 from .url import OPTIONS, address_of
 
 try:
@@ -106,6 +107,12 @@ class RedisStore(RedisLikeStore):
 
     def _scan(self, pattern: bytes) -> AsyncGenerator[list[bytes], None]:
         return self._connections.scan(pattern)
+
+    async def _lines(self) -> Sequence[Line]:
+        return await self._connections.lines()
+
+    async def _check_servers(self) -> None:
+        await self._connections.check_servers()
 
     async def _ping(self) -> None:
         await self._connections.ping()

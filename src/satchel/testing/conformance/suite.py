@@ -36,6 +36,7 @@ _CALLS: dict[str, Callable[[Any], Any]] = {
     "compare_and_put": lambda store: store.compare_and_put("c", "k", 1, version="v"),
     "compare_and_delete": lambda store: store.compare_and_delete("c", "k", version="v"),
     "touch": lambda store: store.touch("c", "k", ttl=1),
+    "watch": lambda store: store.watch("c"),
 }
 
 

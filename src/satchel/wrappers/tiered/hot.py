@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar, cast
 
+from ..._batches import LONG, slices
 from ...capability import Capability
 from ...clock import NEVER, Clock
 from ...entry import Entry
@@ -15,7 +17,7 @@ from ...protocol import AsyncKeyValue, SupportsEverything
 from .pending import ALL, Inflight, KeyChange, KeyState
 from .statistics import TierCounter
 
-_REMEMBERED = 100_000
+_REMEMBERED = 50_000
 _PAGE = 500
 
 
@@ -26,25 +28,31 @@ class Recency:
         self.demotions = 0
         self._count = 0
         self._last: dict[Ref, int] = {}
+        self._before: dict[Ref, int] = {}
+        """Earlier uses, forgotten all at once when the latest have become as many: to sort them would take long."""
 
     def note(self, ref: Ref) -> None:
         """Note that an entry is used now."""
         self._count += 1
         self._last[ref] = self._count
-        if len(self._last) > _REMEMBERED:
-            self._last = dict(sorted(self._last.items(), key=lambda item: item[1])[_REMEMBERED // 2 :])
+        if len(self._last) >= _REMEMBERED:
+            self._before, self._last = self._last, {}
 
     def forget(self, ref: Ref) -> None:
         """Note that an entry is not there any more."""
         self._last.pop(ref, None)
+        self._before.pop(ref, None)
 
     def forget_collection(self, collection: str) -> None:
         """Note that a collection, or `ALL`, is not there any more."""
-        self._last = {ref: use for ref, use in self._last.items() if collection not in (ALL, ref[0])}
+        for uses in (self._last, self._before):
+            for ref in [ref for ref in uses if collection in (ALL, ref[0])]:
+                del uses[ref]
 
     async def demote(self, store: SupportsEverything, keep: int) -> int:
         """Remove all but the most recently used entries from a store, and return how many were removed."""
-        refs = sorted(await self._held(store), key=lambda ref: self._last.get(ref, 0))
+        uses = self._before | self._last
+        refs = sorted(await self._held(store), key=lambda ref: uses.get(ref, 0))
         leaving: dict[str, list[str]] = {}
         for collection, key in refs[: max(0, len(refs) - keep)]:
             leaving.setdefault(collection, []).append(key)
@@ -61,7 +69,7 @@ class Recency:
     async def _held(self, store: SupportsEverything) -> list[Ref]:
         lists = Capability.ENUMERATE_KEYS | Capability.ENUMERATE_COLLECTIONS
         if lists not in store.capabilities:
-            return list(self._last)
+            return list(self._before | self._last)
         names = [name async for name in store.collections()]
         return [(name, key) for name in names async for key in store.keys(name)]
 
@@ -92,12 +100,14 @@ class HotTier:
         self._ttl = NEVER if ttl is None else ttl
         self._clock = clock
         self.uses = Recency()
+        self.after_put: Callable[[list[KeyChange]], None] | None = None
+        """Is called with finished puts."""
         self.get, self.note = store.get, self.uses.note
 
     async def trusts(self, ref: Ref) -> bool:
         """Return whether hot may be asked for an entry; what is due to be removed there is removed first."""
         for place, state in self.states.changing(ref):
-            if not self.states.is_idle(state) or not await self._clean([place]):
+            if not self.states.is_idle(state) or not await self.clean([place]):
                 return False
         return True
 
@@ -159,7 +169,7 @@ class HotTier:
         finally:
             state.users -= 1
         if state.written and not state.users:
-            await self._clean([ref])
+            await self.clean([ref])
         self.promotions += done
         if done:
             self.uses.note(ref)
@@ -168,30 +178,87 @@ class HotTier:
     async def change(
         self,
         collection: str,
-        keys: Iterable[str],
+        keys: list[str],
         work: Callable[[], Awaitable[T]],
         values: Mapping[str, object] | None = None,
         deadline: float = NEVER,
     ) -> T:
         """Carry out a change of cold, and let hot follow: with the new values, or else without the entries."""
-        states = self.states
-        changes = [states.begin((collection, key)) for key in keys]
+        if len(keys) <= LONG:
+            begin = self.states.begin
+            parts = [[begin((collection, key)) for key in keys]]
+        else:
+            parts = await self._begin(collection, keys)
         try:
             outcome = await work()
         except BaseException as error:
-            states.mark_failed(changes, error)
-            states.finish(changes)
+            await self._end(parts, error)
             raise
+        try:
+            while parts and await self._update(collection, parts.pop(0), values, deadline):
+                if parts:
+                    await asyncio.sleep(0)
+        finally:
+            if parts:  # hot failed, or the caller was cancelled: reads remove what hot has of these
+                await self._end(parts)
+        return outcome
+
+    async def drop(self, ref: Ref) -> bool:
+        """Remove an entry that cold reports as changed, or a collection; say whether that was done.
+
+        It counts as a change: reads of cold that are under way do not put their answers into hot. A change through this
+        store that is under way finds at its end that it was overtaken.
+        """
+        if ref[1] == ALL:
+            self.states.wipe(ref[0])
+        change = self.states.begin(ref)
+        change.state.dirty = True
+        due = self.states.finish([change])
+        return bool(due) and await self.clean(due)
+
+    async def _begin(self, collection: str, keys: list[str]) -> list[list[KeyChange]]:
+        """Begin changes of entries, all or none, and return them in slices that are quickly worked through."""
+        begin = self.states.begin
+        parts: list[list[KeyChange]] = []
+        try:
+            for part in slices(len(keys)):
+                parts.append([begin((collection, key)) for key in keys[part]])
+                await asyncio.sleep(0)
+        except BaseException:
+            for changes in parts:
+                self.states.finish(changes)
+            raise
+        return parts
+
+    async def _end(self, parts: list[list[KeyChange]], error: BaseException | None = None) -> None:
+        """Finish changes of cold, successful or failed, that hot has not followed; no cancellation stops that."""
+        states = self.states
+        try:
+            while len(parts) > 1:
+                states.end_behind(parts.pop(), error)
+                await asyncio.sleep(0)
+        finally:
+            for changes in parts:
+                states.end_behind(changes, error)
+
+    async def _update(
+        self, collection: str, changes: list[KeyChange], values: Mapping[str, object] | None, deadline: float
+    ) -> bool:
+        """Let hot follow acknowledged changes; say whether it could."""
+        states = self.states
         states.mark_done(changes)
         try:
-            await self._refresh(collection, changes, values, deadline)
+            answered = await self._refresh(collection, changes, values, deadline)
         except BaseException:
             states.finish(changes)
             raise
         due = states.finish(changes)
-        if (not due or await self._clean(due)) and states:
+        if self.after_put is not None and values is not None:
+            self.after_put(changes)
+        cleaned = not due or await self.clean(due)
+        if cleaned and states:
             await self._clean_some()
-        return outcome
+        return answered and cleaned
 
     async def wipe(self, collection: str, work: Callable[[], Awaitable[T]]) -> T:
         """Carry out the removal of a collection, or of all, from cold, and remove it from hot."""
@@ -200,13 +267,12 @@ class HotTier:
 
     async def _refresh(
         self, collection: str, changes: list[KeyChange], values: Mapping[str, object] | None, deadline: float
-    ) -> None:
+    ) -> bool:
+        """Put the new values of changes into hot; say whether it answered."""
         alone = [change for change in changes if change.is_alone]
-        for change in changes:
-            change.state.dirty = True
         left = self._left(deadline)
         if values is None or not alone or left <= 0:
-            return
+            return True
         try:
             ttl = None if left == NEVER else left
             if len(alone) == 1:
@@ -216,13 +282,14 @@ class HotTier:
                 await self.store.put_many(collection, some, ttl=ttl)
         except SatchelError as error:
             self.failed(error)
-            return
+            return not isinstance(error, StoreError)
         self.counts.writes += len(alone)
         for change in alone:
             change.state.dirty = not change.is_alone
             self.uses.note(change.ref)
+        return True
 
-    async def _clean(self, refs: list[Ref]) -> bool:
+    async def clean(self, refs: list[Ref]) -> bool:
         """Remove entries of one collection from hot, and forget their states; say whether hot did."""
         collection, key = refs[0]
         before = self.states.generations(refs)
@@ -250,7 +317,7 @@ class HotTier:
     async def _clean_some(self) -> None:
         """Remove from hot what earlier changes have left there: nobody may ever read it again."""
         for ref in self.states.left_behind(_CLEANED):
-            if not await self._clean([ref]):
+            if not await self.clean([ref]):
                 return
 
     def _left(self, deadline: float) -> float:

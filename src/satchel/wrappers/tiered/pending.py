@@ -138,6 +138,12 @@ class Inflight(dict[Ref, KeyState]):
                     self.drop(ref, state)
                 state.written = state.dirty = True
 
+    def distrust(self) -> None:
+        """Note that hot may hold anything: it is emptied before it is read."""
+        self.wipe(ALL)
+        state = self.setdefault((ALL, ALL), KeyState())
+        state.written = state.dirty = True
+
     def mark_failed(self, changes: Sequence[KeyChange], error: BaseException) -> None:
         """Note that changes failed, and may have happened all the same, or still happen."""
         for change in changes:
@@ -150,8 +156,9 @@ class Inflight(dict[Ref, KeyState]):
                 change.state.until = self._clock() + _SETTLED
 
     def mark_done(self, changes: Sequence[KeyChange]) -> None:
-        """Note that changes were acknowledged: what failed before them cannot land any more."""
+        """Note that changes were acknowledged: hot is behind, and what failed before them cannot land any more."""
         for change in changes:
+            change.state.dirty = True
             if change.failures == change.state.failures:
                 change.state.until = 0.0
 
@@ -168,6 +175,14 @@ class Inflight(dict[Ref, KeyState]):
             else:
                 self.drop(change.ref, state)
         return due
+
+    def end_behind(self, changes: Sequence[KeyChange], error: BaseException | None) -> None:
+        """Finish changes that hot has not followed: they succeeded, or failed with an error."""
+        if error is None:
+            self.mark_done(changes)
+        else:
+            self.mark_failed(changes, error)
+        self.finish(changes)
 
     # The end of a state.
 

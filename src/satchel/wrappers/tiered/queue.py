@@ -65,19 +65,21 @@ class WriteQueue:
         self._round: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
 
-    def add(self, records: dict[Ref, Record]) -> None:
+    def add(self, writes: dict[Ref, Write]) -> None:
         """Let writes wait, all or none.
 
         Raises:
             QueueFullError: There is no room for them.
         """
-        if len(self.waiting) + len(records.keys() - self.waiting.keys()) > self._size:
+        if (
+            len(self.waiting) + len(writes) > self._size
+            and len(self.waiting) + len(writes.keys() - self.waiting.keys()) > self._size
+        ):
             raise QueueFullError(
                 f"{self._name()} has {len(self.waiting)} writes that have not reached the cold store, and takes "
                 f"at most {self._size}: await flush(), or put less"
             )
-        for ref, record in records.items():
-            self.waiting[ref] = Write(record)
+        self.waiting.update(writes)
         if self._retry is None and self.waiting:
             self._start()
 

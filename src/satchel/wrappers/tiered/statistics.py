@@ -32,6 +32,8 @@ class TieredStatistics:
         promotions: Entries copied from cold to hot, by a read or by `warm`.
         demotions: Entries moved out of hot by `demote`.
         queued: Writes that wait to reach cold, now.
+        changes: With `follow=True`, changes that cold reported, those made through this store included.
+        losses: With `follow=True`, times that a collection was removed from hot because reports may have been missed.
     """
 
     hot: TierStatistics
@@ -39,6 +41,8 @@ class TieredStatistics:
     promotions: int
     demotions: int
     queued: int
+    changes: int = 0
+    losses: int = 0
 
 
 class TierCounter:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any, ClassVar, TypeVar, overload
 
 from ..._batches import LONG, checked_names, slices
-from ..._checks import check_clock, check_int
+from ..._checks import check_bool, check_clock, check_int
 from ..._forks import hold
 from ..._threads import Yielder
 from ...backend.lifecycle import Lifecycle
 from ...capability import Capability
+from ...change import Change
 from ...clock import TTL, Clock, seconds, system_clock
 from ...entry import Entry
 from ...errors import ConfigurationError, InvalidTTLError, SatchelError, safe_repr
 from ...names import MAX_NAME_BYTES, check_name, check_ref
-from ...protocol import AsyncKeyValue
+from ...protocol import AsyncKeyValue, require
 from ...verbs import BATCHES, CHANGES, CONDITIONAL_WRITES, DESTROYS, LISTINGS, OF_ENTRIES, PUTS, READS
 from ..call import MISSING, Call, Steps
 from ..composite import CompositeStore, gather_batch
+from .follow import Follower
 from .hot import HotTier
 from .pending import ALL
 from .statistics import TieredStatistics
@@ -125,7 +127,8 @@ class TieredStore(CompositeStore):
     destroyed entries would still be read from hot.
 
     Changes to cold by other processes, or another store object, become visible when the entry in hot has expired: set
-    `hot_ttl`. Hot belongs to one cold store: other entries in it are read, and destroyed, as if they were cold's.
+    `hot_ttl`. With `follow=True` they do as soon as cold reports them: `docs/wrappers/tiered.md` says what is promised.
+    Hot belongs to one cold store: other entries in it are read, and destroyed, as if they were cold's.
 
     Args:
         hot: The fast store; it can lose entries at any time.
@@ -133,10 +136,13 @@ class TieredStore(CompositeStore):
         write: Where a put goes.
         hot_ttl: The longest that an entry stays in hot, in seconds or as a `timedelta`; None for as long as in cold.
         queue_size: With `back`, maximum number of keys queued for cold; a put beyond that raises `QueueFullError`.
+        follow: Watch cold, remove from hot what is reported as changed, and use hot for nothing while reports may be
+            missing. Hot is emptied first. It begins with the first use of a collection, and ends with closing.
         clock: Function that returns seconds since the Unix epoch; the same as that of the stores.
 
     Raises:
         ConfigurationError: One is not a store, both are the same, or an option is out of its range.
+        UnsupportedOperationError: With `follow`, cold does not have `WATCH`, or hot cannot destroy.
     """
 
     _around_steps: ClassVar[bool] = True
@@ -149,6 +155,7 @@ class TieredStore(CompositeStore):
         write: Mode = "through",
         hot_ttl: TTL | None = None,
         queue_size: int = 10_000,
+        follow: bool = False,
         clock: Clock = system_clock,
     ) -> None:
         self._writes_back = write == "back"
@@ -159,6 +166,7 @@ class TieredStore(CompositeStore):
         if write not in ("through", "around", "back"):
             raise ConfigurationError(f"write must be through, around or back, got {safe_repr(write)}")
         check_int("queue_size", queue_size, 1)
+        check_bool("follow", follow)
         check_clock(clock)
         try:
             longest = None if hot_ttl is None else seconds(hot_ttl)
@@ -167,6 +175,10 @@ class TieredStore(CompositeStore):
         self._hot = HotTier(hot, ttl=longest, clock=clock)
         self._tiers = Tiers(self.__repr__, self._hot, cold, write=write, queue_size=queue_size, clock=clock)
         self._cold, self._waiting, self._queue = self._tiers.cold, self._tiers.waiting, self._tiers.queue
+        if follow:
+            require(cold, Capability.WATCH)
+            require(hot, _WIPES)
+            self._tiers.follower = Follower(self.__repr__, self._tiers.cold, self._hot, self._tiers.warm)
         self._calls = ActiveCalls(self.__repr__, self._discard, self._disown)
 
     @property
@@ -252,10 +264,11 @@ class TieredStore(CompositeStore):
 
     async def _in_parts(self, operation: str, call: Call, collection: str, keys: list[str]) -> Any:
         """Carry out a long batch as several, one after the other, so that other tasks run between them."""
-        turn = asyncio.Lock()
+        turn, turns = asyncio.Lock(), Yielder()
 
         async def carry_out(some: list[str]) -> Any:
             async with turn:
+                await turns.after_item()
                 if operation == "get_many":
                     return await self._tiers.read(operation, collection, some)
                 return await self._tiers.change(collection, some, call.part(some))
@@ -264,7 +277,7 @@ class TieredStore(CompositeStore):
         answers = await gather_batch(self, operation, collection, [(part, carry_out(part)) for part in parts])
         if operation == "delete_many":
             return sum(answers)
-        found, turns = dict[str, Any](), Yielder()
+        found = dict[str, Any]()
         for answer in answers:
             found |= answer
             await turns.after_item()
@@ -280,6 +293,24 @@ class TieredStore(CompositeStore):
         if operation == "cull":
             await self._hot.cull()
         return await self._tiers.asked(call())
+
+    def watch(self, collection: str, *, prefix: str = "") -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+        """Watch the entries of a collection in cold; what is reported as changed is not read from hot after that."""
+        self._need("watch")
+        return self._dropping(self._cold.watch(collection, prefix=prefix))
+
+    @asynccontextmanager
+    async def _dropping(
+        self, watching: AbstractAsyncContextManager[AsyncIterator[Change]]
+    ) -> AsyncIterator[AsyncIterator[Change]]:
+        async with watching as changes:
+            yield self._dropped_from_hot(changes)
+
+    async def _dropped_from_hot(self, changes: AsyncIterator[Change]) -> AsyncIterator[Change]:
+        async for change in changes:
+            if change.kind != "ready":
+                await self._hot.drop((change.collection, ALL if change.key is None else change.key))
+            yield change
 
     async def warm(self, collection: str, keys: Iterable[str]) -> int:
         """Put entries of cold into hot, and return how many were.
@@ -334,24 +365,33 @@ class TieredStore(CompositeStore):
 
     def snapshot(self) -> TieredStatistics:
         """Return the counts so far."""
+        follower = self._tiers.follower
         return TieredStatistics(
             hot=self._hot.counts.snapshot(),
             cold=self._tiers.counts.snapshot(),
             promotions=self._hot.promotions,
             demotions=self._hot.uses.demotions,
             queued=len(self._waiting),
+            changes=0 if follower is None else follower.changes,
+            losses=0 if follower is None else follower.losses,
         )
 
     async def _finish(self) -> None:
         await self._calls.end()
+        if self._tiers.follower is not None:
+            await self._tiers.follower.close()
         if self._queue is not None:
             await self._queue.close()
 
     def _discard(self) -> None:
+        if self._tiers.follower is not None:
+            self._tiers.follower.abandon()
         if self._queue is not None:
             self._queue.abandon()
 
     def _disown(self) -> None:
         self._hot.states.disown()
+        if self._tiers.follower is not None:
+            self._tiers.follower.disown()
         if self._queue is not None:
             self._queue.disown()

@@ -16,6 +16,7 @@ from ...names import Ref
 from ...protocol import AsyncKeyValue, SupportsEverything
 from ..call import Call
 from ..composite import with_own_values
+from .follow import Follower
 from .hot import HotTier
 from .pending import ALL, KeyState
 from .queue import Write, WriteQueue, covers
@@ -46,6 +47,7 @@ class Tiers:
         self.hot = hot
         self.cold = cast("SupportsEverything", cold)
         self.counts = TierCounter()
+        self.follower: Follower | None = None
         self.queue: WriteQueue | None = None
         self.waiting: dict[Ref, Write] = {}
         if write == "back":
@@ -123,6 +125,7 @@ class Tiers:
         """Return entries of cold, and how many of them were put into hot."""
         if not keys:
             return {}, 0
+        self._follow(collection)
         allowed = {key for key in trusted if (collection, key) not in self.waiting}
         states: dict[str, KeyState] = {}
         for key in keys:
@@ -161,10 +164,15 @@ class Tiers:
         self.counts.writes += writes
         return outcome
 
+    def _follow(self, collection: str) -> None:
+        if self.follower is not None:
+            self.follower.follow(collection)
+
     # Changes.
 
     async def put(self, operation: str, collection: str, keys: list[str], call: Call) -> None:
         """Put values: into cold, or into the queue, and into hot."""
+        self._follow(collection)
         now = self._clock()
         deadline = deadline_after(call.named.get("ttl"), now)
         if self._refreshes:
@@ -173,21 +181,21 @@ class Tiers:
         if self.queue is None:
             kept = values if self._refreshes else None
             await self.hot.change(
-                collection, values, lambda: self.asked(call(), len(values)), values=kept, deadline=deadline
+                collection, list(values), lambda: self.asked(call(), len(values)), values=kept, deadline=deadline
             )
             return
         queue = self.queue
-        refs = [(collection, key) for key in values]
-        records: dict[Ref, Record] = {}
+        writes: dict[Ref, Write] = {}
         yielder = Yielder()
-        for ref in refs:
-            records[ref] = await self._record(operation, ref, values[ref[1]], now, deadline)
+        for key, value in values.items():
+            ref = (collection, key)
+            writes[ref] = Write(await self._record(operation, ref, value, now, deadline))
             await yielder.after_item()
 
         async def add() -> None:
-            queue.add(records)
+            queue.add(writes)
 
-        await self.hot.change(collection, values, add, values=values, deadline=deadline)
+        await self.hot.change(collection, list(values), add, values=values, deadline=deadline)
 
     async def change(self, collection: str, keys: list[str], work: Callable[[], Awaitable[T]]) -> T:
         """Carry out a change that cold alone can answer."""
@@ -229,6 +237,8 @@ class Tiers:
         left = record.deadline - self._clock()
         if left > 0:
             value = await self._values.value(record)
+            if self.follower is not None:
+                self.follower.expect(ref)
             await self.asked(self.cold.put(*ref, value, ttl=None if left == NEVER else left), 1)
         if record.deadline <= self._clock():  # an older or late entry would come back
             await self.asked(self.cold.delete(*ref), 1)

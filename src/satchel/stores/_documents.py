@@ -1,5 +1,7 @@
 """The readable file of an entry, `{key}.json`: how a record is written in it, and how it is read after a person's edit.
 
+FileTreeStore and GitStore have it in common.
+
 Format 1, indented JSON in UTF-8 (`docs/stores/filetree.md` has it in full, `tests/golden/filetree` keeps it):
 
 ```text
@@ -29,11 +31,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from ...backend.record import Record
-from ...clock import NEVER
-from ...codec import JsonCodec
-from ...errors import IntegrityError, SerializationError
-from ...names import Ref
+from ..backend.record import Record
+from ..clock import NEVER
+from ..codec import JsonCodec
+from ..errors import IntegrityError, SerializationError
+from ..names import Ref
 
 FORMAT = 1
 _SECOND = 10**9
@@ -136,13 +138,34 @@ def read_document(ref: Ref, data: bytes, modified_at: int) -> Record:
         record = _as_written(ref, document, deadline)
         if record is not None:
             return record
-    try:
-        payload = _codec.encode(_codec.decode(document.value))
-    except (msgspec.MsgspecError, UnicodeDecodeError, SerializationError, RecursionError) as error:
-        said = f": {error}" if isinstance(error, SerializationError) else ""
-        raise _unreadable(f"its value is not one that put accepts{said}") from None
     origin = hashlib.blake2b(data, digest_size=16, salt=modified_at.to_bytes(16, "big", signed=True))
-    return Record(payload, JsonCodec.number, origin.hexdigest(), modified_at / _SECOND, deadline).sealed(ref)
+    return Record(_payload(document), JsonCodec.number, origin.hexdigest(), modified_at / _SECOND, deadline).sealed(ref)
+
+
+def read_committed_document(ref: Ref, data: bytes) -> Record:
+    """Return the record in a file of which no modification time is kept; the checksum tells an edit by hand.
+
+    After an edit the version is derived from the file's bytes, and `updated_at` is as the file says.
+
+    Args:
+        ref: The names that lead to this file.
+        data: Its content.
+
+    Raises:
+        IntegrityError: It is not an entry.
+    """
+    document = _parse(data)
+    deadline = _deadline(document)
+    if (document.collection, document.key) == ref:
+        record = _as_written(ref, document, deadline)
+        if record is not None and record.checksum == record.checksum_with(ref):
+            return msgspec.structs.replace(record, checksum=None)
+    try:
+        updated_at = _seconds(document.updated_at)
+    except ValueError:
+        updated_at = 0.0
+    origin = hashlib.blake2b(data, digest_size=16)
+    return Record(_payload(document), JsonCodec.number, origin.hexdigest(), updated_at, deadline)
 
 
 def read_head(data: bytes) -> Head | None:
@@ -182,6 +205,15 @@ def _parse(data: bytes) -> _Document:
     if document.satchel != FORMAT:
         raise _unreadable(f"it has format {document.satchel}, this release reads format {FORMAT}")
     return document
+
+
+def _payload(document: _Document) -> bytes:
+    """Return the value of a file that was edited by hand, encoded."""
+    try:
+        return _codec.encode(_codec.decode(document.value))
+    except (msgspec.MsgspecError, UnicodeDecodeError, SerializationError, RecursionError) as error:
+        said = f": {error}" if isinstance(error, SerializationError) else ""
+        raise _unreadable(f"its value is not one that put accepts{said}") from None
 
 
 def _deadline(document: _Document) -> float:

@@ -1,0 +1,46 @@
+"""Writing of `.env` files that are read back equal."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import InvalidSettingError
+from .interpolation import escaped
+
+
+def write_env(path: Path, texts: Mapping[str, str], *, append: bool) -> None:
+    """Write variables to a `.env` file, whole or not at all.
+
+    Raises:
+        InvalidSettingError: A name cannot stand in such a file.
+    """
+    lines = "".join(_line(name, text) for name, text in texts.items()).encode()
+    before = path.read_bytes() if append and path.exists() else b""
+    if before and not before.endswith(b"\n"):
+        before += b"\n"
+    _replace(path, before + lines)
+
+
+def _line(name: str, text: str) -> str:
+    if name.startswith("'") or "'" in name or any(letter.isspace() or letter == "#" for letter in name):
+        raise InvalidSettingError(f"{name!r} cannot be the name of a variable in a .env file; nothing was written")
+    quoted = escaped(text).replace("\\", "\\\\").replace("'", "\\'")
+    return f"{name}='{quoted}'\n"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            Path(temporary).chmod(path.stat().st_mode & 0o777)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,1 @@
+"""Parts shared by stores over SQL tables, whatever their driver."""

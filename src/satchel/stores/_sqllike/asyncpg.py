@@ -1,0 +1,54 @@
+"""Connections of asyncpg from a URL, which read no files on the event loop."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]  # it has no types
+from asyncpg.connect_utils import SSLMode, _parse_connect_dsn_and_args  # type: ignore[import-untyped]  # as above
+
+from ...errors import ConfigurationError
+
+Way = dict[str, Any]
+"""Options for `asyncpg.connect`."""
+
+
+def read(url: str) -> list[Way]:
+    """Return the ways to connect, those to try first first. This reads files.
+
+    Raises:
+        ConfigurationError: asyncpg refuses the URL.
+    """
+    try:
+        return _read(url)
+    except (ValueError, asyncpg.InterfaceError):
+        pass  # what it says may show parts of the URL, and so must not be the context of another error
+    raise ConfigurationError("the URL of PostgreSQL has a value that asyncpg cannot read: correct it")
+
+
+def _read(url: str) -> list[Way]:
+    nothing = dict.fromkeys(inspect.signature(_parse_connect_dsn_and_args).parameters)
+    addresses, found = _parse_connect_dsn_and_args(**(nothing | {"dsn": url}))
+    options = {
+        "host": [address if isinstance(address, str) else address[0] for address in addresses],
+        "port": [5432 if isinstance(address, str) else address[1] for address in addresses],
+        "user": found.user,
+        "password": lambda: found.password,  # a function: for None it would look for a file again
+        "database": found.database,
+        "server_settings": found.server_settings,
+        "target_session_attrs": found.target_session_attrs,
+    }
+    encrypted, plain = {"ssl": found.ssl}, {"ssl": False}
+    ways = {SSLMode.prefer: [encrypted, plain], SSLMode.allow: [plain, encrypted]}
+    return [options | way for way in ways.get(found.sslmode, [encrypted])]
+
+
+async def connect(ways: list[Way]) -> tuple[Any, Way]:
+    """Connect in the first way that works; return the connection and that way."""
+    for way in ways[:-1]:
+        try:
+            return await asyncpg.connect(**way, statement_cache_size=0), way
+        except (OSError, asyncpg.InvalidAuthorizationSpecificationError):
+            pass  # a server may take only encrypted connections, or only others
+    return await asyncpg.connect(**ways[-1], statement_cache_size=0), ways[-1]

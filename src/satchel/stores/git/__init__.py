@@ -1,0 +1,5 @@
+"""Store over a branch of a git repository."""
+
+from .store import GitStore, Revision
+
+__all__ = ["GitStore", "Revision"]

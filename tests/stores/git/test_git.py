@@ -1,0 +1,16 @@
+"""The git store keeps every promise."""
+
+from pathlib import Path
+
+import pytest
+
+from satchel.stores.git import GitStore
+from satchel.testing import FakeClock, StoreConformance
+
+
+@pytest.mark.long  # each write is a commit
+class TestGitStore(StoreConformance):
+    persistent = True
+
+    def make_store(self, clock: FakeClock, place: Path) -> GitStore:
+        return GitStore(place, clock=clock)
