@@ -154,11 +154,6 @@ class FsspecBlobs(BlobsBase):
     def _options_of(self, info: BlobInfo, if_absent: bool) -> PutOptions:
         return PutOptions(if_absent=if_absent, size=info.size)
 
-    async def pop(self, key: str, default: Any = None) -> Any:
-        """Refuse: a file system does not say which of several callers removed a file."""
-        self._path(key)
-        self._refuse("pop: a file system does not say which of several callers removed a file")
-
     async def _move(self, source: str, target: str, if_absent: bool) -> BlobInfo:
         """Rename the file."""
         if if_absent:
@@ -170,6 +165,8 @@ class FsspecBlobs(BlobsBase):
         return await self._required_info(target)
 
     async def _delete(self, key: str, version: str | None) -> bool:
+        if version is not None:
+            self._refuse("pop: a file system does not tell which of several callers removed a file")
         return await self._to_end(self._remove, self._path(key))
 
     async def _keys(self, prefix: str, after: str | None, limit: int | None) -> AsyncIterator[str]:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, TypeVar, cast, overload
 
 from .._checks import check_seconds
 from .._contexts import run_in_empty_context, task_in_empty_context
@@ -50,6 +50,8 @@ from ..stores.objectstore.requests import start as start_request
 from ..stores.objectstore.sweep import Removal
 
 __all__ = ["ObjectBlobs"]
+
+D = TypeVar("D")
 
 PART = 8 * 1024 * 1024
 """Bytes that are sent or asked for in one request."""
@@ -173,6 +175,10 @@ class ObjectBlobs(BlobsBase):
         found = await self._found(self._path(named), {"head": True})
         return None if found is None else self._info(named, found)
 
+    @overload
+    async def get(self, key: str, default: None = None, *, start: int = 0, end: int | None = None) -> bytes | None: ...
+    @overload
+    async def get(self, key: str, default: D, *, start: int = 0, end: int | None = None) -> bytes | D: ...
     async def get(self, key: str, default: Any = None, *, start: int = 0, end: int | None = None) -> Any:
         """Return the content of a blob or a part of it, or the default when there is no blob."""
         if (start, end) == (0, None):  # a small blob in one request
@@ -318,11 +324,6 @@ class ObjectBlobs(BlobsBase):
         await self._check_removal("move")
         return await super()._move(source, target, if_absent)
 
-    async def pop(self, key: str, default: Any = None) -> Any:
-        """Remove a blob and return its content, as described for `Blobs`."""
-        await self._check_removal("pop")
-        return await super().pop(key, default)
-
     async def _check_removal(self, method: str) -> None:
         service = await self._connected()
         if not await self._mapped(service.removal(f"{self._folder}{_TRIAL}").works()):
@@ -331,6 +332,7 @@ class ObjectBlobs(BlobsBase):
     async def _delete(self, key: str, version: str | None) -> bool:
         service, path = await self._connected(), self._path(key)
         if version is not None:
+            await self._check_removal("pop")
             removal = service.removal(f"{self._folder}{_TRIAL}")
             return bool(await self._mapped(removal.delete(path, _tag(version)["e_tag"])))
         if await self._found(path, {"head": True}) is None:

@@ -67,7 +67,7 @@ def in_sync(thing: Any, store: SyncStore) -> Any:
         return SyncCollection(store, thing)
     if thing is store.inner or isinstance(thing, SyncStore):
         raise ConfigurationError("the face of a store is the SyncStore itself")
-    if inspect.isawaitable(thing):
+    if inspect.isawaitable(thing) and not hasattr(type(thing), "__aenter__"):  # blobs can be awaited to open them
         if inspect.iscoroutine(thing):
             thing.close()
         raise ConfigurationError("in_sync takes a function, not its result: in_sync(function, store)(...)")
