@@ -77,7 +77,8 @@ class TestFileTreeStoreInTwoProcesses(InTwoProcesses):
     kind = FileTreeStore
 
 
-@pytest.mark.night  # each write is a commit
+@pytest.mark.night
+@pytest.mark.timeout(240)  # each write is a commit
 class TestGitStoreInTwoProcesses(InTwoProcesses):
     kind = GitStore
 

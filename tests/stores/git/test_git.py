@@ -8,7 +8,8 @@ from satchel.stores.git import GitStore
 from satchel.testing import FakeClock, StoreConformance
 
 
-@pytest.mark.long  # each write is a commit
+@pytest.mark.long
+@pytest.mark.timeout(240)  # each write is a commit
 class TestGitStore(StoreConformance):
     persistent = True
 
