@@ -20,6 +20,7 @@ STORES = [
     ("disk:///dir", "disk", "SQLite", ""),
     ("file:///dir", "filetree", "readable files", ""),
     ("git:///dir/repository", "git", "a branch of a git repository", ""),
+    ("zip:///dir/archive.zip", "zip", "a zip archive, read-only", ""),
     ("redis://host", "redis", "Redis", "7.0, 8.2, cluster, Sentinel"),
     ("valkey://host", "valkey", "Valkey", "9.1, cluster"),
     ("memcached://host", "memcached", "Memcached", "1.6"),

@@ -92,6 +92,7 @@ if TYPE_CHECKING:
     from .stores.redis import RedisStore as RedisStore
     from .stores.sql import SQLStore as SQLStore
     from .stores.valkey import ValkeyStore as ValkeyStore
+    from .stores.zip import ZipStore, ZipWriter, write_zip
     from .sync import SyncCollection, SyncStore
     from .tags import Tags
     from .url import open_blobs, open_store
@@ -167,6 +168,8 @@ __all__ = [
     "UnsupportedOperationError",
     "UploadLostError",
     "ValueTooLargeError",
+    "ZipStore",
+    "ZipWriter",
     "cached",
     "cached_many",
     "check_stores",
@@ -174,6 +177,7 @@ __all__ = [
     "open_blobs",
     "open_store",
     "require",
+    "write_zip",
 ]
 
 # What is imported when it is first asked for, with its driver: a program pays for the stores that it uses. Stores with
@@ -219,5 +223,8 @@ __getattr__, __dir__ = lazy_exports(
         "SyncStore": "sync",
         "Tags": "tags",
         "ValkeyStore": "stores.valkey",
+        "write_zip": "stores.zip",
+        "ZipStore": "stores.zip",
+        "ZipWriter": "stores.zip",
     },
 )

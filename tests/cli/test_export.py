@@ -197,3 +197,23 @@ def test_an_entry_that_cannot_be_read_is_named_and_the_rest_exported(satchel, tm
     assert (done.code, len(done.lines)) == (3, 3)
     assert done.err.startswith("satchel: failed: c bad: ")
     assert done.lines[-1] == '{"entries":1}'
+
+
+def test_an_export_as_an_archive_is_a_store(satchel):
+    assert satchel("put", "users", "ada", '{"name": "Ada"}').code == 0
+    assert satchel("put", "files", "raw", "-i", "-", "--bytes", "--ttl", "1h", stdin=b"\0").code == 0
+    assert satchel("export", "--zip", "-o", "backup.zip").lines == ["exported 2, 0 skipped, 0 failed"]
+    assert satchel("get", "users", "ada", "-s", "zip:backup.zip").out == b'{"name":"Ada"}\n'
+    version = json.loads(satchel("info", "users", "ada", "--json").out)["version"]
+    assert json.loads(satchel("info", "users", "ada", "-s", "zip:backup.zip", "--json").out)["version"] == version
+    assert satchel("copy", "zip:backup.zip", "disk:restored").code == 0
+    assert satchel("check", "disk:data", "disk:restored").lines == ["no differences"]
+    assert satchel("export", "--zip", "-o", "users.zip", "-c", "users").code == 0
+    assert satchel("ls", "-s", "zip:users.zip").lines == ["users"]
+
+
+def test_an_archive_needs_a_file_and_appears_only_whole(satchel, tmp_path):
+    done = satchel("export", "--zip")
+    assert (done.code, done.err) == (2, "satchel: --zip writes a file: name it with -o\n")
+    assert satchel("export", "--zip", "-o", "backup.zip", "-s", "zip:absent.zip").code == 3
+    assert [path.name for path in tmp_path.iterdir() if "zip" in path.name] == []

@@ -384,3 +384,37 @@ parent.run_until_complete(lock.release())
 parent.close()
 """
     assert outcome(program) == "False False\nFalse True True\nTrue\n"
+
+
+def test_a_near_cache_in_the_child_reads_nothing_that_the_parent_remembered():
+    program = """
+from satchel.wrappers import NearCacheWrapper
+store = NearCacheWrapper(MemoryStore())
+
+async def fill():
+    while not store.snapshot().hot.hits:
+        await store.put("c", "k", "old")
+        await asyncio.sleep(0.01)
+        await store.get("c", "k")
+
+async def child():
+    await store.inner.put("c", "k", "new")
+    print(await store.get("c", "k"))
+    await asyncio.sleep(0.05)
+    await store.get("c", "k")
+    await store.inner.put("c", "k", "newer")
+    await asyncio.sleep(0.05)
+    print(await store.get("c", "k"), store.snapshot().changes > 0)
+    await store.aclose()
+
+async def parent():
+    print(await store.get("c", "k"))
+    await store.aclose()
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(fill())
+in_child(lambda: asyncio.run(child()))
+loop.run_until_complete(parent())
+loop.close()
+"""
+    assert outcome(program) == "new\nnewer True\nold\n"

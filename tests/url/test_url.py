@@ -55,9 +55,9 @@ ELSEWHERE = {
         "http",
         "https",
     ),
-    *("dynamodb", "s3", "gs", "az"),
+    *("dynamodb", "s3", "gs", "az", "zip"),
 }
-"""Schemes whose documented URLs need a certificate, an account or a name in DNS; other tests open such ones."""
+"""Schemes whose documented URLs need a certificate, an account, a DNS name or an archive; other tests open those."""
 
 
 class Server(MemoryStore):

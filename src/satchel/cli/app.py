@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import MissingExtraError
 from .outcome import USAGE, execute, refuse_file, say
 
 _ClickError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -261,13 +262,16 @@ def export(
     prefix: Prefix = "",
     exclude: Exclude = None,
     glob: Glob = None,
+    as_zip: Annotated[bool, typer.Option("--zip", help="Write a zip archive, which zip: opens as a store.")] = False,
     store: Place = None,
     json: AsJson = False,
 ) -> int:
     """Write entries as JSON lines, with their times."""
     from . import transfer  # noqa: PLC0415  # as the docstring of the module says
 
-    return execute(transfer.export(store, transfer.Chosen(collection, prefix, glob, exclude), output, as_json=json))
+    chosen = transfer.Chosen(collection, prefix, glob, exclude)
+    write = transfer.export_zip if as_zip else transfer.export
+    return execute(write(store, chosen, output, as_json=json))
 
 
 @app.command("import")
@@ -357,8 +361,11 @@ def serve(
     max_body: Annotated[int, typer.Option(min=1024, metavar="BYTES", help="The largest body of a request.")] = 16 << 20,
 ) -> int:
     """Serve a store over HTTP, until interrupted."""
-    from . import serving  # noqa: PLC0415  # as the docstring of the module says
-
+    try:
+        from . import serving  # noqa: PLC0415  # as the docstring of the module says
+    except MissingExtraError as error:
+        say(str(error))
+        return USAGE
     address = serving.ServerAddress(host, port, allowed_host or [])
     tokens = serving.TokenSources(token or [], token_file)
     rights = serving.Rights(read_only, write)

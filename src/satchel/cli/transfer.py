@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from shutil import copyfileobj
 from tempfile import TemporaryFile
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import anyio
 
@@ -23,6 +23,9 @@ from ..protocol import SupportsEverything, require
 from . import export_format, output
 from .outcome import ABSENT, DONE, STORE, UsageError, one_line, say
 from .places import opened, opened_pair
+
+if TYPE_CHECKING:
+    from .. import ZipWriter
 
 _AT_ONCE = 500
 
@@ -219,6 +222,34 @@ async def export(place: str | None, chosen: Chosen, file: str, *, as_json: bool)
     if file == output.STREAM:
         return STORE if counts.failed else DONE
     return counts.end(as_json=as_json)
+
+
+async def export_zip(place: str | None, chosen: Chosen, file: str, *, as_json: bool) -> int:
+    """Write the entries of a store as a zip archive."""
+    from .. import ZipWriter  # noqa: PLC0415  # no other command needs it
+
+    if file == output.STREAM:
+        raise UsageError("--zip writes a file: name it with -o")
+    counts = TransferCounts("exported")
+    async with await opened(place) as store:
+        selection = chosen.of(store)
+        await store.ping()
+        async with ZipWriter(file) as archive:
+            with output.progress("exporting") as show:
+                async for collection, found in selection.entries():
+                    counts.take(collection, {key: await _added(archive, collection, key, found[key]) for key in found})
+                    show(str(counts))
+    return counts.end(as_json=as_json)
+
+
+async def _added(archive: ZipWriter, collection: str, key: str, entry: Entry | SatchelError) -> bool | SatchelError:
+    if isinstance(entry, SatchelError):
+        return entry
+    try:
+        await archive.add(collection, key, entry)
+    except SatchelError as error:
+        return error
+    return True
 
 
 def _lines(

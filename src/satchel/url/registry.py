@@ -20,6 +20,7 @@ STORES = {
     "null": "satchel.stores.null:NullStore",
     "disk": "satchel.stores.disk:DiskStore",
     "file": "satchel.stores.filetree:FileTreeStore",
+    "zip": "satchel.stores.zip:ZipStore",
     "git": "satchel.stores.git:GitStore",
     "redis": "satchel.stores.redis:RedisStore",
     "rediss": "satchel.stores.redis:RedisStore",

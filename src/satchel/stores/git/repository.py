@@ -38,11 +38,11 @@ _HEADS = "refs/heads/"
 
 
 class Identity(NamedTuple):
-    """Who makes the commits.
+    """Author and committer of the commits.
 
     Attributes:
         author: `Name <address>`, in UTF-8.
-        committer: The same of who applies them.
+        committer: The same.
     """
 
     author: bytes
@@ -56,7 +56,7 @@ class Repository:
         path: The directory of the repository.
         branch: The name of the branch.
         at: A tag, branch or commit to read instead.
-        identity: Who makes the commits.
+        identity: Author and committer of the commits.
         clock: Function that returns seconds since the Unix epoch.
     """
 
@@ -237,7 +237,7 @@ class Repository:
 
 
 class Draft:
-    """Files of a commit that is being made.
+    """Draft of a commit that is being made.
 
     Args:
         repository: Where the files are.

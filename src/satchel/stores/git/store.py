@@ -27,7 +27,7 @@ except ModuleNotFoundError as error:
 
 from .errors import translate
 from .repository import Identity, Repository
-from .tree import Change, Entries
+from .tree import Entries, EntryChange
 
 T = TypeVar("T")
 
@@ -63,8 +63,8 @@ class GitStore(BaseStore):
         path: The directory of a repository, bare or with a work tree. A missing or empty one becomes a bare repository.
         branch: The branch. It must not be checked out in a work tree: the store changes no work tree.
         at: A tag, branch or commit to read instead; then the store is read-only, and stays at what that names now.
-        author: Who makes the commits, as `Name <address>`.
-        committer: Who is named as applying them; the author by default.
+        author: Author of the commits, as `Name <address>`.
+        committer: Committer of the commits, in the same form; the author by default.
         codec: Encodes values; JSON by default.
         clock: Function that returns seconds since the Unix epoch.
 
@@ -186,9 +186,9 @@ class GitStore(BaseStore):
         return self._history(check_ref(collection, key, self.max_key_bytes))
 
     async def _history(self, ref: Ref) -> AsyncIterator[Revision]:
-        pages: Iterator[list[Change]] | None = None
+        pages: Iterator[list[EntryChange]] | None = None
 
-        async def next_page() -> list[Change] | None:
+        async def next_page() -> list[EntryChange] | None:
             nonlocal pages
             if pages is None:
                 pages = self._reading.history(ref)

@@ -34,7 +34,7 @@ R = TypeVar("R")
 Outcomes = list[bool | SatchelError]
 
 
-class Change(NamedTuple):
+class EntryChange(NamedTuple):
     """Change of one entry in the history of a branch.
 
     Attributes:
@@ -165,12 +165,12 @@ class Entries:
 
         return self._repository.change(remove)
 
-    def history(self, ref: Ref) -> Iterator[list[Change]]:
+    def history(self, ref: Ref) -> Iterator[list[EntryChange]]:
         """Yield the commits that changed an entry, the last one first, in pages."""
         head = self._repository.head()
         if head is None:
             return
-        page: list[Change] = []
+        page: list[EntryChange] = []
         for count, name in enumerate(self._repository.ancestors(head), 1):
             commit = self._repository.commit(name)
             here = self._files_of(name, ref)
@@ -178,7 +178,7 @@ class Entries:
             if (before and here not in before) or (not before and here):
                 record = self._attempt(self._record_of, ref, here)
                 page.append(
-                    Change(
+                    EntryChange(
                         name.decode(),
                         float(commit.commit_time),
                         commit.author.decode("utf-8", "replace"),

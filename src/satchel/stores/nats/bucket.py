@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from nats.aio.msg import Msg
 
 from ..._threads import Yielder
 from ...backend.record import Record, new_version
+from ...backend.watching import Feed
 from ...clock import NEVER
+from ...codec import RAW_BYTES
 from ...errors import ConfigurationError, IntegrityError
 from ...names import Ref
-from .connection import Connection, answered, refuse_status, status_of
-from .errors import ApiError, is_absent, is_changed, is_unsure
+from .connection import Connection, Listener, answered, refuse_status, status_of
+from .errors import ApiError, DisconnectedError, is_absent, is_changed, is_unsure
 from .layout import HEADER, Layout, decode, encode
 
 API = "$JS.API"
@@ -27,6 +31,8 @@ _NEXT = b'{"batch":%d,"no_wait":true}' % _PAGE
 _SINCE_TTL = (2, 11)
 _IDLE = 60_000_000_000
 """Nanoseconds after which the server forgets a listing that nobody continues."""
+_HEARTBEAT, _SILENCE = 5.0, 12.0
+"""Seconds between two signs of life of a server that is watched, and without any until it is given up."""
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _OPERATION = "KV-Operation"
 _MARKER = "Nats-Marker-Reason"
@@ -74,7 +80,7 @@ class Listed(NamedTuple):
 
 
 class Bucket:
-    """Messages of a bucket: read, written, listed and removed.
+    """Bucket of JetStream with the messages of a store.
 
     Args:
         connection: Where its server is.
@@ -166,13 +172,25 @@ class Bucket:
             headers[_TTL] = f"{max(0, math.ceil(left)) + GRACE}s"
         return await self._publish(subject, payload, headers, expected)
 
-    async def delete(self, subject: str, sequence: int) -> bool:
-        """Remove the message under a subject if it still has the number; return whether it had."""
+    async def delete(self, ref: Ref, sequence: int) -> bool:
+        """Remove an entry if its message still has the number; return whether it had."""
+        subject = self._layout.subject(ref)
         if not self.marks:
             return await self.purge(subject, sequence + 1) > 0
-        mark = new_version()
-        headers = {_OPERATION: "DEL", HEADER: mark, _TTL: f"{GRACE}s"}
-        return await self._publish(subject, b"", headers, sequence)
+        return await self._publish(subject, b"", self._mark("DEL", self._layout.hidden(ref)), sequence)
+
+    async def destroy(self, collection: str | None) -> None:
+        """Remove all entries, or those of a collection, and leave a mark of that for those who watch."""
+        layout = self._layout
+        await self.purge(layout.every if collection is None else layout.of_collection(collection))
+        if self.marks:
+            names = None if collection is None else (collection, collection)
+            await self._publish(layout.of_destroyed(collection), b"", self._mark("PURGE", names), None)
+
+    def _mark(self, operation: str, names: Ref | None) -> dict[str, str]:
+        """Return the headers of the mark of what was removed: no other one has the same version."""
+        stone = Record(b"", RAW_BYTES, new_version(), 0.0, 0.0, names)
+        return {_OPERATION: operation, HEADER: encode(stone)[0], _TTL: f"{GRACE}s"}
 
     async def purge(self, subject: str, below: int | None = None) -> int:
         """Remove messages whose subject matches, at once and without marks; return how many.
@@ -235,6 +253,72 @@ class Bucket:
                     await turns.after_item()
                 yield page
             await listener.send(f"{API}.CONSUMER.DELETE.{stream}.{consumer}", b"")
+
+    async def follow(self, feed: Feed, bound: Callable[[Awaitable[object]], Awaitable[object]]) -> None:
+        """Report what changes to a feed, until the connection is lost.
+
+        Args:
+            feed: Is told which entries changed.
+            bound: Function that limits a request in time.
+
+        Raises:
+            DisconnectedError: The connection was lost, or the server is silent.
+        """
+        stream, consumer = self._layout.stream, f"satchel_{new_version()}"
+        async with self._connection.listening() as listener:
+            config = {
+                "name": consumer,
+                "deliver_policy": "new",
+                "deliver_subject": listener.inbox,
+                "ack_policy": "none",
+                "replay_policy": "instant",
+                "filter_subject": f"{self._layout.root}>",
+                "headers_only": True,
+                "inactive_threshold": _IDLE,
+                "idle_heartbeat": int(_HEARTBEAT * 1e9),
+                "num_replicas": 1,
+                "mem_storage": True,
+            }
+            create = f"{API}.CONSUMER.CREATE.{stream}.{consumer}.{self._layout.root}>"
+            await bound(self._connection.ask(create, {"stream_name": stream, "config": config}))
+            feed.ready()
+            try:
+                await self._report(feed, listener)
+            finally:
+                with suppress(Exception):  # the server forgets it after a while, too
+                    await listener.send(f"{API}.CONSUMER.DELETE.{stream}.{consumer}", b"")
+
+    async def _report(self, feed: Feed, listener: Listener) -> None:
+        heard = 0
+        while True:
+            try:
+                message = await asyncio.wait_for(listener.next(), _SILENCE)
+            except TimeoutError:
+                raise DisconnectedError from None
+            if status_of(message):  # a sign of life, with the number of the last message
+                if int((message.headers or {}).get("Nats-Last-Consumer", heard)) > heard:
+                    raise DisconnectedError
+                continue
+            number = message.metadata.sequence.consumer
+            if number != heard + 1:
+                feed.lost()
+            heard = number
+            self._tell(feed, message)
+
+    def _tell(self, feed: Feed, message: Msg) -> None:
+        subject, headers = message.subject, message.headers or {}
+        try:
+            record = decode(headers.get(HEADER), b"", whole=False)
+        except IntegrityError:
+            record = None  # the server made this mark, or another program
+        if self._layout.is_of_destroyed(subject):
+            feed.lost(self._layout.destroyed(subject, record))
+            return
+        ref = self._layout.ref_of(subject, record)
+        if ref is None:
+            feed.lost()
+        else:
+            feed.changed(*ref)
 
     def _listed(self, message: Msg) -> Listed | None:
         headers = message.headers or {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from functools import lru_cache
 
 from ...backend.record import Record, pack, pack_in_two, unpack
 from ...codec import LARGE
@@ -21,6 +22,8 @@ ROOM = 16 * 1024
 """Bytes of a message that are left to its headers: two names of 4,096 bytes, in base64, fit."""
 
 _ESCAPING = Escaping((SAFE - {"."}) | {"/"})
+_ALL = "=="  # an escape has two digits behind it
+_HASHED = "=-"
 _BUCKET = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
@@ -52,13 +55,28 @@ class Layout:
         """Return the subject that matches all entries of a collection."""
         return f"{self.root}{_escape(collection)}.*"
 
+    def of_destroyed(self, collection: str | None) -> str:
+        """Return the subject of the mark of a destroyed collection, or of the whole store; no entry has it."""
+        return f"{self.root}{_ALL if collection is None else _escape(collection)}"
+
     def hidden(self, ref: Ref) -> Ref | None:
         """Return the names if the subject does not say them."""
-        return ref if any(_unescape(_escape(name)) is None for name in ref) else None
+        return ref if _HASHED in _escape(ref[0]) or _HASHED in _escape(ref[1]) else None
 
-    def ref_of(self, subject: str, record: Record) -> Ref | None:
-        """Return the names of an entry; None if the message is not one that a store wrote."""
-        if record.names is not None:
+    def is_of_destroyed(self, subject: str) -> bool:
+        """Return whether a subject is one of `of_destroyed`."""
+        return "." not in subject.removeprefix(self.root)
+
+    def destroyed(self, subject: str, record: Record | None) -> str | None:
+        """Return the collection that a mark says was destroyed; None for all, or if it cannot be told."""
+        token = subject.removeprefix(self.root)
+        if token == _ALL:
+            return None
+        return _unescape(token) or (None if record is None or record.names is None else record.names[0])
+
+    def ref_of(self, subject: str, record: Record | None) -> Ref | None:
+        """Return the names of an entry, or of its mark; None if they are not known, or not those of the subject."""
+        if record is not None and record.names is not None:
             return record.names if self.subject(record.names) == subject else None
         collection, _, key = subject.removeprefix(self.root).partition(".")
         names = _unescape(collection), _unescape(key)
@@ -97,6 +115,7 @@ def decode(header: str | None, payload: bytes, *, whole: bool = True) -> Record:
     return unpack(head + payload if payload else head, whole=whole)
 
 
+@lru_cache(1024)
 def _escape(name: str) -> str:
     return _ESCAPING.escape(name).replace("%", "=")
 

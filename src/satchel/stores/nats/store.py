@@ -14,9 +14,19 @@ from ...backend.base import ChangeResult, Condition, ReadResult, WriteResult
 from ...backend.keyed import KeyedStore
 from ...backend.network import DEFAULT_TIMEOUT, check_one_way, check_texts
 from ...backend.record import Record
+from ...backend.watching import Feed
+from ...capability import Capability
 from ...clock import Clock, system_clock
 from ...codec import Codec
-from ...errors import ConfigurationError, ConflictError, IntegrityError, SatchelError, missing_extra, safe_repr
+from ...errors import (
+    ConfigurationError,
+    ConflictError,
+    IntegrityError,
+    SatchelError,
+    UnsupportedOperationError,
+    missing_extra,
+    safe_repr,
+)
 from ...names import Ref
 
 try:
@@ -111,6 +121,8 @@ class NATSStore(KeyedStore):
             await connection.close()
             raise
         self._connection, self._bucket = connection, bucket
+        if not bucket.marks:
+            self._missing = Capability.WATCH
 
     async def _close(self) -> None:
         await self._connection.close()
@@ -170,10 +182,10 @@ class NATSStore(KeyedStore):
                 seen |= new
 
     async def _destroy_collection(self, collection: str, now: float) -> bool:
-        return await self._destroy_matching(self._layout.of_collection(collection), now)
+        return await self._destroy_all(collection, self._layout.of_collection(collection), now)
 
     async def _destroy(self, now: float) -> bool:
-        return await self._destroy_matching(self._layout.every, now)
+        return await self._destroy_all(None, self._layout.every, now)
 
     async def _cull(self, now: float) -> int:
         return 0 if self._bucket.marks else await self._remove_expired(now)
@@ -198,20 +210,27 @@ class NATSStore(KeyedStore):
                     culled += sum(await asyncio.gather(*removals))
         return culled
 
+    async def _watch(self, feed: Feed) -> None:
+        if not self._bucket.marks:
+            raise UnsupportedOperationError(
+                f"{self!r} cannot be watched: deletions leave no mark there; watch needs NATS 2.11 and allow_msg_ttl"
+            )
+        await self._bucket.follow(feed, self._with_timeout)
+
     def _embedded_ref(self, ref: Ref) -> Ref | None:
         return self._layout.hidden(ref)
 
     def _map_error(self, error: Exception) -> SatchelError | None:
         return translate(error, self._layout.bucket)
 
-    async def _destroy_matching(self, subject: str, now: float) -> bool:
+    async def _destroy_all(self, collection: str | None, subject: str, now: float) -> bool:
         lived = False
         async with aclosing(self._bucket.pages(subject)) as pages:
             async for page in pages:
                 lived = any(entry.deadline > now for entry in page)
                 if lived:
                     break
-        await self._with_timeout(self._bucket.purge(subject))
+        await self._with_timeout(self._bucket.destroy(collection))
         return lived
 
     async def _remove(self, ref: Ref, now: float, version: str | None) -> bool:
@@ -226,7 +245,7 @@ class NATSStore(KeyedStore):
             lives = record is not None and record.deadline > now
             if version is not None and not (lives and record is not None and record.version == version):
                 return False
-            if await self._bucket.delete(subject, found.sequence):
+            if await self._bucket.delete(ref, found.sequence):
                 return lives
         raise _conflict()
 
