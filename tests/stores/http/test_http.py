@@ -1,13 +1,16 @@
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from satchel import Clock, DiskStore, MemoryStore
+from satchel.protocol import SupportsEverything
 from satchel.stores.http import HTTPStore
 from satchel.stores.redis import RedisStore
 from satchel.testing import StoreConformance, WatchConformance
 from satchel.testing.conformance.entries import EntryPromises
 from satchel.testing.conformance.expiry import ExpiryPromises
+from satchel.testing.conformance.suite import NewStore
 from tests.servers import server_url
 from tests.stores.http.serving import Serving
 
@@ -51,5 +54,12 @@ class TestHTTPStoreOverDisk(OverHTTP, StoreConformance):
 @pytest.mark.night
 @pytest.mark.server("redis")
 class TestHTTPStoreOverRedis(OverHTTP, StoreConformance):
+    @pytest_asyncio.fixture
+    async def store(self, new_store: NewStore) -> SupportsEverything:
+        """Return a store that is open: that the server's store has no `cull` is known from then on."""
+        store = new_store()
+        await store.ping()
+        return store
+
     def make_inner(self, clock: Clock, place: Path) -> RedisStore:
         return RedisStore(server_url("redis"), prefix=place.name, clock=clock)

@@ -28,7 +28,10 @@ class EndlessStore(MemoryStore):
 
 @pytest.mark.parametrize(
     "length",
-    [pytest.param(200_000, marks=pytest.mark.long), pytest.param(1_000_000, marks=pytest.mark.night)],
+    [
+        pytest.param(200_000, marks=pytest.mark.long),
+        pytest.param(1_000_000, marks=[pytest.mark.night, pytest.mark.timeout(600)]),
+    ],
 )
 @pytest.mark.parametrize("after", [None, ""], ids=["streamed", "in pages"])
 async def test_a_listing_takes_constant_memory_on_both_sides(serving, length, after):

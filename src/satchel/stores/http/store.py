@@ -205,7 +205,7 @@ class HTTPStore(BaseStore):
             response = await (self._client.change_batch(body) if changes else self._client.read_batch(body))
             if response.status_code == httpx.codes.OK:
                 results = await _results(response.content, len(operations))
-                # The first one is always answered; that it is taken as it is keeps this from going on for ever.
+                # The first one is always answered. That it is taken as it is keeps this from going on without end.
                 return {
                     n: outcome_of(result) for n, result in enumerate(results) if not n or result.error != ANSWER_FULL
                 }
