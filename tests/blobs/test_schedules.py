@@ -40,7 +40,7 @@ def no_log(caplog):
 
 
 class Operation:
-    """BlobChange of a key that was asked for: what it leaves there, when it began, and when it was acknowledged."""
+    """Change of a key that was asked for: what it leaves there, when it began, and when it was acknowledged."""
 
     def __init__(self, key, result, begun):
         self.key, self.result, self.begun, self.ended = key, result, begun, math.inf
