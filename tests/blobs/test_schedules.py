@@ -19,7 +19,7 @@ from satchel import (
 )
 from satchel.blobs import StoreBlobs
 from satchel.blobs.records import NEW, OLD, Manifest
-from satchel.blobs.uploads import KEPT_SECONDS, Change, Sweeper
+from satchel.blobs.uploads import KEPT_SECONDS, BlobChange, Sweeper
 from tests.coordination.test_lock_schedules import SlowServer
 from tests.coordination.test_queue_schedules import Connection
 from tests.coordination.virtual import run, wall_clock
@@ -296,7 +296,7 @@ def test_an_intent_that_goes_before_what_it_replaces_is_retired_is_caught(monkey
         await self._places.store.delete(self._places.uploads, NEW + self.id)
         return None if retired is None else await self._places.retire(self._key, retired)
 
-    monkeypatch.setattr(Change, "end", hasty)
+    monkeypatch.setattr(BlobChange, "end", hasty)
     is_caught()
 
 
@@ -315,7 +315,7 @@ def test_a_failed_write_that_takes_its_chunks_along_although_it_may_be_published
     async def always(self):
         await self._places.delete_chunks(self.id, self._intent.chunks)
 
-    monkeypatch.setattr(Change, "abandon", always)
+    monkeypatch.setattr(BlobChange, "abandon", always)
     is_caught()
 
 
@@ -324,5 +324,5 @@ def test_an_intent_that_does_not_name_what_it_replaces_is_caught(monkeypatch):
     async def nameless(self, replaces):
         await self.renew_if_late()
 
-    monkeypatch.setattr(Change, "name", nameless)
+    monkeypatch.setattr(BlobChange, "name", nameless)
     is_caught()

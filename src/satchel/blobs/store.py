@@ -34,7 +34,7 @@ from .info import BlobInfo
 from .options import PutOptions
 from .records import CHUNK_HEADER, FORMAT, Manifest, UploadRef, new_id, pack_chunk, unpack_chunk
 from .source import BlobSource
-from .uploads import Change, Places, Sweeper, chunk_ttl
+from .uploads import BlobChange, Places, Sweeper, chunk_ttl
 from .urls import UrlSigner
 
 DEFAULT_CHUNK_SIZE = 256 * 1024
@@ -134,7 +134,7 @@ class StoreBlobs(BlobsBase):
         return await self._write_whole(key, b"".join(first), options)
 
     async def _write_chunks(self, key: str, pieces: AsyncGenerator[bytes, None], options: PutOptions) -> BlobInfo:
-        change = Change(self._places, key, options.ttl)
+        change = BlobChange(self._places, key, options.ttl)
         await change.begin()
         try:
             size, digest = await self._put_chunks(change, pieces, chunk_ttl(options.ttl))
@@ -148,7 +148,7 @@ class StoreBlobs(BlobsBase):
             raise
 
     async def _put_chunks(
-        self, change: Change, pieces: AsyncGenerator[bytes, None], ttl: float | None
+        self, change: BlobChange, pieces: AsyncGenerator[bytes, None], ttl: float | None
     ) -> tuple[int, str]:
         """Store the chunks of a blob, and return their size and SHA-256."""
         hashed, size, number = hashlib.sha256(), 0, 0
@@ -195,7 +195,7 @@ class StoreBlobs(BlobsBase):
         )
 
     async def _publish(
-        self, key: str, manifest: Manifest, content: bytes, options: PutOptions, change: Change | None
+        self, key: str, manifest: Manifest, content: bytes, options: PutOptions, change: BlobChange | None
     ) -> BlobInfo:
         """Write the manifest, whereby the blob appears, and retire what it replaces.
 
@@ -219,7 +219,7 @@ class StoreBlobs(BlobsBase):
             if options.if_version not in (None, before.version):
                 raise _changed(key)
             if change is None and before.upload is not None:
-                change = Change(self._places, key)
+                change = BlobChange(self._places, key)
                 await change.begin(replaces=before.upload)
             elif change is not None:
                 await change.name(before.upload)
@@ -237,7 +237,7 @@ class StoreBlobs(BlobsBase):
         content: bytes,
         ttl: float | None,
         version: str | None,
-        change: Change | None,
+        change: BlobChange | None,
     ) -> bool:
         """Write the manifest if the entry has a version, or is absent, and return whether it was written."""
         packed = manifest.pack(content)
@@ -261,7 +261,7 @@ class StoreBlobs(BlobsBase):
         return written is not None
 
     async def _end(
-        self, key: str, manifest: Manifest, ttl: float | None, change: Change | None, replaced: UploadRef | None
+        self, key: str, manifest: Manifest, ttl: float | None, change: BlobChange | None, replaced: UploadRef | None
     ) -> BlobInfo:
         if change is not None:
             await self._sweeper.after_write(await change.end(replaced))
@@ -322,7 +322,7 @@ class StoreBlobs(BlobsBase):
     async def _delete_version(self, key: str, upload: UploadRef | None, entry_version: str) -> bool:
         if upload is None:
             return await self._store.compare_and_delete(self._places.manifests, key, version=entry_version)
-        change = Change(self._places, key)
+        change = BlobChange(self._places, key)
         await change.begin(replaces=upload)
         deleted = await self._store.compare_and_delete(self._places.manifests, key, version=entry_version)
         await self._sweeper.after_write(await change.end(upload if deleted else None))

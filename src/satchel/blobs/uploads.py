@@ -88,7 +88,7 @@ def _batches(upload: str, numbers: range) -> Iterator[list[str]]:
         yield [chunk_key(upload, number) for number in numbers[start : start + _AT_ONCE]]
 
 
-class Change:
+class BlobChange:
     """Write under way, with its intent in the store.
 
     Args:
