@@ -12,7 +12,7 @@ LEAKS = {
     "a registry's host (say the package's name; clients know where to look)": (
         r"\b(pypi\.org|pythonhosted\.org|npmjs\.(org|com)|crates\.io|(deb|security)\.debian\.org|docker\.io|ghcr\.io)\b"
     ),
-    "a path of somebody's machine": r"(?<![\w.])/([r]oot|[h]ome/\w+|[U]sers/\w+|[w]ork)(?=/|\b(?![\w-]))",
+    "a path of somebody's machine": r"(?<![\w.])(?<!:/)/([r]oot|[h]ome/\w+|[U]sers/\w+|[w]ork)(?=/|\b(?![\w-]))",
     "notes that are not part of the project": r"\b(DESIGN[.]md|LESSONS[.]md|[iI]ssue[ ]#?\d+)\b",
     "a name of whoever or whatever wrote it": r"(?i)\b(clau[d]e|anthrop[i]c|chatg[p]t|open[a]i|copil[o]t)\b",
 }
