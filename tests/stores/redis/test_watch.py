@@ -94,6 +94,7 @@ async def test_a_mirror_is_right_in_the_end_however_often_the_connection_is_cut(
     async def follow():
         nonlocal losses
         async with watching.watch("c") as changes:
+            began.set()
             async for change in changes:
                 if change.kind == "lost":
                     losses += 1
@@ -108,7 +109,9 @@ async def test_a_mirror_is_right_in_the_end_however_often_the_connection_is_cut(
                     else:
                         mirror[change.key] = value
 
+    began = asyncio.Event()
     following = asyncio.ensure_future(follow())
+    await began.wait()  # before that, a cut is an error
     for number in range(400):
         key = f"k{chance.randrange(30)}"
         if chance.random() < 0.2:
@@ -286,12 +289,22 @@ async def test_a_failover_is_lost_and_then_the_new_primary_is_watched():
             await taken(changes, 1)
             parts = server.url.split("/")[2]
             async with redis.asyncio.Redis(host=parts.split(":")[0], port=int(parts.split(":")[1])) as sentinel:
-                await sentinel.execute_command("SENTINEL", "FAILOVER", server.url.rpartition("/")[2])
+                await fail_over(sentinel, server.url.rpartition("/")[2])
             async with asyncio.timeout(40):
                 assert [await anext(changes), await anext(changes)] == [LOST, READY]
                 await put_in_the_end(store)
                 while await anext(changes) != Change("changed", "c", "k"):
                     pass
+
+
+async def fail_over(sentinel, service):
+    """Have another server take over, once the Sentinel thinks one good enough."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await sentinel.execute_command("SENTINEL", "FAILOVER", service)
+            except redis.exceptions.ResponseError:
+                await asyncio.sleep(0.5)
 
 
 async def put_in_the_end(store):
