@@ -37,14 +37,17 @@ def main() -> int:
 
 def server_of(name: str) -> str | None:
     """Return the server that a benchmark needs; most are called as what they measure."""
-    server = {
+    servers = {
         "coordination": "redis",
-        "copying": "redis",
         "blobs_native": "s3",
+        "copying": "redis",
         "near": "redis",
         "objectstore": "s3",
+        "sql": "mariadb",
         "stalls": "redis",
-    }.get(name, name)
+        "watch": "redis",
+    }
+    server = servers.get(name, name)
     return server if server in KINDS else None
 
 

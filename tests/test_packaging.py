@@ -19,6 +19,7 @@ from tests.project.checkout import ROOT
 
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 MODULES = sorted(path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src/satchel").rglob("*.py"))
+INSPECTOR = [f"satchel/server/inspector/{name}" for name in ("index.html", "inspector.css", "inspector.js")]
 IMPORT = """
 import sys, threading
 before = set(sys.modules)
@@ -43,7 +44,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     names = [name for name in wheel.namelist() if ".dist-info/" not in name]
-    assert sorted(names) == sorted([*MODULES, "satchel/py.typed"])
+    assert sorted(names) == sorted([*MODULES, *INSPECTOR, "satchel/py.typed"])
 
 
 def test_the_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:

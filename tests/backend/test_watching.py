@@ -105,6 +105,19 @@ async def test_the_first_failure_is_raised_and_leaves_nothing_running():
         assert await taken(changes, 1) == [READY]
 
 
+async def test_one_that_joins_before_anything_was_heard_gets_the_failure_too():
+    store = Scripted(broken, broken)
+
+    async def begin():
+        async with store.watch("c"):
+            pytest.fail("there was no connection")
+
+    first = asyncio.ensure_future(begin())
+    await runs(store, 1)
+    outcomes = await asyncio.wait_for(asyncio.gather(first, begin(), return_exceptions=True), 5)
+    assert [type(outcome) for outcome in outcomes] == [StoreUnavailableError] * 2
+
+
 async def test_a_broken_connection_is_lost_then_ready_however_much_waited():
     script, broke = breaking()
     store = Scripted(script, broken, ready)

@@ -8,6 +8,8 @@ import uuid
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from satchel import (
     BlobMissingError,
@@ -19,6 +21,7 @@ from satchel import (
 )
 from satchel.blobs import BlobInfo, BlobsBase, BlobSource, StoreBlobs
 from satchel.blobs.compression import compressed, decompressed
+from satchel.blobs.data import resized
 from satchel.blobs.ids import uuid7
 from satchel.testing.conformance.suite import listed
 
@@ -159,7 +162,7 @@ async def by_bytes(data):
         yield data[place : place + 7]
 
 
-async def joined(pieces):
+async def whole(pieces):
     return b"".join([piece async for piece in pieces])
 
 
@@ -174,22 +177,22 @@ async def test_compressed_blobs_are_what_other_programs_read(blobs, name, unpack
 
 @pytest.mark.parametrize("name", COMPRESSIONS)
 async def test_streams_in_a_row_are_one(name):
-    packed = await joined(compressed(one(b"first"), name)) + await joined(compressed(one(b"second"), name))
-    assert await joined(decompressed(one(packed), name)) == b"firstsecond"
-    assert await joined(decompressed(by_bytes(packed), name)) == b"firstsecond"
+    packed = await whole(compressed(one(b"first"), name)) + await whole(compressed(one(b"second"), name))
+    assert await whole(decompressed(one(packed), name)) == b"firstsecond"
+    assert await whole(decompressed(by_bytes(packed), name)) == b"firstsecond"
 
 
 @pytest.mark.parametrize("name", COMPRESSIONS)
 async def test_what_is_cut_short_or_not_compressed_is_reported(name):
-    packed = await joined(compressed(one(TEXT.encode()), name))
+    packed = await whole(compressed(one(TEXT.encode()), name))
     for wrong in (packed[:-1], packed[: len(packed) // 2], b"", b"not compressed at all", packed + b"rest"):
         with pytest.raises(IntegrityError):
-            await joined(decompressed(one(wrong) if wrong else by_bytes(b""), name))
+            await whole(decompressed(one(wrong) if wrong else by_bytes(b""), name))
 
 
 @pytest.mark.parametrize("name", COMPRESSIONS)
 async def test_what_unpacks_to_much_comes_in_pieces(name):
-    packed = await joined(compressed(one(bytes(3_000_000)), name))
+    packed = await whole(compressed(one(bytes(3_000_000)), name))
     size = 0
     async for piece in decompressed(one(packed), name):
         assert len(piece) <= 256 * 1024
@@ -244,6 +247,28 @@ async def test_a_failed_upload_is_raised_in_the_block(blobs):
 
     with pytest.raises(OSError, match="full"):
         await write_again_and_again(Full())
+
+
+@given(st.lists(st.binary(max_size=20), max_size=10), st.integers(min_value=1, max_value=15))
+async def test_pieces_of_any_sizes_are_made_pieces_of_one(parts, size):
+    async def pieces():
+        for part in parts:
+            yield part
+
+    made = [piece async for piece in resized(pieces(), size)]
+    assert b"".join(made) == b"".join(parts)
+    assert all(len(piece) == size for piece in made[:-1])
+    assert all(0 < len(piece) <= size for piece in made[-1:])
+
+
+async def test_pieces_of_any_sizes_can_be_written(blobs):
+    written = [b"a" * size for size in (1, 70_000, 0, 10, 200_000, 65_536)]
+    async with blobs.open("k", "wb") as file:
+        for part in written:
+            await file.write(part)
+            await file.write(bytearray(part))
+            await file.write(memoryview(part))
+    assert await blobs.get("k") == b"".join(part * 3 for part in written)
 
 
 async def test_a_uuid7_has_the_time_and_sorts_by_it():

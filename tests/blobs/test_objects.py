@@ -15,6 +15,7 @@ from satchel.testing import FakeClock
 from tests.blobs.listing import keys_of
 from tests.blobs.s3 import s3_blobs
 from tests.servers import server_url
+from tests.stores.objectstore.test_errors import scripted
 
 in_s3 = pytest.mark.server("s3")
 
@@ -249,3 +250,25 @@ async def test_a_missing_bucket_and_a_server_that_is_not_there_are_named(tmp_pat
     for work in (gone.get("k"), gone.put("k", b"1"), gone.put("k", in_pieces(LARGE)), anext(gone.keys())):
         with pytest.raises(StoreUnavailableError):
             await work
+
+
+@pytest.mark.parametrize("kept", ["nothing", "If-None-Match"])
+async def test_a_server_that_ignores_conditions_is_found_out_before_a_blob_is_written(kept):
+    objects = {}
+
+    def careless(head, body):
+        method, path, _ = head.split(" ", 2)
+        if method == "PUT":
+            if kept.lower() in head.lower() and path in objects:
+                return 412, b""
+            objects[path] = body
+            return 200, b""
+        return (200, objects[path]) if path in objects else (404, b"")
+
+    async with scripted(careless) as url:
+        parts = urlsplit(url)
+        blobs = ObjectBlobs(f"s3://{parts.netloc}", **dict(parse_qsl(parts.query)))
+        for condition in ({"if_absent": True}, {"if_version": "x"}):
+            with pytest.raises(ConfigurationError, match="this server ignores the condition of a write"):
+                await blobs.put("k", b"1", **condition)
+    assert not any(path.endswith("/k") for path in objects)

@@ -2,6 +2,9 @@
 
 import asyncio
 import os
+import random
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from satchel import ConfigurationError, InvalidKeyError, StoreError, Unsupported
 from satchel.blobs import UrlSigner
 from satchel.blobs.plain_files import FileBlobs
 from satchel.errors import BlobChangedError, BlobExistsError, BlobMissingError, UploadLostError
+from tests.blobs.file_writer import PIECE, PIECES
 from tests.blobs.listing import keys_of
 
 STRANGE = [
@@ -257,3 +261,60 @@ async def test_a_web_server_may_read_what_was_written(blobs, tmp_path):
 def test_a_directory_that_is_none_is_refused(directory):
     with pytest.raises(ConfigurationError, match="directory must be the path of a directory"):
         FileBlobs(directory)
+
+
+@pytest.mark.long
+async def test_a_writer_that_is_killed_leaves_whole_blobs_alone(tmp_path):
+    blobs, chance, seen = FileBlobs(tmp_path / "data"), random.Random(1), 0
+    for _ in range(10):
+        command = [sys.executable, str(Path(__file__).with_name("file_writer.py")), str(tmp_path / "data")]
+        writer = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        await writer.stdout.readline()
+        await asyncio.sleep(chance.uniform(0.01, 0.3))
+        writer.kill()
+        await writer.wait()
+        for key in await keys_of(blobs):
+            content = await blobs.get(key)
+            assert content == content[:16] * (PIECES * PIECE // 16)
+            seen += 1
+        assert set(await keys_of(blobs)) <= {"a/b/k", "c/k"}
+        await asyncio.wait_for(blobs.put("d", b"1"), 5)  # no lock is left
+        await blobs.delete("d")
+    uploads = tmp_path / "data" / ".satchel" / "uploads"
+    for name in await names_in(uploads):
+        os.utime(uploads / name, (1, 1))
+    await blobs.sweep()
+    assert await names_in(uploads) == []
+    assert seen > 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["in", "out"])
+def test_a_quarter_of_a_gigabyte_goes_through_in_little_memory(tmp_path, way):
+    program = f"""
+import asyncio, resource
+from satchel.blobs import FileBlobs
+
+async def pieces():
+    for _ in range(256):
+        yield bytes(2**20)
+
+async def main():
+    blobs = FileBlobs({str(tmp_path)!r})
+    await blobs.put("w", b"x")
+    await blobs.get("w")
+    if {way == "out"}:
+        await blobs.put("k", pieces())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if {way == "in"}:
+        await blobs.put("k", pieces())
+    size = 0
+    async for piece in blobs.stream("k"):
+        size += len(piece)
+    assert size == 2**28
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 64 * 1024  # KiB

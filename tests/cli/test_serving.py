@@ -2,7 +2,10 @@
 
 import socket
 
+import httpx
 import pytest
+
+from tests.stores.http.processes import Process
 
 SECRET = "s3cr3t-s3cr3t-s3cr3t"  # it opens nothing
 
@@ -36,3 +39,13 @@ def test_a_port_that_is_taken(satchel):
         done = satchel("serve", "memory:", "--port", taken.getsockname()[1])
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "cannot listen at 127.0.0.1" in done.err
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("options", [[], ["--write"]])
+def test_the_page_changes_entries_with_the_switch_alone(options):
+    with Process("memory://", *options) as server:
+        about = httpx.get(f"{server.url}/v1", trust_env=False).json()
+        page = httpx.get(f"{server.url}/", trust_env=False)
+    assert about["inspector_writes"] is bool(options)
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")

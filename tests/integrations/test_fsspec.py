@@ -1,5 +1,6 @@
 """Blobs as a file system: what fsspec, pandas and pyarrow read and write through it."""
 
+import contextlib
 import subprocess
 import sys
 
@@ -99,6 +100,47 @@ def test_what_a_block_writes_appears_at_its_end_and_not_when_it_raises(files):
             files.open("k", mode)
     with pytest.raises(FileExistsError), files.open("k", "xb") as file:
         file.write(b"other")
+
+
+def test_no_way_of_opening_takes_half_of_a_file_for_a_whole_one(files):
+    def in_text():
+        with files.open("k", "w", encoding="utf-16") as file:
+            file.write("half")
+            raise KeyError
+
+    def by_fsspec():
+        with fsspec.open("satchel://k", "w", blobs=files.blobs) as file:
+            file.write("half")
+            raise KeyError
+
+    def by_a_context_manager():
+        with contextlib.closing(files.open("k", "wb")) as file:
+            file.write(b"half")
+            raise KeyError
+
+    for work in (in_text, by_fsspec, by_a_context_manager):
+        with pytest.raises(KeyError):
+            work()
+        assert not files.exists("k"), work
+
+
+def test_a_file_that_is_written_while_an_error_is_handled_is_stored(files):
+    try:
+        raise KeyError
+    except KeyError:
+        with fsspec.open("satchel://report", "w", blobs=files.blobs) as file:
+            file.write("what went wrong")
+    file = files.open("by hand", "wb")
+    file.write(b"1")
+    try:
+        raise KeyError
+    except KeyError:
+        file.close()
+    assert files.cat("report") == b"what went wrong"
+    assert files.cat("by hand") == b"1"
+    with files.open("text", "w", encoding="utf-16", newline="") as text:
+        text.write("a\n")
+    assert files.cat("text").decode("utf-16") == "a\n"
 
 
 def test_a_transaction_writes_all_or_nothing(files):

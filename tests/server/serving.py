@@ -10,6 +10,9 @@ from satchel._threads import in_thread
 from satchel.server import create_app
 from satchel.server.serving import GracefulServer, listening_socket
 
+PLAIN = {"trust_env": False, "verify": False}
+"""Options of a client without TLS: to load the certificates would take longer than most tests run."""
+
 
 @asynccontextmanager
 async def serving(store, **options) -> AsyncIterator[httpx.AsyncClient]:
@@ -28,7 +31,7 @@ async def serving_app(app) -> AsyncIterator[httpx.AsyncClient]:
         await asyncio.sleep(0.001)
         assert not running.done()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=20, **PLAIN) as client:
         try:
             yield client
         finally:

@@ -11,7 +11,6 @@ from starlette.routing import Mount
 import satchel
 from satchel import MemoryStore, NullStore, StoreUnavailableError
 from satchel.server import create_app
-from satchel.testing import FlakyStore
 from satchel.wrappers import StatisticsWrapper
 from tests.server.serving import connected, exchange, serving, serving_app
 
@@ -146,12 +145,23 @@ async def test_no_log_holds_a_key_a_value_or_a_token(caplog):
 
 
 async def test_shutdown_finishes_what_is_under_way():
-    store = FlakyStore(latency=0.3)
+    arrived = asyncio.Event()
+
+    class Slow(MemoryStore):
+        waiting = 0
+
+        async def put(self, *args, **options):
+            self.waiting += 1
+            if self.waiting == 20:
+                arrived.set()
+            await asyncio.sleep(0.2)
+            await super().put(*args, **options)
+
+    store = Slow()
     async with serving(store) as client:
         under_way = [asyncio.create_task(client.put(f"/v1/c/a/{n}", json=n)) for n in range(20)]
-        await asyncio.sleep(0.15)
-    answers = await asyncio.gather(*under_way)
-    assert {answer.status_code for answer in answers} == {204}
+        await arrived.wait()
+    assert {(await answer).status_code for answer in under_way} == {204}
     assert {await store.get("a", str(n)) for n in range(20)} == set(range(20))
 
 

@@ -263,7 +263,7 @@ def test_an_edit_does_not_overwrite_what_somebody_else_has_put(make, page):
     store.put("c", {"k": "theirs"})
     expect(page.locator("#note")).to_have_text("This entry has changed meanwhile.")
     page.get_by_role("button", name="Save").click()
-    expect(page.locator("#message")).to_contain_text("Somebody else has changed this entry")
+    expect(page.locator("#message")).to_contain_text("Another client has changed this entry")
     assert store.get("c", "k").json() == "theirs"
 
 

@@ -67,10 +67,19 @@ async def test_many_bodies_at_once_share_a_limit():
         async with AsyncExitStack() as stack:
             for number in range(9):
                 reader, writer = await stack.enter_async_context(connected(client))
-                writer.write(HEAD + b"Content-Length: 100000\r\n\r\n" + b"x" * 50_000)
+                writer.write(HEAD + b"Content-Length: 100000\r\n\r\n" + b"x" * 90_000)
                 if number == 8:
                     assert b" 503 " in await asyncio.wait_for(reader.readline(), 20)
         await eventually(lambda: client.put("/v1/c/a/b", json="x" * 90_000), 204)
+
+
+async def test_bodies_that_are_only_announced_keep_nobody_out():
+    async with serving(MemoryStore(), max_body=100_000) as client, AsyncExitStack() as stack:
+        for _ in range(20):
+            _, writer = await stack.enter_async_context(connected(client))
+            writer.write(HEAD + b"Content-Length: 100000\r\n\r\n" + b"x" * 100)
+        for _ in range(3):
+            assert (await client.put("/v1/c/a/b", json="x" * 90_000)).status_code == 204
 
 
 async def test_a_slow_body_ends_with_a_timeout():

@@ -13,6 +13,7 @@ from satchel import MemoryStore
 from satchel.server import create_app
 from satchel.server.openapi import document
 from satchel.server.serving import GracefulServer, listening_socket
+from tests.server.serving import PLAIN
 
 
 @contextmanager
@@ -37,18 +38,20 @@ def url():
 
 
 def test_the_document_has_every_path_and_method(url):
+    client = httpx.Client(base_url=url, **PLAIN)
     fill = {"{collection}": "c", "{key}": "k", "{name}": "n"}
     for path, item in document()["paths"].items():
         documented = {name.upper() for name in item if name != "parameters"}
         for name, text in fill.items():
             path = path.replace(name, text)  # noqa: PLW2901  # filled in step by step
-        refused = httpx.request("TRACE", url + path)
+        refused = client.request("TRACE", path)
         assert refused.status_code == 405
         assert set(refused.headers["allow"].split(", ")) == documented, path
+    client.close()
 
 
 def test_the_document_is_what_is_sent(url):
-    answer = httpx.get(f"{url}/v1/openapi.json")
+    answer = httpx.get(f"{url}/v1/openapi.json", **PLAIN)
     assert answer.json() == document()
     assert answer.json()["openapi"] == "3.1.0"
 
@@ -76,8 +79,9 @@ def send_generated_requests(url, count):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_generated_requests(url):
-    assert send_generated_requests(url, 6) > 100
+    assert send_generated_requests(url, 4) > 60
 
 
 @pytest.mark.night

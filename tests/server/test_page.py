@@ -58,7 +58,7 @@ def test_the_sessions_of_the_page(tmp_path):
         for command, expected in rest:
             if command.startswith(("curl", "printf")) and "$TOKEN" not in command:
                 given = command.replace(ADDRESS, address).replace("curl ", "curl -s ")
-                done = subprocess.run(["bash", "-c", given], capture_output=True, text=True, check=True)  # noqa: S607
+                done = subprocess.run(["bash", "-c", given], capture_output=True, text=True, check=True)  # noqa: S607  # the shell of the user
                 assert done.stdout.splitlines() == expected, command
     refused = next(step for step in rest if step[0].startswith("satchel"))
     with running(tmp_path, *refused[0].split()[2:]) as (process, line):

@@ -8,7 +8,7 @@ import httpx
 
 from satchel import MemoryStore, StoreUnavailableError
 from satchel.server import Token, create_app, watching
-from tests.server.serving import serving, serving_app
+from tests.server.serving import PLAIN, serving, serving_app
 
 
 @asynccontextmanager
@@ -68,7 +68,7 @@ async def test_a_shutdown_ends_the_streams():
         return kinds
 
     app = create_app(MemoryStore())
-    async with httpx.AsyncClient(trust_env=False) as other:
+    async with httpx.AsyncClient(**PLAIN) as other:
         async with serving_app(app) as client:
             other.base_url = client.base_url
             following = asyncio.create_task(follow(other))

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.servers import server_url
+from tests.stores.http.processes import Process
 
 SERVERS = ["redis", "valkey", "memcached", "postgresql", "mariadb", "mongodb", "elasticsearch", "nats"]
 
@@ -53,6 +54,12 @@ def test_two_children_and_their_parent_work_with_one_store_over(name):
 def test_two_children_and_their_parent_work_with_one_table():
     keys = "region=us-east-1&aws_access_key_id=any&aws_secret_access_key=any"
     go_through(f"dynamodb://forked-{os.getpid()}?endpoint_url={server_url('dynamodb')}&{keys}&create_table=true")
+
+
+@pytest.mark.long
+def test_two_children_and_their_parent_work_with_one_store_over_http():
+    with Process("memory://") as server:
+        go_through(server.url)
 
 
 def test_a_child_that_goes_on_in_its_parents_coroutine_is_refused(tmp_path):
@@ -377,3 +384,37 @@ parent.run_until_complete(lock.release())
 parent.close()
 """
     assert outcome(program) == "False False\nFalse True True\nTrue\n"
+
+
+def test_a_near_cache_in_the_child_reads_nothing_that_the_parent_remembered():
+    program = """
+from satchel.wrappers import NearCacheWrapper
+store = NearCacheWrapper(MemoryStore())
+
+async def fill():
+    while not store.snapshot().hot.hits:
+        await store.put("c", "k", "old")
+        await asyncio.sleep(0.01)
+        await store.get("c", "k")
+
+async def child():
+    await store.inner.put("c", "k", "new")
+    print(await store.get("c", "k"))
+    await asyncio.sleep(0.05)
+    await store.get("c", "k")
+    await store.inner.put("c", "k", "newer")
+    await asyncio.sleep(0.05)
+    print(await store.get("c", "k"), store.snapshot().changes > 0)
+    await store.aclose()
+
+async def parent():
+    print(await store.get("c", "k"))
+    await store.aclose()
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(fill())
+in_child(lambda: asyncio.run(child()))
+loop.run_until_complete(parent())
+loop.close()
+"""
+    assert outcome(program) == "new\nnewer True\nold\n"

@@ -15,6 +15,7 @@ from satchel.stores.mongodb import MongoDBStore
 from satchel.stores.objectstore import ObjectStore  # noqa: F401  # the first import would block the event loop
 from satchel.stores.postgresql import PostgreSQLStore
 from satchel.stores.redis import RedisStore
+from satchel.stores.sql import SQLStore
 from satchel.stores.valkey import ValkeyStore
 from satchel.testing import FakeClock
 from tests.proxy import FaultyProxy
@@ -23,7 +24,7 @@ from tests.stores.dynamodb.table import ANY_CREDENTIALS
 from tests.stores.postgresql.tables import table_for
 
 MEGABYTE = 1_000_000
-FEW = 8192
+FEW = 12_288
 """The most bytes of replies to twelve questions for one entry each, with what the protocol has around them."""
 
 
@@ -42,6 +43,7 @@ MAKERS: dict[str, tuple[Callable[..., Any], int]] = {
     "redis": (by_url(RedisStore, "redis://127.0.0.1:{port}/0", "prefix"), MEGABYTE),
     "valkey": (by_url(ValkeyStore, "valkey://127.0.0.1:{port}/0", "prefix"), MEGABYTE),
     "postgresql": (by_url(PostgreSQLStore, "postgresql://postgres@127.0.0.1:{port}/postgres", "table_name"), MEGABYTE),
+    "mariadb": (by_url(SQLStore, "mariadb://satchel@127.0.0.1:{port}/satchel", "table_name"), MEGABYTE),
     "dynamodb": (dynamodb, 300_000),
     "mongodb": (by_url(MongoDBStore, "mongodb://127.0.0.1:{port}/?directConnection=true", "coll_name"), MEGABYTE),
     "elasticsearch": (by_url(ElasticsearchStore, "elasticsearch://127.0.0.1:{port}", "index_prefix"), 500_000),

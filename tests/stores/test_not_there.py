@@ -3,7 +3,6 @@
 import re
 import socket
 
-import asyncmy  # noqa: F401  # so that it is not imported on an event loop
 import pytest
 
 import satchel.stores.dynamodb.store  # noqa: F401  # so that it is not imported on an event loop

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from satchel import DiskStore, ElasticsearchStore, FileTreeStore, PostgreSQLStore
+from satchel import DiskStore, ElasticsearchStore, FileTreeStore, PostgreSQLStore, SQLStore
 from satchel.backend import reclaiming
 from satchel.testing import FakeClock
 from tests.servers import server_url
@@ -17,6 +17,7 @@ MAKERS = {
     "disk": lambda directory, clock: DiskStore(directory / "data", clock=clock),
     "file": lambda directory, clock: FileTreeStore(directory / "data", clock=clock),
     "postgresql": lambda _, clock: PostgreSQLStore(url=server_url("postgresql"), table_name="reclaiming", clock=clock),
+    "mariadb": lambda _, clock: SQLStore(url=server_url("mariadb"), table_name="reclaiming", clock=clock),
     "elasticsearch": lambda _, clock: ElasticsearchStore(
         server_url("elasticsearch"), index_prefix="reclaiming", clock=clock
     ),

@@ -1,5 +1,7 @@
 """`open_blobs`: the target that a URL names, with its options, at once, awaited, or entered."""
 
+import inspect
+
 import pytest
 from obstore.store import MemoryStore
 
@@ -30,6 +32,8 @@ async def test_they_can_be_used_at_once_or_awaited(tmp_path):
     blobs = open_blobs(f"file:{tmp_path}/data")
     assert not (tmp_path / "data").exists()
     assert await blobs is blobs
+    assert repr(blobs) == f"FileBlobs('{tmp_path}/data')"
+    assert not inspect.isawaitable(FileBlobs(tmp_path))  # a result that can be awaited would be, by some callers
     assert (tmp_path / "data").exists()
     at_once = open_blobs("memory:")
     await at_once.put("k", b"1")

@@ -68,7 +68,8 @@ async def test_errors_name_the_callers_own_key():
 def test_what_lists_nothing_cannot_destroy():
     inner = MemoryStore()
     inner._missing = Capability.ENUMERATE_KEYS
-    assert PrefixKeysWrapper(inner, prefix="a").capabilities == Capability.CULL | Capability.CONDITIONAL
+    left = Capability.CULL | Capability.CONDITIONAL | Capability.WATCH
+    assert PrefixKeysWrapper(inner, prefix="a").capabilities == left
 
 
 @pytest.mark.parametrize(

@@ -86,14 +86,17 @@ async def test_reversible_strategies_list_and_skip_what_is_not_theirs():
 @pytest.mark.parametrize(
     ("options", "dropped"),
     [
-        ({"key_strategy": "hash"}, Capability.ENUMERATE_KEYS),
-        ({"key_strategy": "hash-excess-length"}, Capability.ENUMERATE_KEYS),
+        ({"key_strategy": "hash"}, Capability.ENUMERATE_KEYS | Capability.WATCH),
+        ({"key_strategy": "hash-excess-length"}, Capability.ENUMERATE_KEYS | Capability.WATCH),
         ({"collection_strategy": "hash"}, Capability.ENUMERATE_COLLECTIONS),
         ({"key_strategy": "escape", "collection_strategy": "allow-list"}, Capability.NONE),
-        *(({"preset": name}, Capability.ENUMERATE_KEYS | Capability.ENUMERATE_COLLECTIONS) for name in PRESETS),
+        *(
+            ({"preset": name}, Capability.ENUMERATE_KEYS | Capability.WATCH | Capability.ENUMERATE_COLLECTIONS)
+            for name in PRESETS
+        ),
     ],
 )
-def test_listing_is_dropped_where_names_cannot_be_got_back(options, dropped):
+def test_listing_and_watching_are_dropped_where_names_cannot_be_got_back(options, dropped):
     inner = MemoryStore()
     assert SanitizationWrapper(inner, **options).capabilities == inner.capabilities & ~dropped
 

@@ -93,7 +93,7 @@ def test_what_cannot_list_keys_cannot_list_or_destroy_collections():
     inner = MemoryStore()
     inner._missing = Capability.ENUMERATE_KEYS
     store = SingleCollectionWrapper(inner, collection="all")
-    assert store.capabilities == Capability.CULL | Capability.CONDITIONAL
+    assert store.capabilities == Capability.CULL | Capability.CONDITIONAL | Capability.WATCH
 
 
 class TooShort(MemoryStore):

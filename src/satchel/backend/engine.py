@@ -234,9 +234,9 @@ class Engine:
             self.lifecycle.leave(loop)
         if isinstance(outcome, SatchelError):
             raise self.failure(outcome, operation, *ref)
-        if outcome is False:
-            return None
-        return outcome if type(outcome) is str else record.version
+        if outcome is None or outcome is True:
+            return record.version
+        return outcome if type(outcome) is str else None
 
     async def put_many(self, operation: str, collection: str, items: Mapping[str, object], ttl: TTL | None) -> None:
         """Put many values in one collection."""

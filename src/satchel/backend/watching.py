@@ -122,10 +122,10 @@ class Watcher:
     def _wake(self) -> None:
         if self._told.is_set():
             return
-        if threading.get_ident() == self._thread:
-            self._told.set()
-        else:
-            with suppress(RuntimeError):  # its loop has been closed
+        with suppress(RuntimeError):  # its loop has been closed
+            if threading.get_ident() == self._thread:
+                self._told.set()
+            else:
                 self._loop.call_soon_threadsafe(self._told.set)
 
 
@@ -149,7 +149,7 @@ class Feed:
         self._store, self._translate = store, translate
         self._watchers: dict[str, tuple[Watcher, ...]] = {}  # tuples: other threads iterate over them
         self._heard: set[str] = set()
-        self._hears_all = self._is_down = False
+        self._hears_all = self._was_heard = self._is_down = False
         self._joining: dict[Watcher, asyncio.Future[None]] = {}
         self._more = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -185,12 +185,13 @@ class Feed:
             self._hears_all = True
         else:
             self._heard.add(collection)
-        self._is_down = False
+        self._was_heard, self._is_down = True, False
         for watcher in self._of(collection):
             watcher.ready()
             joining = self._joining.pop(watcher, None)
-            if joining is not None and not joining.done():
-                joining.set_result(None)
+            if joining is not None:
+                with suppress(RuntimeError):  # its loop has been closed
+                    joining.get_loop().call_soon_threadsafe(_resolve, joining)
 
     def changed(self, collection: str, key: str) -> None:
         """Report that an entry was put, removed or given another deadline, or has expired."""
@@ -270,7 +271,7 @@ class Feed:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _down(self, failure: SatchelError | None) -> None:
-        self._hears_all, self._is_down = False, failure is not None
+        self._hears_all, self._is_down = False, failure is not None and self._was_heard
         self._heard.clear()
         for watcher in self._of(None):
             watcher.down()
@@ -280,6 +281,11 @@ class Feed:
             if not joining.done():
                 joining.set_exception(failure.again())
         self._joining.clear()
+
+
+def _resolve(joining: asyncio.Future[None]) -> None:
+    if not joining.done():
+        joining.set_result(None)
 
 
 class Watching:

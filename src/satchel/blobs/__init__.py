@@ -15,7 +15,7 @@ from .urls import UrlSigner
 if TYPE_CHECKING:
     from .filesystems import FsspecBlobs as FsspecBlobs
     from .objects import ObjectBlobs as ObjectBlobs
-    from .plain_files import FileBlobs as FileBlobs
+    from .plain_files import FileBlobs
 
 __all__ = [
     "BlobInfo",
@@ -24,6 +24,7 @@ __all__ = [
     "BlobWriter",
     "Blobs",
     "BlobsBase",
+    "FileBlobs",
     "PutOptions",
     "StoreBlobs",
     "TextBlobReader",
@@ -31,7 +32,8 @@ __all__ = [
     "UrlSigner",
 ]
 
-# A program pays for the targets that it uses, and needs only their drivers.
+# A program pays for the targets that it uses, and needs only their drivers. Those with drivers of their own are not in
+# __all__: a star import must not need them all.
 __getattr__, __dir__ = lazy_exports(
     __name__, {"FileBlobs": "plain_files", "FsspecBlobs": "filesystems", "ObjectBlobs": "objects", "open_blobs": ".url"}
 )

@@ -1,15 +1,19 @@
 """`BlobsBase`: everything of `Blobs` that a target need not write itself."""
 
+# mypy: disable-error-code="overload-overlap"
+# As in the protocol.
+
 from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NoReturn, Self
+from typing import Any, ClassVar, Literal, NoReturn, Self, TypeVar, overload
+
+from msgspec.structs import replace
 
 from .._checks import check_bool, check_bound, check_choice, check_clock
 from ..clock import TTL, Clock, seconds, system_clock
@@ -20,13 +24,26 @@ from ..protocol import AsyncKeyValue
 from . import content_types, local_files
 from .compression import Compression, check_compression
 from .data import BlobData, add_to_hash, check_size, digest_of, pieces_of, resized, spooled
-from .files import TextBlobReader, check_encoding, read_file, text_read, text_written, written_file
+from .files import (
+    BlobReader,
+    BlobWriter,
+    TextBlobReader,
+    TextBlobWriter,
+    check_encoding,
+    read_file,
+    text_read,
+    text_written,
+    written_file,
+)
 from .ids import IdKind, KeyMaker
 from .info import BlobInfo
 from .options import PutOptions, checked_options
 from .protocol import PathOrText
 from .source import BlobSource
 from .urls import UrlSigner, address
+
+D = TypeVar("D")
+T = TypeVar("T")
 
 _LEAST_TTL = 0.001
 
@@ -175,9 +192,6 @@ class BlobsBase(ABC):
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def __await__(self) -> Generator[Any, None, Self]:
-        return self.__aenter__().__await__()
-
     # Writing.
 
     async def put(
@@ -243,6 +257,10 @@ class BlobsBase(ABC):
 
     # Reading.
 
+    @overload
+    async def get(self, key: str, default: None = None, *, start: int = 0, end: int | None = None) -> bytes | None: ...
+    @overload
+    async def get(self, key: str, default: D, *, start: int = 0, end: int | None = None) -> bytes | D: ...
     async def get(self, key: str, default: Any = None, *, start: int = 0, end: int | None = None) -> Any:
         """Return the content of a blob or a part of it, or the default when there is no blob."""
         source = await self._source(check_name(key))
@@ -279,6 +297,10 @@ class BlobsBase(ABC):
                 async for piece in pieces if size is None else resized(pieces, size):
                     yield piece
 
+    @overload
+    def lines(self, key: str, *, encoding: str = "utf-8", decode: None = None) -> AsyncIterator[str]: ...
+    @overload
+    def lines(self, key: str, *, encoding: str = "utf-8", decode: Callable[[str], T]) -> AsyncIterator[T]: ...
     def lines(
         self, key: str, *, encoding: str = "utf-8", decode: Callable[[str], Any] | None = None
     ) -> AsyncGenerator[Any, None]:
@@ -294,6 +316,26 @@ class BlobsBase(ABC):
                 bare = bare.removesuffix("\r") if bare is not line else bare
                 yield bare if decode is None else decode(bare)
 
+    @overload
+    def open(
+        self, key: str, mode: Literal["rb"] = "rb", *, compression: Compression | None = None
+    ) -> AbstractAsyncContextManager[BlobReader]: ...
+    @overload
+    def open(
+        self, key: str, mode: Literal["wb"], *, compression: Compression | None = None, content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None, ttl: TTL | None = None, if_absent: bool = False,
+        if_version: str | None = None,
+    ) -> AbstractAsyncContextManager[BlobWriter]: ...  # fmt: skip
+    @overload
+    def open(
+        self, key: str, mode: Literal["r"], *, compression: Compression | None = None, encoding: str = "utf-8"
+    ) -> AbstractAsyncContextManager[TextBlobReader]: ...
+    @overload
+    def open(
+        self, key: str, mode: Literal["w"], *, compression: Compression | None = None, encoding: str = "utf-8",
+        content_type: str | None = None, metadata: Mapping[str, str] | None = None, ttl: TTL | None = None,
+        if_absent: bool = False, if_version: str | None = None,
+    ) -> AbstractAsyncContextManager[TextBlobWriter]: ...  # fmt: skip
     def open(
         self,
         key: str,
@@ -361,6 +403,10 @@ class BlobsBase(ABC):
         """Remove a blob, and return whether it existed."""
         return await self._delete(check_name(key), None)
 
+    @overload
+    async def pop(self, key: str, default: None = None) -> bytes | None: ...
+    @overload
+    async def pop(self, key: str, default: D) -> bytes | D: ...
     async def pop(self, key: str, default: Any = None) -> Any:
         """Remove a blob and return its content, as described for `Blobs`."""
         named = check_name(key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import io
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO, Protocol
 from .._threads import in_thread, offload
 from ..errors import SerializationError, ValueTooLargeError, with_article
 
-PIECE = 256 * 1024
+PIECE = 1024 * 1024
 """Bytes that are read from a file at a time."""
 _IN_MEMORY = 1024 * 1024
 _SMALL = 64 * 1024
@@ -79,20 +80,32 @@ async def _read(file: Any) -> AsyncGenerator[Any, None]:
 async def resized(pieces: AsyncIterator[bytes], size: int) -> AsyncGenerator[bytes, None]:
     """Iterate over the same bytes in pieces of exactly this size; the last may be shorter."""
     waiting: list[bytes] = []
-    length = 0
+    missing = size
     async for piece in pieces:
-        waiting.append(piece)
-        length += len(piece)
-        if length < size:
-            continue
-        joined = waiting[0] if len(waiting) == 1 else b"".join(waiting)
-        end = length - length % size
-        for start in range(0, end, size):
-            yield joined[start : start + size]
-        length -= end
-        waiting = [joined[end:]] if length else []
-    if length:
+        start = 0
+        while len(piece) - start >= missing:
+            waiting.append(piece[start : start + missing])
+            start += missing
+            yield waiting[0] if len(waiting) == 1 else b"".join(waiting)
+            waiting, missing = [], size
+        if rest := piece[start:]:
+            waiting.append(rest)
+            missing -= len(rest)
+    if waiting:
         yield b"".join(waiting)
+
+
+async def joined(pieces: AsyncIterator[bytes]) -> bytes:
+    """Return all pieces as one, without holding up the event loop for as long as all of them take to be copied."""
+    first = await anext(pieces, b"")
+    if (second := await anext(pieces, None)) is None:
+        return first
+    buffer = io.BytesIO()
+    buffer.write(first)
+    buffer.write(second)
+    async for piece in pieces:
+        buffer.write(piece)
+    return buffer.getvalue()  # its own buffer, not a copy
 
 
 async def digest_of(data: bytes) -> str:

@@ -160,19 +160,20 @@ class BlobFolder:
         self.paths  # noqa: B018  # makes the directory
         return self._sweep()
 
-    def publish(self, upload: Path, levels: Sequence[str], if_absent: bool, if_version: str | None) -> bool:
+    def publish(self, upload: Path, key: str, if_absent: bool, if_version: str | None) -> bool:
         """Give an upload its name in one step, and return whether the condition held."""
-        *folders, name = levels
-        with self.locked(), self._folder(folders, create=True) as folder:
-            status = _status(name, folder)
+        *folders, name = self.paths.levels(key)
+        with self.locked():
+            status = self.status(key) if if_absent or if_version is not None else None
             if if_absent and status is not None:
                 return False
             if if_version is not None and (status is None or version_of(status) != if_version):
                 return False
-            try:
-                os.replace(upload, name, dst_dir_fd=folder)
-            except FileNotFoundError:
-                raise UploadLostError("the upload stood still for an hour, and was removed; begin again") from None
+            with self._folder(folders, create=True) as folder:
+                try:
+                    os.replace(upload, name, dst_dir_fd=folder)
+                except FileNotFoundError:
+                    raise UploadLostError("the upload stood still for an hour, and was removed; begin again") from None
         return True
 
     def locked(self) -> AbstractContextManager[None]:
@@ -248,7 +249,7 @@ class FileUpload:
 
     def begin(self) -> None:
         """Make the file."""
-        self._levels = self._tree.paths.levels(self._key)
+        self._tree.paths.levels(self._key)  # a key that is too long is refused before anything is written
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOT_INHERITED, 0o666)
 
     def write(self, pieces: Sequence[bytes]) -> None:
@@ -263,7 +264,7 @@ class FileUpload:
         now = time.time_ns()
         os.utime(self._descriptor, ns=(now, now))  # the system's own times are coarse, and two versions must differ
         status = os.fstat(self._descriptor)
-        return status if self._tree.publish(self._path, self._levels, if_absent, if_version) else None
+        return status if self._tree.publish(self._path, self._key, if_absent, if_version) else None
 
     def end(self) -> None:
         """Close the file, and remove it if it did not get its own name."""

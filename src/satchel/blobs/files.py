@@ -14,7 +14,7 @@ import anyio
 from .._threads import Yielder
 from ..errors import ConfigurationError, SerializationError, UnsupportedOperationError, safe_repr, with_article
 from .compression import Compression, compressed, decompressed
-from .data import check_size
+from .data import check_size, joined
 from .info import BlobInfo
 from .source import BlobSource
 
@@ -70,12 +70,12 @@ class BlobReader:
     async def read(self, size: int = -1) -> bytes:
         """Return at most `size` bytes, fewer only at the end; all that is left without a size."""
         if size is None or size < 0:
-            return b"".join([piece async for piece in self._rest()])
+            return await joined(self._rest())
         if self._sought and not self._waiting():  # one read at a place reads no further than it has to
             self._sought = False
             end = min(self._position + size, self.info.size)
             async with aclosing(self._source.read(min(self._position, end), end)) as pieces:
-                found = b"".join([piece async for piece in pieces])
+                found = await joined(pieces)
             self._position += len(found)
             return found
         parts: list[bytes] = []
@@ -276,13 +276,19 @@ class BlobWriter:
         size = len(data) if not isinstance(data, memoryview) else data.nbytes
         check_size(self._position + size, self._max_size)
         self._position += size
+        if isinstance(data, bytes) and not self._buffer and size >= _HANDED_OVER:
+            await self._hand_over(data)
+            return size
         self._buffer += data
         if len(self._buffer) >= _HANDED_OVER:
-            await self._hand_over()
+            await self._hand_over(self._take())
         return size
 
-    async def _hand_over(self) -> None:
+    def _take(self) -> bytes:
         piece, self._buffer = bytes(self._buffer), bytearray()
+        return piece
+
+    async def _hand_over(self, piece: bytes) -> None:
         try:
             await self._send.send(piece)
         except anyio.BrokenResourceError:
@@ -291,7 +297,7 @@ class BlobWriter:
 
     async def _finish(self) -> None:
         if self._buffer:
-            await self._hand_over()
+            await self._hand_over(self._take())
         self._whole = True
         self._send.close()
         self.info = await self._task

@@ -36,6 +36,8 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("FsspecBlobs", "fsspec", error) from error
 
+__all__ = ["FsspecBlobs"]
+
 _PIECE = 4 * 1024 * 1024
 _LEVEL_BYTES, _PATH_BYTES = 250, 3500
 _UPLOADS = ".satchel"

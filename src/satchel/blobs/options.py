@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from .._checks import check_bool
 from ..clock import TTL, seconds
 from ..errors import SerializationError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PutOptions:
+class PutOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Set of options for one write, checked.
 
     Attributes:
@@ -27,7 +27,7 @@ class PutOptions:
     if_absent: bool = False
     if_version: str | None = None
     content_type: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = {}
     ttl: float | None = None
     size: int | None = None
     type_is_guessed: bool = False

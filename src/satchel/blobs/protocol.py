@@ -166,6 +166,10 @@ class Blobs(Protocol):
         """Open a blob as an async file.
 
         ```python
+        from satchel import MemoryStore
+        from satchel.blobs import StoreBlobs
+
+        blobs = StoreBlobs(MemoryStore())
         async with blobs.open("report.csv", "w") as file:
             await file.write("name,size")
         async with blobs.open("report.csv", "r") as file:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from .data import joined
 from .info import BlobInfo
 
 
@@ -31,7 +32,7 @@ class BlobSource(ABC):
     async def read_whole(self, start: int, end: int) -> bytes:
         """Return the bytes from `start` up to `end`, which are within the blob; raises what `read` does."""
         async with aclosing(self.read(start, end)) as pieces:
-            return b"".join([piece async for piece in pieces])
+            return await joined(pieces)
 
     async def aclose(self) -> None:  # most sources hold nothing
         """Release what the source holds."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import MissingExtraError
 from .outcome import USAGE, execute, refuse_file, say
 
 _ClickError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -360,9 +361,12 @@ def serve(
     max_body: Annotated[int, typer.Option(min=1024, metavar="BYTES", help="The largest body of a request.")] = 16 << 20,
 ) -> int:
     """Serve a store over HTTP, until interrupted."""
-    from . import serving  # noqa: PLC0415  # as the docstring of the module says
-
-    address = serving.Address(host, port, allowed_host or [])
+    try:
+        from . import serving  # noqa: PLC0415  # as the docstring of the module says
+    except MissingExtraError as error:
+        say(str(error))
+        return USAGE
+    address = serving.ServerAddress(host, port, allowed_host or [])
     tokens = serving.TokenSources(token or [], token_file)
     rights = serving.Rights(read_only, write)
     return execute(serving.serve(store, address, tokens, rights, max_body=max_body))

@@ -20,7 +20,7 @@ _ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  # a token is needed then
 
 
 @dataclass(frozen=True)
-class Address:
+class ServerAddress:
     """Where a server listens, and by which names.
 
     Attributes:
@@ -68,7 +68,9 @@ class Rights:
     inspector_writes: bool
 
 
-async def serve(place: str | None, address: Address, sources: TokenSources, rights: Rights, *, max_body: int) -> int:
+async def serve(
+    place: str | None, address: ServerAddress, sources: TokenSources, rights: Rights, *, max_body: int
+) -> int:
     """Serve a store until a signal ends it."""
     tokens = [Token(secret) for secret in sources.given]
     if sources.file is not None:

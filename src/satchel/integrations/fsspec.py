@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -30,6 +31,8 @@ try:
     from fsspec.spec import AbstractBufferedFile  # type: ignore[import-untyped]  # it has no annotations
 except ModuleNotFoundError as error:
     raise missing_extra("satchel.integrations.fsspec", "fsspec", error) from error
+
+__all__ = ["SatchelFileSystem"]
 
 _AT_ONCE = 16
 _IN_MEMORY = 8 * 1024 * 1024
@@ -183,6 +186,15 @@ class SatchelFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no
         """Return when the content of a blob was put."""
         return self.info(path)["mtime"]
 
+    def open(self, path: str, mode: str = "rb", block_size: Any = None, **options: Any) -> Any:
+        """Open a blob as a file of bytes or text, for reading or writing."""
+        if "b" in mode or "r" in mode:
+            return super().open(path, mode, block_size=block_size, **options)
+        of_text = {name: options.pop(name) for name in ("encoding", "errors", "newline") if name in options}
+        return _WrittenText(
+            super().open(path, mode.replace("t", "") + "b", block_size=block_size, **options), **of_text
+        )
+
     def _open(self, path: str, mode: str = "rb", block_size: Any = None, **options: Any) -> Any:
         if mode == "rb":
             return _ReadFile(self, path, mode, block_size or "default", **options)
@@ -215,6 +227,8 @@ class _WrittenFile(io.BufferedIOBase):
     def __init__(self, path: str, mode: str, store: Callable[[Any], object], autocommit: bool) -> None:
         self.path, self.mode = path, mode
         self._store, self._autocommit = store, autocommit
+        self._during = sys.exc_info()[1]
+        """What is being handled while the file is opened, which is no failure of its block."""
         self._content = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  # `discard` closes it
 
     def writable(self) -> bool:
@@ -235,8 +249,11 @@ class _WrittenFile(io.BufferedIOBase):
             self.write(line)
 
     def close(self) -> None:
-        """Store the blob."""
+        """Store the blob, unless a block that raised is what closes the file."""
         if self.closed:
+            return
+        if _block_raised(self._during):
+            self.discard()
             return
         super().close()
         if self._autocommit:
@@ -264,6 +281,37 @@ class _WrittenFile(io.BufferedIOBase):
 
     def __del__(self) -> None:
         self.discard()  # it was neither closed nor left in the ordinary way
+
+
+class _WrittenText(io.TextIOWrapper):
+    """The same for text."""
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.buffer.discard()  # type: ignore[attr-defined]  # it is a _WrittenFile
+
+
+def _block_raised(known: BaseException | None) -> bool:
+    """Return whether a `with` block is being left by an exception.
+
+    `fsspec.open` and pandas close a file in their `__exit__` without saying how their block ended, and half of a file
+    must not be taken for a whole one.
+
+    Args:
+        known: The exception that was already being handled when the file was opened.
+    """
+    error = sys.exc_info()[1]
+    frame = None if error is None or error is known else sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "__exit__":
+            given = [*frame.f_locals.values()]
+            given += [part for value in given if isinstance(value, tuple) for part in value]
+            if any(value is error for value in given):
+                return True
+        frame = frame.f_back
+    return False
 
 
 def _folder(key: str) -> dict[str, Any]:

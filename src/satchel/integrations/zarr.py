@@ -25,6 +25,8 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra("satchel.integrations.zarr", "zarr", error) from error
 
+__all__ = ["BlobZarrStore"]
+
 
 class BlobZarrStore(Store):
     """Store of Zarr 3 over any blobs.

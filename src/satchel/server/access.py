@@ -80,7 +80,7 @@ class Access:
 
 
 class Gate:
-    """Decides what each request may do.
+    """Judge of what each request may do.
 
     Args:
         tokens: The tokens; with none, every request has access.

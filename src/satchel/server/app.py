@@ -47,7 +47,7 @@ Handler = Callable[[SupportsEverything, Exchange], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of a server.
+    """Set of bounds on the requests of a server.
 
     Attributes:
         max_body: Bytes of the body of a request.

@@ -1,4 +1,4 @@
-"""Blobs under signed addresses: whoever has one may read one blob, or a part of it, for a while."""
+"""Blobs under signed addresses: one opens one blob for a while, without a token."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SAFE: Final = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; s
 
 @dataclass(frozen=True)
 class SignedBlobs:
-    """Blobs that a server gives to whoever has an address that was signed for them.
+    """Set of blobs that a server gives to clients with an address that was signed for it.
 
     Args:
         blobs: The blobs. For their `url_for`, they have `base_url=` and the same signer.

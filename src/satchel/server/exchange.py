@@ -14,7 +14,7 @@ from .paths import Resource, query_of
 
 
 class BodyLimits:
-    """Bounds on the bodies that a server holds in memory.
+    """Account of the bodies that a server holds in memory, with its bounds.
 
     Args:
         max_body: Bytes of one body.
@@ -73,7 +73,7 @@ class Exchange:
         if self.content is not None:
             return self.content
         announced = self.headers.get("content-length", "0")
-        self._hold(int(announced) if announced.isdecimal() and announced.isascii() else 0)
+        self._check(int(announced[:20]) if announced.isdecimal() and announced.isascii() else 0)
         self.is_reading = True
         chunks: list[bytes] = []
         size = 0
@@ -102,15 +102,18 @@ class Exchange:
         self.held = 0
 
     def _hold(self, size: int) -> None:
+        """Count what has arrived: what is only announced takes no memory, and must keep nobody out."""
+        self._check(size)
         limits = self.limits
-        if size > limits.max_body:
-            message = f"the body is larger than {limits.max_body} bytes, the limit of this server"
-            raise RequestRefusedError(413, "body_too_large", message, limit=limits.max_body)
-        if size > self.held:
-            if limits.held + size - self.held > limits.max_total:
-                raise overloaded("too many large bodies at once")
-            limits.held += size - self.held
-            self.held = size
+        if limits.held + size - self.held > limits.max_total:
+            raise overloaded("too many large bodies at once")
+        limits.held += size - self.held
+        self.held = size
+
+    def _check(self, size: int) -> None:
+        if size > self.limits.max_body:
+            message = f"the body is larger than {self.limits.max_body} bytes, the limit of this server"
+            raise RequestRefusedError(413, "body_too_large", message, limit=self.limits.max_body)
 
 
 async def client_is_gone(receive: Receive) -> None:

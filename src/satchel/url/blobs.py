@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import cache
 from typing import Any, Protocol, Self, cast
 from urllib.parse import unquote
 
@@ -121,5 +122,18 @@ def _refuse_wrappers(scheme: str, option: str) -> None:
 
 
 def _made(place: str, what: str, options: dict[str, Any]) -> Any:
-    kind: type[Any] = load(place, what)
-    return kind(**convert(kind, what, options))
+    kind: Any = load(place, what)
+    return _awaitable(kind)(**convert(kind, what, options))
+
+
+class _Awaitable:
+    """Mixin for blobs that can be awaited, which only the result of `open_blobs` is."""
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        entering: Any = self
+        return cast("Generator[Any, None, Self]", entering.__aenter__().__await__())
+
+
+@cache
+def _awaitable(kind: Any) -> Any:
+    return type(kind.__name__, (_Awaitable, kind), {"__module__": kind.__module__, "__doc__": kind.__doc__})

@@ -34,7 +34,8 @@ If you use several, this is the recommended order, from the innermost, which is 
 `FallbackWrapper` goes around two stores, each with wrappers 1 to 3, and in the place of 4. `RoutingStore` and
 `TieredStore` combine several stores, each with its own wrappers; more can go around them. Put wrappers that change
 names or values around a `TieredStore` if hot and cold are to hold the same, and around cold alone if hot is fast and
-trusted: a value is then decompressed and decrypted once, and read from hot as it is.
+trusted: a value is then decompressed and decrypted once, and read from hot as it is. `NearCacheWrapper` is such a
+store in the place of 9, around all that change names and values, and inside of limits, times to live and statistics.
 """
 
 from ._layer import layer

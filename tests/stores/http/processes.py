@@ -15,10 +15,12 @@ class Process:
 
     Args:
         store: The URL of the store that it serves.
+        *options: More options of the command.
     """
 
-    def __init__(self, store: str) -> None:
+    def __init__(self, store: str, *options: str) -> None:
         self._store = store
+        self._options = options
         self.url = ""
 
     def __enter__(self) -> Self:
@@ -31,7 +33,7 @@ class Process:
     def start(self) -> None:
         """Start it, at first on a free port, and wait until it listens."""
         port = self.url.rpartition(":")[2] or "0"
-        command = [sys.executable, "-c", PROGRAM, "serve", self._store, "--port", port]
+        command = [sys.executable, "-c", PROGRAM, "serve", self._store, "--port", port, *self._options]
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         line = self._process.stderr.readline()
         assert "serving" in line, line + self._process.stderr.read()

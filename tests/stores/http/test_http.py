@@ -5,8 +5,7 @@ import pytest
 from satchel import Clock, DiskStore, MemoryStore
 from satchel.stores.http import HTTPStore
 from satchel.stores.redis import RedisStore
-from satchel.testing import StoreConformance
-from satchel.testing.conformance.conditional import ConditionalPromises
+from satchel.testing import StoreConformance, WatchConformance
 from satchel.testing.conformance.entries import EntryPromises
 from satchel.testing.conformance.expiry import ExpiryPromises
 from tests.servers import server_url
@@ -29,12 +28,17 @@ class OverHTTP:
         return MemoryStore(clock=clock)
 
 
-class TestHTTPStoreInBrief(OverHTTP, EntryPromises, ExpiryPromises, ConditionalPromises):
-    """Runs what depends most on the interface, also in the quick profile."""
+class TestHTTPStoreInBrief(OverHTTP, EntryPromises, ExpiryPromises):
+    """Tests of versions and times, which the interface carries, also in the quick profile."""
 
 
 @pytest.mark.long
 class TestHTTPStore(OverHTTP, StoreConformance):
+    pass
+
+
+@pytest.mark.long
+class TestWatchingOverHTTP(OverHTTP, WatchConformance):
     pass
 
 

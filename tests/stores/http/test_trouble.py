@@ -35,7 +35,7 @@ async def test_a_reply_that_is_cut_anywhere_loses_nothing_and_does_nothing_twice
         before = proxy.answered
         await store.put_if_absent("c", "first", 0)
         whole = proxy.answered - before
-        for size in range(0, whole, 9):
+        for size in range(0, whole, 19):
             key = str(size)
             proxy.cut_replies_after(size)
             version = await store.put_if_absent("c", key, "made")
@@ -114,6 +114,7 @@ async def test_a_cut_connection_fails_nothing_that_can_be_asked_again(proxy, ser
         assert await store.count("c") == 20
 
 
+@pytest.mark.long
 async def test_a_silent_server_is_given_up_in_time_and_used_again(proxy, serving):
     async with behind(proxy, serving, "silent") as store:
         await store.put("c", "k", "before")
@@ -128,6 +129,7 @@ async def test_a_silent_server_is_given_up_in_time_and_used_again(proxy, serving
         assert await store.get("c", "k") == "after"
 
 
+@pytest.mark.long
 async def test_cancelled_calls_leave_no_answer_to_others(proxy, serving):
     async with behind(proxy, serving, "cancelled") as store:
         await store.put_many("c", {str(number): number for number in range(20)})

@@ -1,6 +1,7 @@
 """Changes that the server reports, over connections that break."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -77,3 +78,11 @@ async def test_who_may_not_watch_is_told_so(serving):
                 pass
         async with store.watch("mine") as changes:
             assert await seen(changes, 1) == [("ready", None)]
+
+
+async def test_many_watchers_leave_connections_to_other_calls(serving):
+    async with HTTPStore(serving.mount("many", MemoryStore)) as store, AsyncExitStack() as stack:
+        for number in range(40):
+            await stack.enter_async_context(store.watch(f"c{number}"))
+        await store.put("c0", "k", 1)
+        assert await store.get("c0", "k") == 1

@@ -5,7 +5,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-import asyncmy  # noqa: F401  # its module reads a file, which a store made on the event loop must not be blamed for
+import asyncmy  # noqa: F401  # its module reads a file, which the detector of the suite would notice in a store
 
 from tests.servers import server_url
 

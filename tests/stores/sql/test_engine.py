@@ -6,7 +6,7 @@ from pathlib import Path
 
 import asyncmy
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, make_url, select, text
+from sqlalchemy import Column, Integer, MetaData, NullPool, Table, event, make_url, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from satchel import ConfigurationError, MissingExtraError
@@ -104,6 +104,24 @@ async def test_a_touch_that_changes_nothing_is_done_where_mysql_counts_changes(t
 
 async def connection_without_found_rows(where: dict[str, object]) -> object:
     return await asyncmy.connect(**where)
+
+
+async def test_an_engine_without_a_pool_makes_a_connection_for_each_statement(tmp_path: Path) -> None:
+    engine = create_async_engine(url_of("sqlite", tmp_path), poolclass=NullPool)
+    async with SQLStore(engine) as store:
+        await store.put_many("c", {"a": 1, "b": 2})
+        assert await store.get_many("c", ["a", "b"]) == {"a": 1, "b": 2}
+
+
+async def test_the_applications_own_statements_stay_as_they_are(engine: AsyncEngine, tmp_path: Path) -> None:
+    seen: list[str] = []
+    event.listen(engine.sync_engine, "before_cursor_execute", lambda *given: seen.append(given[2]))
+    async with SQLStore(engine, table_name=table_for(tmp_path)) as store:
+        await store.put("c", "k", 1)
+        seen.clear()
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+    assert seen == ["SELECT 1"]
 
 
 async def test_an_engine_that_was_closed_makes_new_connections(engine: AsyncEngine, tmp_path: Path) -> None:

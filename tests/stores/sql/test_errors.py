@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,14 @@ async def test_a_read_only_server_refuses_writes_alone() -> None:
 
 def url_in(place: Path) -> str:
     return f"sqlite+aiosqlite:///{place}/data.sqlite3"
+
+
+def test_no_thread_outlives_the_loop_on_which_a_file_could_not_be_opened(tmp_path: Path) -> None:
+    async def main() -> int:
+        await failure_of(url_in(tmp_path / "nowhere"))
+        return sum("connection_worker" in thread.name for thread in threading.enumerate())
+
+    assert asyncio.run(main()) == 0
 
 
 async def test_a_directory_that_is_not_there_is_a_wrong_configuration(tmp_path: Path) -> None:

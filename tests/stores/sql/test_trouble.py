@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import asyncmy
+import asyncpg
 import pytest
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from satchel import StoreTimeoutError
+from satchel import SatchelError, StoreTimeoutError
 from satchel.stores.sql import SQLStore
 from tests.patience import impatient
+from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
 from tests.stores.killed_under_load import Writers
 from tests.stores.postgresql.tables import until
-from tests.stores.sql.tables import table_for
+from tests.stores.sql.tables import postgresql_url, table_for
 
 pytestmark = pytest.mark.server("mariadb")
 
@@ -82,6 +84,38 @@ async def test_a_put_that_timed_out_is_ended_before_the_next_write(admin: Admin,
         await admin.run("ROLLBACK")
         assert await store.get_many("c", ["k", "other"]) == {"k": "old", "other": 1}
         assert store._connections._cut_off == set()
+
+
+@pytest.mark.server("postgresql")
+async def test_a_write_whose_connection_was_lost_does_not_undo_a_later_one_in_postgresql(tmp_path: Path) -> None:
+    table = table_for(tmp_path)
+    where = make_url(postgresql_url())
+    admin = await asyncpg.connect(server_url("postgresql"), ssl=False, password="-")
+
+    async def at_work() -> int:
+        await admin.execute("SELECT pg_stat_clear_snapshot()")
+        query = (
+            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid() AND query LIKE $1"
+        )
+        count: int = await admin.fetchval(query, f"INSERT%{table}%")
+        return count
+
+    async with FaultyProxy(where.port or 0) as proxy:
+        url = where.set(port=proxy.port).render_as_string()
+        async with SQLStore(url=url, table_name=table) as store:
+            await store.put_many("c", {"a": "old", "b": "old"})
+            async with admin.transaction():
+                await admin.execute(f"SELECT FROM {table} WHERE key = 'a' FOR UPDATE")
+                writing = asyncio.create_task(store.put("c", "a", "late"))
+                await until(at_work)
+                proxy.cut()
+                with pytest.raises(SatchelError):
+                    await writing
+                assert await at_work() == 1  # the server goes on with what was cut off
+                assert await store.delete("c", "b")
+                assert await at_work() == 0
+            assert await store.get_many("c", ["a", "b"]) == {"a": "old"}
+    await admin.close()
 
 
 async def test_a_transaction_that_is_the_victim_of_a_deadlock_is_made_again(admin: Admin, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """A near cache: hot follows what cold reports of its changes, step by step."""
 
 import asyncio
+import subprocess
+import sys
 from contextlib import asynccontextmanager
 
 import pytest
@@ -278,6 +280,33 @@ def test_on_the_next_event_loop_it_begins_anew():
 
     asyncio.run(first())
     asyncio.run(second())
+
+
+def test_on_the_next_event_loop_it_begins_anew_though_the_one_before_was_closed_with_its_tasks():
+    program = """
+import asyncio
+from satchel import MemoryStore
+from satchel.wrappers import NearCacheWrapper
+
+store = NearCacheWrapper(MemoryStore())
+
+async def first():
+    while not store.snapshot().hot.hits:
+        await store.put("c", "k", "old")
+        await asyncio.sleep(0.01)
+        await store.get("c", "k")
+
+async def second():
+    await store.inner.put("c", "k", "new")
+    print(await store.get("c", "k"))
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(first())
+loop.close()
+asyncio.run(second())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "new\n", done.stderr
 
 
 def test_what_cannot_follow_is_refused():

@@ -7,7 +7,6 @@ is noticed late. A moment is one turn of the event loop.
 import asyncio
 import random
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -20,11 +19,11 @@ from satchel.wrappers.tiered import follow
 from satchel.wrappers.tiered import hot as tiered_hot
 from satchel.wrappers.tiered import queue as tiered_queue
 from tests.scripted import BatchStore, Server, turns
+from tests.wrappers.tiered.staleness import NEVER, ReadsAndWrites, Step
 
 KEYS = ["a", "b"]
 LATEST_REPORT, LATEST_NOTICE, LATEST_DROP = 10, 10, 20
 BOUND = LATEST_REPORT + LATEST_NOTICE + LATEST_DROP
-NEVER = 1 << 60
 
 
 @pytest.fixture(autouse=True)
@@ -34,39 +33,6 @@ def no_pauses(monkeypatch, caplog):
     monkeypatch.setattr(tiered_queue, "_TRY_AGAIN", 0.0)
     monkeypatch.setattr(follow, "_LONGEST_PAUSE", 0.0)
     caplog.set_level("CRITICAL", "satchel")
-
-
-@dataclass
-class Step:
-    """One read or write of one key, from its start to its end; an unknown write may still take effect at any time."""
-
-    process: int
-    value: object
-    start: int
-    end: int = NEVER
-    known: bool = False
-
-
-class Key:
-    """Steps of one key; the first write is that of nothing, before all others."""
-
-    def __init__(self):
-        self.writes = [Step(-1, None, -1, -1, known=True)]
-        self.reads = []
-
-    def check(self):
-        for read in self.reads:
-            sources = [write for write in self.writes if write.value == read.value and write.start < read.end]
-            assert sources, f"{read.value} was never written"
-            assert not all(self._is_too_old(source, read) for source in sources), f"{read} in {self.writes}"
-
-    def _is_too_old(self, source, read):
-        return any(
-            write.known
-            and write.start > source.end
-            and (write.end < read.start - BOUND or (write.process == read.process and write.end < read.start))
-            for write in self.writes
-        )
 
 
 class ReportingServer(Server):
@@ -97,31 +63,36 @@ class ReportingServer(Server):
 
 
 class Connection:
-    """Way of the reports to one process: in order, each late, and nothing after a cut, which is noticed late."""
+    """Way of the reports to one process: each late, equal ones that wait are one, none after a cut, noticed late."""
 
     def __init__(self, server, chance):
         self._server, self._chance = server, chance
-        self._queue = asyncio.Queue()
+        self._waiting = {}
+        self._more = asyncio.Event()
         self._is_cut = False
 
     def tell(self, change):
         if not self._is_cut:
-            self._queue.put_nowait(change)
+            self._waiting[change] = None
+            self._more.set()
 
     def cut(self):
-        if not self._is_cut:
-            self._is_cut = True
-            while not self._queue.empty():
-                self._queue.get_nowait()
-            self._queue.put_nowait(None)
+        self._is_cut = True
+        self._waiting.clear()
+        self._more.set()
 
     async def changes(self):
         while True:
             yield Change("ready", "c", None)
-            while (change := await self._queue.get()) is not None:
-                # What waited meanwhile is as old.
-                await turns(self._chance.randrange(3))
-                yield change
+            while not self._is_cut:
+                await turns(self._chance.randrange(LATEST_REPORT // len(KEYS)))
+                if self._waiting:
+                    change = next(iter(self._waiting))
+                    del self._waiting[change]
+                    yield change
+                elif not self._is_cut:
+                    self._more.clear()
+                    await self._more.wait()
             await turns(self._chance.randrange(LATEST_NOTICE))
             yield Change("lost", "c", None)
             await turns(self._chance.randrange(20))
@@ -160,7 +131,7 @@ class World:
         self.server = ReportingServer(delay=lambda: self.chance.choice([0, 0, 1, 3]))
         self.server.loses_answer = lambda: self.chance.random() < self.trouble
         self.now = 0
-        self.keys = {key: Key() for key in KEYS}
+        self.keys = {key: ReadsAndWrites() for key in KEYS}
         self.tokens = iter(range(1, NEVER))
         self.cuts = self.hits = self.again = 0
 
@@ -238,7 +209,7 @@ class World:
 
     def check(self):
         for key in self.keys.values():
-            key.check()
+            key.check(BOUND)
 
 
 def explore(seed):

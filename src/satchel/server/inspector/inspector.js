@@ -369,7 +369,7 @@ async function change(path, options) {
     await ask(path, { ...options, accept: [200, 201, 204] });
   } catch (error) {
     if (error.status !== 412) throw error;
-    throw new Refused(412, "Somebody else has changed this entry. Open it again to see it, and then decide.");
+    throw new Refused(412, "Another client has changed this entry. Open it again to see it, and then decide.");
   }
 }
 

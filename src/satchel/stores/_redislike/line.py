@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, Final
 
 from .errors import ServerError
@@ -129,7 +129,7 @@ class Line:
             raise reply
         return reply
 
-    async def listen(self, told: Callable[[Push], object]) -> None:
+    async def listen(self, told: Callable[[Push], Awaitable[None]]) -> None:
         """Read until the connection ends, and tell of each push.
 
         Raises:
@@ -139,7 +139,7 @@ class Line:
         while data := await self._reader.read(_READ_AT_ONCE):
             for reply in parser.feed(data):
                 if isinstance(reply, Push) and reply[0] != _SUBSCRIBED:
-                    told(reply)
+                    await told(reply)
                 elif self._asking and not (answer := self._asking.popleft()).done():
                     answer.set_result(reply)
         raise ConnectionError("the server closed the connection")

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+from ..._threads import Yielder
 from ...backend.watching import Feed
 from .errors import ServerError
 from .layout import Layout
@@ -42,14 +43,17 @@ async def report(lines: Sequence[Line], feed: Feed, layout: Layout, bound: Bound
         check: Is awaited after each interval; raises if the servers are not the right ones any more.
     """
 
-    def told(push: Push) -> None:
+    async def told(push: Push) -> None:
         if push[0] != _INVALIDATE:
             return
-        for key in [None] if push[1] is None else push[1]:
-            if key is None:  # everything was removed
-                feed.lost()
-            elif (ref := layout.ref(key)) is not None:
+        if push[1] is None:  # everything was removed
+            feed.lost()
+            return
+        turns = Yielder()
+        for key in push[1]:
+            if (ref := layout.ref(key)) is not None:
                 feed.changed(*ref)
+            await turns.after_item()
 
     try:
         async with asyncio.TaskGroup() as group:

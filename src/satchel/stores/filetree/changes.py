@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 
 from watchfiles import Change as FileChange
@@ -33,13 +32,8 @@ class FileReporter:
     def __init__(self, directory: str, layout: Layout, feed: Feed) -> None:
         self._directory, self._layout, self._feed = directory, layout, feed
 
-    def run(self, begin: Callable[[], object], end: threading.Event) -> None:
-        """Report changes of the files of all collections, by anybody, until an event is set.
-
-        Args:
-            begin: Is called once all that happens from then on is reported.
-            end: The event.
-        """
+    def run(self, end: threading.Event) -> None:
+        """Report changes of the files of all collections, by anybody, until an event is set."""
         is_watched = False
         for changes in watch(
             self._directory,
@@ -53,7 +47,7 @@ class FileReporter:
         ):
             if not is_watched:
                 is_watched = True
-                begin()
+                self._feed.ready()
             for kind, path in changes:
                 self._report(kind, os.path.relpath(path, self._directory).split(os.sep))
 

@@ -8,7 +8,6 @@ import os
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from functools import partial
 from importlib.util import find_spec
 from typing import Literal
 
@@ -96,9 +95,8 @@ class FileTreeStore(BaseStore):
 
     async def _watch(self, feed: Feed) -> None:
         thread, end = Worker("satchel-filetree-watch", _nothing), threading.Event()
-        begin = partial(asyncio.get_running_loop().call_soon_threadsafe, feed.ready)
         try:
-            await thread.run(self._tree.report_changes, feed, begin, end)
+            await thread.run(self._tree.report_changes, feed, end)
         finally:
             end.set()
             thread.end()

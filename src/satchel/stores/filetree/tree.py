@@ -151,11 +151,11 @@ class Tree:
         """From any thread, for good: end the wait for a lock that another process holds."""
         self._locks.patient = False
 
-    def report_changes(self, feed: Feed, begin: Callable[[], object], end: threading.Event) -> None:
-        """Report changes of files until an event is set; `begin` is called once they are watched."""
+    def report_changes(self, feed: Feed, end: threading.Event) -> None:
+        """Report changes of files until an event is set."""
         from .changes import FileReporter  # noqa: PLC0415  # it needs an extra
 
-        FileReporter(self._data, self._layout, feed).run(begin, end)
+        FileReporter(self._data, self._layout, feed).run(end)
 
     def ping(self) -> None:
         """Look at the data directory."""

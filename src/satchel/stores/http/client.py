@@ -27,7 +27,7 @@ from .errors import foreign, refusal_in
 _TRIES = 3
 _KEEP_IDLE = 4.0
 """Seconds for which an unused connection is kept; uvicorn closes it after 5."""
-_CONNECTIONS = 32
+_IDLE_CONNECTIONS = 8
 _LOST = (httpx.NetworkError, httpx.RemoteProtocolError)
 _READING = {"Accept-Encoding": "identity"}
 _JSON = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
@@ -208,9 +208,8 @@ async def connect(token: str | None, ca_certs: str | None, *, tls: bool, verify_
     if tls and verify_certs:
         trust = await offload(_context, ca_certs)
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    limits = httpx.Limits(
-        max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=_KEEP_IDLE
-    )
+    # Without a bound on connections: listings and watchers keep theirs, and must not take those of all other calls.
+    limits = httpx.Limits(max_keepalive_connections=_IDLE_CONNECTIONS, keepalive_expiry=_KEEP_IDLE)
     return httpx.AsyncClient(verify=trust, headers=headers, timeout=None, limits=limits, trust_env=False)  # noqa: S113  # the store has its own
 
 

@@ -143,14 +143,14 @@ class HTTPStore(BaseStore):
 
     async def _put(self, items: Sequence[tuple[Ref, Record, BatchItem]]) -> list[PutIfResult]:
         """Put records, small ones together; return for each the version, if the put is conditional, or what failed."""
-        outcomes: list[PutIfResult] = [False] * len(items)
-        small = [n for n, (_, record, _) in enumerate(items) if len(record.payload) <= _IN_BATCH]
-        for n, outcome in zip(small, await self._batch([items[n][2] for n in small], wire.version_of), strict=True):
-            outcomes[n] = outcome
-        for n, (ref, record, operation) in enumerate(items):
-            if len(record.payload) > _IN_BATCH:
-                outcomes[n] = await self._put_alone(ref, record, operation)
-        return outcomes
+        largest = min(_IN_BATCH, self._limits.max_body)
+        alone = {n for n, (_, _, operation) in enumerate(items) if wire.size_of(operation) > largest}
+        together = [operation for n, (_, _, operation) in enumerate(items) if n not in alone]
+        found = iter(await self._batch(together, wire.version_of))
+        return [
+            await self._put_alone(ref, record, operation) if n in alone else next(found)
+            for n, (ref, record, operation) in enumerate(items)
+        ]
 
     async def _put_alone(self, ref: Ref, record: Record, operation: BatchItem) -> PutIfResult:
         limit = self._max_value_bytes
@@ -205,7 +205,10 @@ class HTTPStore(BaseStore):
             response = await (self._client.change_batch(body) if changes else self._client.read_batch(body))
             if response.status_code == httpx.codes.OK:
                 results = await _results(response.content, len(operations))
-                return {n: outcome_of(result) for n, result in enumerate(results) if result.error != ANSWER_FULL}
+                # The first one is always answered; that it is taken as it is keeps this from going on for ever.
+                return {
+                    n: outcome_of(result) for n, result in enumerate(results) if not n or result.error != ANSWER_FULL
+                }
         except Exception as error:  # of these alone: those of earlier requests have been carried out
             return dict.fromkeys(range(len(operations)), translated(self, error, "batch"))
         refused = refusal_in(response)

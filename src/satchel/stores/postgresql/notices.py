@@ -46,8 +46,7 @@ FIND_CHANNEL = """
 def creation(table: Table) -> str:
     """Return the statements that create the table if it is missing, the function, and the triggers, one transaction."""
     triggers = "".join(
-        f"DROP TRIGGER IF EXISTS {name} ON {table.quoted};"
-        f"CREATE TRIGGER {name} AFTER {event.format(table=table.quoted)} "
+        f"CREATE OR REPLACE TRIGGER {name} AFTER {event.format(table=table.quoted)} "
         f"FOR EACH STATEMENT EXECUTE FUNCTION {table.function}();"
         for name, event in _TRIGGERS.items()
     )

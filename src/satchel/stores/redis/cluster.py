@@ -97,7 +97,7 @@ class ClusterConnections:
 
     async def check_servers(self) -> None:
         """Raise if the cluster has other primaries now than those that are watched."""
-        if await self._primaries() != self._watched:
+        if {node.name for node in await self._primaries()} != {node.name for node in self._watched}:
             raise StoreUnavailableError("the cluster has other primaries now; all of them are watched again")
 
     async def close(self) -> None:

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
-from sqlalchemy import URL, StaticPool, event, text
+from sqlalchemy import URL, QueuePool, StaticPool, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from ..._threads import in_thread
 from ...backend.lifecycle import close_at_end_of_loop
 from ...backend.network import in_empty_context
 from ...errors import ConfigurationError, StoreUnavailableError
@@ -31,6 +32,7 @@ T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 
 _LONGEST_LIFE = 300  # seconds, after which a firewall may have forgotten a connection that was idle
+_PATIENCE = 5.0  # seconds that SQLite waits for a lock
 _LOOKS, _PAUSE = 20, 0.05  # how often, and after how many seconds, a statement that was ended is looked for
 _ENDED = "a statement was cut off, and the server does not end it; try again later"
 
@@ -46,11 +48,17 @@ _FIND = {
 _FIND["mariadb"] = _FIND["mysql"]
 
 
-def make_engine(url: URL, size: int) -> AsyncEngine:
-    """Return an engine for a URL, whose connections are made when they are needed. This reads files."""
+def make_engine(url: URL, size: int, timeout: float | None) -> AsyncEngine:
+    """Return an engine for a URL, whose connections are made when they are needed. This reads files.
+
+    Args:
+        url: The URL.
+        size: Maximum number of connections.
+        timeout: Seconds that the store waits; SQLite waits no longer for a lock. None for no limit.
+    """
     options: dict[str, Any] = {}
     if url.get_backend_name() == "sqlite":
-        options["async_creator"] = _sqlite_creator(url)
+        options["async_creator"] = _sqlite_creator(url, _PATIENCE if timeout is None else min(timeout, _PATIENCE))
     else:
         options = {"pool_use_lifo": True, "pool_recycle": _LONGEST_LIFE}
     if url.get_backend_name() == "postgresql":
@@ -67,13 +75,17 @@ def make_engine(url: URL, size: int) -> AsyncEngine:
     )
 
 
-def _sqlite_creator(url: URL) -> Callable[[], Awaitable[Any]]:
+def _sqlite_creator(url: URL, patience: float) -> Callable[[], Awaitable[Any]]:
     path = Path(url.database or "").absolute()
 
     async def create() -> Any:
-        connecting = aiosqlite.connect(path)
+        connecting = aiosqlite.connect(path, timeout=patience)
         connecting._thread.daemon = True  # as SQLAlchemy does, so that no process waits for a store that is left open
-        connection = await connecting
+        try:
+            connection = await connecting
+        except BaseException:
+            await in_thread(connecting._thread.join)  # it still reports to the event loop, which may be closed next
+            raise
         try:
             async with connection.execute("PRAGMA schema_version"):
                 return connection
@@ -162,8 +174,8 @@ class Connections:
         return result
 
     async def _connect(self) -> AsyncConnection:
-        pool: Any = self._engine.pool
-        if pool.checkedin():
+        pool = self._engine.pool
+        if isinstance(pool, QueuePool) and pool.checkedin():
             return await self._engine.connect()
         made: list[AsyncConnection] = []
 

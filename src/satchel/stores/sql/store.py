@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +18,6 @@ from ...clock import NEVER, Clock, system_clock
 from ...codec import Codec
 from ...errors import ConfigurationError, SatchelError, ValueTooLargeError, missing_extra
 from ...names import Ref
-from ...url.description import Layer
 from .._sqllike.rows import is_hashed, name_of, prefix_range, stored, stored_ref, stored_version
 
 try:
@@ -106,7 +106,7 @@ class SQLStore(BaseStore):
     def __repr__(self) -> str:
         return f"SQLStore({str(self.describe())!r})"
 
-    def _layer(self) -> Layer:
+    def _layer(self) -> Any:
         layer = super()._layer()
         if self._callers_engine is None:
             return layer
@@ -208,7 +208,7 @@ class SQLStore(BaseStore):
         """Insert rows where none were found, and return the places at which others came first."""
         await connection.execute(self._statements.add, rows)
         found = await _select(self._statements.lock, [_place(row) for row in rows], connection)
-        return {_place(row) for row in rows if found[_place(row)][0] != row["version"]}
+        return {_place(row) for row in rows if not _has(found.get(_place(row)), row["version"])}
 
     async def _delete_if(self, items: Sequence[tuple[Ref, str]], now: float) -> Sequence[ChangeResult]:
         expected = {stored_ref(ref): stored_version(version) for ref, version in items}
@@ -420,7 +420,7 @@ class SQLStore(BaseStore):
         if engine is None:
             assert self._url is not None  # noqa: S101  # the constructor saw to it
             size = 2 * self._max_inflight + 1  # reads, writes, and one for what lists or reclaims
-            engine = await offload(make_engine, self._url, size)  # it looks at files
+            engine = await offload(make_engine, self._url, size, self._timeout)  # it looks at files
         self._connections = Connections(engine, is_ours=self._callers_engine is None)
         await self._connections.start()
         try:
@@ -496,7 +496,7 @@ def _lives(found: Sequence[Any] | None, now: float) -> bool:
     return found is not None and (found[1] is None or found[1] > now)
 
 
-def _has(found: Sequence[Any] | None, version: bytes | None, now: float) -> bool:
+def _has(found: Sequence[Any] | None, version: bytes | None, now: float = -math.inf) -> bool:
     return found is not None and found[0] == version and _lives(found, now)
 
 

@@ -24,7 +24,7 @@ from ...protocol import SupportsWatch
 from .hot import HotTier
 from .pending import ALL, KeyChange
 
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _EXPECTED = 10_000
 _PAGE = 500
 
@@ -54,6 +54,8 @@ class Follower:
         self._cold = cold
         self._hot = hot
         self._warm = warm
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """Event loop on which it watches."""
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._held: dict[str, KeyChange] = {}
         self._expected: dict[Ref, None] = {}
@@ -66,6 +68,7 @@ class Follower:
     def follow(self, collection: str) -> None:
         """Begin to watch a collection, unless that has begun."""
         if collection not in self._watchers:
+            self.loop = asyncio.get_running_loop()
             self._stop_using(collection)
             self._watchers[collection] = task_in_empty_context(self._watch(collection))
 
@@ -100,7 +103,7 @@ class Follower:
 
     def abandon(self) -> None:
         """Begin anew on the event loop that runs now: the one before has been closed, and reports have been missed."""
-        self._watchers, self._warming = {}, None
+        self._watchers, self._warming, self.loop = {}, None, None
         self._expected, self._expected_before, self._due = {}, {}, {}
         for change in self._held.values():
             self._hot.states.finish([change])
@@ -130,9 +133,11 @@ class Follower:
                 logger.warning("%s reads collection %r from cold for good: %s", self._name(), collection, error)
                 return
             except SatchelError as error:
+                self._lose(collection)
                 logger.warning("%s does not follow collection %r at present: %s", self._name(), collection, error)
             finally:
-                self._lose(collection)
+                if collection not in self._held:  # it is cancelled: nobody watches any more
+                    self._stop_using(collection)
             attempt += 1
             await asyncio.sleep(random_pause(attempt, _SHORTEST_PAUSE, _LONGEST_PAUSE))
 

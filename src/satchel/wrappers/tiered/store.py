@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import get_running_loop
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any, ClassVar, TypeVar, overload
@@ -179,6 +180,7 @@ class TieredStore(CompositeStore):
             require(cold, Capability.WATCH)
             require(hot, _WIPES)
             self._tiers.follower = Follower(self.__repr__, self._tiers.cold, self._hot, self._tiers.warm)
+        self._follower = self._tiers.follower
         self._calls = ActiveCalls(self.__repr__, self._discard, self._disown)
 
     @property
@@ -192,11 +194,16 @@ class TieredStore(CompositeStore):
     async def get(self, collection: str, key: str, default: D) -> Any | D: ...
     async def get(self, collection: str, key: str, default: Any = None) -> Any:
         """Return the value under a key, or the default when it is absent."""
-        calls, hot = self._calls, self._hot
-        if hot.states or self._waiting or calls.closing:
+        calls, hot, follower = self._calls, self._hot, self._follower
+        if (
+            hot.states
+            or self._waiting
+            or calls.closing
+            or (follower is not None and follower.loop is not get_running_loop())
+        ):
             collection, key = check_ref(collection, key, self._limit)
-            if self._waiting and not calls.closing:
-                calls.check("get")  # on a new event loop, what waits goes on there
+            if (self._waiting or follower is not None) and not calls.closing:
+                calls.check("get")  # on a new event loop, what waits or watches goes on there
             if calls.closing or (collection, key) in self._waiting or hot.states.is_changing((collection, key)):
                 with calls.during("get"):
                     return (await self._tiers.find(collection, [key])).get(key, default)
@@ -365,7 +372,7 @@ class TieredStore(CompositeStore):
 
     def snapshot(self) -> TieredStatistics:
         """Return the counts so far."""
-        follower = self._tiers.follower
+        follower = self._follower
         return TieredStatistics(
             hot=self._hot.counts.snapshot(),
             cold=self._tiers.counts.snapshot(),
@@ -378,20 +385,20 @@ class TieredStore(CompositeStore):
 
     async def _finish(self) -> None:
         await self._calls.end()
-        if self._tiers.follower is not None:
-            await self._tiers.follower.close()
+        if self._follower is not None:
+            await self._follower.close()
         if self._queue is not None:
             await self._queue.close()
 
     def _discard(self) -> None:
-        if self._tiers.follower is not None:
-            self._tiers.follower.abandon()
+        if self._follower is not None:
+            self._follower.abandon()
         if self._queue is not None:
             self._queue.abandon()
 
     def _disown(self) -> None:
         self._hot.states.disown()
-        if self._tiers.follower is not None:
-            self._tiers.follower.disown()
+        if self._follower is not None:
+            self._follower.disown()
         if self._queue is not None:
             self._queue.disown()
