@@ -136,29 +136,34 @@ class Turns:
             await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("write", ["through", "around", "back"])
-@pytest.mark.parametrize("step", ["begin", "mark_done", "finish", "read"])
-async def test_a_tiered_store_works_on_few_keys_of_a_long_batch_between_turns_of_others(step, write, monkeypatch):
+SOME_LONG = ["through", pytest.param("around", marks=pytest.mark.long), pytest.param("back", marks=pytest.mark.long)]
+
+
+@pytest.mark.parametrize("write", SOME_LONG)
+async def test_a_tiered_store_works_on_few_keys_of_a_long_batch_between_turns_of_others(write, monkeypatch):
     class AlwaysDue(Yielder):
         def over(self):
             return True
 
     monkeypatch.setattr("satchel.wrappers.tiered.store.Yielder", AlwaysDue)
-    counted = Turns()
-    kind, size = {
+    steps = {
         "begin": (Inflight, lambda _, ref: 1),
         "mark_done": (Inflight, lambda _, changes: len(changes)),
         "finish": (Inflight, lambda _, changes: len(changes)),
         "read": (Tiers, lambda _, verb, collection, keys: len(keys)),
-    }[step]
-    monkeypatch.setattr(kind, step, counted.counting(getattr(kind, step), size))
+    }
+    counted = {step: Turns() for step in steps}
+    for step, (kind, size) in steps.items():
+        monkeypatch.setattr(kind, step, counted[step].counting(getattr(kind, step), size))
     async with TieredStore(MemoryStore(), MemoryStore(), write=write, queue_size=COUNT) as store:
-        turning = asyncio.create_task(counted.take())
+        turning = [asyncio.create_task(turns.take()) for turns in counted.values()]
         await store.put_many("c", ITEMS)
         assert await store.get_many("c", KEYS) == ITEMS
         await store.delete_many("c", KEYS)
-        turning.cancel()
-    assert 0 < counted.most <= 2 * LONG
+        for task in turning:
+            task.cancel()
+    most = {step: turns.most for step, turns in counted.items()}
+    assert all(0 < count <= 2 * LONG for count in most.values()), most
 
 
 async def test_a_write_to_both_stores_sorts_few_keys_of_a_long_batch_between_turns_of_others(monkeypatch):
@@ -173,7 +178,7 @@ async def test_a_write_to_both_stores_sorts_few_keys_of_a_long_batch_between_tur
     assert 0 < counted.most <= 2 * LONG
 
 
-@pytest.mark.parametrize("when", ["begin", "mark_done", "finish"])
+@pytest.mark.parametrize("when", [pytest.param("begin", marks=pytest.mark.long), "mark_done", "finish"])
 async def test_a_long_put_that_is_cancelled_at_any_step_leaves_no_old_value_to_be_read(when, monkeypatch):
     reached, count = asyncio.Event(), 0
     original = getattr(Inflight, when)

@@ -18,6 +18,7 @@ from satchel.wrappers import NearCacheWrapper
 from tests.stores.watched import follows, holds, next_change, reported, until
 
 
+@pytest.mark.long
 class TestFileTree(WatchConformance):
     persistent = True
     reports_expiry = False
@@ -65,7 +66,7 @@ async def test_an_edit_by_hand_is_reported(store: FileTreeStore, tmp_path: Path)
 
 
 async def test_what_is_written_into_a_directory_that_appears_is_reported(store: FileTreeStore) -> None:
-    for number in range(10):
+    for number in range(4):
         async with store.watch(f"new {number}") as changes:
             await until(changes, "ready")
             await store.put(f"new {number}", "k", 1)  # its file may be there before the directory is watched

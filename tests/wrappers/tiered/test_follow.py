@@ -282,6 +282,7 @@ def test_on_the_next_event_loop_it_begins_anew():
     asyncio.run(second())
 
 
+@pytest.mark.long
 def test_on_the_next_event_loop_it_begins_anew_though_the_one_before_was_closed_with_its_tasks():
     program = """
 import asyncio
