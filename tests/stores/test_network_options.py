@@ -95,7 +95,7 @@ def test_a_host_or_port_that_is_none_is_refused(kind, option):
         (HTTPStore, {"url": "http://host", "verify_certs": False}),
         (HTTPStore, {"url": "http://host", "ca_certs": "file"}),
         (HTTPStore, {"url": "https://host", "verify_certs": "no"}),
-        (HTTPStore, {"client": object()}),
+        (HTTPStore, {"client": "a client"}),
         (DynamoDBStore, {"table_name": "table", "region_name": 5}),
         (DynamoDBStore, {"table_name": "table", "endpoint_url": 5}),
         (DynamoDBStore, {"table_name": "table", "endpoint_url": f"http://user:{SECRET}@host"}),

@@ -6,8 +6,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from satchel.stores._sqllike.rows import prefix_range
 from satchel.stores.postgresql import PostgreSQLStore
-from satchel.stores.postgresql.layout import Table, prefix_range
+from satchel.stores.postgresql.layout import Table
 from satchel.stores.postgresql.statements import Statements
 from tests.servers import server_url
 from tests.stores.postgresql.tables import table_for
