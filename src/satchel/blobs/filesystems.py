@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import threading
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
@@ -33,6 +36,8 @@ from .urls import UrlSigner
 
 try:
     from fsspec import AbstractFileSystem  # type: ignore[import-untyped]  # it has no annotations
+    from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]  # as above
+    from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]  # as above
 except ModuleNotFoundError as error:
     raise missing_extra("FsspecBlobs", "fsspec", error) from error
 
@@ -45,6 +50,8 @@ _UPLOADS = ".satchel"
 _ABANDONED_SECONDS = 3600.0
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
 """Names that file systems have for the time of the last change."""
+_READ_TIMES = {"time", "atime", "accessTime", "accessed"}
+"""Names that they have for the time of the last read; `time` is that of sftp."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,7 +67,8 @@ class FsspecBlobs(BlobsBase):
     file systems, `a` and `a/b` exclude each other. A file system that only reads, such as http, refuses every write.
 
     Args:
-        filesystem: The file system, made without `asynchronous=True`. Its calls are made in threads.
+        filesystem: The file system, made without `asynchronous=True`. Its calls are made in threads, one
+            after the other where it is neither fsspec's local, its memory nor an asynchronous one.
         prefix: Folder of all blobs, such as an absolute path.
         ids: How keys are made: `uuid7`, `uuid4` or `sha256`.
         template: The key that is made, with `{}` for the id.
@@ -91,6 +99,7 @@ class FsspecBlobs(BlobsBase):
             raise ConfigurationError(f"prefix must be a str, got {type(prefix).__name__}")
         super().__init__(ids=ids, template=template, max_size=max_size, base_url=base_url, signer=signer, clock=clock)
         self._files: Any = filesystem
+        self._turns = _turns(self._files)
         root = str(self._files._strip_protocol(prefix)).rstrip("/") if prefix else ""
         self._root = f"{root}/" if root or prefix.startswith("/") else ""
         self._paths = KeyPaths(Escaping(SAFE | READABLE, keep_unicode=True), _LEVEL_BYTES, _PATH_BYTES)
@@ -217,13 +226,17 @@ class FsspecBlobs(BlobsBase):
     async def _run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Carry out calls of the file system in a thread; a missing file raises `FileNotFoundError`."""
         try:
-            return await in_thread(work, *args, **kwargs)
+            return await in_thread(self._at_its_turn, partial(work, *args, **kwargs))
         except (SatchelError, FileNotFoundError):
             raise
         except NotImplementedError as error:
             raise UnsupportedOperationError(f"{self!r}: its file system does not support this operation") from error
         except Exception as error:
             raise StoreError(f"the file system of {self!r} failed ({type(error).__name__})") from error
+
+    def _at_its_turn(self, work: Callable[[], R]) -> R:
+        with self._turns:
+            return work()
 
     async def _to_end(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Carry out a change, whose end a caller that is cancelled waits for."""
@@ -284,6 +297,16 @@ class _Upload:
             self._files.rm_file(self._path)
 
 
+def _turns(files: Any) -> AbstractContextManager[object]:
+    """Return what a call of a file system has to hold: most have one connection, which threads must not share."""
+    if files.async_impl or isinstance(files, (LocalFileSystem, MemoryFileSystem)):
+        return nullcontext()
+    return _locks.setdefault(files, threading.Lock())
+
+
+_locks: weakref.WeakKeyDictionary[Any, threading.Lock] = weakref.WeakKeyDictionary()
+
+
 def _move(files: Any, source: str, target: str) -> None:
     parent = files._parent(target)
     if not files.isfile(source):
@@ -295,8 +318,9 @@ def _move(files: Any, source: str, target: str) -> None:
 
 
 def _version(found: Mapping[str, Any]) -> str:
-    """Return what identifies the content of a file: all that the file system says of it."""
-    return hashlib.sha256(repr(sorted(found.items(), key=str)).encode("utf-8", "replace")).hexdigest()[:32]
+    """Return what identifies the content of a file: all that the file system says of it, but when it was read."""
+    told = [pair for pair in found.items() if pair[0] not in _READ_TIMES]
+    return hashlib.sha256(repr(sorted(told, key=str)).encode("utf-8", "replace")).hexdigest()[:32]
 
 
 def _time(found: Mapping[str, Any]) -> datetime:
