@@ -1,23 +1,29 @@
-"""Takes the pictures of the inspector in docs/images, in Chromium, of a store with made-up entries.
+"""Takes the pictures in docs/images: of the inspector, in Chromium, on made-up entries; and of the demonstration.
 
 `.venv/bin/python scripts/screenshots.py` writes them anew.
 """
 
 from __future__ import annotations
 
+import io
+import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import httpx
 from playwright.sync_api import sync_playwright
+from rich.console import Console
+from rich.text import Text
 
 from scripts.test_servers.kinds import KINDS
 from scripts.test_servers.server import Server
 
-IMAGES = Path(__file__).parent.parent / "docs" / "images"
+ROOT = Path(__file__).parent.parent
+IMAGES = ROOT / "docs" / "images"
 PICTURES = {
     "inspector-light": ("light", 1100, 620),
     "inspector-dark": ("dark", 1100, 620),
@@ -63,9 +69,24 @@ def take(url: str, browser_url: str) -> None:
         browser.close()
 
 
+def show_demo() -> None:
+    """Run the demonstration, and draw what it writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(ROOT / "examples" / "catalogue" / "demo.py"), "--data", f"{folder}/catalogue"]
+        written = subprocess.run(command, capture_output=True, text=True, check=True).stdout.replace(folder, "~")
+    console = Console(record=True, width=90, file=io.StringIO())
+    console.print("$ make demo", highlight=False)
+    console.print(Text(written))
+    drawn = console.export_svg(title="make demo")
+    # The picture is to load no font from elsewhere.
+    drawn = re.sub(r"@font-face \{.*?\}|<!--.*?-->", "", drawn, flags=re.DOTALL)
+    (IMAGES / "demo.svg").write_text(drawn, encoding="utf-8")
+
+
 def main() -> int:
     """Serve a store, take the pictures, and return the exit code."""
     command = [sys.executable, "-c", SERVE, "serve", "memory://", "--port", "0", "--write"]
+    show_demo()
     with Server("chromium", KINDS["chromium"]) as chromium:
         browser_url = chromium.start()
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
