@@ -5,6 +5,7 @@ import asyncio
 import importlib
 import inspect
 import json
+import logging
 import re
 import sys
 import tomllib
@@ -98,6 +99,8 @@ def test_a_page_runs_from_top_to_bottom(name: str, tmp_path: Path, monkeypatch: 
         monkeypatch.setitem(sys.modules, module, page)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SATCHEL_URL", raising=False)
+    monkeypatch.setattr(logging.root, "handlers", [*logging.root.handlers])  # frameworks set up logging
+    monkeypatch.setattr(logging.root, "level", logging.root.level)
     with asyncio.Runner() as runner:
         for block in program.blocks:
             assert block.language.startswith("{") or block.language in KNOWN, f"line {block.line}: what is it?"

@@ -128,6 +128,7 @@ async def test_an_application_keeps_its_sessions_cache_and_limits_in_it(make):
     root = LitestarStore(make())
     app = Litestar(
         [visits, cached],
+        logging_config=None,
         stores=StoreRegistry(default_factory=root.with_namespace),
         response_cache_config=ResponseCacheConfig(store="responses"),
         middleware=[

@@ -101,7 +101,6 @@ AROUND = [
     ReadOnlyWrapper,
     RetryWrapper,
     StatisticsWrapper,
-    lambda inner: TieredStore(MemoryStore(), inner),
     lambda inner: TimeoutWrapper(inner, seconds=0.01),
 ]
 
@@ -111,6 +110,15 @@ async def test_what_surrounds_calls_leaves_watching_alone(wrap):
     inner = FlakyStore()
     store = wrap(inner)
     assert inner.watch in (store.watch, getattr(store.watch, "__wrapped__", None))
+    await hears_of_a_put(store, inner)
+
+
+async def test_tiers_are_watched_by_cold():
+    inner = FlakyStore()
+    await hears_of_a_put(TieredStore(MemoryStore(), inner), inner)
+
+
+async def hears_of_a_put(store, inner):
     async with store.watch("c") as changes:
         await asyncio.sleep(0.02)
         await inner.put("c", "k", 1)

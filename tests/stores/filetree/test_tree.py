@@ -143,7 +143,7 @@ async def test_collections_keys_and_modes(tmp_path: Path):
         await store.put("users", "ada", 1)
         await store.put("users", "raw", b"1")
         await store.put(LONG, LONG, 1)
-        assert store.capabilities == ~Capability.WATCH & ~Capability.NONE
+        assert store.capabilities | Capability.WATCH == ~Capability.NONE
     for path in [root.parent, root, *below(root)]:
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
     assert {"users/ada.json", "users/raw.bin"} < set(files(root))

@@ -110,7 +110,7 @@ async def test_a_bucket_whose_deletions_leave_no_mark_is_refused(tmp_path: Path)
     settings = {"name": f"KV_{tmp_path.name}", "subjects": [f"$KV.{tmp_path.name}.>"], "max_msgs_per_subject": 1}
     await client.request(f"$JS.API.STREAM.CREATE.{settings['name']}", json.dumps(settings).encode())
     async with NATSStore(client=client, bucket=tmp_path.name) as store:
-        with pytest.raises(UnsupportedOperationError, match=r"NATS 2\.11"):
+        with pytest.raises(UnsupportedOperationError, match="watch"):
             async with store.watch("users"):
                 pytest.fail("it is not watched")
         assert Capability.WATCH not in store.capabilities

@@ -213,7 +213,7 @@ def test_a_damaged_row_is_said_to_be_one_and_can_be_replaced(tmp_path: Path, cha
 
     run(fill())
     connection = sqlite3.connect(tmp_path / "data.sqlite3")
-    connection.execute(f"UPDATE satchel_entries SET {change}")  # noqa: S608  # they are ours
+    connection.execute(f"UPDATE satchel_sql SET {change}")  # noqa: S608  # they are ours
     connection.commit()
     connection.close()
     run(main())

@@ -1,6 +1,5 @@
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event
@@ -24,10 +23,6 @@ class TestSQLStoreOnSQLite(StoreConformance):
 
     def make_store(self, clock: Clock, place: Path) -> SQLStore:
         return SQLStore(url=f"sqlite+aiosqlite:///{place}/data.sqlite3", clock=clock)
-
-    @pytest.mark.long
-    async def test_every_key_can_be_deleted_while_it_is_listed(self, store: Any) -> None:
-        await super().test_every_key_can_be_deleted_while_it_is_listed(store)
 
 
 @pytest.mark.server("mariadb")

@@ -77,7 +77,7 @@ class SQLStore(BaseStore):
         engine: AsyncEngine | None = None,
         *,
         url: str | None = None,
-        table_name: str = "satchel_entries",
+        table_name: str = "satchel_sql",
         timeout: float | None = DEFAULT_TIMEOUT,
         codec: Codec | None = None,
         clock: Clock = system_clock,
