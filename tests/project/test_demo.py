@@ -39,6 +39,7 @@ def ended(demo: subprocess.Popen[str], within: float) -> tuple[str, str]:
 
 @pytest.mark.long
 @pytest.mark.timeout(240)
+@pytest.mark.night
 def test_the_demonstration_passes_over_all_that_an_earlier_one_left(tmp_path: Path) -> None:
     data = tmp_path / "my data, 100%"
     with started("--data", data) as demo:

@@ -28,7 +28,7 @@ class TestTheirMemoryStore(StoreConformance):
         return from_py_key_value(MemoryStore(), clock=clock)
 
 
-@pytest.mark.long
+@pytest.mark.night
 class TestTheirDiskStore(StoreConformance):
     persistent = True
 
