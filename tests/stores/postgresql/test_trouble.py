@@ -232,7 +232,9 @@ async def test_reclaiming_passes_over_rows_that_others_hold(admin: asyncpg.Conne
         clock.advance(20)
         async with admin.transaction():
             await admin.execute(f"SELECT FROM {table} WHERE key = '7' FOR UPDATE")
-            assert await store.cull() == 2_499
+            await store.cull()
+            while await admin.fetchval(f"SELECT count(*) FROM {table}") > 2:  # noqa: S608  # it is ours
+                await asyncio.sleep(0.01)  # the writes above may have begun a pass that has some of them
             await admin.execute(f"UPDATE {table} SET deadline = 'infinity' WHERE key = '7'")  # noqa: S608  # it is ours
         assert await store.cull() == 0
         assert await store.get("c", "7") == 7
