@@ -15,6 +15,7 @@ from tests.patience import impatient
 from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
 from tests.stores.postgresql.tables import table_for, until
+from tests.stores.watched import holds
 
 pytestmark = pytest.mark.server("postgresql")
 
@@ -233,8 +234,12 @@ async def test_reclaiming_passes_over_rows_that_others_hold(admin: asyncpg.Conne
         async with admin.transaction():
             await admin.execute(f"SELECT FROM {table} WHERE key = '7' FOR UPDATE")
             await store.cull()
-            while await admin.fetchval(f"SELECT count(*) FROM {table}") > 2:  # noqa: S608  # it is ours
-                await asyncio.sleep(0.01)  # the writes above may have begun a pass that has some of them
+
+            async def only_two_are_left() -> bool:
+                left: int = await admin.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608  # it is ours
+                return left == 2
+
+            await holds(only_two_are_left)  # the writes above may have begun a pass that has some of them
             await admin.execute(f"UPDATE {table} SET deadline = 'infinity' WHERE key = '7'")  # noqa: S608  # it is ours
         assert await store.cull() == 0
         assert await store.get("c", "7") == 7
