@@ -230,9 +230,9 @@ async def test_reclaiming_passes_over_rows_that_others_hold(admin: asyncpg.Conne
     async with PostgreSQLStore(url=server_url("postgresql"), table_name=table, clock=clock, timeout=10) as store:
         await store.put_many("c", {str(number): number for number in range(2_500)}, ttl=10)
         await store.put("c", "stays", 1, ttl=100)
-        clock.advance(20)
         async with admin.transaction():
             await admin.execute(f"SELECT FROM {table} WHERE key = '7' FOR UPDATE")
+            clock.advance(20)
             await store.cull()
 
             async def only_two_are_left() -> bool:
