@@ -124,7 +124,8 @@ async def test_a_batch_with_a_mistake_changes_nothing():
 
 async def test_a_batch_that_is_not_one_is_refused():
     async with serving(MemoryStore()) as client:
-        deep = b'{"operations":[{"op":"put","collection":"a","key":"b","value":' + b"[" * 100_000 + b"]" * 100_000 + b"}]}"
+        value = b"[" * 100_000 + b"]" * 100_000
+        deep = b'{"operations":[{"op":"put","collection":"a","key":"b","value":' + value + b"}]}"
         for body in (b"", b"[]", b"{}", b'{"operations":1}', b'{"operations":[1]}', b"\xff", deep):
             answer = await client.post("/v1/batch", content=body, headers={"Content-Type": "application/json"})
             assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
