@@ -5,7 +5,7 @@ import pytest
 from hishel import Headers, Request, Response
 from hishel.httpx import AsyncCacheTransport
 
-from satchel import DiskStore, MemoryStore, NullStore, UnsupportedOperationError, open_store
+from satchel import Capability, DiskStore, MemoryStore, NullStore, UnsupportedOperationError, open_store
 from satchel.integrations.hishel import SatchelCacheStorage
 from satchel.testing import FakeClock, FlakyStore
 from satchel.wrappers import PrefixCollectionsWrapper
@@ -151,7 +151,7 @@ async def test_a_store_that_fails_fails_no_request():
 
 def test_a_store_without_conditional_writes_is_refused():
     class Poor(NullStore):
-        capabilities = NullStore().capabilities & ~NullStore().capabilities
+        capabilities = Capability.NONE
 
     with pytest.raises(UnsupportedOperationError):
         SatchelCacheStorage(Poor())

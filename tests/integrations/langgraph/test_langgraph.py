@@ -10,7 +10,7 @@ from langgraph.runtime import Runtime
 from langgraph.store.base import GetOp, PutOp
 from langgraph.types import Command, interrupt
 
-from satchel import DiskStore, IntegrityError, MemoryStore, NullStore, UnsupportedOperationError, open_store
+from satchel import Capability, DiskStore, IntegrityError, MemoryStore, NullStore, UnsupportedOperationError, open_store
 from satchel.integrations.langgraph import LangGraphStore, SatchelSaver
 from satchel.testing import FakeClock
 from satchel.wrappers import PrefixCollectionsWrapper
@@ -176,7 +176,7 @@ async def test_what_they_cannot_do_is_refused():
         LangGraphStore(MemoryStore()).get(("n",), "k")
 
     class Poor(NullStore):
-        capabilities = NullStore().capabilities & ~NullStore().capabilities
+        capabilities = Capability.NONE
 
     for kind in (LangGraphStore, SatchelSaver):
         with pytest.raises(UnsupportedOperationError):
