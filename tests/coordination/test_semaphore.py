@@ -248,6 +248,7 @@ def test_never_do_more_than_the_permits_hold_one(seed):
     assert explore(seed).acquired > 0
 
 
+@pytest.mark.long
 def test_the_schedules_have_in_them_what_they_are_about():
     worlds = explore_many(50)
     assert sum(world.acquired for world in worlds) > 300
