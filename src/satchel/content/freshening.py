@@ -1,0 +1,232 @@
+"""Freshening: writing what is absent, and what is so old that a collection could remove it before it is recorded.
+
+`docs/content.md` says why this is enough. In short: an entry that is freshened is younger than half of `older_than`, or
+has a new version; and a collection removes only versions that were older than `older_than` before it looked for roots.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+
+from ..clock import Clock
+from ..entry import Entry
+from ..errors import IntegrityError, KeyMissingError
+from ..protocol import SupportsConditional
+from .leaves import Leaves
+from .planning import Part, Plan, plan
+from .records import NODE, LeafRecord, NodeRecord, form_of, unpack
+from .walk import Digest
+
+_AT_FIRST = 64
+_AT_MOST = 500
+_PAGE_BYTES = 4 << 20
+
+
+def missing(digest: Digest) -> KeyMissingError:
+    """Return the error of a part that is not there."""
+    return KeyMissingError(f"there is no content with the digest {digest}: it was evicted, collected or never saved")
+
+
+class Pages:
+    """Reader of entries in pages of about four megabytes.
+
+    Args:
+        store: The store.
+        collection: The collection.
+    """
+
+    def __init__(self, store: SupportsConditional, collection: str) -> None:
+        self._store = store
+        self._collection = collection
+        self._size = _AT_FIRST
+
+    async def read(self, waiting: deque[Digest]) -> tuple[list[Digest], Mapping[str, Entry]]:
+        """Take some digests from those that wait, and return them with their entries."""
+        page = [waiting.popleft() for _ in range(min(self._size, len(waiting)))]
+        entries = await self._store.get_entries(self._collection, page)
+        mean = sum(entry.size for entry in entries.values()) // (len(entries) or 1)
+        self._size = max(1, min(_AT_MOST, _PAGE_BYTES // (mean or 1)))
+        return page, entries
+
+    async def iterate(self, digests: Iterable[Digest]) -> AsyncIterator[tuple[list[Digest], Mapping[str, Entry]]]:
+        """Iterate over the pages of some digests."""
+        waiting = deque(digests)
+        while waiting:
+            yield await self.read(waiting)
+
+
+class Freshener:
+    """Writer of the parts of values, so that no collection removes them before they are recorded.
+
+    Args:
+        store: The store.
+        collection: The collection of content.
+        leaves: The forms of leaves.
+        older_than: Seconds after which a collection may remove an entry that nothing refers to.
+        clock: Returns the present as seconds since the Unix epoch.
+    """
+
+    def __init__(
+        self, store: SupportsConditional, collection: str, leaves: Leaves, older_than: float, clock: Clock
+    ) -> None:
+        self._store = store
+        self._collection = collection
+        self._leaves = leaves
+        self._older_than = older_than
+        self._clock = clock
+
+    async def freshen(self, parts: Plan, *, always: bool = False) -> None:
+        """Write the parts that are absent or older than half of `older_than`, children before their parents.
+
+        Args:
+            parts: The parts.
+            always: Write all of them.
+
+        Raises:
+            KeyMissingError: A `Digest` among them is not stored.
+        """
+        while not await self._attempt(parts, always):
+            pass
+
+    async def freshen_stored(self, digests: Iterable[Digest], *, always: bool = False) -> None:
+        """Write once more what is stored under some digests, with all parts, from what is stored itself.
+
+        Args:
+            digests: The digests.
+            always: Write also what is younger than half of `older_than`.
+
+        Raises:
+            KeyMissingError: A part is not there.
+        """
+        roots = list(digests)
+        while not await self._attempt_stored(roots, always):
+            pass
+
+    async def _attempt(self, parts: Plan, always: bool) -> bool:
+        references = [part.digest for part in parts.values() if part.is_reference]
+        if references:
+            await self.freshen_stored(references, always=always)
+        expanded = await self._freshen_leaves(parts, always)
+        for more in expanded:
+            if not await self._attempt(more, always):
+                return False
+        return await self._freshen_nodes(parts, always)
+
+    async def _freshen_leaves(self, parts: Plan, always: bool) -> list[Plan]:
+        """Freshen the leaves, and return the parts of those that are stored as nodes."""
+        leaves = [part.digest for part in parts.values() if part.children is None and not part.is_reference]
+        expanded: list[Plan] = []
+        async for page, entries in Pages(self._store, self._collection).iterate(leaves):
+            due: dict[str, bytes] = {}
+            for digest in page:
+                entry = entries.get(digest)
+                apart = None if entry is None else self._taken_apart(parts[digest], entry)
+                if apart is not None:
+                    expanded.append(apart)
+                elif always or entry is None or self._is_due(entry):
+                    due[digest] = parts[digest].frame
+            # A leaf needs no other entry. So it may replace whatever is there, and no version is compared.
+            if due:
+                await self._store.put_many(self._collection, due)
+        return expanded
+
+    def _taken_apart(self, part: Part, entry: Entry) -> Plan | None:
+        """Return the parts of a leaf that is stored as a node of the same parts; None otherwise."""
+        if not _is_node(entry):
+            return None
+        root, parts = plan(part.value, 1, self._leaves)
+        return parts if _children_of(entry) == frozenset(parts[root].children or ()) else None
+
+    def _is_due(self, entry: Entry) -> bool:
+        """Return whether an entry is old, damaged, a node, or signed with an old key."""
+        if self._is_old(entry):
+            return True
+        try:
+            record = unpack(entry.value)
+        except IntegrityError:
+            return True
+        return isinstance(record, NodeRecord) or self._leaves.is_stale(record)
+
+    def _is_old(self, entry: Entry) -> bool:
+        return self._clock() - entry.updated_at.timestamp() > self._older_than / 2
+
+    async def _freshen_nodes(self, parts: Plan, always: bool) -> bool:
+        nodes = [part for part in parts.values() if part.children is not None]
+        for height in sorted({part.height for part in nodes}):
+            level = [part.digest for part in nodes if part.height == height]
+            async for page, entries in Pages(self._store, self._collection).iterate(level):
+                done = await asyncio.gather(
+                    *(self._freshen_node(parts[digest], entries.get(digest), always) for digest in page)
+                )
+                if not all(done):
+                    return False
+        return True
+
+    async def _freshen_node(self, part: Part, entry: Entry | None, always: bool) -> bool:
+        """Freshen one node, and return whether no other writer was faster."""
+        if entry is None:
+            return await self._store.put_if_absent(self._collection, part.digest, part.frame) is not None
+        # What is there stays as it is if all that it needs was just freshened.
+        keeps = _children_of(entry) <= frozenset(part.children or ())
+        if keeps and not always and not self._is_old(entry):
+            return True
+        frame = entry.value if keeps else part.frame
+        return await self._rewrite(part.digest, frame, entry.version)
+
+    async def _rewrite(self, digest: Digest, frame: bytes, version: str) -> bool:
+        return await self._store.compare_and_put(self._collection, digest, frame, version=version) is not None
+
+    async def _attempt_stored(self, roots: Sequence[Digest], always: bool) -> bool:
+        pages = Pages(self._store, self._collection)
+        waiting, seen = deque(dict.fromkeys(roots)), set(roots)
+        nodes: list[tuple[Digest, bytes, str]] = []
+        while waiting:
+            page, entries = await pages.read(waiting)
+            due: dict[str, bytes] = {}
+            for digest in page:
+                entry = entries.get(digest)
+                if entry is None:
+                    raise missing(digest)
+                record = unpack(entry.value)
+                rewritten = always or self._is_old(entry)
+                if isinstance(record, LeafRecord):
+                    if rewritten:
+                        due[digest] = entry.value
+                    continue
+                if rewritten:
+                    nodes.append((digest, entry.value, entry.version))
+                more = dict.fromkeys(child for child in record.children if child not in seen)
+                seen.update(more)
+                waiting.extend(more)
+            if due:
+                await self._store.put_many(self._collection, due)
+        return await self._rewrite_nodes(nodes[::-1])
+
+    async def _rewrite_nodes(self, nodes: Sequence[tuple[Digest, bytes, str]]) -> bool:
+        for start in range(0, len(nodes), _AT_FIRST):
+            done = await asyncio.gather(*(self._rewrite(*node) for node in nodes[start : start + _AT_FIRST]))
+            if not all(done):
+                return False
+        return True
+
+
+def _is_node(entry: Entry) -> bool:
+    try:
+        return form_of(entry.value) == NODE
+    except IntegrityError:
+        return False
+
+
+_UNKNOWN = frozenset([Digest("0" * 64)])
+"""Parts of a damaged entry: some that no plan has."""
+
+
+def _children_of(entry: Entry) -> frozenset[Digest]:
+    """Return the digests of the parts that an entry refers to; none for a leaf."""
+    try:
+        record = unpack(entry.value)
+    except IntegrityError:
+        return _UNKNOWN
+    return frozenset(record.children) if isinstance(record, NodeRecord) else frozenset()

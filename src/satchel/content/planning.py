@@ -1,0 +1,168 @@
+"""Plans of saves: the parts of a value, each with its digest and its frame."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import DigestError, SerializationError
+from .destructuring import join, join_plain, split
+from .digest import digest
+from .hooks import rule_by_hook
+from .leaves import Leaves
+from .records import Shape, pack_node
+from .walk import Digest
+
+SMALL = 16 * 1024
+"""Approximate size in bytes from which a value is worked on in a thread: its digest takes a millisecond."""
+
+_SCALARS = (str, int, float, bool, type(None))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Part of a value that is to be stored.
+
+    Attributes:
+        digest: Its digest.
+        value: The value.
+        frame: What is stored; empty for a `Digest`, which stands for something stored already.
+        children: The digests of its own parts; None for a leaf.
+        height: How many levels of nodes are below it.
+    """
+
+    digest: Digest
+    value: Any
+    frame: bytes
+    children: tuple[Digest, ...] | None = None
+    height: int = 0
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it stands for something stored already."""
+        return not self.frame
+
+
+Plan = Mapping[Digest, Part]
+"""The parts of a value by digest, each after its own parts."""
+
+
+def plan(value: Any, depth: int, leaves: Leaves) -> tuple[Digest, Plan]:
+    """Return the digest of a value and its parts.
+
+    Args:
+        value: The value.
+        depth: How many levels are taken apart; more where a leaf cannot be stored whole.
+        leaves: The forms of leaves.
+
+    Raises:
+        DigestError: A part has no digest.
+        SerializationError: A part can neither be stored whole nor be taken apart.
+    """
+    planner = _Planner(leaves)
+    try:
+        return planner.add(value, depth), planner.parts
+    except DigestError:
+        digest(value)  # its error has the path from the value itself
+        raise
+
+
+class _Planner:
+    """Collector of the parts of a value."""
+
+    def __init__(self, leaves: Leaves) -> None:
+        self.parts: dict[Digest, Part] = {}
+        self._leaves = leaves
+        self._seen: dict[tuple[int, int], tuple[object, Digest]] = {}
+        """Digests by identity and depth, with the object itself, whose identity must not pass to another one."""
+
+    def add(self, value: Any, depth: int) -> Digest:
+        """Add a value with its parts, and return its digest."""
+        if type(value) in _SCALARS:
+            return self._add_leaf(value)
+        seen = self._seen.get((id(value), depth))
+        if seen is not None:
+            return seen[1]
+        found = self._add(value, depth)
+        self._seen[id(value), depth] = (value, found)
+        return found
+
+    def _add(self, value: Any, depth: int) -> Digest:
+        if type(value) is Digest:
+            self.parts.setdefault(value, Part(value, value, b""))
+            return value
+        taken = split(value) if depth else None
+        return self._add_leaf(value) if taken is None else self._add_node(value, *taken, depth - 1)
+
+    def _add_leaf(self, value: Any) -> Digest:
+        found = digest(value)
+        if found in self.parts and not self.parts[found].is_reference:
+            return found
+        try:
+            frame = self._leaves.pack(value, found)
+        except SerializationError:
+            taken = split(value)
+            if taken is None:
+                raise
+            return self._add_node(value, *taken, 0)
+        self.parts[found] = Part(found, value, frame)
+        return found
+
+    def _add_node(self, value: Any, shape: Shape, parts: Iterable[Any], depth: int) -> Digest:
+        children = tuple([self.add(part, depth) for part in parts])
+        found = node_digest(shape, children, value)
+        known = self.parts.get(found)
+        if known is None or known.is_reference:
+            height = 1 + max([self.parts[child].height for child in children], default=0)
+            self.parts.pop(found, None)
+            self.parts[found] = Part(found, value, pack_node(shape, children), children, height)
+        return found
+
+
+def node_digest(shape: Shape, children: tuple[Digest, ...], value: Any) -> Digest:
+    """Return the digest of a node: that of the same thing with the digests of its parts in their place.
+
+    Args:
+        shape: Its shape.
+        children: The digests of its parts.
+        value: The value, which is asked if its digest is not made of that of its parts.
+    """
+    if shape.join is not None or (shape.cls is not None and rule_by_hook(type(value)) is not None):
+        return digest(value)
+    return digest(join_plain(shape, children))
+
+
+def verified(asked: Digest, found: Digest) -> None:
+    """Raise unless two digests are equal.
+
+    Raises:
+        IntegrityError: They differ.
+    """
+    from ..errors import IntegrityError
+
+    if asked != found:
+        raise IntegrityError(
+            f"what is stored as {asked} has another digest: the entry is damaged, or its class or function has changed"
+        )
+
+
+def is_small(value: object) -> bool:
+    """Return whether a value is roughly smaller than `SMALL`."""
+    size, stack = 0, [value]
+    while stack:
+        item = stack.pop()
+        size += sys.getsizeof(item)
+        if size >= SMALL:
+            return False
+        if isinstance(item, (list, tuple, set, frozenset)):
+            stack.extend(item)
+        elif isinstance(item, dict):
+            stack.extend(item)
+            stack.extend(item.values())
+        elif hasattr(item, "__dict__") and not isinstance(item, type):
+            stack.extend(vars(item).values())
+    return True
+
+
