@@ -1,0 +1,107 @@
+"""Hooks: what stands for the values of a class that has no rule of its own.
+
+A hook is found by `register_hook`, by the method `__digest__` of the class, or by an entry point of another package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from threading import RLock
+from typing import Any, TypeVar
+
+from ..errors import ConfigurationError, DigestError
+from .builtin import BUILT_IN
+from .walk import Digest, Rule, Walk, digest_of_type
+
+T = TypeVar("T")
+GROUP = "satchel.digests"
+"""The group of entry points; the name of each is the top-level package whose types it has hooks for."""
+
+changing = RLock()
+"""Held while hooks are registered or looked for."""
+_hooks: dict[type, Callable[[Any], object]] = {}
+_on_change: list[Callable[[], None]] = []
+_asked: set[str] = set()
+
+
+def register_hook(kind: type[T], function: Callable[[T], object]) -> None:
+    """Give the values of a class, and of classes derived from it, digests.
+
+    The digest of such a value is made of the name of its class and of what the function returns. If that is a `Digest`,
+    it is the digest itself. A class's own `__digest__` does the same for values whose class is your own. A later hook
+    for the same class replaces the earlier one.
+
+    Args:
+        kind: The class.
+        function: Returns what stands for a value: anything that has a digest, and that is equal for equal values only.
+
+    Raises:
+        ConfigurationError: The class is one of Python's with a digest that is fixed.
+    """
+    if not isinstance(kind, type):
+        raise ConfigurationError("a digest hook is registered for a class")
+    if kind in BUILT_IN or kind is object:
+        raise ConfigurationError(f"the digests of {kind.__name__} are fixed; register a hook for a class of your own")
+    if not callable(function):
+        raise ConfigurationError(f"the digest hook of {kind.__name__} is not callable")
+    with changing:
+        _hooks[kind] = function
+        for react in _on_change:
+            react()
+
+
+def on_change(react: Callable[[], None]) -> None:
+    """Call a function whenever a hook is registered."""
+    _on_change.append(react)
+
+
+def rule_by_hook(kind: type) -> Rule | None:
+    """Return the rule by the hook of a class, or of the nearest class that it is derived from; None without a hook."""
+    for base in kind.__mro__:
+        _ask_package(base.__module__.partition(".")[0])
+    for base in kind.__mro__[:-1]:
+        function = _hooks.get(base)
+        if function is None and "__digest__" in vars(base):
+            function = _call_method
+        if function is not None:
+            return _rule(function)
+    return None
+
+
+def _call_method(value: Any) -> object:
+    return value.__digest__()
+
+
+def _rule(function: Callable[[Any], object]) -> Rule:
+    def message(value: object, walk: Walk) -> bytes:
+        return b"hook:" + digest_of_type(type(value)) + walk.digest(_call(function, value))
+
+    def rule(value: object, walk: Walk) -> bytes:
+        return walk.descend(value, message)
+
+    return rule
+
+
+def _call(function: Callable[[Any], object], value: object) -> object:
+    try:
+        return function(value)
+    except Exception as error:
+        name = type(value).__name__
+        raise DigestError("$", f"the digest hook of {name} raised {type(error).__name__}") from error
+
+
+def _ask_package(name: str) -> None:
+    """Load the hooks that other packages have for the types of a package, once."""
+    if name in _asked or name == "builtins":
+        return
+    _asked.add(name)
+    from importlib.metadata import entry_points  # noqa: PLC0415  # it takes long to import, and few need it
+
+    for point in entry_points(group=GROUP, name=name):
+        try:
+            point.load()()
+        except Exception as error:
+            raise ConfigurationError(
+                f"{point.value}, which the entry point {name} of {GROUP} names, failed: {type(error).__name__}"
+            ) from error

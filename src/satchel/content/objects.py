@@ -1,0 +1,153 @@
+"""Rules for classes of the user's: dataclasses, attrs, pydantic, msgspec, named tuples, enums, subclasses of built-ins.
+
+The digest of an object is that of its class's name, and of all its attributes. An attribute that no field declares
+counts too: a digest that ignored it would be the same for values that are not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dates
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from enum import Enum, Flag
+from fractions import Fraction
+from functools import cached_property
+from hashlib import sha256
+from inspect import getattr_static
+from typing import Any
+from uuid import UUID
+
+from .walk import NO_BASE, Rule, Walk, digest_of_type, message_of_object
+
+_NOT_STATE = {"__dict__", "__weakref__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"}
+_PLAIN: dict[type, Callable[[Any], object]] = {
+    # Each by the method of the built-in type: one that a subclass overrides may tell something else.
+    bool: bool,
+    int: lambda value: int.__pos__(value),
+    float: lambda value: float.__pos__(value),
+    complex: lambda value: complex.__pos__(value),
+    str: lambda value: str.__str__(value),
+    bytes: lambda value: bytes.__getitem__(value, slice(None)),
+    bytearray: lambda value: bytearray(bytearray.__getitem__(value, slice(None))),
+    tuple: lambda value: tuple(tuple.__iter__(value)),
+    list: lambda value: list(list.__iter__(value)),
+    set: lambda value: set(set.__iter__(value)),
+    frozenset: lambda value: frozenset(frozenset.__iter__(value)),
+    OrderedDict: lambda value: OrderedDict(OrderedDict.items(value)),
+    defaultdict: lambda value: defaultdict(value.default_factory, dict.items(value)),
+    dict: lambda value: dict(dict.items(value)),
+    deque: lambda value: deque(deque.__iter__(value), value.maxlen),
+    Decimal: Decimal,
+    Fraction: lambda value: Fraction(value.numerator, value.denominator),
+    UUID: lambda value: UUID(bytes=value.bytes),
+    dates.datetime: lambda value: dates.datetime(
+        *(value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond),
+        tzinfo=value.tzinfo,
+        fold=value.fold,
+    ),
+    dates.date: lambda value: dates.date(value.year, value.month, value.day),
+    dates.time: lambda value: dates.time(
+        value.hour, value.minute, value.second, value.microsecond, tzinfo=value.tzinfo, fold=value.fold
+    ),
+    dates.timedelta: lambda value: dates.timedelta(value.days, value.seconds, value.microseconds),
+}
+
+
+def fields_of(kind: type) -> tuple[str, ...] | None:
+    """Return the names of the fields that a class declares; None for a class that declares none."""
+    if hasattr(kind, "__pydantic_fields__") and hasattr(kind, "__pydantic_private__"):
+        return tuple(kind.__pydantic_fields__)
+    if hasattr(kind, "__dataclass_fields__"):
+        return tuple(field.name for field in dataclasses.fields(kind))
+    if hasattr(kind, "__attrs_attrs__"):
+        return tuple(field.name for field in kind.__attrs_attrs__)
+    if hasattr(kind, "__struct_fields__"):
+        return tuple(kind.__struct_fields__)
+    if is_named_tuple(kind):
+        return tuple(kind._fields)  # type: ignore[attr-defined]  # as just checked
+    return None
+
+
+def is_named_tuple(kind: type) -> bool:
+    """Return whether a class is made by `NamedTuple` or `namedtuple`, or derived from one that is."""
+    return issubclass(kind, tuple) and hasattr(kind, "_fields")
+
+
+def names_of(kind: type) -> tuple[str, ...]:
+    """Return the names of all attributes that instances of a class may have outside of their `__dict__`."""
+    names = dict.fromkeys(fields_of(kind) or ())
+    for owner in reversed(kind.__mro__):
+        slots = vars(owner).get("__slots__", ())
+        for slot in (slots,) if isinstance(slots, str) else slots:
+            private = slot.startswith("__") and not slot.endswith("__")
+            names.setdefault(f"_{owner.__name__.lstrip('_')}{slot}" if private else slot)
+    return tuple(name for name in names if name not in _NOT_STATE)
+
+
+def state_of(value: object, names: Iterable[str]) -> dict[str, object]:
+    """Return the attributes of an object that make its value: all but those that `cached_property` keeps.
+
+    Args:
+        value: The object.
+        names: The names of its attributes outside of its `__dict__`.
+    """
+    state = {name: getattr(value, name) for name in names if _has(value, name)}
+    kind = type(value)
+    for name, part in getattr(value, "__dict__", {}).items():
+        if not isinstance(getattr_static(kind, name, None), cached_property):
+            state[name] = part
+    for more in ("__pydantic_extra__", "__pydantic_private__"):
+        state.update(getattr(value, more, None) or {})
+    return state
+
+
+def attributes_of(value: object) -> dict[str, object]:
+    """Return the attributes of an object that make its value."""
+    return state_of(value, names_of(type(value)))
+
+
+def is_open(kind: type) -> bool:
+    """Return whether the attributes of its instances are all that makes their value."""
+    return fields_of(kind) is not None and _plain_of(kind) is None and not issubclass(kind, (Enum, type))
+
+
+def _plain_of(kind: type) -> Callable[[Any], object] | None:
+    """Return what makes a plain value of the built-in part of an instance; None for classes without such a part."""
+    return None if is_named_tuple(kind) else next((_PLAIN[base] for base in kind.__mro__ if base in _PLAIN), None)
+
+
+def _has(value: object, name: str) -> bool:
+    try:
+        getattr(value, name)
+    except AttributeError:  # deleted, or never set
+        return False
+    return True
+
+
+def rule_of_object(kind: type) -> Rule | None:
+    """Return the rule of a class of the user's; None for one whose instances do not show what makes their value."""
+    if issubclass(kind, Enum):
+        return _flag if issubclass(kind, Flag) else _enum
+    plain = _plain_of(kind)
+    if plain is None and not is_open(kind):
+        return None
+    names = names_of(kind)
+
+    def message(value: object, walk: Walk) -> bytes:
+        base = NO_BASE if plain is None else walk.digest(plain(value))
+        state = state_of(value, names)
+        return message_of_object(kind, base, [(name, walk.digest(part)) for name, part in state.items()])
+
+    return lambda value, walk: walk.descend(value, message)
+
+
+def _enum(value: Enum, walk: Walk) -> bytes:
+    parts = digest_of_type(type(value)), walk.digest(value._name_), walk.digest(value._value_)
+    return sha256(b"enum:" + b"".join(parts)).digest()
+
+
+def _flag(value: Flag, walk: Walk) -> bytes:
+    parts = digest_of_type(type(value)), NO_BASE, walk.digest(value._value_)
+    return sha256(b"enum:" + b"".join(parts)).digest()
