@@ -6,9 +6,10 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..errors import ConfigurationError, IntegrityError, SerializationError
+from .objects import attributes_of
 from .records import Shape
 
 _CONTAINERS = (list, tuple, dict)
@@ -85,7 +86,7 @@ def _split_container(value: Any) -> tuple[Shape, list[Any]]:
     if kind is not dict:
         return (_LIST if kind is list else _TUPLE), list(value)
     keys = tuple(value)
-    if all([type(key) is str for key in keys]):
+    if all(type(key) is str for key in keys):
         return Shape(type="dict", keys=keys), list(value.values())
     return _DICT, [part for pair in value.items() for part in pair]
 
@@ -134,7 +135,7 @@ def _join(shape: Shape, children: Sequence[Any]) -> Any:
         return tuple.__new__(cls, children)
     if kind != "object":
         raise ValueError(kind)
-    value = object.__new__(cls)
+    value: Any = object.__new__(cls)
     for name, child in zip(shape.keys or (), children, strict=True):
         object.__setattr__(value, name, child)
     return value
@@ -150,13 +151,13 @@ def _class_name(kind: type) -> str | None:
     except KeyError:
         name = _name_of(kind) if _is_record(kind) else None
         found = None if name is None else _lookup(name)
-        if len(_names) >= 4096:  # noqa: PLR2004  # classes that are made anew again and again
+        if len(_names) >= 4096:  # classes that are made anew again and again
             _names.clear()
         _names[kind] = name if found is kind else None
         return _names[kind]
 
 
-def _is_record(kind: object) -> bool:
+def _is_record(kind: object) -> TypeGuard[type]:
     """Return whether something is a class of which objects may be made: of a dataclass, of attrs, or a named tuple."""
     if not isinstance(kind, type):
         return False
@@ -189,17 +190,4 @@ def _find(name: str) -> type:
             else f"the class {path} is in module {module}, which is not imported; import it before loading"
         )
         raise SerializationError(f"a value cannot be put together: {gone}")
-    assert isinstance(found, type)
     return found
-
-
-def attributes_of(value: Any) -> dict[str, Any]:
-    """Return the attributes of an object by their names, in slots and in its `__dict__`."""
-    state: dict[str, Any] = {}
-    for kind in reversed(type(value).__mro__):
-        slots = kind.__dict__.get("__slots__", ())
-        for slot in (slots,) if isinstance(slots, str) else slots:
-            name = f"_{kind.__name__.lstrip('_')}{slot}" if slot.startswith("__") and not slot.endswith("__") else slot
-            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
-                state[name] = getattr(value, name)
-    return state | getattr(value, "__dict__", {})

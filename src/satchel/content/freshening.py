@@ -15,7 +15,7 @@ from ..entry import Entry
 from ..errors import IntegrityError, KeyMissingError
 from ..protocol import SupportsConditional
 from .leaves import Leaves
-from .planning import Part, Plan, plan
+from .planning import Plan, StoredPart, plan
 from .records import NODE, LeafRecord, NodeRecord, form_of, unpack
 from .walk import Digest
 
@@ -132,7 +132,7 @@ class Freshener:
                 await self._store.put_many(self._collection, due)
         return expanded
 
-    def _taken_apart(self, part: Part, entry: Entry) -> Plan | None:
+    def _taken_apart(self, part: StoredPart, entry: Entry) -> Plan | None:
         """Return the parts of a leaf that is stored as a node of the same parts; None otherwise."""
         if not _is_node(entry):
             return None
@@ -164,7 +164,7 @@ class Freshener:
                     return False
         return True
 
-    async def _freshen_node(self, part: Part, entry: Entry | None, always: bool) -> bool:
+    async def _freshen_node(self, part: StoredPart, entry: Entry | None, always: bool) -> bool:
         """Freshen one node, and return whether no other writer was faster."""
         if entry is None:
             return await self._store.put_if_absent(self._collection, part.digest, part.frame) is not None

@@ -24,7 +24,7 @@ def check_driver() -> None:
     try:
         import h5py  # noqa: F401, PLC0415  # it is imported where it is used
     except ModuleNotFoundError as error:
-        raise missing_extra("leaf=\"hdf5\"", "hdf5", error) from error
+        raise missing_extra('leaf="hdf5"', "hdf5", error) from error
 
 
 def dump(value: object) -> bytes:

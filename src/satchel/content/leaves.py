@@ -46,8 +46,8 @@ class Leaves:
                 raise
         if self._leaf == "hdf5":
             return pack_leaf(HDF5, hdf5.dump(value))
-        assert self._pickles is not None  # as it was checked
-        return pack_leaf(PICKLE, self._pickles.encode(value, digest))
+        pickles: Any = self._pickles  # there are keys, as was checked
+        return pack_leaf(PICKLE, pickles.encode(value, digest))
 
     def unpack(self, record: LeafRecord, digest: Digest) -> Any:
         """Return the value of a leaf.

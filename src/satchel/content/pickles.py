@@ -105,7 +105,9 @@ class _HoldsDigestError(SerializationError):
 
 def _refuse_digest(value: object) -> None:
     if type(value) is Digest:
-        raise _HoldsDigestError("a pickle cannot hold a Digest, which stands for the value that it is of; load it first")
+        raise _HoldsDigestError(
+            "a pickle cannot hold a Digest, which stands for the value that it is of; load it first"
+        )
 
 
 class _Pickler(pickle.Pickler):

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import DigestError, SerializationError
-from .destructuring import join, join_plain, split
+from ..errors import DigestError, IntegrityError, SerializationError
+from .destructuring import join_plain, split
 from .digest import digest
 from .hooks import rule_by_hook
 from .leaves import Leaves
@@ -22,8 +22,8 @@ _SCALARS = (str, int, float, bool, type(None))
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Part of a value that is to be stored.
+class StoredPart:
+    """StoredPart of a value that is to be stored.
 
     Attributes:
         digest: Its digest.
@@ -45,7 +45,7 @@ class Part:
         return not self.frame
 
 
-Plan = Mapping[Digest, Part]
+Plan = Mapping[Digest, StoredPart]
 """The parts of a value by digest, each after its own parts."""
 
 
@@ -73,7 +73,7 @@ class _Planner:
     """Collector of the parts of a value."""
 
     def __init__(self, leaves: Leaves) -> None:
-        self.parts: dict[Digest, Part] = {}
+        self.parts: dict[Digest, StoredPart] = {}
         self._leaves = leaves
         self._seen: dict[tuple[int, int], tuple[object, Digest]] = {}
         """Digests by identity and depth, with the object itself, whose identity must not pass to another one."""
@@ -91,7 +91,7 @@ class _Planner:
 
     def _add(self, value: Any, depth: int) -> Digest:
         if type(value) is Digest:
-            self.parts.setdefault(value, Part(value, value, b""))
+            self.parts.setdefault(value, StoredPart(value, value, b""))
             return value
         taken = split(value) if depth else None
         return self._add_leaf(value) if taken is None else self._add_node(value, *taken, depth - 1)
@@ -107,7 +107,7 @@ class _Planner:
             if taken is None:
                 raise
             return self._add_node(value, *taken, 0)
-        self.parts[found] = Part(found, value, frame)
+        self.parts[found] = StoredPart(found, value, frame)
         return found
 
     def _add_node(self, value: Any, shape: Shape, parts: Iterable[Any], depth: int) -> Digest:
@@ -117,7 +117,7 @@ class _Planner:
         if known is None or known.is_reference:
             height = 1 + max([self.parts[child].height for child in children], default=0)
             self.parts.pop(found, None)
-            self.parts[found] = Part(found, value, pack_node(shape, children), children, height)
+            self.parts[found] = StoredPart(found, value, pack_node(shape, children), children, height)
         return found
 
 
@@ -140,8 +140,6 @@ def verified(asked: Digest, found: Digest) -> None:
     Raises:
         IntegrityError: They differ.
     """
-    from ..errors import IntegrityError
-
     if asked != found:
         raise IntegrityError(
             f"what is stored as {asked} has another digest: the entry is damaged, or its class or function has changed"
@@ -164,5 +162,3 @@ def is_small(value: object) -> bool:
         elif hasattr(item, "__dict__") and not isinstance(item, type):
             stack.extend(vars(item).values())
     return True
-
-

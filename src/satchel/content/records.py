@@ -80,9 +80,7 @@ def form_of(frame: object) -> bytes:
     Raises:
         IntegrityError: It is not a frame.
     """
-    if type(frame) is not bytes or not frame.startswith(MAGIC) or len(frame) < _START:
-        raise IntegrityError(_UPGRADE)
-    return frame[len(MAGIC) : _START]
+    return _checked(frame)[len(MAGIC) : _START]
 
 
 def unpack(frame: object) -> LeafRecord | NodeRecord:
@@ -91,9 +89,15 @@ def unpack(frame: object) -> LeafRecord | NodeRecord:
     Raises:
         IntegrityError: It is not a frame, or one of a later release, or cut short.
     """
-    form = form_of(frame)
-    assert isinstance(frame, bytes)
-    return _unpack_node(frame) if form == NODE else LeafRecord(form, frame[_START:])
+    checked = _checked(frame)
+    form = checked[len(MAGIC) : _START]
+    return _unpack_node(checked) if form == NODE else LeafRecord(form, checked[_START:])
+
+
+def _checked(frame: object) -> bytes:
+    if type(frame) is not bytes or not frame.startswith(MAGIC) or len(frame) < _START:
+        raise IntegrityError(_UPGRADE)
+    return frame
 
 
 def _unpack_node(frame: bytes) -> NodeRecord:
