@@ -5,12 +5,12 @@ Numbers and text are written as bytes that are the same on every machine; sets a
 
 from __future__ import annotations
 
-import datetime as dates
+import datetime as dt
 import functools
 import re
 import struct
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
 from hashlib import sha256
@@ -20,51 +20,61 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from ..errors import DigestError
-from .walk import NO_BASE, Rule, Walk, digest_of_bytes, digest_of_name, digest_of_text, digest_of_type
+from .walk import (
+    NO_BASE,
+    Rule,
+    Walk,
+    digest_of_bytes,
+    digest_of_name,
+    digest_of_text,
+    digest_of_type,
+    known_names,
+    rule_of_parts,
+)
 
 _double = struct.Struct(">d").pack
-_MICROSECOND = dates.timedelta(microseconds=1)
+_MICROSECOND = dt.timedelta(microseconds=1)
 
 
 def _single(tag: bytes) -> Rule:
     found = sha256(tag).digest()
-    return lambda value, walk: found
+    return lambda _, __: found
 
 
 _TRUE, _FALSE = sha256(b"bool:1").digest(), sha256(b"bool:0").digest()
 
 
-def _bool(value: bool, walk: Walk) -> bytes:  # noqa: FBT001  # a rule
+def _bool(value: bool, _: Walk) -> bytes:
     return _TRUE if value else _FALSE
 
 
-def _none(value: None, walk: Walk) -> bytes:
+def _none(_: None, __: Walk) -> bytes:
     return NO_BASE
 
 
-def _int(value: int, walk: Walk) -> bytes:
+def _int(value: int, _: Walk) -> bytes:
     return sha256(b"int:%x" % value).digest()
 
 
-def _float(value: float, walk: Walk) -> bytes:
+def _float(value: float, _: Walk) -> bytes:
     return sha256(b"float:" + _double(value)).digest()
 
 
-def _complex(value: complex, walk: Walk) -> bytes:
+def _complex(value: complex, _: Walk) -> bytes:
     return sha256(b"complex:" + _double(value.real) + _double(value.imag)).digest()
 
 
-def _str(value: str, walk: Walk) -> bytes:
-    if len(value) < 1024:  # noqa: PLR2004  # small enough to be copied
+def _str(value: str, _: Walk) -> bytes:
+    if len(value) < 1024:  # small enough to be copied
         return sha256(b"str:" + value.encode("utf-8", "surrogatepass")).digest()
     return digest_of_text(value)
 
 
-def _bytes(value: bytes, walk: Walk) -> bytes:
+def _bytes(value: bytes, _: Walk) -> bytes:
     return digest_of_bytes(b"bytes:", value)
 
 
-def _bytearray(value: bytearray, walk: Walk) -> bytes:
+def _bytearray(value: bytearray, _: Walk) -> bytes:
     return digest_of_bytes(b"bytearray:", value)
 
 
@@ -91,11 +101,12 @@ def _set(tag: bytes) -> Rule:
     return lambda value, walk: walk.descend(value, message)
 
 
-def pairs_of(value: dict[Any, object], walk: Walk) -> list[bytes]:
+def pairs_of(value: dict[Any, object], walk: Walk, known: dict[str, bytes] = known_names) -> list[bytes]:
     """Return the digest of each key of a dict, joined with that of its value."""
     rules = walk.rules
     return [
-        (digest_of_name(key) if type(key) is str else rules[type(key)](key, walk)) + rules[type(part)](part, walk)
+        (known.get(key) or digest_of_name(key) if type(key) is str else rules[type(key)](key, walk))
+        + rules[type(part)](part, walk)
         for key, part in value.items()
     ]
 
@@ -110,15 +121,6 @@ def _dict(value: dict[Any, object], walk: Walk) -> bytes:
     return walk.descend(value, _dict_message)
 
 
-def _parts(tag: bytes, parts_of: Callable[[Any], Iterable[object]]) -> Rule:
-    """Return the rule of a type whose message is a tag and the digests of some parts."""
-
-    def message(value: object, walk: Walk) -> bytes:
-        return tag + b"".join([walk.digest(part) for part in parts_of(value)])
-
-    return lambda value, walk: walk.descend(value, message)
-
-
 def _range(value: range, walk: Walk) -> bytes:
     """Return the digest of a range: ranges of the same numbers are equal."""
     count = len(value) if -(2**63) <= value.start < 2**63 > value.stop >= -(2**63) else None
@@ -127,44 +129,44 @@ def _range(value: range, walk: Walk) -> bytes:
     return sha256(b"range:" + b"".join(map(walk.digest, (value[0] if value else None, last, step)))).digest()
 
 
-def _decimal(value: Decimal, walk: Walk) -> bytes:
+def _decimal(value: Decimal, _: Walk) -> bytes:
     sign, digits, exponent = value.as_tuple()
     return sha256(b"Decimal:%d:%s:%s" % (sign, bytes(48 + d for d in digits), str(exponent).encode())).digest()
 
 
-def _clock(value: dates.datetime | dates.time) -> bytes:
+def _clock(value: dt.datetime | dt.time) -> bytes:
     naive = value.replace(tzinfo=None, fold=0)
     return b"%s:%d" % (naive.isoformat(timespec="microseconds").encode(), value.fold)
 
 
-def _datetime(value: dates.datetime, walk: Walk) -> bytes:
+def _datetime(value: dt.datetime, walk: Walk) -> bytes:
     return sha256(b"datetime:" + walk.digest(value.tzinfo) + _clock(value)).digest()
 
 
-def _time(value: dates.time, walk: Walk) -> bytes:
+def _time(value: dt.time, walk: Walk) -> bytes:
     return sha256(b"time:" + walk.digest(value.tzinfo) + _clock(value)).digest()
 
 
-def _date(value: dates.date, walk: Walk) -> bytes:
+def _date(value: dt.date, _: Walk) -> bytes:
     return sha256(b"date:" + value.isoformat().encode()).digest()
 
 
-def _timedelta(value: dates.timedelta, walk: Walk) -> bytes:
+def _timedelta(value: dt.timedelta, _: Walk) -> bytes:
     return sha256(b"timedelta:%x" % (value // _MICROSECOND)).digest()
 
 
-def _timezone(value: dates.timezone, walk: Walk) -> bytes:
+def _timezone(value: dt.timezone, _: Walk) -> bytes:
     offset = value.utcoffset(None) // _MICROSECOND
     return sha256(b"timezone:%x:" % offset + value.tzname(None).encode("utf-8", "surrogatepass")).digest()
 
 
-def _zone(value: ZoneInfo, walk: Walk) -> bytes:
+def _zone(value: ZoneInfo, _: Walk) -> bytes:
     if value.key is None:
         raise DigestError("$", "a ZoneInfo from a file has no key; give it one: ZoneInfo.from_file(file, key=...)")
     return sha256(b"ZoneInfo:" + value.key.encode()).digest()
 
 
-def _path(value: PurePath, walk: Walk) -> bytes:
+def _path(value: PurePath, _: Walk) -> bytes:
     flavour = b"windows" if isinstance(value, PureWindowsPath) else b"posix"
     return sha256(b"path:%s:" % flavour + str(value).encode("utf-8", "surrogatepass")).digest()
 
@@ -190,24 +192,24 @@ BUILT_IN: dict[type, Rule] = {
     set: _set(b"set:"),
     frozenset: _set(b"frozenset:"),
     dict: _dict,
-    OrderedDict: _parts(b"OrderedDict:", lambda value: (part for pair in value.items() for part in pair)),
-    defaultdict: _parts(b"defaultdict:", lambda value: (value.default_factory, dict(value))),
-    deque: _parts(b"deque:", lambda value: (value.maxlen, *value)),
+    OrderedDict: rule_of_parts(b"OrderedDict:", lambda value: (part for pair in value.items() for part in pair)),
+    defaultdict: rule_of_parts(b"defaultdict:", lambda value: (value.default_factory, dict(value))),
+    deque: rule_of_parts(b"deque:", lambda value: (value.maxlen, *value)),
     range: _range,
-    slice: _parts(b"slice:", lambda value: (value.start, value.stop, value.step)),
+    slice: rule_of_parts(b"slice:", lambda value: (value.start, value.stop, value.step)),
     Decimal: _decimal,
-    Fraction: _parts(b"Fraction:", lambda value: (value.numerator, value.denominator)),
-    UUID: lambda value, walk: sha256(b"UUID:" + value.bytes).digest(),
-    dates.datetime: _datetime,
-    dates.date: _date,
-    dates.time: _time,
-    dates.timedelta: _timedelta,
-    dates.timezone: _timezone,
+    Fraction: rule_of_parts(b"Fraction:", lambda value: (value.numerator, value.denominator)),
+    UUID: lambda value, _: sha256(b"UUID:" + value.bytes).digest(),
+    dt.datetime: _datetime,
+    dt.date: _date,
+    dt.time: _time,
+    dt.timedelta: _timedelta,
+    dt.timezone: _timezone,
     ZoneInfo: _zone,
     PurePosixPath: _path,
     PureWindowsPath: _path,
     re.Pattern: _pattern,
-    functools.partial: _parts(b"partial:", lambda value: (value.func, value.args, value.keywords, vars(value))),
-    type: lambda value, walk: digest_of_type(value),
+    functools.partial: rule_of_parts(b"partial:", lambda value: (value.func, value.args, value.keywords, vars(value))),
+    type: lambda value, _: digest_of_type(value),
 }
 """The rule of each type; for exactly this type, not for those derived from it."""

@@ -8,14 +8,14 @@ from typing import Any
 from ..errors import DigestError, with_article
 from .builtin import BUILT_IN
 from .functions import FUNCTIONS
-from .hooks import changing, on_change, rule_by_hook
+from .hooks import changing, is_in_hook, on_change, rule_by_hook
 from .objects import rule_of_object
 from .tracing import locate
 from .walk import Digest, Rule, Walk
 
 _MOST_CLASSES = 1000
 """Classes whose rules are kept; of a program that makes classes without end, no more."""
-_FIXED: dict[type, Rule] = {**BUILT_IN, **FUNCTIONS, Digest: lambda value, walk: bytes.fromhex(value)}
+_FIXED: dict[type, Rule] = {**BUILT_IN, **FUNCTIONS, Digest: lambda value, _: bytes.fromhex(value)}
 
 
 class _Rules(dict[type, Rule]):
@@ -62,6 +62,8 @@ def digest_bytes(value: Any) -> bytes:
     try:
         return _rules[type(value)](value, Walk(_rules))
     except DigestError as error:
+        if is_in_hook():
+            raise  # the outermost walk finds the place
         raise locate(value, _rules, error) from error.__cause__
     except RecursionError:
         raise DigestError("$", "the stack has no room for it; call digest from fewer nested calls") from None
@@ -70,7 +72,7 @@ def digest_bytes(value: Any) -> bytes:
 
 
 def _find(kind: type) -> Rule:
-    rule = rule_by_hook(kind) or rule_of_object(kind)
+    rule = rule_by_hook(kind) or _rule_of_arrays(kind) or rule_of_object(kind)
     if rule is not None:
         return rule
     if issubclass(kind, type):
@@ -78,6 +80,20 @@ def _find(kind: type) -> Rule:
     if issubclass(kind, PurePath) and kind.__module__.partition(".")[0] == "pathlib":
         return next(BUILT_IN[base] for base in kind.__mro__ if base in BUILT_IN)
     raise DigestError("$", _refusal(kind))
+
+
+def _rule_of_arrays(kind: type) -> Rule | None:
+    """Return the rule of a class of numpy's or pandas's, which are imported only if such a value was given."""
+    package = kind.__module__.partition(".")[0]
+    if package == "numpy":
+        from .numpy_rules import rule_of_numpy  # noqa: PLC0415  # it imports numpy
+
+        return rule_of_numpy(kind)
+    if package == "pandas":
+        from .pandas_rules import rule_of_pandas  # noqa: PLC0415  # it imports pandas
+
+        return rule_of_pandas(kind)
+    return None
 
 
 def _refusal(kind: type) -> str:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import ast
 import linecache
-import os
 import time
 from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import sha256
+from pathlib import Path
 from types import (
     BuiltinFunctionType,
     ClassMethodDescriptorType,
@@ -108,7 +108,7 @@ def _made(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, code: CodeT
 def _is_stale(file: str, code: CodeType, text: str) -> bool:
     """Return whether a file was changed since this process began, and no longer has a function as it runs."""
     try:
-        if os.stat(file).st_mtime <= _STARTED:
+        if Path(file).stat().st_mtime <= _STARTED:
             return False
     except OSError:  # a cell of a notebook, or a module in an archive
         return False
@@ -137,7 +137,7 @@ def _builtin(value: BuiltinFunctionType, walk: Walk) -> bytes:
     return walk.descend(value, lambda method, _: b"method:" + digest_of_name(method.__name__) + walk.digest(owner))
 
 
-def _descriptor(value: Any, walk: Walk) -> bytes:
+def _descriptor(value: Any, _: Walk) -> bytes:
     return sha256(b"builtin:" + digest_of_type(value.__objclass__) + digest_of_name(value.__name__)).digest()
 
 

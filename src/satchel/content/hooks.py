@@ -6,8 +6,7 @@ A hook is found by `register_hook`, by the method `__digest__` of the class, or 
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import sha256
-from threading import RLock
+from threading import RLock, local
 from typing import Any, TypeVar
 
 from ..errors import ConfigurationError, DigestError
@@ -23,6 +22,7 @@ changing = RLock()
 _hooks: dict[type, Callable[[Any], object]] = {}
 _on_change: list[Callable[[], None]] = []
 _asked: set[str] = set()
+_running = local()
 
 
 def register_hook(kind: type[T], function: Callable[[T], object]) -> None:
@@ -74,21 +74,31 @@ def _call_method(value: Any) -> object:
 
 
 def _rule(function: Callable[[Any], object]) -> Rule:
-    def message(value: object, walk: Walk) -> bytes:
-        return b"hook:" + digest_of_type(type(value)) + walk.digest(_call(function, value))
-
     def rule(value: object, walk: Walk) -> bytes:
-        return walk.descend(value, message)
+        stand_in = _call(function, value)
+        if type(stand_in) is Digest:
+            return bytes.fromhex(stand_in)
+        return walk.descend(value, lambda _, __: b"hook:" + digest_of_type(type(value)) + walk.digest(stand_in))
 
     return rule
 
 
 def _call(function: Callable[[Any], object], value: object) -> object:
+    _running.depth = getattr(_running, "depth", 0) + 1
     try:
         return function(value)
+    except DigestError as error:
+        raise DigestError("$", error.reason) from error
     except Exception as error:
         name = type(value).__name__
         raise DigestError("$", f"the digest hook of {name} raised {type(error).__name__}") from error
+    finally:
+        _running.depth -= 1
+
+
+def is_in_hook() -> bool:
+    """Return whether this thread is running a hook."""
+    return getattr(_running, "depth", 0) > 0
 
 
 def _ask_package(name: str) -> None:

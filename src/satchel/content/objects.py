@@ -7,7 +7,7 @@ counts too: a digest that ignored it would be the same for values that are not.
 from __future__ import annotations
 
 import dataclasses
-import datetime as dates
+import datetime as dt
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from decimal import Decimal
@@ -25,10 +25,10 @@ _NOT_STATE = {"__dict__", "__weakref__", "__pydantic_fields_set__", "__pydantic_
 _PLAIN: dict[type, Callable[[Any], object]] = {
     # Each by the method of the built-in type: one that a subclass overrides may tell something else.
     bool: bool,
-    int: lambda value: int.__pos__(value),
-    float: lambda value: float.__pos__(value),
-    complex: lambda value: complex.__pos__(value),
-    str: lambda value: str.__str__(value),
+    int: int.__pos__,
+    float: float.__pos__,
+    complex: complex.__pos__,
+    str: str.__str__,
     bytes: lambda value: bytes.__getitem__(value, slice(None)),
     bytearray: lambda value: bytearray(bytearray.__getitem__(value, slice(None))),
     tuple: lambda value: tuple(tuple.__iter__(value)),
@@ -42,16 +42,16 @@ _PLAIN: dict[type, Callable[[Any], object]] = {
     Decimal: Decimal,
     Fraction: lambda value: Fraction(value.numerator, value.denominator),
     UUID: lambda value: UUID(bytes=value.bytes),
-    dates.datetime: lambda value: dates.datetime(
+    dt.datetime: lambda value: dt.datetime(
         *(value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond),
         tzinfo=value.tzinfo,
         fold=value.fold,
     ),
-    dates.date: lambda value: dates.date(value.year, value.month, value.day),
-    dates.time: lambda value: dates.time(
+    dt.date: lambda value: dt.date(value.year, value.month, value.day),
+    dt.time: lambda value: dt.time(
         value.hour, value.minute, value.second, value.microsecond, tzinfo=value.tzinfo, fold=value.fold
     ),
-    dates.timedelta: lambda value: dates.timedelta(value.days, value.seconds, value.microseconds),
+    dt.timedelta: lambda value: dt.timedelta(value.days, value.seconds, value.microseconds),
 }
 
 
@@ -95,9 +95,11 @@ def state_of(value: object, names: Iterable[str]) -> dict[str, object]:
     """
     state = {name: getattr(value, name) for name in names if _has(value, name)}
     kind = type(value)
-    for name, part in getattr(value, "__dict__", {}).items():
-        if not isinstance(getattr_static(kind, name, None), cached_property):
-            state[name] = part
+    state |= {
+        name: part
+        for name, part in getattr(value, "__dict__", {}).items()
+        if not isinstance(getattr_static(kind, name, None), cached_property)
+    }
     for more in ("__pydantic_extra__", "__pydantic_private__"):
         state.update(getattr(value, more, None) or {})
     return state

@@ -33,7 +33,7 @@ class Digest(str):
 
     __slots__ = ()
 
-    def __new__(cls, text: str) -> Self:
+    def __new__(cls, text: str) -> Self:  # noqa: D102  # the class says it
         if not isinstance(text, str) or not _HEX.fullmatch(text):
             raise DigestError("$", "a digest is 64 hexadecimal digits in lower case; ContentStore.expand completes it")
         return str.__new__(cls, text)
@@ -97,6 +97,20 @@ class Walk:
         return found
 
 
+def rule_of_parts(tag: bytes, parts_of: Callable[[Any], Iterable[object]]) -> Rule:
+    """Return the rule of a type whose message is a tag and the digests of some parts.
+
+    Args:
+        tag: The tag of the type.
+        parts_of: Returns the parts of a value.
+    """
+
+    def message(value: object, walk: Walk) -> bytes:
+        return tag + b"".join([walk.digest(part) for part in parts_of(value)])
+
+    return lambda value, walk: walk.descend(value, message)
+
+
 def digest_of_bytes(tag: bytes, content: bytes | bytearray | memoryview) -> bytes:
     """Return the digest of a message of a tag and bytes."""
     if len(content) < _LARGE:
@@ -111,18 +125,19 @@ def digest_of_text(text: str) -> bytes:
     return digest_of_bytes(b"str:", text.encode("utf-8", "surrogatepass"))
 
 
-_names: dict[str, bytes] = {}
+known_names: dict[str, bytes] = {}
+"""Digests of names that have come before."""
 
 
 def digest_of_name(text: str) -> bytes:
     """Return the digest of a `str` that is likely to come again, such as a key of a dict or the name of a field."""
-    found = _names.get(text)
+    found = known_names.get(text)
     if found is None:
         found = digest_of_text(text)
-        if len(text) <= 64:  # noqa: PLR2004  # such as names have
-            if len(_names) >= 4096:  # noqa: PLR2004  # less than a megabyte
-                _names.clear()
-            _names[text] = found
+        if len(text) <= 64:  # such as names have
+            if len(known_names) >= 4096:  # less than a megabyte
+                known_names.clear()
+            known_names[text] = found
     return found
 
 
