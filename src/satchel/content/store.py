@@ -294,9 +294,9 @@ class ContentStore:
             on_progress=on_progress,
         ).run()
 
-    async def _plan(self, value: object) -> tuple[Digest, Plan]:
+    async def _plan(self, value: object, *, keeps_small: bool = False) -> tuple[Digest, Plan]:
         if is_small(value):
-            found = plan(value, self._depth, self._leaves)
+            found = plan(value, 0 if keeps_small else self._depth, self._leaves)
         else:
             found = await offload(plan, value, self._depth, self._leaves)
         limit = self._store.max_value_bytes
@@ -324,10 +324,15 @@ class Saving:
         self._begun_here = time.monotonic()
         self._parts: dict[Digest, Any] = {}
 
-    async def save(self, value: object) -> Digest:
-        """Store a value with its parts, and return its digest. It raises what `ContentStore.save` raises."""
+    async def save(self, value: object, *, keeps_small: bool = False) -> Digest:
+        """Store a value with its parts, and return its digest. It raises what `ContentStore.save` raises.
+
+        Args:
+            value: The value.
+            keeps_small: Whether a value of less than about 16 KiB is stored whole, for loads in one round trip.
+        """
         content = self._content
-        digest, parts = await content._plan(value)
+        digest, parts = await content._plan(value, keeps_small=keeps_small)
         await content._roots.agree()
         self._parts.update(parts)
         await content._freshener.freshen(parts)
