@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime
@@ -196,6 +197,17 @@ class MemoizedBase(Generic[P, R]):
         digests = target.digests(arguments)
         return Asked(arguments, digests, target.key(digests))
 
+    async def _asked_later(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Asked:
+        """Do what `_asked` does, in a worker thread if it may take long."""
+        target = self._target
+        arguments = target.bind(self._with_instance(args), kwargs)
+        if target.is_light(arguments):
+            digests = target.digests(arguments)
+        else:
+            digests = await in_thread(target.digests, arguments)
+            target.meet(arguments)
+        return Asked(arguments, digests, target.key(digests))
+
     def _with_instance(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return args if self._instance is UNSET else (self._instance, *args)
 
@@ -240,7 +252,7 @@ class Memoized(MemoizedBase[P, R]):
                 run; or it ran, and what it returned cannot be saved.
             Exception: What the function raised.
         """
-        calls, asked = self._calls(), self._asked(args, kwargs)
+        calls, asked = self._calls(), await self._asked_later(args, kwargs)
         flights = calls.flights
         since = flights.ended
         found = await calls.result_of(asked.key)
@@ -254,18 +266,18 @@ class Memoized(MemoizedBase[P, R]):
         Raises:
             KeyMissingError: The call is not recorded, or its result is gone.
         """
-        found = await self._calls().result_of(self._asked(args, kwargs).key)
+        found = await self._calls().result_of((await self._asked_later(args, kwargs)).key)
         if found is UNSET:
             raise KeyMissingError(f"no result of this call of {self.call_name} is recorded")
         return cast("R", found)
 
     async def contains(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Return whether a call is recorded, and its result is there."""
-        return await self._calls().contains(self._asked(args, kwargs).key)
+        return await self._calls().contains((await self._asked_later(args, kwargs)).key)
 
     async def rerun(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function even if the call is recorded, and record what it returns now."""
-        ran = await self._run(self._calls(), self._asked(args, kwargs))
+        ran = await self._run(self._calls(), await self._asked_later(args, kwargs))
         return cast("R", ran.result)
 
     def query(
@@ -295,7 +307,7 @@ class Memoized(MemoizedBase[P, R]):
         if own:
             return own[0]
         if type(made) is Ran:
-            return made.result
+            return copy.deepcopy(made.result)
         found = await calls.result_of(asked.key)
         return (await self._run(calls, asked)).result if found is UNSET else found
 

@@ -175,7 +175,7 @@ def check_tags(tags: object, also: object = None) -> None:
         is_plain = value is None or value is also or type(value) in (str, int, bool)
         if not isinstance(name, str) or not (is_plain or (type(value) is float and math.isfinite(value))):
             raise ConfigurationError(
-                f"tag {safe_repr(name)} must be a str, int, float, bool or None under a str, got {type(value).__name__}"
+                f"a tag has a str as its name and is a str, int, float, bool or None, got {type(value).__name__}"
             )
 
 
