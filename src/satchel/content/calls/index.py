@@ -19,7 +19,6 @@ import json
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from ...errors import ReadOnlyError
 from ...protocol import SupportsEnumerateKeys
 from .anything import ANY
 from .record import CallRecord
@@ -74,14 +73,10 @@ class Index:
                 yield Hit(key, digest, time)
 
     async def tidy(self, stale: Iterable[Hit], now: float) -> None:
-        """Delete the keys that have been met without their record, if they are old enough; a read-only store stays."""
+        """Delete the keys that have been met without their record, if they are old enough."""
         latest = time_of(now - GRACE)
-        keys = [hit.key for hit in stale if hit.time < latest]
-        if keys:
-            try:
-                await self._store.delete_many(self.collection, keys)
-            except ReadOnlyError:
-                return
+        if keys := [hit.key for hit in stale if hit.time < latest]:
+            await self._store.delete_many(self.collection, keys)
 
 
 def index_keys(digest: str, record: CallRecord) -> list[str]:
