@@ -7,6 +7,9 @@ import pytest
 
 from satchel import DiskStore, MemoryStore, open_store
 from satchel.content import ANY, Call, Calls, ContentStore, memoize
+from satchel.content.calls.index import index_keys
+from satchel.content.calls.record import CallDigests, CallRecord
+from satchel.content.digest import digest_bytes
 from satchel.errors import (
     ConfigurationError,
     DigestError,
@@ -186,17 +189,13 @@ async def check_that_a_query_touches_its_own_range(number):
 
 async def fill(store, start, number):
     """Record calls of another function as quickly as a store takes them."""
-    from satchel.content.calls.index import index_keys
-    from satchel.content.calls.record import CallDigests, CallRecord
-    from satchel.content.digest import digest_bytes
-
     digests, records, keys = CallDigests("other.f", None, ["x"]), {}, {}
     for x in range(start, start + number):
         raw = digest_bytes(x)
         record = CallRecord("other.f", None, {"x": raw.hex()}, raw.hex(), {}, {}, float(x))
         key = digests.digest({"x": raw})
         records[key] = record.as_json()
-        keys.update(dict.fromkeys(index_keys(key, record), {"format": 1}))
+        keys.update({index_key: {"format": 1} for index_key in index_keys(key, record)})
     await store.put_many("calls", records)
     await store.put_many("calls/index", keys)
 

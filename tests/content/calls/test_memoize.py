@@ -126,7 +126,7 @@ async def test_an_argument_that_others_change_meanwhile_is_refused(calls, ran):
     task = asyncio.create_task(memoized(given))
     await asyncio.sleep(0)
     given.append(2)
-    with pytest.raises(ConfigurationError, match="argument 'x' of .*double was changed"):
+    with pytest.raises(ConfigurationError, match=r"argument 'x' of .*double was changed"):
         await task
     assert ran == []
 
@@ -207,7 +207,7 @@ async def test_a_digest_within_an_argument_is_refused(calls, ran):
     memoized = memoize(calls)(double)
     digest = await calls.content.save("x")
     for given in ([digest], {"a": (1, digest)}):
-        with pytest.raises(ConfigurationError, match="argument 'x' .* holds a Digest"):
+        with pytest.raises(ConfigurationError, match=r"argument 'x' .* holds a Digest"):
             await memoized(given)
     assert ran == []
     assert await memoized(str(digest)) == str(digest) * 2  # text like any other

@@ -39,7 +39,8 @@ async def test_the_environment_is_recorded_and_the_host_only_if_asked_for(calls)
 async def test_the_commit_is_recorded(calls, tmp_path, monkeypatch):
     def run(*arguments):
         identity = ("-c", "user.name=A", "-c", "user.email=a@example.org")
-        done = subprocess.run(("git", *identity, *arguments), cwd=tmp_path, capture_output=True, text=True, check=True)
+        command = ("git", *identity, *arguments)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     await asyncio.to_thread(run, "init", "-b", "main")

@@ -23,6 +23,7 @@ from .query import Query
 from .record import Call, check_tags
 from .run import Asked, Ran, Run, Terms
 from .target import Target
+from .weighing import is_light, meet
 
 if TYPE_CHECKING:
     from ...sync.store import SyncStore
@@ -201,11 +202,12 @@ class MemoizedBase(Generic[P, R]):
         """Do what `_asked` does, in a worker thread if it may take long."""
         target = self._target
         arguments = target.bind(self._with_instance(args), kwargs)
-        if target.is_light(arguments):
+        part = target.part(arguments).values()
+        if is_light(part):
             digests = target.digests(arguments)
         else:
             digests = await in_thread(target.digests, arguments)
-            target.meet(arguments)
+            meet(part)
         return Asked(arguments, digests, target.key(digests))
 
     def _with_instance(self, args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -14,10 +14,6 @@ from ..digest import digest_bytes
 from ..walk import Digest
 from .record import CallDigests, check_call
 
-_LIGHT = frozenset({int, float, bool, type(None), Digest})
-_ROOM = 500
-"""Items, or quarters of kilobytes, whose digests take about a millisecond."""
-
 Digests = dict[str, bytes]
 """Digests of the arguments of a call, by name, as 32 bytes."""
 
@@ -74,7 +70,6 @@ class Target:
             if parameter.default is not inspect.Parameter.empty
         }
         self._length = len(parameters)
-        self._met: set[type] = set()
         self.first = next(iter(parameters), "")
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,30 +107,6 @@ class Target:
                 except DigestError as error:
                     raise self._refused(name, error) from None
         return found
-
-    def is_light(self, arguments: Mapping[str, Any]) -> bool:
-        """Return whether the digests are quickly made; others may take long, or look for hooks of other packages."""
-        room, left = _ROOM, list(arguments.values())
-        while left:
-            item = left.pop()
-            kind = type(item)
-            if kind is list or kind is tuple:
-                room -= len(item)
-                left += item if room > 0 else ()
-            elif kind is dict:
-                room -= len(item)
-                left += [*item, *item.values()] if room > 0 else ()
-            elif kind is str or kind is bytes:
-                room -= len(item) >> 8
-            elif kind not in _LIGHT and (kind not in self._met or getattr(item, "nbytes", 0) > _ROOM << 8):
-                return False
-            if room <= 0:
-                return False
-        return True
-
-    def meet(self, arguments: Mapping[str, Any]) -> None:
-        """Remember the classes of arguments whose digests have been made: their hooks are known from now on."""
-        self._met.update({type(value) for value in arguments.values() if not callable(value)})
 
     def key(self, digests: Digests) -> str:
         """Return the digest of a call."""
