@@ -22,7 +22,7 @@ def check_driver() -> None:
         MissingExtraError: It is not installed; the message has the command that installs it.
     """
     try:
-        import h5py  # noqa: F401, PLC0415  # it is imported where it is used
+        import h5py  # type: ignore[import-untyped]  # noqa: F401, PLC0415  # it is imported where it is used
     except ModuleNotFoundError as error:
         raise missing_extra('leaf="hdf5"', "hdf5", error) from error
 

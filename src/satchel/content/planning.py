@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import DigestError, IntegrityError, SerializationError
 from .destructuring import join_plain, split
-from .digest import digest
+from .digest import digest, new_walk
 from .hooks import rule_by_hook
 from .leaves import Leaves
 from .records import Shape, pack_node
@@ -21,7 +21,7 @@ SMALL = 16 * 1024
 _SCALARS = (str, int, float, bool, type(None))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoredPart:
     """StoredPart of a value that is to be stored.
 
@@ -64,7 +64,7 @@ def plan(value: Any, depth: int, leaves: Leaves) -> tuple[Digest, Plan]:
     planner = _Planner(leaves)
     try:
         return planner.add(value, depth), planner.parts
-    except DigestError:
+    except (DigestError, RuntimeError):
         digest(value)  # its error has the path from the value itself
         raise
 
@@ -75,30 +75,30 @@ class _Planner:
     def __init__(self, leaves: Leaves) -> None:
         self.parts: dict[Digest, StoredPart] = {}
         self._leaves = leaves
+        self._walk = new_walk()
         self._seen: dict[tuple[int, int], tuple[object, Digest]] = {}
         """Digests by identity and depth, with the object itself, whose identity must not pass to another one."""
 
     def add(self, value: Any, depth: int) -> Digest:
         """Add a value with its parts, and return its digest."""
-        if type(value) in _SCALARS:
+        kind = type(value)
+        if kind is Digest:
+            self.parts.setdefault(value, StoredPart(value, value, b""))
+            return value
+        if not depth or kind in _SCALARS:
             return self._add_leaf(value)
         seen = self._seen.get((id(value), depth))
         if seen is not None:
             return seen[1]
-        found = self._add(value, depth)
+        taken = split(value)
+        found = self._add_leaf(value) if taken is None else self._add_node(value, *taken, depth - 1)
         self._seen[id(value), depth] = (value, found)
         return found
 
-    def _add(self, value: Any, depth: int) -> Digest:
-        if type(value) is Digest:
-            self.parts.setdefault(value, StoredPart(value, value, b""))
-            return value
-        taken = split(value) if depth else None
-        return self._add_leaf(value) if taken is None else self._add_node(value, *taken, depth - 1)
-
     def _add_leaf(self, value: Any) -> Digest:
-        found = digest(value)
-        if found in self.parts and not self.parts[found].is_reference:
+        found = Digest.of_bytes(self._walk.digest(value))
+        known = self.parts.get(found)
+        if known is not None and known.frame:
             return found
         try:
             frame = self._leaves.pack(value, found)
