@@ -201,8 +201,8 @@ class World:
 
     async def all_recorded(self, content):
         async for page in content._roots.pages():
-            for digest in page:
-                yield digest
+            for root in page:
+                yield root
 
     async def reachable(self, content, digests):
         waiting, found = list(digests), set(digests)

@@ -14,7 +14,7 @@ from .digest import new_walk
 from .freshening import Pages, missing
 from .leaves import Leaves
 from .planning import SMALL, node_digest, verified
-from .records import PICKLE, LeafRecord, NodeRecord, unpack
+from .records import JSON, PICKLE, RAW, LeafRecord, NodeRecord, unpack
 from .walk import Digest, Walk
 
 _ATTEMPTS = 3
@@ -46,8 +46,8 @@ class Loader:
         if frame is None:
             raise missing(root)
         record = unpack(frame)
-        if isinstance(record, LeafRecord) and len(frame) < SMALL:
-            return self._leaf(root, record, new_walk())
+        if isinstance(record, LeafRecord) and len(frame) < SMALL and _is_quick(record):
+            return self._build(root, {root: frame}, new_walk())
         for attempt in range(_ATTEMPTS):
             try:
                 frames = {root: frame} if isinstance(record, LeafRecord) else await self.read(root)
@@ -57,7 +57,7 @@ class Loader:
                     raise
             else:
                 break
-        if sum(map(len, frames.values())) < SMALL:
+        if sum(map(len, frames.values())) < SMALL and all(_is_quick(unpack(part)) for part in frames.values()):
             return self._build(root, frames, new_walk())
         return await offload(self._build, root, frames, new_walk())
 
@@ -97,3 +97,14 @@ class Loader:
         if record.form != PICKLE:  # its signature was made for this digest
             verified(found, Digest.of_bytes(walk.digest(value)))
         return value
+
+
+def _is_quick(record: LeafRecord | NodeRecord) -> bool:
+    """Return whether putting a small value together reads no files and runs no code of others.
+
+    Unpickling imports modules, and a class whose digest is needed for the first time is looked for in the metadata of
+    packages.
+    """
+    if isinstance(record, LeafRecord):
+        return record.form in (JSON, RAW)
+    return record.shape.cls is None and record.shape.join is None

@@ -11,7 +11,7 @@ from ..errors import DigestError, IntegrityError, SerializationError
 from .destructuring import join_plain, split
 from .digest import digest, new_walk
 from .hooks import rule_by_hook
-from .leaves import Leaves
+from .leaves import Leaf, Leaves
 from .records import Shape, pack_node
 from .walk import Digest
 
@@ -146,19 +146,36 @@ def verified(asked: Digest, found: Digest) -> None:
         )
 
 
-def is_small(value: object) -> bool:
-    """Return whether a value is roughly smaller than `SMALL`."""
+_PLAIN = frozenset({*_SCALARS, bytes, list, tuple, dict, Digest})
+
+
+def is_quick(value: object, leaf: Leaf) -> bool:
+    """Return whether the plan of a value is made in about a millisecond, and without reading files or running code.
+
+    A class whose digest is needed for the first time is looked for in the metadata of packages. Pickling imports
+    modules, and so does the first use of HDF5.
+
+    Args:
+        value: The value.
+        leaf: The form of leaves that are no JSON.
+    """
+    if leaf == "hdf5":
+        return False
+    known = new_walk().rules
     size, stack = 0, [value]
     while stack:
         item = stack.pop()
         size += sys.getsizeof(item)
         if size >= SMALL:
             return False
-        if isinstance(item, (list, tuple, set, frozenset)):
-            stack.extend(item)
-        elif isinstance(item, dict):
-            stack.extend(item)
-            stack.extend(item.values())
-        elif hasattr(item, "__dict__") and not isinstance(item, type):
-            stack.extend(vars(item).values())
+        kind = type(item)
+        if kind not in _PLAIN:
+            if leaf != "json" or kind not in known:
+                return False
+            stack.append(getattr(item, "__dict__", None))
+        elif kind is list or kind is tuple:
+            stack.extend(item)  # type: ignore[arg-type]  # as kind shows
+        elif kind is dict:
+            stack.extend(item)  # type: ignore[arg-type]  # as kind shows
+            stack.extend(item.values())  # type: ignore[attr-defined]  # as kind shows
     return True
