@@ -101,14 +101,14 @@ class DigestError(SatchelError, ValueError):
     """A value has no digest, or a text is not one; the message gives the path of the fault (`$.items[3].lock`).
 
     Attributes:
-        path: Where in the value the fault is: `$` is the value itself.
-        reason: What is wrong there, and what to do.
+        reason: What is wrong, and what to do.
+        path: Where in the value that is: `$` is the value itself. Empty where there is no value.
     """
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path = path
+    def __init__(self, reason: str, *, path: str = "") -> None:
+        super().__init__(f"{path}: {reason}" if path else reason)
         self.reason = reason
+        self.path = path
 
 
 class KeyMissingError(SatchelError, KeyError):

@@ -80,7 +80,7 @@ def _bytearray(value: bytearray, _: Walk) -> bytes:
 
 def _memoryview(value: memoryview, walk: Walk) -> bytes:
     if value.itemsize != 1:
-        raise DigestError("$", "a memoryview of numbers has the byte order of its machine; use bytes or numpy")
+        raise DigestError("a memoryview of numbers has the byte order of its machine; use bytes or numpy")
     shape = walk.digest(value.shape)
     return digest_of_bytes(b"memoryview:" + digest_of_name(value.format) + shape, value.tobytes())
 
@@ -162,7 +162,7 @@ def _timezone(value: dt.timezone, _: Walk) -> bytes:
 
 def _zone(value: ZoneInfo, _: Walk) -> bytes:
     if value.key is None:
-        raise DigestError("$", "a ZoneInfo from a file has no key; give it one: ZoneInfo.from_file(file, key=...)")
+        raise DigestError("a ZoneInfo from a file has no key; give it one: ZoneInfo.from_file(file, key=...)")
     return sha256(b"ZoneInfo:" + value.key.encode()).digest()
 
 

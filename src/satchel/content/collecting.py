@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from ..capability import Capability
 from ..clock import Clock
 from ..errors import IntegrityError
 from ..protocol import SupportsConditional, require
-from .freshening import Pages
+from .freshening import Pages, all_of
 from .records import NodeRecord, unpack
 from .roots import Roots, paged
 from .walk import Digest
@@ -134,7 +133,7 @@ class Collector:
         garbage = list(candidates.items())
         for start in range(0, len(garbage), _AT_ONCE):
             page = garbage[start : start + _AT_ONCE]
-            removed = await asyncio.gather(*(self._remove_one(digest, version) for digest, (version, _) in page))
+            removed = await all_of(self._remove_one(digest, version) for digest, (version, _) in page)
             sizes = [size for gone, (_, (_, size)) in zip(removed, page, strict=True) if gone]
             self._tell(removed=self._report.removed + len(sizes), bytes=self._report.bytes + sum(sizes))
 

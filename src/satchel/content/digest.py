@@ -7,15 +7,13 @@ from typing import Any
 
 from ..errors import DigestError, with_article
 from .builtin import BUILT_IN
-from .functions import FUNCTIONS
-from .hooks import changing, is_in_hook, on_change, rule_by_hook
+from .hooks import FIXED, changing, is_in_hook, on_change, rule_by_hook
 from .objects import rule_of_object
 from .tracing import locate
 from .walk import Digest, Rule, Walk
 
 _MOST_CLASSES = 1000
 """Classes whose rules are kept; of a program that makes classes without end, no more."""
-_FIXED: dict[type, Rule] = {**BUILT_IN, **FUNCTIONS, Digest: lambda value, _: bytes.fromhex(value)}
 
 
 class _Rules(dict[type, Rule]):
@@ -31,12 +29,12 @@ class _Rules(dict[type, Rule]):
 
     def reset(self) -> None:
         """Forget what was found."""
-        self.update(_FIXED)
-        for kind in self.keys() - _FIXED.keys():
+        self.update(FIXED)
+        for kind in self.keys() - FIXED.keys():
             del self[kind]
 
 
-_rules = _Rules(_FIXED)
+_rules = _Rules(FIXED)
 on_change(_rules.reset)
 
 
@@ -66,9 +64,9 @@ def digest_bytes(value: Any) -> bytes:
             raise  # the outermost walk finds the place
         raise locate(value, _rules, error) from error.__cause__
     except RecursionError:
-        raise DigestError("$", "the stack has no room for it; call digest from fewer nested calls") from None
+        raise DigestError("the stack has no room for it; call digest from fewer nested calls", path="$") from None
     except RuntimeError as error:  # a dict or a set changed its size
-        raise DigestError("$", "it changed while its digest was made; give a copy") from error
+        raise DigestError("it changed while its digest was made; give a copy", path="$") from error
 
 
 def _find(kind: type) -> Rule:
@@ -79,7 +77,7 @@ def _find(kind: type) -> Rule:
         return BUILT_IN[type]
     if issubclass(kind, PurePath) and kind.__module__.partition(".")[0] == "pathlib":
         return next(BUILT_IN[base] for base in kind.__mro__ if base in BUILT_IN)
-    raise DigestError("$", _refusal(kind))
+    raise DigestError(_refusal(kind))
 
 
 def _rule_of_arrays(kind: type) -> Rule | None:
@@ -97,4 +95,6 @@ def _rule_of_arrays(kind: type) -> Rule | None:
 
 
 def _refusal(kind: type) -> str:
-    return f"{with_article(kind)} has no digest; make its class a dataclass, give it __digest__, or register_hook"
+    if hasattr(kind, "__next__"):
+        return f"{with_article(kind)} is used up by reading it; give a list of its items"
+    return f"{with_article(kind)} has no digest; make its class a dataclass, give that a __digest__, or register_hook"

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TypeVar
 
-from ..clock import Clock
+from ..clock import Clock, as_datetime
 from ..entry import Entry
 from ..errors import IntegrityError, KeyMissingError
 from ..protocol import SupportsConditional
@@ -18,6 +20,8 @@ from .leaves import Leaves
 from .planning import Plan, StoredPart, plan
 from .records import NODE, LeafRecord, NodeRecord, form_of, unpack
 from .walk import Digest
+
+T = TypeVar("T")
 
 _AT_FIRST = 64
 _AT_MOST = 500
@@ -27,6 +31,15 @@ _PAGE_BYTES = 4 << 20
 def missing(digest: Digest) -> KeyMissingError:
     """Return the error of a part that is not there."""
     return KeyMissingError(f"there is no content with the digest {digest}: it was evicted, collected or never saved")
+
+
+async def all_of(works: Iterable[Awaitable[T]]) -> list[T]:
+    """Return the results of works that run at the same time, once all have ended; the first error is raised."""
+    outcomes = await asyncio.gather(*works, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return outcomes  # type: ignore[return-value]  # none is an exception
 
 
 class Pages:
@@ -116,17 +129,20 @@ class Freshener:
 
     async def _freshen_leaves(self, parts: Plan, always: bool) -> list[Plan]:
         """Freshen the leaves, and return the parts of those that are stored as nodes."""
-        leaves = [part.digest for part in parts.values() if part.children is None and not part.is_reference]
+        leaves = [digest for digest, part in parts.items() if part.children is None and part.frame]
         expanded: list[Plan] = []
         async for page, entries in Pages(self._store, self._collection).iterate(leaves):
             due: dict[str, bytes] = {}
+            oldest = self._oldest()
             for digest in page:
-                entry = entries.get(digest)
-                apart = None if entry is None else self._taken_apart(parts[digest], entry)
-                if apart is not None:
+                part, entry = parts[digest], entries.get(digest)
+                if entry is None or entry.value == part.frame:
+                    if always or entry is None or entry.updated_at < oldest:
+                        due[digest] = part.frame
+                elif (apart := self._taken_apart(part, entry)) is not None:
                     expanded.append(apart)
-                elif always or entry is None or self._is_due(entry):
-                    due[digest] = parts[digest].frame
+                elif always or entry.updated_at < oldest or self._is_replaced(entry):
+                    due[digest] = part.frame
             # A leaf needs no other entry. So it may replace whatever is there, and no version is compared.
             if due:
                 await self._store.put_many(self._collection, due)
@@ -139,27 +155,24 @@ class Freshener:
         root, parts = plan(part.value, 1, self._leaves)
         return parts if _children_of(entry) == frozenset(parts[root].children or ()) else None
 
-    def _is_due(self, entry: Entry) -> bool:
-        """Return whether an entry is old, damaged, a node, or signed with an old key."""
-        if self._is_old(entry):
-            return True
+    def _is_replaced(self, entry: Entry) -> bool:
+        """Return whether an entry is a node, is damaged, or is signed with an old key."""
         try:
             record = unpack(entry.value)
         except IntegrityError:
             return True
         return isinstance(record, NodeRecord) or self._leaves.is_stale(record)
 
-    def _is_old(self, entry: Entry) -> bool:
-        return self._clock() - entry.updated_at.timestamp() > self._older_than / 2
+    def _oldest(self) -> datetime:
+        """Return since when an entry has to be there so as not to be written again."""
+        return as_datetime(self._clock() - self._older_than / 2)
 
     async def _freshen_nodes(self, parts: Plan, always: bool) -> bool:
         nodes = [part for part in parts.values() if part.children is not None]
         for height in sorted({part.height for part in nodes}):
             level = [part.digest for part in nodes if part.height == height]
             async for page, entries in Pages(self._store, self._collection).iterate(level):
-                done = await asyncio.gather(
-                    *(self._freshen_node(parts[digest], entries.get(digest), always) for digest in page)
-                )
+                done = await all_of(self._freshen_node(parts[digest], entries.get(digest), always) for digest in page)
                 if not all(done):
                     return False
         return True
@@ -170,7 +183,7 @@ class Freshener:
             return await self._store.put_if_absent(self._collection, part.digest, part.frame) is not None
         # What is there stays as it is if all that it needs was just freshened.
         keeps = _children_of(entry) <= frozenset(part.children or ())
-        if keeps and not always and not self._is_old(entry):
+        if keeps and not always and entry.updated_at >= self._oldest():
             return True
         frame = entry.value if keeps else part.frame
         return await self._rewrite(part.digest, frame, entry.version)
@@ -190,7 +203,7 @@ class Freshener:
                 if entry is None:
                     raise missing(digest)
                 record = unpack(entry.value)
-                rewritten = always or self._is_old(entry)
+                rewritten = always or entry.updated_at < self._oldest()
                 if isinstance(record, LeafRecord):
                     if rewritten:
                         due[digest] = entry.value
@@ -206,7 +219,7 @@ class Freshener:
 
     async def _rewrite_nodes(self, nodes: Sequence[tuple[Digest, bytes, str]]) -> bool:
         for start in range(0, len(nodes), _AT_FIRST):
-            done = await asyncio.gather(*(self._rewrite(*node) for node in nodes[start : start + _AT_FIRST]))
+            done = await all_of(self._rewrite(*node) for node in nodes[start : start + _AT_FIRST])
             if not all(done):
                 return False
         return True

@@ -76,10 +76,9 @@ def source_of(function: FunctionType) -> str:
 def _source(file: str, code: CodeType, text: str) -> str:
     found = {ast.get_source_segment(text, node) for node in _nodes(text) if _made(node, code)}
     if len(found) > 1:
-        raise DigestError("$", f"line {code.co_firstlineno} has several lambdas; use def, or one lambda a line")
+        raise DigestError(f"line {code.co_firstlineno} has several lambdas; use def, or one lambda a line")
     if not found or _is_stale(file, code, text):
         raise DigestError(
-            "$",
             f"the source of the function {code.co_name} cannot be read, or was changed after it was imported; "
             "give a function that is defined in a file, and start Python anew",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from importlib.util import find_spec
 from typing import Any
 
 import msgspec
@@ -21,10 +22,8 @@ def check_driver() -> None:
     Raises:
         MissingExtraError: It is not installed; the message has the command that installs it.
     """
-    try:
-        import h5py  # noqa: F401, PLC0415  # it is imported where it is used
-    except ModuleNotFoundError as error:
-        raise missing_extra('leaf="hdf5"', "hdf5", error) from error
+    if find_spec("h5py") is None:  # an import would read many files in the event loop
+        raise missing_extra('leaf="hdf5"', "hdf5", ModuleNotFoundError(name="h5py"))
 
 
 def dump(value: object) -> bytes:
@@ -33,7 +32,7 @@ def dump(value: object) -> bytes:
     Raises:
         SerializationError: It holds something else than arrays, scalars, JSON, and lists, tuples and dicts of them.
     """
-    import h5py  # noqa: PLC0415  # only these leaves need it
+    import h5py  # type: ignore[import-untyped]  # noqa: PLC0415  # only these leaves need it
 
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:

@@ -11,11 +11,15 @@ from typing import Any, TypeVar
 
 from ..errors import ConfigurationError, DigestError
 from .builtin import BUILT_IN
+from .functions import FUNCTIONS
 from .walk import Digest, Rule, Walk, digest_of_type
 
 T = TypeVar("T")
 GROUP = "satchel.digests"
 """The group of entry points; the name of each is the top-level package whose types it has hooks for."""
+
+FIXED: dict[type, Rule] = {**BUILT_IN, **FUNCTIONS, Digest: lambda value, _: bytes.fromhex(value)}
+"""The rules of the types that no hook changes."""
 
 changing = RLock()
 """Held while hooks are registered or looked for."""
@@ -41,7 +45,7 @@ def register_hook(kind: type[T], function: Callable[[T], object]) -> None:
     """
     if not isinstance(kind, type):
         raise ConfigurationError("a digest hook is registered for a class")
-    if kind in BUILT_IN or kind is object:
+    if kind in FIXED or kind is object:
         raise ConfigurationError(f"the digests of {kind.__name__} are fixed; register a hook for a class of your own")
     if not callable(function):
         raise ConfigurationError(f"the digest hook of {kind.__name__} is not callable")
@@ -88,10 +92,10 @@ def _call(function: Callable[[Any], object], value: object) -> object:
     try:
         return function(value)
     except DigestError as error:
-        raise DigestError("$", error.reason) from error
+        raise DigestError(error.reason) from error
     except Exception as error:
         name = type(value).__name__
-        raise DigestError("$", f"the digest hook of {name} raised {type(error).__name__}") from error
+        raise DigestError(f"the digest hook of {name} raised {type(error).__name__}") from error
     finally:
         _running.depth -= 1
 
@@ -105,7 +109,6 @@ def _ask_package(name: str) -> None:
     """Load the hooks that other packages have for the types of a package, once."""
     if name in _asked or name == "builtins":
         return
-    _asked.add(name)
     from importlib.metadata import entry_points  # noqa: PLC0415  # it takes long to import, and few need it
 
     for point in entry_points(group=GROUP, name=name):
@@ -115,3 +118,4 @@ def _ask_package(name: str) -> None:
             raise ConfigurationError(
                 f"{point.value}, which the entry point {name} of {GROUP} names, failed: {type(error).__name__}"
             ) from error
+    _asked.add(name)

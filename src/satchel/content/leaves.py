@@ -67,7 +67,7 @@ class Leaves:
                 return self._json.decode(record.body)
             if record.form == HDF5:
                 return hdf5.load(record.body)
-        except (ValueError, KeyError, OSError) as error:
+        except (ValueError, KeyError, TypeError, OSError) as error:
             raise IntegrityError(f"the entry of {digest} is damaged") from error
         raise IntegrityError(f"the entry of {digest} has a form that this release does not know; upgrade satchel")
 

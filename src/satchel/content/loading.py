@@ -10,12 +10,12 @@ from .._threads import offload
 from ..errors import KeyMissingError
 from ..protocol import SupportsConditional
 from .destructuring import join
-from .digest import digest
+from .digest import new_walk
 from .freshening import Pages, missing
 from .leaves import Leaves
 from .planning import SMALL, node_digest, verified
-from .records import PICKLE, LeafRecord, NodeRecord, unpack
-from .walk import Digest
+from .records import JSON, PICKLE, RAW, LeafRecord, NodeRecord, unpack
+from .walk import Digest, Walk
 
 _ATTEMPTS = 3
 
@@ -46,8 +46,8 @@ class Loader:
         if frame is None:
             raise missing(root)
         record = unpack(frame)
-        if isinstance(record, LeafRecord) and len(frame) < SMALL:
-            return self._leaf(root, record)
+        if isinstance(record, LeafRecord) and len(frame) < SMALL and _is_quick(record):
+            return self._build(root, {root: frame}, new_walk())
         for attempt in range(_ATTEMPTS):
             try:
                 frames = {root: frame} if isinstance(record, LeafRecord) else await self.read(root)
@@ -57,9 +57,9 @@ class Loader:
                     raise
             else:
                 break
-        if sum(map(len, frames.values())) < SMALL:
-            return self._build(root, frames)
-        return await offload(self._build, root, frames)
+        if sum(map(len, frames.values())) < SMALL and all(_is_quick(unpack(part)) for part in frames.values()):
+            return self._build(root, frames, new_walk())
+        return await offload(self._build, root, frames, new_walk())
 
     async def read(self, root: Digest) -> Frames:
         """Return the frames of a value and of all its parts.
@@ -83,17 +83,28 @@ class Loader:
                     waiting.extend(more)
         return frames
 
-    def _build(self, root: Digest, frames: Frames) -> Any:
+    def _build(self, root: Digest, frames: Frames, walk: Walk) -> Any:
         """Return the value of some frames. Each occurrence of a part becomes an object of its own."""
         record = unpack(frames[root])
         if isinstance(record, LeafRecord):
-            return self._leaf(root, record)
-        value = join(record.shape, [self._build(child, frames) for child in record.children])
+            return self._leaf(root, record, walk)
+        value = join(record.shape, [self._build(child, frames, walk) for child in record.children])
         verified(root, node_digest(record.shape, record.children, value))
         return value
 
-    def _leaf(self, found: Digest, record: LeafRecord) -> Any:
+    def _leaf(self, found: Digest, record: LeafRecord, walk: Walk) -> Any:
         value = self._leaves.unpack(record, found)
         if record.form != PICKLE:  # its signature was made for this digest
-            verified(found, digest(value))
+            verified(found, Digest.of_bytes(walk.digest(value)))
         return value
+
+
+def _is_quick(record: LeafRecord | NodeRecord) -> bool:
+    """Return whether putting a small value together reads no files and runs no code of others.
+
+    Unpickling imports modules, and a class whose digest is needed for the first time is looked for in the metadata of
+    packages.
+    """
+    if isinstance(record, LeafRecord):
+        return record.form in (JSON, RAW)
+    return record.shape.cls is None and record.shape.join is None

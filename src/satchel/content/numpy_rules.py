@@ -57,7 +57,7 @@ def describe(dtype: np.dtype[Any]) -> object:
     if dtype.names is not None:
         return tuple((name, describe(dtype.fields[name][0])) for name in dtype.names)  # type: ignore[index]  # it has names
     if dtype.itemsize > _LONGEST.get(dtype.kind, dtype.itemsize):
-        raise DigestError("$", f"the dtype {dtype.name} has another size on other machines; use float64 or complex128")
+        raise DigestError(f"the dtype {dtype.name} has another size on other machines; use float64 or complex128")
     return "StringDType" if dtype.kind == "T" else dtype.newbyteorder("<").str
 
 

@@ -21,10 +21,13 @@ from uuid import UUID
 
 from .walk import NO_BASE, Rule, Walk, digest_of_type, message_of_object
 
+_HEAP, _IMMUTABLE = 1 << 9, 1 << 8
+"""Flags of a class: a class made by a `class` statement has the first alone."""
+_SEE_THROUGH = {"msgspec", "msgspec._core"}
+"""Where classes in C come from that keep nothing but their fields."""
 _NOT_STATE = {"__dict__", "__weakref__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"}
 _PLAIN: dict[type, Callable[[Any], object]] = {
     # Each by the method of the built-in type: one that a subclass overrides may tell something else.
-    bool: bool,
     int: int.__pos__,
     float: float.__pos__,
     complex: complex.__pos__,
@@ -112,7 +115,17 @@ def attributes_of(value: object) -> dict[str, object]:
 
 def is_open(kind: type) -> bool:
     """Return whether the attributes of its instances are all that makes their value."""
-    return fields_of(kind) is not None and _plain_of(kind) is None and not issubclass(kind, (Enum, type))
+    if fields_of(kind) is None or issubclass(kind, Enum) or _is_opaque(kind):
+        return False
+    return _plain_of(kind) is None
+
+
+def _is_opaque(kind: type) -> bool:
+    """Return whether a class is derived from one in C that may keep a part of the value out of sight, as an array."""
+    return any(
+        base.__flags__ & (_HEAP | _IMMUTABLE) != _HEAP and base not in _PLAIN and base.__module__ not in _SEE_THROUGH
+        for base in kind.__mro__[:-1]
+    )
 
 
 def _plain_of(kind: type) -> Callable[[Any], object] | None:
@@ -133,7 +146,7 @@ def rule_of_object(kind: type) -> Rule | None:
     if issubclass(kind, Enum):
         return _flag if issubclass(kind, Flag) else _enum
     plain = _plain_of(kind)
-    if plain is None and not is_open(kind):
+    if _is_opaque(kind) or (plain is None and fields_of(kind) is None):
         return None
     names = names_of(kind)
 

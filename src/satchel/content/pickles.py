@@ -80,7 +80,7 @@ def _pickled(value: object) -> bytes:
         raise
     except Exception as error:  # an object's own __reduce__ can raise anything
         try:
-            import cloudpickle  # noqa: PLC0415  # only what pickle refuses needs it
+            import cloudpickle  # type: ignore[import-untyped]  # noqa: PLC0415  # only what pickle refuses needs it
         except ImportError:
             raise SerializationError(
                 f"this {type(value).__name__} cannot be pickled; cloudpickle may: pip install cloudpickle"

@@ -9,9 +9,9 @@ from typing import Any
 
 from ..errors import DigestError, IntegrityError, SerializationError
 from .destructuring import join_plain, split
-from .digest import digest
+from .digest import digest, new_walk
 from .hooks import rule_by_hook
-from .leaves import Leaves
+from .leaves import Leaf, Leaves
 from .records import Shape, pack_node
 from .walk import Digest
 
@@ -21,7 +21,7 @@ SMALL = 16 * 1024
 _SCALARS = (str, int, float, bool, type(None))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoredPart:
     """StoredPart of a value that is to be stored.
 
@@ -64,7 +64,7 @@ def plan(value: Any, depth: int, leaves: Leaves) -> tuple[Digest, Plan]:
     planner = _Planner(leaves)
     try:
         return planner.add(value, depth), planner.parts
-    except DigestError:
+    except (DigestError, RuntimeError):
         digest(value)  # its error has the path from the value itself
         raise
 
@@ -75,30 +75,30 @@ class _Planner:
     def __init__(self, leaves: Leaves) -> None:
         self.parts: dict[Digest, StoredPart] = {}
         self._leaves = leaves
+        self._walk = new_walk()
         self._seen: dict[tuple[int, int], tuple[object, Digest]] = {}
         """Digests by identity and depth, with the object itself, whose identity must not pass to another one."""
 
     def add(self, value: Any, depth: int) -> Digest:
         """Add a value with its parts, and return its digest."""
-        if type(value) in _SCALARS:
+        kind = type(value)
+        if kind is Digest:
+            self.parts.setdefault(value, StoredPart(value, value, b""))
+            return value
+        if not depth or kind in _SCALARS:
             return self._add_leaf(value)
         seen = self._seen.get((id(value), depth))
         if seen is not None:
             return seen[1]
-        found = self._add(value, depth)
+        taken = split(value)
+        found = self._add_leaf(value) if taken is None else self._add_node(value, *taken, depth - 1)
         self._seen[id(value), depth] = (value, found)
         return found
 
-    def _add(self, value: Any, depth: int) -> Digest:
-        if type(value) is Digest:
-            self.parts.setdefault(value, StoredPart(value, value, b""))
-            return value
-        taken = split(value) if depth else None
-        return self._add_leaf(value) if taken is None else self._add_node(value, *taken, depth - 1)
-
     def _add_leaf(self, value: Any) -> Digest:
-        found = digest(value)
-        if found in self.parts and not self.parts[found].is_reference:
+        found = Digest.of_bytes(self._walk.digest(value))
+        known = self.parts.get(found)
+        if known is not None and known.frame:
             return found
         try:
             frame = self._leaves.pack(value, found)
@@ -146,19 +146,36 @@ def verified(asked: Digest, found: Digest) -> None:
         )
 
 
-def is_small(value: object) -> bool:
-    """Return whether a value is roughly smaller than `SMALL`."""
+_PLAIN = frozenset({*_SCALARS, bytes, list, tuple, dict, Digest})
+
+
+def is_quick(value: object, leaf: Leaf) -> bool:
+    """Return whether the plan of a value is made in about a millisecond, and without reading files or running code.
+
+    A class whose digest is needed for the first time is looked for in the metadata of packages. Pickling imports
+    modules, and so does the first use of HDF5.
+
+    Args:
+        value: The value.
+        leaf: The form of leaves that are no JSON.
+    """
+    if leaf == "hdf5":
+        return False
+    known = new_walk().rules
     size, stack = 0, [value]
     while stack:
         item = stack.pop()
         size += sys.getsizeof(item)
         if size >= SMALL:
             return False
-        if isinstance(item, (list, tuple, set, frozenset)):
-            stack.extend(item)
-        elif isinstance(item, dict):
-            stack.extend(item)
-            stack.extend(item.values())
-        elif hasattr(item, "__dict__") and not isinstance(item, type):
-            stack.extend(vars(item).values())
+        kind = type(item)
+        if kind not in _PLAIN:
+            if leaf != "json" or kind not in known:
+                return False
+            stack.append(getattr(item, "__dict__", None))
+        elif kind is list or kind is tuple:
+            stack.extend(item)  # type: ignore[arg-type]  # as kind shows
+        elif kind is dict:
+            stack.extend(item)  # type: ignore[arg-type]  # as kind shows
+            stack.extend(item.values())  # type: ignore[attr-defined]  # as kind shows
     return True

@@ -22,7 +22,7 @@ from .freshening import Freshener, Pages, missing
 from .leaves import Leaf, Leaves
 from .loading import Loader
 from .pickles import check_leaf_keys, read_keys
-from .planning import Plan, is_small, plan
+from .planning import Plan, is_quick, plan
 from .records import NodeRecord, unpack
 from .roots import Roots, paged
 from .shortening import Shortener, check_prefix
@@ -119,7 +119,8 @@ class ContentStore:
     def saving(self) -> Saving:
         """Return a save of several values that a record is going to refer to.
 
-        First `save` every value, which may be a `Digest` of one that is stored, then write the record, then `finish`. The record has the digests in a list, as its
+        First `save` every value, which may be a `Digest` of one that is stored, then write the record, then
+        `finish`. The record has the digests in a list, as its
         field `roots`, and is in a collection that was registered by `register_roots`.
         """
         return Saving(self)
@@ -295,7 +296,7 @@ class ContentStore:
         ).run()
 
     async def _plan(self, value: object, *, keeps_small: bool = False) -> tuple[Digest, Plan]:
-        if is_small(value):
+        if is_quick(value, self._leaf):
             found = plan(value, 0 if keeps_small else self._depth, self._leaves)
         else:
             found = await offload(plan, value, self._depth, self._leaves)

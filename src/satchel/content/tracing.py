@@ -14,6 +14,7 @@ from .objects import attributes_of, is_named_tuple
 from .walk import Rule, Walk
 
 _LONGEST_NAME = 40
+_MOST_STEPS = 20
 _SETS = (set, frozenset)
 
 
@@ -35,8 +36,8 @@ def locate(value: object, rules: Mapping[type, Rule], error: DigestError) -> Dig
     steps = list(map(_step, traced.chain, traced.chain[1:]))
     for depth, part in enumerate(traced.chain):
         if any(part is whole for whole in traced.chain[:depth]):
-            return DigestError(_path(steps[:depth]), "it holds itself; a digest needs a value that ends")
-    return DigestError(_path(steps), error.reason)
+            return DigestError("it holds itself; a digest needs a value that ends", path=_path(steps[:depth]))
+    return DigestError(error.reason, path=_path(steps))
 
 
 class _TracedRules(Mapping[type, Rule]):
@@ -62,7 +63,9 @@ class _TracedRules(Mapping[type, Rule]):
         return len(self._rules)
 
 
-def _path(steps: Iterable[str]) -> str:
+def _path(steps: list[str]) -> str:
+    if len(steps) > _MOST_STEPS:
+        steps = [*steps[: _MOST_STEPS // 2], "...", *steps[-_MOST_STEPS // 2 :]]
     return "$" + "".join(steps)
 
 

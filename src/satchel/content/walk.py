@@ -35,7 +35,7 @@ class Digest(str):
 
     def __new__(cls, text: str) -> Self:  # noqa: D102  # the class says it
         if not isinstance(text, str) or not _HEX.fullmatch(text):
-            raise DigestError("$", "a digest is 64 hexadecimal digits in lower case; ContentStore.expand completes it")
+            raise DigestError("a digest is 64 hexadecimal digits in lower case; ContentStore.expand completes one")
         return str.__new__(cls, text)
 
     @classmethod
@@ -86,7 +86,7 @@ class Walk:
         if known is not None:
             return known[1]
         if not self.room:
-            raise DigestError("$", f"nested deeper than {MAX_DEPTH}; flatten it")
+            raise DigestError(f"nested deeper than {MAX_DEPTH}; flatten it")
         self.room -= 1
         self._entered += 1
         entered = self._entered
@@ -149,7 +149,6 @@ def digest_of_type(kind: type) -> bytes:
     """
     if "<locals>" in kind.__qualname__:
         raise DigestError(
-            "$",
             f"the class {kind.__name__} is defined inside of a function, so that its name does not tell it from "
             "others; define it at the top level of a module",
         )

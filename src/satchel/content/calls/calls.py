@@ -12,7 +12,6 @@ from typing import Any, cast
 from msgspec import UNSET
 
 from ..._single_flight import SingleFlight
-from ..._threads import in_thread
 from ...caching.binding import single_flight_of
 from ...capability import Capability
 from ...clock import Clock, system_clock
@@ -27,7 +26,6 @@ from .index import GRACE, Hit, Index, index_keys, index_prefix, tag_value, time_
 from .query import Query
 from .record import Call, CallDigests, CallRecord, check_call, check_tags, read_record, result_in
 from .recorded import RecordedCall
-from .weighing import is_light, meet
 
 _FIRST_PAGE, _PAGE = 8, 100
 
@@ -257,9 +255,6 @@ class Recording:
 
     async def save(self, value: object) -> Digest:
         """Save a value, or keep a saved one whose `Digest` is given, and return its digest."""
-        if not is_light([value]):
-            await in_thread(digest, value)
-            meet([value])
         return await self._saving.save(value, keeps_small=True)
 
     async def write(self, call: Call, arguments: Mapping[str, Digest]) -> Digest:

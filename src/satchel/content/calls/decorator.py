@@ -23,7 +23,7 @@ from .query import Query
 from .record import Call, check_tags
 from .run import Asked, Ran, Run, Terms
 from .target import Target
-from .weighing import is_light, meet
+from .weighing import is_light
 
 if TYPE_CHECKING:
     from ...sync.store import SyncStore
@@ -202,12 +202,10 @@ class MemoizedBase(Generic[P, R]):
         """Do what `_asked` does, in a worker thread if it may take long."""
         target = self._target
         arguments = target.bind(self._with_instance(args), kwargs)
-        part = target.part(arguments).values()
-        if is_light(part):
+        if is_light(target.part(arguments).values()):
             digests = target.digests(arguments)
         else:
             digests = await in_thread(target.digests, arguments)
-            meet(part)
         return Asked(arguments, digests, target.key(digests))
 
     def _with_instance(self, args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -149,8 +149,8 @@ class Target:
 
     def _refused(self, name: str, error: DigestError) -> DigestError:
         return DigestError(
-            f"{name}{error.path.removeprefix('$')}",
             f"{error.reason}; leave the argument out with ignore= if the result of {self.name} does not depend on it",
+            path=f"{name}{error.path.removeprefix('$')}",
         )
 
 
