@@ -122,7 +122,7 @@ def result_in(value: Any, digest: str) -> str:
 
 
 class CallDigests:
-    """Digests of the calls of one function.
+    """Maker of the digests of the calls of one function.
 
     A digest is SHA-256 over the name, the version and the digests of the arguments, sorted by name; each part is framed
     by its length. A value and its `Digest` are the same argument.
