@@ -22,7 +22,7 @@ CONTRACT = {
 """The modules at the top on which all else stands, with those whose names begin with an underscore."""
 LAYERS = {
     "backend", "stores", "wrappers", "sync", "url", "coordination", "integrations", "testing", "copying",
-    "cli", "sessions", "environment", "server", "blobs",
+    "cli", "sessions", "environment", "server", "blobs", "content",
 }  # fmt: skip
 PLUMBING = {
     "backend.record": "writes that wait for a failing or a cold store are kept encoded",
@@ -124,6 +124,7 @@ def test_every_module_belongs_to_a_part() -> None:
         ("cli", {"", "copying", "url", "server", "server.serving"}),
         ("url", {"blobs.protocol"}),
         ("blobs", set(DRIVERS_OF_BLOBS)),
+        ("content", {"coordination.lock", "sync.face", "sync.store"}),  # one run across processes; calls without await
         ("sync", {"url", "backend.lifecycle"}),
     ],
 )

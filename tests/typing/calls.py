@@ -5,10 +5,10 @@ from typing import Any, assert_type
 
 from satchel import MemoryStore
 from satchel.content import (
-    Call,
     Calls,
     ContentStore,
     Digest,
+    FunctionCall,
     Query,
     RecordedCall,
     environment,
@@ -51,7 +51,7 @@ async def uses() -> None:
     assert_type(await area.rerun(width=1), float)
     assert_type(await area.contains(1), bool)
     assert_type(area.digest(1), Digest)
-    assert_type(area.call(1), Call)
+    assert_type(area.call(1), FunctionCall)
     await area("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await area.load(1, depth=2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 

@@ -21,8 +21,8 @@ from .walk import Digest
 if TYPE_CHECKING:
     from .calls import (
         ANY,
-        Call,
         Calls,
+        FunctionCall,
         Memoized,
         Query,
         RecordedCall,
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANY",
-    "Call",
     "Calls",
     "CollectionReport",
     "ContentStore",
     "Digest",
+    "FunctionCall",
     "Memoized",
     "Part",
     "Query",
@@ -60,5 +60,5 @@ __all__ = [
     "take_apart",
 ]
 
-_CALLS = "ANY Call Calls Memoized Query RecordedCall SyncMemoized environment git host memoize runtime tagged"
+_CALLS = "ANY Calls FunctionCall Memoized Query RecordedCall SyncMemoized environment git host memoize runtime tagged"
 __getattr__, __dir__ = lazy_exports(__name__, dict.fromkeys(_CALLS.split(), "calls"))

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .._threads import in_thread
-from ..content import Call, Calls
+from ..content import Calls, FunctionCall
 from ..errors import IntegrityError
 
 _GZIP = b"\x1f\x8b"
@@ -106,7 +106,7 @@ async def copy_fleche(found: Iterable[RecordedByFleche], calls: Calls) -> int:
 def read_fleche(root: str | Path) -> Iterator[FlecheCall]:
     """Read the calls that fleche keeps in files, written by pickle, cloudpickle or dill, compressed and signed or not.
 
-    This unpickles what is there, as fleche does: read only a directory that nobody else can write to.
+    This unpickles the files, as fleche does: read only a directory that nobody else can write to.
 
     Args:
         root: The directory, with the directories `calls` and `values`.
@@ -115,7 +115,7 @@ def read_fleche(root: str | Path) -> Iterator[FlecheCall]:
         FileNotFoundError: There is no directory of calls.
         IntegrityError: A file is damaged, or its classes cannot be imported.
     """
-    values = _Values(Path(root) / "values")
+    values = _FlecheValues(Path(root) / "values")
     for path in sorted((Path(root) / "calls").iterdir()):
         if len(path.name) == _DIGEST_LENGTH and path.is_file():
             call = _read(path)
@@ -127,7 +127,7 @@ def read_fleche(root: str | Path) -> Iterator[FlecheCall]:
             yield FlecheCall(call.name, call.module, call.version, arguments, result, call.metadata)
 
 
-def _next_call(found: Iterator[RecordedByFleche]) -> Call | None:
+def _next_call(found: Iterator[RecordedByFleche]) -> FunctionCall | None:
     for call in found:
         try:
             arguments, result = dict(call.arguments), call.result
@@ -142,12 +142,12 @@ def _next_call(found: Iterator[RecordedByFleche]) -> Call | None:
                 "ended_at": runtime["timestop"],
             }
         name = call.name if call.module is None else f"{call.module}.{call.name}"
-        return Call(name, arguments, result, call.version, tags, facts, runtime.get("timestop"))
+        return FunctionCall(name, arguments, result, call.version, tags, facts, runtime.get("timestop"))
     return None
 
 
-class _Values:
-    """Values in fleche's files: containers were taken apart into files of their own."""
+class _FlecheValues:
+    """Reader of the values in fleche's files, which has containers taken apart into files of their own."""
 
     def __init__(self, place: Path) -> None:
         self._place = place

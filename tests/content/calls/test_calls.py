@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from satchel import DiskStore, MemoryStore, open_store
-from satchel.content import ANY, Call, Calls, ContentStore, memoize
+from satchel.content import ANY, Calls, ContentStore, FunctionCall, memoize
 from satchel.content.calls.index import index_keys
 from satchel.content.calls.record import CallDigests, CallRecord
 from satchel.content.digest import digest_bytes
@@ -24,7 +24,7 @@ from tests.content.calls.functions import double
 
 async def record_some(calls, number, name="f"):
     for x in range(number):
-        await calls.record(Call(name, {"x": x}, result=x * 10, metadata={"runtime": {"seconds": x}}))
+        await calls.record(FunctionCall(name, {"x": x}, result=x * 10, metadata={"runtime": {"seconds": x}}))
 
 
 async def xs(query):
@@ -55,7 +55,7 @@ async def test_iterator_helpers(calls, clock):
 
 async def test_latest_and_oldest(calls, clock):
     for x in (3, 1, 2):
-        await calls.record(Call("f", {"x": x}, result=x))
+        await calls.record(FunctionCall("f", {"x": x}, result=x))
         clock.advance(1)
     assert await (await calls.query().latest()).result() == 2
     assert await (await calls.query().oldest()).result() == 3
@@ -78,7 +78,7 @@ async def test_helpers_of_an_empty_query(calls):
 
 async def test_rows_are_flat_and_have_none_for_what_is_gone(calls, clock):
     await calls.record(
-        Call("f", {"x": [1]}, result="r", version=2, tags={"a": 1}, metadata={"runtime": {"seconds": 0.5}})
+        FunctionCall("f", {"x": [1]}, result="r", version=2, tags={"a": 1}, metadata={"runtime": {"seconds": 0.5}})
     )
     call = await calls.query().only()
     row = {
@@ -228,7 +228,7 @@ async def test_a_change_of_recorded_calls_may_be_async_and_make_new_values(calls
     assert await calls.transform(in_metres) == 3
     assert sorted([result async for result in calls.query(tags={"unit": "m"}).results()]) == [0.0, 0.1, 0.2]
     assert await calls.query().count() == 3
-    with pytest.raises(ConfigurationError, match="must return a Call or None, got int"):
+    with pytest.raises(ConfigurationError, match="must return a FunctionCall or None, got int"):
         await calls.transform(lambda call: 1)
 
 
@@ -253,18 +253,18 @@ async def test_a_change_of_a_call_whose_values_are_gone_is_refused(calls):
 
 async def test_what_is_recorded_is_checked(calls):
     for call, message in (
-        (Call("", {}, 1), "the name of a call"),
-        (Call(3, {}, 1), "the name of a call"),
-        (Call("f", ["x"], 1), "must be a dict of values by name"),
-        (Call("f", {1: 1}, 1), "must be a dict of values by name"),
-        (Call("f", {}, 1, version=1.5), "version must be"),
+        (FunctionCall("", {}, 1), "the name of a call"),
+        (FunctionCall(3, {}, 1), "the name of a call"),
+        (FunctionCall("f", ["x"], 1), "must be a dict of values by name"),
+        (FunctionCall("f", {1: 1}, 1), "must be a dict of values by name"),
+        (FunctionCall("f", {}, 1, version=1.5), "version must be"),
     ):
         with pytest.raises(ConfigurationError, match=message):
             await calls.record(call)
     with pytest.raises(ConfigurationError, match="Calls takes a ContentStore"):
         Calls(MemoryStore())
     with pytest.raises(KeyMissingError):
-        await calls.record(Call("f", {"x": memoize(calls)(double).digest(1)}, 1))
+        await calls.record(FunctionCall("f", {"x": memoize(calls)(double).digest(1)}, 1))
     assert await calls.query().count() == 0
 
 
@@ -311,7 +311,7 @@ async def test_a_run_that_took_longer_than_the_index_waits_is_found(calls, store
             await super().put(collection, *args, **options)
 
     slow = Calls(ContentStore(Stalling(clock=clock), clock=clock), clock=clock)
-    await slow.record(Call("f", {"x": 1}, result=1))
+    await slow.record(FunctionCall("f", {"x": 1}, result=1))
     assert await slow.query(fn="f", args={"x": ANY}).count() == 1
 
 

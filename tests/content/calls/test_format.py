@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from satchel import MemoryStore
-from satchel.content import Call, Calls, ContentStore
+from satchel.content import Calls, ContentStore, FunctionCall
 from satchel.testing import FakeClock
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "content"
 START = 1_767_225_600.25
-CALL = Call(
+CALL = FunctionCall(
     "pkg.simulate",
     {"steps": 100, "name": "Ada", "options": {"seed": 7, "dense": True}},
     result=[1.5, None],
@@ -55,4 +55,6 @@ async def test_a_call_of_the_first_release_is_read(calls, store):
         calls.query(tags={"ok": True}),
     ):
         call = await query.only()
-        assert await call.load() == Call(**{**{f: getattr(CALL, f) for f in CALL.__slots__}, "recorded_at": START})
+        assert await call.load() == FunctionCall(
+            **{**{f: getattr(CALL, f) for f in CALL.__slots__}, "recorded_at": START}
+        )

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from satchel.content import Call, environment, git, host, memoize, runtime, tagged
+from satchel.content import FunctionCall, environment, git, host, memoize, runtime, tagged
 from satchel.errors import ConfigurationError
 from tests.content.calls.functions import double, fail
 
@@ -133,5 +133,5 @@ async def test_tags_that_are_not_legal_are_refused(calls, ran):
     with pytest.raises(ConfigurationError, match="a tag has a str"):
         await memoize(calls, tags=lambda x: {"x": [x]})(double)(1)
     with pytest.raises(ConfigurationError, match="tags must be a dict"):
-        await calls.record(Call("f", {}, None, tags=["a"]))
+        await calls.record(FunctionCall("f", {}, None, tags=["a"]))
     assert ran == []

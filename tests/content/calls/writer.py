@@ -5,7 +5,7 @@ import random
 import sys
 
 from satchel import DiskStore
-from satchel.content import Call, Calls, ContentStore, memoize
+from satchel.content import Calls, ContentStore, FunctionCall, memoize
 
 TASKS = 4
 
@@ -26,7 +26,7 @@ async def record_again_and_again(calls, chance):
         x = chance.randrange(10**6)
         await memoized([x])
         print(x, flush=True)  # noqa: T201  # what the parent reads
-        await calls.record(Call("direct", {"x": [x]}, result=made_of(x), tags={"x": x}))
+        await calls.record(FunctionCall("direct", {"x": [x]}, result=made_of(x), tags={"x": x}))
         await memoized.query({"x": [x]}).delete()
         await memoized.rerun([x])
 

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 from ..._lazy import lazy_exports
 from .anything import ANY
 from .calls import Calls
-from .decorator import Memoized, memoize
+from .decorator import memoize
+from .memoized import Memoized
 from .metadata import environment, git, host, runtime, tagged
 from .query import Query
-from .record import Call
+from .record import FunctionCall
 from .recorded import RecordedCall
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANY",
-    "Call",
     "Calls",
+    "FunctionCall",
     "Memoized",
     "Query",
     "RecordedCall",

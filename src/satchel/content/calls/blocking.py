@@ -16,11 +16,11 @@ from ...errors import ConfigurationError, KeyMissingError
 from ...sync.face import in_sync
 from ...sync.store import SyncStore
 from .anything import ANY, AnyOf
+from .base import LateCalls, MemoizedBase, lock_of
 from .calls import Calls
-from .decorator import LateCalls, MemoizedBase, lock_of
 from .flights import ThreadFlights
 from .run import Asked, Ran, Run, Terms
-from .target import Target
+from .target import CallTarget
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -35,7 +35,7 @@ class SyncMemoized(MemoizedBase[P, R]):
     first call wait for one of them to run it.
     """
 
-    def __init__(self, calls: LateCalls, target: Target, agreed: Terms, sync: SyncStore) -> None:
+    def __init__(self, calls: LateCalls, target: CallTarget, agreed: Terms, sync: SyncStore) -> None:
         if not isinstance(sync, SyncStore):
             raise ConfigurationError(f"sync takes a SyncStore, got an object of type {type(sync).__name__}")
         if inspect.iscoroutinefunction(target.function):

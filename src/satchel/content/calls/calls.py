@@ -22,9 +22,9 @@ from ..digest import digest
 from ..store import ContentStore
 from ..walk import Digest
 from .anything import ANY, AnyOf
-from .index import GRACE, Hit, Index, index_keys, index_prefix, tag_value, time_of
+from .index import GRACE, CallIndex, Hit, index_keys, index_prefix, tag_value, time_of
 from .query import Query
-from .record import Call, CallDigests, CallRecord, check_call, check_tags, read_record, result_in
+from .record import CallDigests, CallRecord, FunctionCall, check_call, check_tags, read_record, result_in
 from .recorded import RecordedCall
 
 _FIRST_PAGE, _PAGE = 8, 100
@@ -39,10 +39,10 @@ class Calls:
 
     ```python
     from satchel import MemoryStore
-    from satchel.content import Call, Calls, ContentStore
+    from satchel.content import FunctionCall, Calls, ContentStore
 
     calls = Calls(ContentStore(MemoryStore()))
-    digest = await calls.record(Call("area", {"width": 2, "height": 3}, result=6))
+    digest = await calls.record(FunctionCall("area", {"width": 2, "height": 3}, result=6))
 
     call = await calls.query(fn="area", args={"width": 2}).only()
     assert call.digest == digest
@@ -74,7 +74,7 @@ class Calls:
         )
         self._content, self._collection, self._clock = content, check_name(collection, "collection"), clock
         self._flights = single_flight_of(content.store)
-        self._index = Index(self._store, check_name(f"{collection}/index", "collection"))
+        self._index = CallIndex(self._store, check_name(f"{collection}/index", "collection"))
 
     def __repr__(self) -> str:
         return f"Calls({self._content!r}, {self._collection!r})"
@@ -94,7 +94,7 @@ class Calls:
         """The collection of the records."""
         return self._collection
 
-    async def record(self, call: Call) -> Digest:
+    async def record(self, call: FunctionCall) -> Digest:
         """Record a call with its values, and return its digest; a call of the same digest is replaced.
 
         Args:
@@ -179,7 +179,9 @@ class Calls:
         wanted = _wanted(fn, args, result, tags, since)
         return Query(self, lambda: self._matching(wanted))
 
-    async def transform(self, change: Callable[[RecordedCall], Call | Awaitable[Call | None] | None]) -> int:
+    async def transform(
+        self, change: Callable[[RecordedCall], FunctionCall | Awaitable[FunctionCall | None] | None]
+    ) -> int:
         """Change recorded calls, as after a function was renamed or got another argument; return how many were.
 
         The new record is written before the old one is deleted, so a crash loses none, and the change can be run
@@ -202,9 +204,9 @@ class Calls:
                 new = await new
             if new is None or new == old.replace():
                 continue
-            if not isinstance(new, Call):
+            if not isinstance(new, FunctionCall):
                 raise ConfigurationError(
-                    f"the function given to transform must return a Call or None, got {type(new).__name__}"
+                    f"the function given to transform must return a FunctionCall or None, got {type(new).__name__}"
                 )
             if await self.record(new) != old.digest:
                 await self.delete(old.digest)
@@ -257,7 +259,7 @@ class Recording:
         """Save a value, or keep a saved one whose `Digest` is given, and return its digest."""
         return await self._saving.save(value, keeps_small=True)
 
-    async def write(self, call: Call, arguments: Mapping[str, Digest]) -> Digest:
+    async def write(self, call: FunctionCall, arguments: Mapping[str, Digest]) -> Digest:
         """Save the result, write the record, and return the digest of the call.
 
         Args:
@@ -284,7 +286,7 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """Conditions of a query, with digests in place of values."""
+    """Set of the conditions of a query, with digests in place of values."""
 
     name: str | None
     arguments: Mapping[str, Any]

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class ThreadFlights(Generic[T]):
-    """Runs under way in the threads of this process, by key.
+    """Table of the runs under way in the threads of this process, by key.
 
     Args:
         name: Name of what runs, for messages.

@@ -24,7 +24,7 @@ from .anything import ANY
 from .record import CallRecord
 
 GRACE = 3600.0
-"""Seconds after which the record of a key comes no more; whoever needs more than a quarter writes the keys again."""
+"""Seconds after which no record is expected for a key. A recording that takes a quarter of it writes its keys again."""
 
 _ENTRY = {"format": 1}
 _SHORT, _LONG = 32, 80
@@ -45,7 +45,7 @@ class Hit(NamedTuple):
     time: str
 
 
-class Index:
+class CallIndex:
     """Index of recorded calls in a collection of a store.
 
     Args:

@@ -77,7 +77,7 @@ def git() -> dict[str, Any]:
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(  # noqa: S603  # fixed arguments
-            ("git", *arguments),  # noqa: S607  # the one in the path of whoever runs this
+            ("git", *arguments),  # noqa: S607  # the user's own git
             capture_output=True,
             text=True,
             check=False,
@@ -126,7 +126,7 @@ def check_sources(sources: Iterable[MetadataSource]) -> tuple[MetadataSource, ..
 
 
 class Facts:
-    """Facts about one run.
+    """Collector of the facts about one run.
 
     Args:
         sources: Where they come from.

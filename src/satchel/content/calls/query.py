@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ...errors import ConfigurationError, KeyMissingError
+from ..walk import Digest
+from .record import FunctionCall
 from .recorded import RecordedCall
 
-if TYPE_CHECKING:
-    from .calls import Calls
-
 Key = Callable[[RecordedCall], Any]
+
+
+class Recorder(Protocol):
+    """Place of recorded calls, as `Calls` is."""
+
+    async def contains(self, digest: str) -> bool:
+        """Return whether a call with a digest is recorded, and its result is there."""
+
+    async def record(self, call: FunctionCall) -> Digest:
+        """Record a call."""
+
+    async def delete(self, digest: str) -> bool:
+        """Delete the call with a digest, and return whether there was one."""
 
 
 class Query:
@@ -26,7 +38,7 @@ class Query:
         read: Function that reads the calls that match.
     """
 
-    def __init__(self, calls: Calls, read: Callable[[], AsyncGenerator[RecordedCall, None]]) -> None:
+    def __init__(self, calls: Recorder, read: Callable[[], AsyncGenerator[RecordedCall, None]]) -> None:
         self._calls, self._read = calls, read
 
     def __repr__(self) -> str:
@@ -174,7 +186,7 @@ class Query:
             number += await self._calls.delete(call.digest)
         return number
 
-    async def copy_to(self, target: Calls, *, overwrite: bool = False) -> int:
+    async def copy_to(self, target: Recorder, *, overwrite: bool = False) -> int:
         """Record the calls that match in another place, with their values, and return their number.
 
         Calls whose values are gone are passed over, and, unless told otherwise, those that the target has already.

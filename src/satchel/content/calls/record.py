@@ -18,7 +18,7 @@ _DIGEST_LENGTH = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class FunctionCall:
     """Call of a function, with its arguments and its result, as `Calls.record` takes it.
 
     The digest of a call consists of the name, the version and the arguments. The other attributes say what came of it.
@@ -117,7 +117,7 @@ def result_in(value: Any, digest: str) -> str:
     A hit of a memoized function needs no more of it.
     """
     if type(value) is dict and value.get("format") == FORMAT and type(roots := value.get("roots")) is list and roots:
-        return roots[0]  # type: ignore[no-any-return]  # whoever loads it checks that it is a digest
+        return roots[0]  # type: ignore[no-any-return]  # loading checks that it is a digest
     return read_record(value, digest).result
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..walk import Digest
 from .metadata import TagValue
-from .record import Call, CallRecord
+from .record import CallRecord, FunctionCall
 
 if TYPE_CHECKING:
     from ..store import ContentStore
@@ -92,7 +92,7 @@ class RecordedCall:
         """Return all arguments by name."""
         return {name: await self.argument(name) for name in self._record.arguments}
 
-    async def load(self) -> Call:
+    async def load(self) -> FunctionCall:
         """Return the call with all its values.
 
         Raises:
@@ -100,7 +100,7 @@ class RecordedCall:
         """
         return self.replace(arguments=await self.arguments(), result=await self.result())
 
-    def replace(self, **changes: Any) -> Call:
+    def replace(self, **changes: Any) -> FunctionCall:
         """Return the call with some attributes replaced, and with digests for the values that are not.
 
         `Calls.record` takes it, and `Calls.transform` takes functions that return one.
@@ -115,4 +115,4 @@ class RecordedCall:
             "metadata": dict(record.metadata),
             "recorded_at": record.at,
         }
-        return Call(**(kept | changes))
+        return FunctionCall(**(kept | changes))

@@ -10,8 +10,8 @@ from ...errors import ConfigurationError, StoreError
 from ..walk import Digest
 from .calls import Calls, Recording
 from .metadata import Facts, MetadataSource, Tagging, current_tags
-from .record import Call, check_tags
-from .target import Digests, Target
+from .record import FunctionCall, check_tags
+from .target import CallTarget, Digests
 
 logger = logging.getLogger("satchel")
 
@@ -71,7 +71,7 @@ class Run:
         arguments: What the function gets, once it is prepared.
     """
 
-    def __init__(self, calls: Calls, target: Target, asked: Asked, terms: Terms) -> None:
+    def __init__(self, calls: Calls, target: CallTarget, asked: Asked, terms: Terms) -> None:
         self._calls, self._target, self._asked, self._terms = calls, target, asked, terms
         self._recording, self._facts = Recording(calls), Facts(terms.metadata)
         self._saved: dict[str, Digest] = {}
@@ -119,7 +119,7 @@ class Run:
         if isinstance(result, Digest):
             result = await self._calls.content.load(result)
         target = self._target
-        call = Call(target.name, self._saved, result, target.version, self._tags, facts)
+        call = FunctionCall(target.name, self._saved, result, target.version, self._tags, facts)
         try:
             await self._recording.write(call, self._saved)
         except StoreError as error:

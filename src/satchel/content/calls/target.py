@@ -1,4 +1,4 @@
-"""`Target`: a function that is memoized, its name, and what of its arguments makes the digest of a call."""
+"""`CallTarget`: a function that is memoized, its name, and what of its arguments makes the digest of a call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Digests = dict[str, bytes]
 """Digests of the arguments of a call, by name, as 32 bytes."""
 
 
-class Target:
+class CallTarget:
     """Function that is memoized.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ...content import ANY, Call, Calls, ContentStore, memoize
+from ...content import ANY, Calls, ContentStore, FunctionCall, memoize
 from ...errors import KeyMissingError
 from ..clock import FakeClock
 from .suite import NewStore, Suite
@@ -39,19 +39,19 @@ class CallsConformance(Suite):
     async def test_a_call_is_read_back_with_its_values(self, pair: Pair) -> None:
         one, other = pair
         values = {"x": [1, None, {"deep": [2.5, "é"]}], "flag": True}
-        digest = await one.record(Call("f", values, result=None, version=2, tags={"project": "alpha", "n": 1}))
+        digest = await one.record(FunctionCall("f", values, result=None, version=2, tags={"project": "alpha", "n": 1}))
         call = await other.load(digest)
         assert (call.name, call.version, dict(call.tags)) == ("f", 2, {"project": "alpha", "n": 1})
         assert await call.arguments() == values
         assert await call.result() is None
-        assert await one.record(Call("f", values, result="newer", version=2)) == digest
+        assert await one.record(FunctionCall("f", values, result="newer", version=2)) == digest
         assert await (await other.load(digest)).result() == "newer"
         assert await other.query().count() == 1
 
     async def test_what_was_not_recorded_is_absent(self, pair: Pair) -> None:
         one, other = pair
-        digest = await one.record(Call("f", {"x": 1}, result=1))
-        absent = await one.record(Call("f", {"x": 2}, result=2))
+        digest = await one.record(FunctionCall("f", {"x": 1}, result=1))
+        absent = await one.record(FunctionCall("f", {"x": 2}, result=2))
         assert await one.delete(absent)
         assert not await other.delete(absent)
         assert await other.get(absent) is None
@@ -63,8 +63,8 @@ class CallsConformance(Suite):
     async def test_a_query_finds_calls_by_each_condition(self, calls: Calls, clock: FakeClock) -> None:
         for number in range(4):
             tags = {"parity": number % 2, "late": None} if number > 1 else {"parity": number % 2}
-            await calls.record(Call("pkg.f", {"x": number, "mode": "fast"}, result=number // 2, tags=tags))
-            await calls.record(Call("pkg.f.g", {"x": number}, result=[number]))
+            await calls.record(FunctionCall("pkg.f", {"x": number, "mode": "fast"}, result=number // 2, tags=tags))
+            await calls.record(FunctionCall("pkg.f.g", {"x": number}, result=[number]))
             clock.advance(60)
         assert await numbers(calls.query(fn="pkg.f")) == [0, 1, 2, 3]
         assert await numbers(calls.query(fn="pkg")) == []
@@ -84,7 +84,7 @@ class CallsConformance(Suite):
     async def test_names_of_every_kind_are_found(self, calls: Calls) -> None:
         names = ["f", "f\0g", "f%00g", "#f", "a" * 500, "a" * 501, "日本", "F", "f/../g", " "]
         for name in names:
-            await calls.record(Call(name, {name: name}, result=name, tags={name: name}))
+            await calls.record(FunctionCall(name, {name: name}, result=name, tags={name: name}))
         for name in names:
             for query in (
                 calls.query(fn=name),
@@ -97,8 +97,8 @@ class CallsConformance(Suite):
 
     async def test_keys_without_a_record_are_passed_over_and_tidied_up(self, pair: Pair, clock: FakeClock) -> None:
         one, other = pair
-        digest = await one.record(Call("f", {"x": 1}, result=1))
-        await one.record(Call("f", {"x": 2}, result=2))
+        digest = await one.record(FunctionCall("f", {"x": 1}, result=1))
+        await one.record(FunctionCall("f", {"x": 2}, result=2))
         await one.content.store.delete("calls", digest)
         assert await other.query(fn="f").count() == 1
         assert await self._keys(one, "fn\0f\0") == 2
@@ -108,7 +108,7 @@ class CallsConformance(Suite):
 
     async def test_a_call_recorded_again_is_found_once(self, calls: Calls, clock: FakeClock) -> None:
         for result in range(3):
-            await calls.record(Call("f", {"x": 1}, result=result, tags={"run": result}))
+            await calls.record(FunctionCall("f", {"x": 1}, result=result, tags={"run": result}))
             clock.advance(2 * _HOUR)
         assert await (await calls.query(fn="f").only()).result() == 2
         assert await calls.query(tags={"run": 1}).count() == 0
@@ -118,13 +118,13 @@ class CallsConformance(Suite):
     async def test_calls_are_transformed(self, pair: Pair) -> None:
         one, other = pair
         for number in range(3):
-            await one.record(Call("old.f", {"x": number}, result=number))
-        await one.record(Call("g", {"x": 7}, result=7))
+            await one.record(FunctionCall("old.f", {"x": number}, result=number))
+        await one.record(FunctionCall("g", {"x": 7}, result=7))
 
-        def renamed(call: Any) -> Call | None:
+        def renamed(call: Any) -> FunctionCall | None:
             if call.name != "old.f":
                 return None
-            changed: Call = call.replace(name="new.f", arguments={**call.argument_digests, "scale": 1.0})
+            changed: FunctionCall = call.replace(name="new.f", arguments={**call.argument_digests, "scale": 1.0})
             return changed
 
         assert await other.transform(renamed) == 3
@@ -136,8 +136,8 @@ class CallsConformance(Suite):
 
     async def test_a_collection_keeps_the_values_of_recorded_calls(self, pair: Pair, clock: FakeClock) -> None:
         one, other = pair
-        kept = await one.record(Call("f", {"x": ["kept"]}, result={"y": "kept"}))
-        gone = await one.record(Call("f", {"x": ["gone"]}, result={"y": "gone"}))
+        kept = await one.record(FunctionCall("f", {"x": ["kept"]}, result={"y": "kept"}))
+        gone = await one.record(FunctionCall("f", {"x": ["gone"]}, result={"y": "gone"}))
         clock.advance(2 * _HOUR)
         await other.delete(gone)
         report = await other.content.gc()
