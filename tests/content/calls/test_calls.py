@@ -299,20 +299,84 @@ async def test_calls_outlive_their_process(tmp_path, ran):
     assert len(ran) == 1
 
 
-async def test_a_run_that_took_longer_than_the_index_waits_is_found(calls, store, clock):
+class Interrupted(MemoryStore):
+    """Store in which something happens before the record of a call is written, and after one is deleted."""
+
+    async def before(self):
+        pass
+
+    after = before
+
+    async def put(self, collection, *args, **options):
+        if collection == "calls":
+            await self.before()
+        await super().put(collection, *args, **options)
+
+    async def delete(self, collection, key):
+        deleted = await super().delete(collection, key)
+        if collection == "calls":
+            await self.after()
+        return deleted
+
+
+@pytest.fixture
+def interrupted(clock):
+    store = Interrupted(clock=clock)
+    return Calls(ContentStore(store, clock=clock), clock=clock)
+
+
+async def test_a_recording_that_took_longer_than_the_index_waits_is_found(interrupted, clock):
     """A query that met the keys of a call before its record has deleted them as some that lead to nothing."""
 
-    class Stalling(MemoryStore):
-        async def put(self, collection, *args, **options):
-            if collection == "calls":
-                clock.advance(7201)
-                assert await Calls(ContentStore(self, clock=clock), clock=clock).query().count() == 0
-                assert [key async for key in self.keys("calls/index", prefix="fn\0")] == []
-            await super().put(collection, *args, **options)
+    async def before():
+        clock.advance(7201)
+        assert await interrupted.query().count() == 0
+        assert [key async for key in interrupted.content.store.keys("calls/index", prefix="fn\0")] == []
 
-    slow = Calls(ContentStore(Stalling(clock=clock), clock=clock), clock=clock)
-    await slow.record(FunctionCall("f", {"x": 1}, result=1))
-    assert await slow.query(fn="f", args={"x": ANY}).count() == 1
+    interrupted.content.store.before = before
+    await interrupted.record(FunctionCall("f", {"x": 1}, result=1))
+    assert await interrupted.query(fn="f", args={"x": ANY}).count() == 1
+
+
+async def test_a_call_of_long_ago_is_not_taken_for_one_that_never_came(interrupted, clock):
+    async def before():
+        assert await interrupted.query().count() == 0
+
+    interrupted.content.store.before = before
+    await interrupted.record(FunctionCall("f", {"x": 1}, result=1, recorded_at=clock() - 10**6))
+    assert await interrupted.query(fn="f").count() == 1
+
+
+async def test_a_call_that_is_recorded_while_it_is_deleted_is_found(interrupted, clock):
+    call = FunctionCall("f", {"x": 1}, result=1, recorded_at=clock())
+    digest = await interrupted.record(call)
+
+    async def after():
+        await interrupted.record(call)
+
+    interrupted.content.store.after = after
+    assert await interrupted.delete(digest)
+    assert await interrupted.contains(digest)
+    assert await interrupted.query(fn="f").count() == 1
+
+
+async def test_keys_that_are_written_anew_while_they_are_tidied_up_stay(calls, store, clock):
+    await record_some(calls, 1)
+    call = await calls.query().only()
+    await store.delete("calls", call.digest)
+    clock.advance(7201)
+    entries = store.get_entries
+
+    async def get_entries(collection, keys):
+        found = await entries(collection, keys)
+        if collection == "calls/index":
+            store.get_entries = entries
+            await calls.record(FunctionCall("f", {"x": 0}, result=0, recorded_at=call.recorded_at))
+        return found
+
+    store.get_entries = get_entries
+    await calls.query(fn="f").count()
+    assert await calls.query(fn="f").count() == 1
 
 
 def test_the_clock_of_a_call_is_that_of_its_calls():

@@ -177,6 +177,11 @@ def test_methods_take_their_object_as_an_argument(calls, sync):
     assert Scale(2).same.query().count() == 1
 
 
+def test_calls_over_another_store_are_refused(sync):
+    with pytest.raises(ConfigurationError, match=r"make them with sync\.inner"):
+        memoize(Calls(ContentStore(MemoryStore())), sync=sync)(halve)
+
+
 def test_an_async_function_is_refused(calls, sync):
     with pytest.raises(ConfigurationError, match=r"double is async, so it must be awaited: leave sync= out"):
         memoize(calls, sync=sync)(double)

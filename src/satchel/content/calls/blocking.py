@@ -42,6 +42,8 @@ class SyncMemoized(MemoizedBase[P, R]):
             raise ConfigurationError(
                 f"{target.name} is async, so it must be awaited: leave sync= out, or make it a plain function"
             )
+        if isinstance(calls, Calls) and calls.content.store is not sync.inner:
+            raise ConfigurationError(f"{calls!r} are over another store than {sync!r}; make them with sync.inner")
         super().__init__(calls, target, agreed)
         functools.update_wrapper(self, target.function)
         self._sync, self._flights = sync, ThreadFlights[Ran](target.name)
@@ -55,7 +57,7 @@ class SyncMemoized(MemoizedBase[P, R]):
             Exception: What the function raised.
         """
         calls, asked = self._calls(), self._asked(args, kwargs)
-        found = self._wait(calls.result_of, asked.key)
+        found = self._wait(calls._result_of, asked.key)
         while found is UNSET:
             with self._flights.lead(asked.key) as land:
                 if land is not None:
@@ -65,7 +67,7 @@ class SyncMemoized(MemoizedBase[P, R]):
             if land is None:
                 ended = self._flights.wait(asked.key)
                 if ended is None or ended.is_recorded:
-                    found = self._wait(calls.result_of, asked.key)
+                    found = self._wait(calls._result_of, asked.key)
                 else:
                     found = copy.deepcopy(ended.result)
         return cast("R", found)
@@ -76,7 +78,7 @@ class SyncMemoized(MemoizedBase[P, R]):
         Raises:
             KeyMissingError: The call is not recorded, or its result is gone.
         """
-        found = self._wait(self._calls().result_of, self._asked(args, kwargs).key)
+        found = self._wait(self._calls()._result_of, self._asked(args, kwargs).key)
         if found is UNSET:
             raise KeyMissingError(f"no result of this call of {self.call_name} is recorded")
         return cast("R", found)
@@ -107,7 +109,7 @@ class SyncMemoized(MemoizedBase[P, R]):
         """Run the function, unless another thread or process has just recorded the call."""
         lock = in_sync(lock_of(calls, asked), self._sync) if self._terms.across_processes else nullcontext()
         with lock:
-            found = self._wait(calls.result_of, asked.key)
+            found = self._wait(calls._result_of, asked.key)
             return self._run(calls, asked) if found is UNSET else Ran(found, is_recorded=True)
 
     def _run(self, calls: Calls, asked: Asked) -> Ran:

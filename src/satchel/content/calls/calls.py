@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
@@ -11,13 +12,12 @@ from typing import Any, cast
 
 from msgspec import UNSET
 
-from ..._single_flight import SingleFlight
 from ...caching.binding import single_flight_of
 from ...capability import Capability
 from ...clock import Clock, system_clock
 from ...errors import ConfigurationError, KeyMissingError
 from ...names import check_name
-from ...protocol import SupportsEnumerateKeys, require
+from ...protocol import SupportsEverything, require
 from ..digest import digest
 from ..store import ContentStore
 from ..walk import Digest
@@ -26,6 +26,9 @@ from .index import GRACE, CallIndex, Hit, index_keys, index_prefix, tag_value, t
 from .query import Query
 from .record import CallDigests, CallRecord, FunctionCall, check_call, check_tags, read_record, result_in
 from .recorded import RecordedCall
+
+CallChange = Callable[[RecordedCall], FunctionCall | Awaitable[FunctionCall | None] | None]
+"""Function that returns the new form of a recorded call, or None to leave it as it is."""
 
 _FIRST_PAGE, _PAGE = 8, 100
 
@@ -70,7 +73,7 @@ class Calls:
         if not isinstance(content, ContentStore):
             raise ConfigurationError(f"Calls takes a ContentStore, got an object of type {type(content).__name__}")
         self._store = cast(
-            "SupportsEnumerateKeys", require(content.store, Capability.CONDITIONAL | Capability.ENUMERATE_KEYS)
+            "SupportsEverything", require(content.store, Capability.CONDITIONAL | Capability.ENUMERATE_KEYS)
         )
         self._content, self._collection, self._clock = content, check_name(collection, "collection"), clock
         self._flights = single_flight_of(content.store)
@@ -83,11 +86,6 @@ class Calls:
     def content(self) -> ContentStore:
         """The store of the arguments and results."""
         return self._content
-
-    @property
-    def flights(self) -> SingleFlight:
-        """Runs of memoized functions under way, which all users of one store object share."""
-        return self._flights
 
     @property
     def collection(self) -> str:
@@ -108,7 +106,7 @@ class Calls:
         """
         check_call(call.name, call.version, call.arguments, call.tags)
         recording = Recording(self)
-        arguments = {name: await recording.save(value) for name, value in call.arguments.items()}
+        arguments = await recording.save_all(call.arguments)
         return await recording.write(call, arguments)
 
     async def load(self, digest: str) -> RecordedCall:
@@ -128,14 +126,6 @@ class Calls:
         value = await self._store.get(self._collection, digest)
         return None if value is None else RecordedCall(Digest(digest), read_record(value, digest), self._content)
 
-    async def result_of(self, digest: str) -> Any:
-        """Return the result of the call with a digest; `msgspec.UNSET` if it is not recorded, or its result is gone."""
-        value = await self._store.get(self._collection, digest)
-        if value is not None:
-            with suppress(KeyMissingError):
-                return await self._content.load(result_in(value, digest))
-        return UNSET
-
     async def contains(self, digest: str) -> bool:
         """Return whether a call with a digest is recorded, and its result is there."""
         call = await self.get(digest)
@@ -148,6 +138,9 @@ class Calls:
             return False
         deleted = await self._store.delete(self._collection, digest)
         await self._index.remove(digest, call._record)
+        again = await self.get(digest)
+        if again is not None:  # it was recorded meanwhile, perhaps under the same keys
+            await self._index.add(digest, again._record)
         return deleted
 
     def query(
@@ -179,9 +172,7 @@ class Calls:
         wanted = _wanted(fn, args, result, tags, since)
         return Query(self, lambda: self._matching(wanted))
 
-    async def transform(
-        self, change: Callable[[RecordedCall], FunctionCall | Awaitable[FunctionCall | None] | None]
-    ) -> int:
+    async def transform(self, change: CallChange) -> int:
         """Change recorded calls, as after a function was renamed or got another argument; return how many were.
 
         The new record is written before the old one is deleted, so a crash loses none, and the change can be run
@@ -212,6 +203,14 @@ class Calls:
                 await self.delete(old.digest)
             changed += 1
         return changed
+
+    async def _result_of(self, digest: str) -> Any:
+        """Return the result of the call with a digest; `msgspec.UNSET` if it is not recorded, or its result is gone."""
+        value = await self._store.get(self._collection, digest)
+        if value is not None:
+            with suppress(KeyMissingError):
+                return await self._content.load(result_in(value, digest))
+        return UNSET
 
     async def _matching(self, wanted: _Wanted) -> AsyncGenerator[RecordedCall, None]:
         page: list[Hit] = []
@@ -258,6 +257,14 @@ class Recording:
     async def save(self, value: object) -> Digest:
         """Save a value, or keep a saved one whose `Digest` is given, and return its digest."""
         return await self._saving.save(value, keeps_small=True)
+
+    async def save_all(self, values: Mapping[str, Any]) -> dict[str, Digest]:
+        """Save several values at once, and return their digests by name."""
+        saved = await asyncio.gather(*map(self.save, values.values()), return_exceptions=True)
+        for outcome in saved:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return dict(zip(values, cast("list[Digest]", saved), strict=True))
 
     async def write(self, call: FunctionCall, arguments: Mapping[str, Digest]) -> Digest:
         """Save the result, write the record, and return the digest of the call.

@@ -106,7 +106,7 @@ def memoize(
         metadata: Sources of facts about each run, such as `runtime`, `environment`, `host` and `git`.
         across_processes: Whether concurrent first calls in several processes run the function once, too, by a lock in
             the store.
-        sync: The `SyncStore` whose `inner` store `calls` uses.
+        sync: The `SyncStore` with whose `inner` store `calls` was made.
 
     Raises:
         ConfigurationError: An option is not legal, or the function cannot be memoized.

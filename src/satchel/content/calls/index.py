@@ -19,7 +19,7 @@ import json
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from ...protocol import SupportsEnumerateKeys
+from ...protocol import SupportsEverything
 from .anything import ANY
 from .record import CallRecord
 
@@ -53,7 +53,7 @@ class CallIndex:
         collection: The collection.
     """
 
-    def __init__(self, store: SupportsEnumerateKeys, collection: str) -> None:
+    def __init__(self, store: SupportsEverything, collection: str) -> None:
         self._store, self.collection = store, collection
 
     async def add(self, digest: str, record: CallRecord) -> None:
@@ -73,10 +73,12 @@ class CallIndex:
                 yield Hit(key, digest, time)
 
     async def tidy(self, stale: Iterable[Hit], now: float) -> None:
-        """Delete the keys that have been met without their record, if they are old enough."""
-        latest = time_of(now - GRACE)
-        if keys := [hit.key for hit in stale if hit.time < latest]:
-            await self._store.delete_many(self.collection, keys)
+        """Delete the keys that have been met without their record, if they were written long enough ago."""
+        entries = await self._store.get_entries(self.collection, [hit.key for hit in stale])
+        for key, entry in entries.items():
+            if now - entry.updated_at.timestamp() > GRACE:
+                # By its version: the call may be recorded at this moment, and its keys written anew.
+                await self._store.compare_and_delete(self.collection, key, version=entry.version)
 
 
 def index_keys(digest: str, record: CallRecord) -> list[str]:

@@ -48,9 +48,9 @@ class Memoized(MemoizedBase[P, R]):
             Exception: What the function raised.
         """
         calls, asked = self._calls(), await self._asked_later(args, kwargs)
-        flights = calls.flights
+        flights = calls._flights
         since = flights.ended
-        found = await calls.result_of(asked.key)
+        found = await calls._result_of(asked.key)
         if found is UNSET:
             found = await self._made(calls, asked, since)
         return cast("R", found)
@@ -61,7 +61,7 @@ class Memoized(MemoizedBase[P, R]):
         Raises:
             KeyMissingError: The call is not recorded, or its result is gone.
         """
-        found = await self._calls().result_of((await self._asked_later(args, kwargs)).key)
+        found = await self._calls()._result_of((await self._asked_later(args, kwargs)).key)
         if found is UNSET:
             raise KeyMissingError(f"no result of this call of {self.call_name} is recorded")
         return cast("R", found)
@@ -98,12 +98,12 @@ class Memoized(MemoizedBase[P, R]):
         async def trust(value: Any) -> bool:
             return type(value) is Ran or await calls.contains(asked.key)
 
-        made = await calls.flights.make(calls.collection, asked.key, make, _FOR_EVER, since, trust)
+        made = await calls._flights.make(calls.collection, asked.key, make, _FOR_EVER, since, trust)
         if own:
             return own[0]
         if type(made) is Ran:
             return copy.deepcopy(made.result)
-        found = await calls.result_of(asked.key)
+        found = await calls._result_of(asked.key)
         return (await self._run(calls, asked)).result if found is UNSET else found
 
     async def _run_once(self, calls: Calls, asked: Asked) -> Ran:
@@ -111,7 +111,7 @@ class Memoized(MemoizedBase[P, R]):
         if not self._terms.across_processes:
             return await self._run(calls, asked)
         async with lock_of(calls, asked):
-            found = await calls.result_of(asked.key)
+            found = await calls._result_of(asked.key)
             return await self._run(calls, asked) if found is UNSET else Ran(found, is_recorded=True)
 
     async def _run(self, calls: Calls, asked: Asked) -> Ran:

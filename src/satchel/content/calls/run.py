@@ -98,9 +98,9 @@ class Run:
             for name in asked.digests:
                 if self.arguments[name] is not instance:
                     self.arguments[name] = await copied(self.arguments[name])
-        for name, value in target.part(self.arguments).items():
-            self._saved[name] = await self._recording.save(value)
-            if self._saved[name] != asked.digests[name].hex():
+        self._saved = await self._recording.save_all(target.part(self.arguments))
+        for name, digest in self._saved.items():
+            if digest != asked.digests[name].hex():
                 raise ConfigurationError(
                     f"argument {name!r} of {target.name} was changed by others while the call began, so that its "
                     "result would be recorded for the wrong value; pass a copy"
