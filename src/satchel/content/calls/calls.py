@@ -17,7 +17,7 @@ from ...capability import Capability
 from ...clock import Clock, system_clock
 from ...errors import ConfigurationError, KeyMissingError
 from ...names import check_name
-from ...protocol import SupportsEverything, require
+from ...protocol import require
 from ..digest import digest
 from ..store import ContentStore
 from ..walk import Digest
@@ -72,9 +72,7 @@ class Calls:
     def __init__(self, content: ContentStore, collection: str = "calls", *, clock: Clock = system_clock) -> None:
         if not isinstance(content, ContentStore):
             raise ConfigurationError(f"Calls takes a ContentStore, got an object of type {type(content).__name__}")
-        self._store = cast(
-            "SupportsEverything", require(content.store, Capability.CONDITIONAL | Capability.ENUMERATE_KEYS)
-        )
+        self._store = require(content.store, Capability.CONDITIONAL | Capability.ENUMERATE_KEYS)
         self._content, self._collection, self._clock = content, check_name(collection, "collection"), clock
         self._flights = single_flight_of(content.store)
         self._index = CallIndex(self._store, check_name(f"{collection}/index", "collection"))
