@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .conformance import ContractConformance, StoreConformance
     from .conformance.blobs import BlobConformance
     from .conformance.caching import CachingConformance
+    from .conformance.content import ContentConformance
     from .conformance.coordination import CoordinationConformance
     from .conformance.sessions import SessionConformance
     from .conformance.suite import needs
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BlobConformance",
     "CachingConformance",
+    "ContentConformance",
     "ContractConformance",
     "CoordinationConformance",
     "DictModel",
@@ -50,6 +52,7 @@ _load, __dir__ = lazy_exports(
     {
         "BlobConformance": "conformance.blobs",
         "CachingConformance": "conformance.caching",
+        "ContentConformance": "conformance.content",
         "ContractConformance": "conformance.store",
         "CoordinationConformance": "conformance.coordination",
         "DictModel": "model",
