@@ -25,7 +25,7 @@ class Leaves:
     """
 
     def __init__(self, leaf: Leaf, keys: Mapping[bytes, bytes]) -> None:
-        self._leaf = leaf
+        self.leaf = leaf
         self._json = JsonCodec()
         self._pickles = Pickles(keys) if keys else None
         if leaf == "hdf5":
@@ -42,9 +42,9 @@ class Leaves:
         try:
             return pack_leaf(JSON, self._json.encode(value))
         except SerializationError:
-            if self._leaf == "json":
+            if self.leaf == "json":
                 raise
-        if self._leaf == "hdf5":
+        if self.leaf == "hdf5":
             return pack_leaf(HDF5, hdf5.dump(value))
         pickles: Any = self._pickles  # there are keys, as was checked
         return pack_leaf(PICKLE, pickles.encode(value, digest))
