@@ -6,7 +6,7 @@ import random
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from satchel import KeyMissingError, StoreError
@@ -227,7 +227,6 @@ def explore_many(count, start=0):
         explore(seed)
 
 
-@settings(max_examples=20)
 @given(st.integers(min_value=0, max_value=2**32))
 def test_nothing_that_was_recorded_is_collected_and_nothing_else_is_left(seed):
     explore(seed)

@@ -161,6 +161,27 @@ async def test_a_value_that_holds_one_part_many_times_over_takes_no_longer():
     assert len(await stored(content.store)) == 42
 
 
+async def test_operations_take_as_many_requests_as_documented():
+    content = ContentStore(BatchStore())
+    await content.save(0)
+    costs = {}
+
+    async def cost(name, work):
+        content.store.server.calls.clear()
+        result = await work
+        costs[name] = len(content.store.server.calls)
+        return result
+
+    await cost("save leaf", content.save("new"))
+    rows = [{"row": number} for number in range(1000)]
+    saved = await cost("save list", content.save(rows))
+    rows[0] = "changed"
+    await cost("save changed list", content.save(rows))
+    await cost("load leaf", content.load(digest("new")))
+    await cost("load list", content.load(saved))
+    assert costs == {"save leaf": 2, "save list": 8, "save changed list": 6, "load leaf": 1, "load list": 4}
+
+
 # Digests as parts.
 
 

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..clock import Clock, as_datetime
 from ..entry import Entry
@@ -57,11 +57,24 @@ class Pages:
 
     async def read(self, waiting: deque[Digest]) -> tuple[list[Digest], Mapping[str, Entry]]:
         """Take some digests from those that wait, and return them with their entries."""
-        page = [waiting.popleft() for _ in range(min(self._size, len(waiting)))]
+        page = self._take(waiting)
         entries = await self._store.get_entries(self._collection, page)
-        mean = sum(entry.size for entry in entries.values()) // (len(entries) or 1)
-        self._size = max(1, min(_AT_MOST, _PAGE_BYTES // (mean or 1)))
+        self._adapt([entry.size for entry in entries.values()])
         return page, entries
+
+    async def read_values(self, waiting: deque[Digest]) -> tuple[list[Digest], Mapping[str, Any]]:
+        """Take some digests from those that wait, and return them with their values, which may come from a cache."""
+        page = self._take(waiting)
+        values = await self._store.get_many(self._collection, page)
+        self._adapt([len(value) for value in values.values() if isinstance(value, bytes)])
+        return page, values
+
+    def _take(self, waiting: deque[Digest]) -> list[Digest]:
+        return [waiting.popleft() for _ in range(min(self._size, len(waiting)))]
+
+    def _adapt(self, sizes: list[int]) -> None:
+        mean = sum(sizes) // (len(sizes) or 1)
+        self._size = max(1, min(_AT_MOST, _PAGE_BYTES // (mean or 1)))
 
     async def iterate(self, digests: Iterable[Digest]) -> AsyncIterator[tuple[list[Digest], Mapping[str, Entry]]]:
         """Iterate over the pages of some digests."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -86,7 +85,8 @@ class ContentConformance(Suite):
         one, other = pair
         saved = await one.save([["shared"], ["shared"]])
         assert await store.count("content") == 2
-        assert await other.count_reuses() == Counter({saved: 0, digest(["shared"]): 2})
+        counts = await other.count_reuses()
+        assert (counts[saved], counts[digest(["shared"])], len(counts)) == (0, 2, 2)
 
     @needs(Capability.ENUMERATE_KEYS)
     async def test_what_is_pinned_or_recorded_is_kept_and_the_rest_is_collected(
