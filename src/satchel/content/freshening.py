@@ -205,7 +205,7 @@ class Freshener:
     async def _freshen_node(self, part: StoredPart, entry: Entry | None, always: bool) -> bool:
         if entry is None:
             return await self._store.put_if_absent(self._collection, part.digest, part.frame) is not None
-        # What is there stays as it is if all that it needs was just freshened.
+        # The stored entry keeps its form if all the parts that it needs were just freshened.
         keeps = _children_of(entry) <= frozenset(part.children or ())
         if keeps and not always and entry.updated_at >= self._oldest():
             return True

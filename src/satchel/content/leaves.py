@@ -17,7 +17,7 @@ Leaf = Literal["json", "pickle", "hdf5"]
 
 
 class Leaves:
-    """Forms of the values that are stored whole.
+    """Encoder and decoder of the values that are stored whole.
 
     Args:
         leaf: The form of what is neither JSON nor `bytes`; `json` for none.
