@@ -13,6 +13,7 @@ from satchel import KeyMissingError, StoreError
 from satchel.content import ContentStore, digest, store
 from satchel.content.collecting import Collector
 from satchel.content.freshening import Freshener
+from satchel.content.planning import Plan
 from satchel.content.records import NodeRecord, unpack
 from satchel.content.store import Saving
 from tests.blobs.test_schedules import StoppableConnection
@@ -84,7 +85,7 @@ class World:
 
     async def write(self, number, *, killed):
         content = self.process(killed=killed, depth=self.chance.choice([0, 1, 2, 2]))
-        for step in range(6):
+        for step in range(5):
             await self.pause(content.connection)
             with suppress(StoreError, KeyMissingError):
                 kind = self.chance.choices(["record", "move", "forget", "pin", "evict"], [8, 2, 4, 0.3, 0.5])[0]
@@ -157,7 +158,7 @@ class World:
 
     async def load(self):
         content = self.process()
-        for _ in range(6):
+        for _ in range(5):
             await asyncio.sleep(self.chance.choice([1, 50, AGE / 2]))
             if self.roots:
                 root = self.chance.choice(self.roots)
@@ -173,7 +174,7 @@ class World:
             assert evicted or root not in self.roots, "a part of what was recorded is gone"
 
     async def live(self):
-        work = [self.write(number, killed=self.chance.random() < 0.4) for number in range(4)]
+        work = [self.write(number, killed=self.chance.random() < 0.4) for number in range(3)]
         work += [self.collect(), self.collect(), self.load()]
         tasks = [asyncio.create_task(one) for one in work]
         await asyncio.wait(tasks, timeout=30 * AGE)
@@ -259,22 +260,27 @@ def is_caught(count=600):
         explore_many(count)
 
 
+def without(plan, digests):
+    return Plan(plan.root, {key: part for key, part in plan.parts.items() if key not in digests})
+
+
 class TouchingFreshener(Freshener):
     """Gives what is old a new deadline, which keeps its version."""
 
-    async def _attempt(self, parts, always):
-        keys = list(parts)
+    async def _attempt(self, plan, always):
+        keys = list(plan.parts)
         entries = await self._store.get_entries(self._collection, keys)
         old = [key for key, entry in entries.items() if entry.updated_at < self._oldest()]
         for key in old:
             await self._store.touch(self._collection, key, ttl=None)
-        return await super()._attempt({key: part for key, part in parts.items() if key not in old}, always)
+        return await super()._attempt(without(plan, old), always)
 
 
 class TrustingFreshener(Freshener):
     """Takes a node that is there and young as a sign that its parts are."""
 
-    async def _attempt(self, parts, always):
+    async def _attempt(self, plan, always):
+        parts = plan.parts
         entries = await self._store.get_entries(self._collection, list(parts))
         whole = [parts[key] for key, entry in entries.items() if entry.updated_at >= self._oldest()]
         skipped = set()
@@ -282,7 +288,7 @@ class TrustingFreshener(Freshener):
             part = whole.pop()
             whole += [parts[child] for child in part.children or () if child not in skipped]
             skipped.update(part.children or ())
-        return await super()._attempt({key: part for key, part in parts.items() if key not in skipped}, always)
+        return await super()._attempt(without(plan, skipped), always)
 
 
 class HastyCollector(Collector):

@@ -101,18 +101,13 @@ def _set(tag: bytes) -> Rule:
     return lambda value, walk: walk.descend(value, message)
 
 
-def pairs_of(value: dict[Any, object], walk: Walk, known: dict[str, bytes] = known_names) -> list[bytes]:
-    """Return the digest of each key of a dict, joined with that of its value."""
-    rules = walk.rules
-    return [
+def _dict_message(value: dict[Any, object], walk: Walk) -> bytes:
+    rules, known = walk.rules, known_names
+    pairs = [
         (known.get(key) or digest_of_name(key) if type(key) is str else rules[type(key)](key, walk))
         + rules[type(part)](part, walk)
         for key, part in value.items()
     ]
-
-
-def _dict_message(value: dict[Any, object], walk: Walk) -> bytes:
-    pairs = pairs_of(value, walk)
     pairs.sort()
     return b"dict:" + b"".join(pairs)
 

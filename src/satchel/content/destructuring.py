@@ -31,7 +31,7 @@ def register_destructurer(
     """Register how values of one kind are taken apart, in every `ContentStore` of this process.
 
     `join` is remembered in the store by its module and name, and only one that is registered is called: so every
-    process that loads such values registers it too. Registering under the same name again replaces what was there.
+    process that loads such values registers it too. A later registration under the same name replaces the earlier one.
 
     Args:
         predicate: Returns whether a value is of the kind. It is called for values that are neither a list, a tuple, a

@@ -10,14 +10,14 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..clock import Clock, as_datetime
 from ..entry import Entry
 from ..errors import IntegrityError, KeyMissingError
 from ..protocol import SupportsConditional
 from .leaves import Leaves
-from .planning import Plan, StoredPart, plan
+from .planning import Plan, StoredPart, make_plan
 from .records import NODE, LeafRecord, NodeRecord, form_of, unpack
 from .walk import Digest
 
@@ -57,11 +57,24 @@ class Pages:
 
     async def read(self, waiting: deque[Digest]) -> tuple[list[Digest], Mapping[str, Entry]]:
         """Take some digests from those that wait, and return them with their entries."""
-        page = [waiting.popleft() for _ in range(min(self._size, len(waiting)))]
+        page = self._take(waiting)
         entries = await self._store.get_entries(self._collection, page)
-        mean = sum(entry.size for entry in entries.values()) // (len(entries) or 1)
-        self._size = max(1, min(_AT_MOST, _PAGE_BYTES // (mean or 1)))
+        self._adapt([entry.size for entry in entries.values()])
         return page, entries
+
+    async def read_values(self, waiting: deque[Digest]) -> tuple[list[Digest], Mapping[str, Any]]:
+        """Take some digests from those that wait, and return them with their values, which may come from a cache."""
+        page = self._take(waiting)
+        values = await self._store.get_many(self._collection, page)
+        self._adapt([len(value) for value in values.values() if isinstance(value, bytes)])
+        return page, values
+
+    def _take(self, waiting: deque[Digest]) -> list[Digest]:
+        return [waiting.popleft() for _ in range(min(self._size, len(waiting)))]
+
+    def _adapt(self, sizes: list[int]) -> None:
+        mean = sum(sizes) // (len(sizes) or 1)
+        self._size = max(1, min(_AT_MOST, _PAGE_BYTES // (mean or 1)))
 
     async def iterate(self, digests: Iterable[Digest]) -> AsyncIterator[tuple[list[Digest], Mapping[str, Entry]]]:
         """Iterate over the pages of some digests."""
@@ -90,17 +103,17 @@ class Freshener:
         self._older_than = older_than
         self._clock = clock
 
-    async def freshen(self, parts: Plan, *, always: bool = False) -> None:
+    async def freshen(self, plan: Plan, *, always: bool = False) -> None:
         """Write the parts that are absent or older than half of `older_than`, children before their parents.
 
         Args:
-            parts: The parts.
+            plan: The plan of a value.
             always: Write all of them.
 
         Raises:
             KeyMissingError: A `Digest` among them is not stored.
         """
-        while not await self._attempt(parts, always):
+        while not await self._attempt(plan, always):
             pass
 
     async def freshen_stored(self, digests: Iterable[Digest], *, always: bool = False) -> None:
@@ -117,21 +130,31 @@ class Freshener:
         while not await self._attempt_stored(roots, always):
             pass
 
-    async def _attempt(self, parts: Plan, always: bool) -> bool:
-        references = [part.digest for part in parts.values() if part.is_reference]
+    async def _attempt(self, plan: Plan, always: bool) -> bool:
+        nodes = await self._read_nodes(plan)
+        needed = _needed(plan, nodes)
+        references = [part.digest for part in needed if not part.frame]
         if references:
             await self.freshen_stored(references, always=always)
-        expanded = await self._freshen_leaves(parts, always)
-        for more in expanded:
-            if not await self._attempt(more, always):
+        leaves = [part for part in needed if part.frame and part.children is None]
+        for expanded in await self._freshen_leaves(leaves, always):
+            if not await self._attempt(expanded, always):
                 return False
-        return await self._freshen_nodes(parts, always)
+        return await self._freshen_nodes([part for part in needed if part.children is not None], nodes, always)
 
-    async def _freshen_leaves(self, parts: Plan, always: bool) -> list[Plan]:
-        """Freshen the leaves, and return the parts of those that are stored as nodes."""
-        leaves = [digest for digest, part in parts.items() if part.children is None and part.frame]
+    async def _read_nodes(self, plan: Plan) -> Mapping[Digest, Entry]:
+        """Return the entries of the parts that are to be nodes."""
+        digests = [digest for digest, part in plan.parts.items() if part.children is not None]
+        found: dict[Digest, Entry] = {}
+        async for page, entries in Pages(self._store, self._collection).iterate(digests):
+            found.update({digest: entries[digest] for digest in page if digest in entries})
+        return found
+
+    async def _freshen_leaves(self, leaves: Sequence[StoredPart], always: bool) -> list[Plan]:
+        """Freshen leaves, and return the plans of those that are stored as nodes."""
+        parts = {part.digest: part for part in leaves}
         expanded: list[Plan] = []
-        async for page, entries in Pages(self._store, self._collection).iterate(leaves):
+        async for page, entries in Pages(self._store, self._collection).iterate(parts):
             due: dict[str, bytes] = {}
             oldest = self._oldest()
             for digest in page:
@@ -139,7 +162,7 @@ class Freshener:
                 if entry is None or entry.value == part.frame:
                     if always or entry is None or entry.updated_at < oldest:
                         due[digest] = part.frame
-                elif (apart := self._taken_apart(part, entry)) is not None:
+                elif (apart := await self._taken_apart(part, entry)) is not None:
                     expanded.append(apart)
                 elif always or entry.updated_at < oldest or self._is_replaced(entry):
                     due[digest] = part.frame
@@ -148,12 +171,13 @@ class Freshener:
                 await self._store.put_many(self._collection, due)
         return expanded
 
-    def _taken_apart(self, part: StoredPart, entry: Entry) -> Plan | None:
-        """Return the parts of a leaf that is stored as a node of the same parts; None otherwise."""
+    async def _taken_apart(self, part: StoredPart, entry: Entry) -> Plan | None:
+        """Return the plan of a leaf that is stored as a node of the same parts; None otherwise."""
         if not _is_node(entry):
             return None
-        root, parts = plan(part.value, 1, self._leaves)
-        return parts if _children_of(entry) == frozenset(parts[root].children or ()) else None
+        apart = await make_plan(part.value, 1, self._leaves)
+        children = apart.parts[apart.root].children
+        return apart if _children_of(entry) == frozenset(children or ()) else None
 
     def _is_replaced(self, entry: Entry) -> bool:
         """Return whether an entry is a node, is damaged, or is signed with an old key."""
@@ -167,21 +191,21 @@ class Freshener:
         """Return since when an entry has to be there so as not to be written again."""
         return as_datetime(self._clock() - self._older_than / 2)
 
-    async def _freshen_nodes(self, parts: Plan, always: bool) -> bool:
-        nodes = [part for part in parts.values() if part.children is not None]
+    async def _freshen_nodes(self, nodes: Sequence[StoredPart], entries: Mapping[Digest, Entry], always: bool) -> bool:
+        """Freshen nodes, lower ones first, and return whether no other writer was faster."""
         for height in sorted({part.height for part in nodes}):
-            level = [part.digest for part in nodes if part.height == height]
-            async for page, entries in Pages(self._store, self._collection).iterate(level):
-                done = await all_of(self._freshen_node(parts[digest], entries.get(digest), always) for digest in page)
+            level = [part for part in nodes if part.height == height]
+            for start in range(0, len(level), _AT_MOST):
+                page = level[start : start + _AT_MOST]
+                done = await all_of(self._freshen_node(part, entries.get(part.digest), always) for part in page)
                 if not all(done):
                     return False
         return True
 
     async def _freshen_node(self, part: StoredPart, entry: Entry | None, always: bool) -> bool:
-        """Freshen one node, and return whether no other writer was faster."""
         if entry is None:
             return await self._store.put_if_absent(self._collection, part.digest, part.frame) is not None
-        # What is there stays as it is if all that it needs was just freshened.
+        # The stored entry keeps its form if all the parts that it needs were just freshened.
         keeps = _children_of(entry) <= frozenset(part.children or ())
         if keeps and not always and entry.updated_at >= self._oldest():
             return True
@@ -223,6 +247,30 @@ class Freshener:
             if not all(done):
                 return False
         return True
+
+
+def _needed(plan: Plan, nodes: Mapping[Digest, Entry]) -> list[StoredPart]:
+    """Return the parts of a plan without those of a node that is stored whole.
+
+    Args:
+        plan: The plan.
+        nodes: The entries that are stored for its nodes.
+    """
+    whole = {digest for digest, entry in nodes.items() if _is_leaf(entry)}
+    if not whole:
+        return list(plan.parts.values())
+    needed = {plan.root}
+    for digest, part in reversed(plan.parts.items()):
+        if digest in needed and digest not in whole:
+            needed.update(part.children or ())
+    return [part for digest, part in plan.parts.items() if digest in needed]
+
+
+def _is_leaf(entry: Entry) -> bool:
+    try:
+        return form_of(entry.value) != NODE
+    except IntegrityError:
+        return False
 
 
 def _is_node(entry: Entry) -> bool:

@@ -17,7 +17,7 @@ Leaf = Literal["json", "pickle", "hdf5"]
 
 
 class Leaves:
-    """Forms of the values that are stored whole.
+    """Encoder and decoder of the values that are stored whole.
 
     Args:
         leaf: The form of what is neither JSON nor `bytes`; `json` for none.
@@ -25,7 +25,7 @@ class Leaves:
     """
 
     def __init__(self, leaf: Leaf, keys: Mapping[bytes, bytes]) -> None:
-        self._leaf = leaf
+        self.leaf = leaf
         self._json = JsonCodec()
         self._pickles = Pickles(keys) if keys else None
         if leaf == "hdf5":
@@ -42,9 +42,9 @@ class Leaves:
         try:
             return pack_leaf(JSON, self._json.encode(value))
         except SerializationError:
-            if self._leaf == "json":
+            if self.leaf == "json":
                 raise
-        if self._leaf == "hdf5":
+        if self.leaf == "hdf5":
             return pack_leaf(HDF5, hdf5.dump(value))
         pickles: Any = self._pickles  # there are keys, as was checked
         return pack_leaf(PICKLE, pickles.encode(value, digest))

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._threads import offload
-from ..errors import KeyMissingError
 from ..protocol import SupportsConditional
 from .destructuring import join
 from .digest import new_walk
@@ -16,8 +15,6 @@ from .leaves import Leaves
 from .planning import SMALL, node_digest, verified
 from .records import JSON, PICKLE, RAW, LeafRecord, NodeRecord, unpack
 from .walk import Digest, Walk
-
-_ATTEMPTS = 3
 
 Frames = Mapping[Digest, bytes]
 
@@ -48,15 +45,7 @@ class Loader:
         record = unpack(frame)
         if isinstance(record, LeafRecord) and len(frame) < SMALL and _is_quick(record):
             return self._build(root, {root: frame}, new_walk())
-        for attempt in range(_ATTEMPTS):
-            try:
-                frames = {root: frame} if isinstance(record, LeafRecord) else await self.read(root)
-            except KeyMissingError:
-                # Another process may have replaced a node while it was read, whose old parts were then collected.
-                if attempt + 1 == _ATTEMPTS:
-                    raise
-            else:
-                break
+        frames = await self._read_parts(root, frame)
         if sum(map(len, frames.values())) < SMALL and all(_is_quick(unpack(part)) for part in frames.values()):
             return self._build(root, frames, new_walk())
         return await offload(self._build, root, frames, new_walk())
@@ -67,20 +56,25 @@ class Loader:
         Raises:
             KeyMissingError: One is not there.
         """
+        frame = await self._store.get(self._collection, root)
+        if frame is None:
+            raise missing(root)
+        return await self._read_parts(root, frame)
+
+    async def _read_parts(self, root: Digest, frame: Any) -> Frames:
         pages = Pages(self._store, self._collection)
-        waiting, frames, seen = deque([root]), dict[Digest, bytes](), {root}
+        frames = {root: frame}
+        waiting = deque(dict.fromkeys(_children(frame)))
+        seen = {root, *waiting}
         while waiting:
-            page, entries = await pages.read(waiting)
+            page, values = await pages.read_values(waiting)
             for part in page:
-                entry = entries.get(part)
-                if entry is None:
+                if part not in values:
                     raise missing(part)
-                frames[part] = entry.value
-                record = unpack(entry.value)
-                if isinstance(record, NodeRecord):
-                    more = dict.fromkeys(child for child in record.children if child not in seen)
-                    seen.update(more)
-                    waiting.extend(more)
+                frames[part] = values[part]
+                more = dict.fromkeys(child for child in _children(values[part]) if child not in seen)
+                seen.update(more)
+                waiting.extend(more)
         return frames
 
     def _build(self, root: Digest, frames: Frames, walk: Walk) -> Any:
@@ -97,6 +91,11 @@ class Loader:
         if record.form != PICKLE:  # its signature was made for this digest
             verified(found, Digest.of_bytes(walk.digest(value)))
         return value
+
+
+def _children(frame: object) -> tuple[Digest, ...]:
+    record = unpack(frame)
+    return record.children if isinstance(record, NodeRecord) else ()
 
 
 def _is_quick(record: LeafRecord | NodeRecord) -> bool:

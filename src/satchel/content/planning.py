@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from .._threads import offload
 from ..errors import DigestError, IntegrityError, SerializationError
 from .destructuring import join_plain, split
 from .digest import digest, new_walk
@@ -45,12 +46,28 @@ class StoredPart:
         return not self.frame
 
 
-Plan = Mapping[Digest, StoredPart]
-"""The parts of a value by digest, each after its own parts."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be stored for a value.
+
+    Attributes:
+        root: The digest of the value.
+        parts: The value and its parts by digest, each after its own parts.
+    """
+
+    root: Digest
+    parts: dict[Digest, StoredPart]
 
 
-def plan(value: Any, depth: int, leaves: Leaves) -> tuple[Digest, Plan]:
-    """Return the digest of a value and its parts.
+async def make_plan(value: object, depth: int, leaves: Leaves) -> Plan:
+    """Return the plan of a value, made in a thread if that may take long; it raises what `plan` raises."""
+    if is_quick(value, leaves.leaf):
+        return plan(value, depth, leaves)
+    return await offload(plan, value, depth, leaves)
+
+
+def plan(value: Any, depth: int, leaves: Leaves) -> Plan:
+    """Return the plan of a value.
 
     Args:
         value: The value.
@@ -63,7 +80,7 @@ def plan(value: Any, depth: int, leaves: Leaves) -> tuple[Digest, Plan]:
     """
     planner = _Planner(leaves)
     try:
-        return planner.add(value, depth), planner.parts
+        return Plan(planner.add(value, depth), planner.parts)
     except (DigestError, RuntimeError):
         digest(value)  # its error has the path from the value itself
         raise
@@ -81,11 +98,10 @@ class _Planner:
 
     def add(self, value: Any, depth: int) -> Digest:
         """Add a value with its parts, and return its digest."""
-        kind = type(value)
-        if kind is Digest:
+        if isinstance(value, Digest):
             self.parts.setdefault(value, StoredPart(value, value, b""))
             return value
-        if not depth or kind in _SCALARS:
+        if not depth or type(value) in _SCALARS:
             return self._add_leaf(value)
         seen = self._seen.get((id(value), depth))
         if seen is not None:

@@ -22,7 +22,7 @@ _PAGE = 500
 
 
 class Roots:
-    """Pins, registered collections and settings of a collection of content.
+    """Keeper of the pins, registered collections and settings of a collection of content.
 
     Args:
         store: The store.

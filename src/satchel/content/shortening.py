@@ -25,7 +25,7 @@ def check_prefix(prefix: object) -> None:
 
 
 class Shortener:
-    """Lengths at which digests differ from all others.
+    """Finder of the lengths at which digests differ from all others.
 
     Args:
         digests: The digests to shorten.

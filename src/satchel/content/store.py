@@ -10,7 +10,6 @@ from typing import Any, get_args
 
 from .._checks import check_bool, check_choice, check_clock, check_int
 from .._keyring import Keys
-from .._threads import offload
 from ..capability import Capability
 from ..clock import TTL, Clock, seconds, system_clock
 from ..codec import MAX_DEPTH
@@ -22,7 +21,7 @@ from .freshening import Freshener, Pages, missing
 from .leaves import Leaf, Leaves
 from .loading import Loader
 from .pickles import check_leaf_keys, read_keys
-from .planning import Plan, is_quick, plan
+from .planning import Plan, is_quick, make_plan
 from .records import NodeRecord, unpack
 from .roots import Roots, paged
 from .shortening import Shortener, check_prefix
@@ -295,13 +294,11 @@ class ContentStore:
             on_progress=on_progress,
         ).run()
 
-    async def _plan(self, value: object, *, keeps_small: bool = False) -> tuple[Digest, Plan]:
-        if is_quick(value, self._leaf):
-            found = plan(value, 0 if keeps_small else self._depth, self._leaves)
-        else:
-            found = await offload(plan, value, self._depth, self._leaves)
+    async def _plan(self, value: object, *, keeps_small: bool = False) -> Plan:
+        depth = 0 if keeps_small and is_quick(value, self._leaf) else self._depth
+        found = await make_plan(value, depth, self._leaves)
         limit = self._store.max_value_bytes
-        for part in found[1].values() if limit is not None else ():
+        for part in found.parts.values() if limit is not None else ():
             if len(part.frame) > limit:  # type: ignore[operator]  # there is one
                 raise ValueTooLargeError(_too_large(part.value, len(part.frame), limit, part.children))
         return found
@@ -323,7 +320,7 @@ class Saving:
         self._content = content
         self._begun = content._clock()
         self._begun_here = time.monotonic()
-        self._parts: dict[Digest, Any] = {}
+        self._plans: list[Plan] = []
 
     async def save(self, value: object, *, keeps_small: bool = False) -> Digest:
         """Store a value with its parts, and return its digest. It raises what `ContentStore.save` raises.
@@ -333,11 +330,11 @@ class Saving:
             keeps_small: Whether a value of less than about 16 KiB is stored whole, for loads in one round trip.
         """
         content = self._content
-        digest, parts = await content._plan(value, keeps_small=keeps_small)
+        plan = await content._plan(value, keeps_small=keeps_small)
         await content._roots.agree()
-        self._parts.update(parts)
-        await content._freshener.freshen(parts)
-        return digest
+        self._plans.append(plan)
+        await content._freshener.freshen(plan)
+        return plan.root
 
     async def finish(self, *, rewrite: bool = False) -> None:
         """Write everything once more if the save took so long that a collection may have been faster.
@@ -350,4 +347,5 @@ class Saving:
         """
         taken = max(abs(self._content._clock() - self._begun), time.monotonic() - self._begun_here)
         if rewrite or taken > self._content._older_than / 4:
-            await self._content._freshener.freshen(self._parts, always=True)
+            for plan in self._plans:
+                await self._content._freshener.freshen(plan, always=True)

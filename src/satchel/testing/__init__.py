@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .conformance.blobs import BlobConformance
     from .conformance.caching import CachingConformance
     from .conformance.calls import CallsConformance
+    from .conformance.content import ContentConformance
     from .conformance.coordination import CoordinationConformance
     from .conformance.sessions import SessionConformance
     from .conformance.suite import needs
@@ -31,6 +32,7 @@ __all__ = [
     "BlobConformance",
     "CachingConformance",
     "CallsConformance",
+    "ContentConformance",
     "ContractConformance",
     "CoordinationConformance",
     "DictModel",
@@ -53,6 +55,7 @@ _load, __dir__ = lazy_exports(
         "BlobConformance": "conformance.blobs",
         "CachingConformance": "conformance.caching",
         "CallsConformance": "conformance.calls",
+        "ContentConformance": "conformance.content",
         "ContractConformance": "conformance.store",
         "CoordinationConformance": "conformance.coordination",
         "DictModel": "model",

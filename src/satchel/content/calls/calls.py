@@ -102,10 +102,7 @@ class Calls:
             KeyMissingError: A digest was given whose value is not saved.
             StoreError: The backend failed; the call may be recorded all the same.
         """
-        check_call(call.name, call.version, call.arguments, call.tags)
-        recording = Recording(self)
-        arguments = await recording.save_all(call.arguments)
-        return await recording.write(call, arguments)
+        return await self._record(call)
 
     async def load(self, digest: str) -> RecordedCall:
         """Return the call with a digest; its values are loaded when they are asked for.
@@ -197,10 +194,17 @@ class Calls:
                 raise ConfigurationError(
                     f"the function given to transform must return a FunctionCall or None, got {type(new).__name__}"
                 )
-            if await self.record(new) != old.digest:
+            # Values are written once more in between: a collection may read neither the old record nor the new one.
+            if await self._record(new, rewrite=True) != old.digest:
                 await self.delete(old.digest)
             changed += 1
         return changed
+
+    async def _record(self, call: FunctionCall, *, rewrite: bool = False) -> Digest:
+        check_call(call.name, call.version, call.arguments, call.tags)
+        recording = Recording(self)
+        arguments = await recording.save_all(call.arguments)
+        return await recording.write(call, arguments, rewrite=rewrite)
 
     async def _result_of(self, digest: str) -> Any:
         """Return the result of the call with a digest; `msgspec.UNSET` if it is not recorded, or its result is gone."""
@@ -264,12 +268,13 @@ class Recording:
                 raise outcome
         return dict(zip(values, cast("list[Digest]", saved), strict=True))
 
-    async def write(self, call: FunctionCall, arguments: Mapping[str, Digest]) -> Digest:
+    async def write(self, call: FunctionCall, arguments: Mapping[str, Digest], *, rewrite: bool = False) -> Digest:
         """Save the result, write the record, and return the digest of the call.
 
         Args:
             call: The call.
             arguments: Digests of its arguments, which were saved before.
+            rewrite: Write all values once more after the record.
         """
         calls, result = self._calls, await self.save(call.result)
         begun = calls._clock()
@@ -285,7 +290,7 @@ class Recording:
         await calls._store.put(calls.collection, key, record.as_json())
         if abs(calls._clock() - begun) > GRACE / 4:  # a query may have taken the keys for some that lead to nothing
             await calls._index.add(key, record)
-        await self._saving.finish()
+        await self._saving.finish(rewrite=rewrite)
         return Digest(key)
 
 
