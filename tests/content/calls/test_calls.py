@@ -205,6 +205,7 @@ async def test_a_query_for_one_function_touches_only_its_range_of_the_index():
 
 
 @pytest.mark.night
+@pytest.mark.timeout(900)
 async def test_a_query_for_one_function_among_100_000_calls_touches_only_its_range():
     await check_that_a_query_touches_its_own_range(100_000)
 

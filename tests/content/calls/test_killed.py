@@ -62,6 +62,7 @@ def test_a_killed_process_leaves_only_whole_calls(tmp_path):
 
 
 @pytest.mark.night
+@pytest.mark.timeout(900)
 def test_processes_killed_at_many_moments_leave_only_whole_calls(tmp_path):
     left = [kill_and_check(seed, tmp_path / str(seed)) for seed in range(100, 140)]
     assert any(left)  # or there was nothing to pass over
