@@ -240,18 +240,18 @@ def test_nothing_that_was_recorded_is_collected_in_20_000_schedules():
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_nothing_that_was_recorded_is_collected_in_300_schedules():
-    explore_many(300)
+def test_nothing_that_was_recorded_is_collected_in_200_schedules():
+    explore_many(200)
 
 
 @pytest.mark.long
 def test_the_schedules_have_in_them_what_they_are_about():
-    worlds = [explore(seed) for seed in range(300, 360)]
-    assert sum(world.killed for world in worlds) > 50
-    assert sum(world.recorded for world in worlds) > 200
-    assert sum(world.removed for world in worlds) > 200
+    worlds = [explore(seed) for seed in range(300, 340)]
+    assert sum(world.killed for world in worlds) > 30
+    assert sum(world.recorded for world in worlds) > 150
+    assert sum(world.removed for world in worlds) > 60
     assert sum(world.moved for world in worlds) > 20
-    assert sum(world.read for world in worlds) > 100
+    assert sum(world.read for world in worlds) > 80
 
 
 def is_caught(count=600):

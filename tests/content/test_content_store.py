@@ -27,6 +27,7 @@ from satchel import (
 from satchel.content import ContentStore, Digest, digest, register_destructurer
 from satchel.content.records import JSON, PICKLE, Shape, pack_leaf, pack_node
 from satchel.content.shortening import Shortener
+from satchel.sync import SyncStore, in_sync
 from satchel.testing import FakeClock
 from satchel.testing.conformance.suite import listed
 from tests.content import values
@@ -180,6 +181,15 @@ async def test_operations_take_as_many_requests_as_documented():
     await cost("load leaf", content.load(digest("new")))
     await cost("load list", content.load(saved))
     assert costs == {"save leaf": 2, "save list": 8, "save changed list": 6, "load leaf": 1, "load list": 4}
+
+
+def test_it_works_without_await():
+    with SyncStore("memory://") as store:
+        content = in_sync(ContentStore(store.inner), store)
+        saved = content.save([1, (2,)])
+        content.pin(saved)
+        assert content.load(content.expand(saved[:8])) == [1, (2,)]
+        assert content.gc().kept == 4
 
 
 # Digests as parts.

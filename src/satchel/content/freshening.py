@@ -133,14 +133,15 @@ class Freshener:
     async def _attempt(self, plan: Plan, always: bool) -> bool:
         nodes = await self._read_nodes(plan)
         needed = _needed(plan, nodes)
-        references = [part.digest for part in needed if not part.frame]
+        leaves = {digest: part for digest, part in needed.items() if part.children is None}
+        references = [digest for digest, part in leaves.items() if not part.frame]
         if references:
             await self.freshen_stored(references, always=always)
-        leaves = [part for part in needed if part.frame and part.children is None]
+            leaves = {digest: part for digest, part in leaves.items() if part.frame}
         for expanded in await self._freshen_leaves(leaves, always):
             if not await self._attempt(expanded, always):
                 return False
-        return await self._freshen_nodes([part for part in needed if part.children is not None], nodes, always)
+        return await self._freshen_nodes([part for part in needed.values() if part.children is not None], nodes, always)
 
     async def _read_nodes(self, plan: Plan) -> Mapping[Digest, Entry]:
         """Return the entries of the parts that are to be nodes."""
@@ -150,9 +151,8 @@ class Freshener:
             found.update({digest: entries[digest] for digest in page if digest in entries})
         return found
 
-    async def _freshen_leaves(self, leaves: Sequence[StoredPart], always: bool) -> list[Plan]:
+    async def _freshen_leaves(self, parts: Mapping[Digest, StoredPart], always: bool) -> list[Plan]:
         """Freshen leaves, and return the plans of those that are stored as nodes."""
-        parts = {part.digest: part for part in leaves}
         expanded: list[Plan] = []
         async for page, entries in Pages(self._store, self._collection).iterate(parts):
             due: dict[str, bytes] = {}
@@ -249,7 +249,7 @@ class Freshener:
         return True
 
 
-def _needed(plan: Plan, nodes: Mapping[Digest, Entry]) -> list[StoredPart]:
+def _needed(plan: Plan, nodes: Mapping[Digest, Entry]) -> Mapping[Digest, StoredPart]:
     """Return the parts of a plan without those of a node that is stored whole.
 
     Args:
@@ -258,12 +258,12 @@ def _needed(plan: Plan, nodes: Mapping[Digest, Entry]) -> list[StoredPart]:
     """
     whole = {digest for digest, entry in nodes.items() if _is_leaf(entry)}
     if not whole:
-        return list(plan.parts.values())
+        return plan.parts
     needed = {plan.root}
     for digest, part in reversed(plan.parts.items()):
         if digest in needed and digest not in whole:
             needed.update(part.children or ())
-    return [part for digest, part in plan.parts.items() if digest in needed]
+    return {digest: part for digest, part in plan.parts.items() if digest in needed}
 
 
 def _is_leaf(entry: Entry) -> bool:

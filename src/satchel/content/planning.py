@@ -127,7 +127,8 @@ class _Planner:
         return found
 
     def _add_node(self, value: Any, shape: Shape, parts: Iterable[Any], depth: int) -> Digest:
-        children = tuple([self.add(part, depth) for part in parts])
+        add = self.add
+        children = tuple([add(part, depth) for part in parts])
         found = node_digest(shape, children, value)
         known = self.parts.get(found)
         if known is None or known.is_reference:

@@ -55,7 +55,7 @@ class ContentConformance(Suite):
 
     async def test_a_long_list_is_stored_in_parts(self, pair: Pair) -> None:
         one, other = pair
-        value = [{"n": number} for number in range(600)]
+        value: list[Any] = [{"n": number} for number in range(600)]
         saved = await one.save(value)
         assert await other.child_digests(saved) == tuple(map(digest, value))
         value[300] = {"n": "changed"}
