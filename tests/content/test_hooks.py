@@ -187,6 +187,7 @@ def test_hooks_of_another_package_that_cannot_be_loaded_are_an_error_each_time(p
             digest(things.Thing())
 
 
+@pytest.mark.long
 def test_classes_that_a_program_makes_without_end_are_not_all_kept():
     code = (
         "import dataclasses, weakref\n"
