@@ -1,6 +1,6 @@
 """Values taken apart: the digest of each part comes from the same walk as that of the whole.
 
-This is what a store of content stands on. The message of a list, a tuple, a dict or an object has the digests of its
+A store of content uses this. The message of a list, a tuple, a dict or an object has the digests of its
 parts, so the digest of the whole is the same however far it is taken apart.
 """
 
