@@ -128,6 +128,7 @@ WAYS = {
     "RetryWrapper": ("steps", "", ""),
     "RoutingStore": ("", f"{NAMES} collections destroy cull", ""),
     "SanitizationWrapper": ("", "", f"{NAMES} collections"),
+    "SerializingWrapper": ("steps", "", ""),
     "SigningWrapper": ("", "", VALUES),
     "SingleCollectionWrapper": ("", "collections destroy", NAMES),
     "SingleFlightWrapper": ("", "delete delete_many compare_and_delete destroy_collection destroy", ""),

@@ -6,6 +6,7 @@ SatchelError
 │  └─ MissingExtraError             (also ImportError)
 ├─ InvalidKeyError, InvalidTTLError (also ValueError)   raised before any I/O
 ├─ SerializationError, ValueTooLargeError, ModelMismatchError
+├─ DigestError                      (also ValueError)   raised by satchel.content
 ├─ KeyMissingError                  (also KeyError)     only from require()
 │  └─ BlobMissingError
 ├─ IntegrityError
@@ -94,6 +95,20 @@ class ValueTooLargeError(SatchelError):
 
 class ModelMismatchError(SatchelError):
     """A value does not fit the model of its collection; the message names collection, key and field."""
+
+
+class DigestError(SatchelError, ValueError):
+    """A value has no digest, or a text is not one; the message gives the path of the fault (`$.items[3].lock`).
+
+    Attributes:
+        reason: What is wrong, and what to do.
+        path: Where in the value that is: `$` is the value itself. Empty where there is no value.
+    """
+
+    def __init__(self, reason: str, *, path: str = "") -> None:
+        super().__init__(f"{path}: {reason}" if path else reason)
+        self.reason = reason
+        self.path = path
 
 
 class KeyMissingError(SatchelError, KeyError):

@@ -22,7 +22,7 @@ CONTRACT = {
 """The modules at the top on which all else stands, with those whose names begin with an underscore."""
 LAYERS = {
     "backend", "stores", "wrappers", "sync", "url", "coordination", "integrations", "testing", "copying",
-    "cli", "sessions", "environment", "server", "blobs",
+    "cli", "sessions", "environment", "server", "blobs", "content",
 }  # fmt: skip
 PLUMBING = {
     "backend.record": "writes that wait for a failing or a cold store are kept encoded",
@@ -119,11 +119,13 @@ def test_every_module_belongs_to_a_part() -> None:
         ("coordination", set()),
         ("copying", set()),
         ("sessions", set()),
+        ("content", set()),
         ("environment", set()),
         ("server", {"", "blobs", "wrappers.statistics", "integrations.prometheus"}),  # "" is for its own version
         ("cli", {"", "copying", "url", "server", "server.serving"}),
         ("url", {"blobs.protocol"}),
         ("blobs", set(DRIVERS_OF_BLOBS)),
+        ("content", {"coordination.lock", "sync.face", "sync.store"}),  # one run across processes; calls without await
         ("sync", {"url", "backend.lifecycle"}),
     ],
 )

@@ -25,6 +25,7 @@ from satchel.wrappers import (
     RetryWrapper,
     RoutingStore,
     SanitizationWrapper,
+    SerializingWrapper,
     SigningWrapper,
     SingleCollectionWrapper,
     SingleFlightWrapper,
@@ -132,6 +133,18 @@ class TestLimitSize(WrapperConformance):
 class TestTimeout(WrapperConformance):
     def wrap(self, inner, clock):
         return TimeoutWrapper(inner, seconds=60)
+
+
+@pytest.mark.long
+class TestSerializing(WrapperConformance):
+    def wrap(self, inner, clock):
+        return SerializingWrapper(inner)
+
+
+@pytest.mark.night
+class TestSerializingAll(WrapperConformance):
+    def wrap(self, inner, clock):
+        return SerializingWrapper(inner, per_key=False)
 
 
 @pytest.mark.long

@@ -77,6 +77,7 @@ ACCEPTED = {
         "preset": {"None"}, "key_strategy": set(), "collection_strategy": {"None"}, "max_bytes": {"None"},
         "characters": {"None"},
     },
+    "serializing": {"per_key": BOOLS},
     "signing": {"key": set(), "other_keys": KEYS},
     "single_collection": {"collection": NAMES},
     "single_flight": {"seed": SEEDS},

@@ -19,6 +19,7 @@ from satchel.wrappers import (
     RetryWrapper,
     RoutingStore,
     SanitizationWrapper,
+    SerializingWrapper,
     SingleCollectionWrapper,
     StatisticsWrapper,
     TieredStore,
@@ -100,6 +101,7 @@ AROUND = [
     OnErrorWrapper,
     ReadOnlyWrapper,
     RetryWrapper,
+    SerializingWrapper,
     StatisticsWrapper,
     lambda inner: TimeoutWrapper(inner, seconds=0.01),
 ]

@@ -77,6 +77,7 @@ WRAPPERS = {
     "read_only": "satchel.wrappers.read_only:ReadOnlyWrapper",
     "retry": "satchel.wrappers.retry:RetryWrapper",
     "sanitization": "satchel.wrappers.sanitization:SanitizationWrapper",
+    "serializing": "satchel.wrappers.serializing:SerializingWrapper",
     "signing": "satchel.wrappers.signing:SigningWrapper",
     "single_collection": "satchel.wrappers.single_collection:SingleCollectionWrapper",
     "single_flight": "satchel.wrappers.single_flight:SingleFlightWrapper",

@@ -3,7 +3,8 @@
 If you use several, this is the recommended order, from the innermost, which is the first in a URL, outwards:
 
 1. `TimeoutWrapper`: next to the store, as are the next three, which do not change names or values, so that repeated
-   requests are encrypted and compressed only once. It limits a single attempt.
+   requests are encrypted and compressed only once. It limits a single attempt. `SerializingWrapper` goes inside it,
+   around a store that cannot take calls beside each other, so that the wait for a turn is limited too.
 2. `CircuitBreakerWrapper`: around it, because a call cut off by an outer wrapper says nothing about the store.
 3. `RetryWrapper`: around both, so that each attempt has its own limit and is counted, and an open circuit ends the
    attempts. Its deadline bounds them all.
@@ -58,6 +59,7 @@ from .read_only import ReadOnlyWrapper
 from .retry import RetryWrapper
 from .routing import RoutingStore
 from .sanitization import SanitizationWrapper
+from .serializing import SerializingWrapper
 from .signing import SigningWrapper
 from .single_collection import SingleCollectionWrapper
 from .single_flight import SingleFlightWrapper
@@ -94,6 +96,7 @@ __all__ = [
     "Rotation",
     "RoutingStore",
     "SanitizationWrapper",
+    "SerializingWrapper",
     "SigningWrapper",
     "SingleCollectionWrapper",
     "SingleFlightWrapper",

@@ -6,68 +6,19 @@ rest is the wrapper's own. `docs/format.md` describes it.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hmac
-import re
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from .._keyring import ID_SIZE
 from ..codec import LARGE
-from ..errors import ConfigurationError, IntegrityError
+from ..errors import IntegrityError
 from ..names import Ref
 from ..protocol import AsyncKeyValue
 from ._frames import body_if_small, body_of, framed_names, value_of
 from ._rotation import RotatingWrapper
 from .call import IN_WORKER
-
-KEY_SIZE = 32
-ID_SIZE = 8
-
-_SEPARATOR = re.compile(r"[,\s]+")
-_FORMS = "32 bytes, or as text these in base64 or 64 hexadecimal digits; make one with secrets.token_hex(32)"
-
-Keys = Iterable[bytes | str] | str
-"""Several keys. As one text they are separated by commas or white space."""
-
-
-def keyring(key: bytes | str, other_keys: Keys) -> dict[bytes, bytes]:
-    """Return keys by their ids, the current one first.
-
-    Raises:
-        ConfigurationError: One is not of a form that a key has. The message does not show it.
-    """
-    if isinstance(other_keys, str):
-        other_keys = [text for text in _SEPARATOR.split(other_keys) if text]
-    elif isinstance(other_keys, (bytes, bytearray)) or not isinstance(other_keys, Iterable):
-        raise ConfigurationError(f"other_keys must be a list of keys, got {type(other_keys).__name__}")
-    keys = [_read("key", key), *(_read("each of other_keys", other) for other in other_keys)]
-    return {key_id(secret): secret for secret in keys}
-
-
-def key_id(key: bytes) -> bytes:
-    """Return the id of a key, which says nothing of it: the beginning of a MAC under it."""
-    return hmac.digest(key, b"satchel key id 1", "sha256")[:ID_SIZE]
-
-
-def _read(option: str, key: object) -> bytes:
-    secret = key if isinstance(key, bytes) else _decoded(key.strip()) if isinstance(key, str) else None
-    if secret is None or len(secret) != KEY_SIZE:
-        raise ConfigurationError(f"{option} must be {_FORMS}")
-    return bytes(secret)
-
-
-def _decoded(text: str) -> bytes | None:
-    try:
-        if len(text) == 2 * KEY_SIZE:
-            return binascii.unhexlify(text)
-        padded = text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4)
-        return base64.b64decode(padded.replace("-", "+").replace("_", "/"), validate=True)
-    except ValueError:
-        return None
-
 
 FORMAT = 1
 

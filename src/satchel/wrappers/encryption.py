@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from .._keyring import Keys, keyring
 from ..errors import DecryptionError, ValueTooLargeError, missing_extra
 from ..protocol import AsyncKeyValue
-from ._sealing import Keys, SealingWrapper, keyring
+from ._sealing import SealingWrapper
 
 _NONCE_SIZE, _TAG_SIZE = 12, 16
 _MAX_SIZE = 2**31 - 1 - _TAG_SIZE

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hmac
 
+from .._keyring import Keys, keyring
 from ..errors import IntegrityError
 from ..protocol import AsyncKeyValue
-from ._sealing import Keys, SealingWrapper, keyring
+from ._sealing import SealingWrapper
 
 _SIZE = 32
 

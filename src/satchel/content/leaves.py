@@ -1,0 +1,76 @@
+"""Leaves: the parts of a value that are stored whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from ..codec import JsonCodec
+from ..errors import IntegrityError, SerializationError
+from . import hdf5
+from .pickles import Pickles
+from .records import HDF5, JSON, PICKLE, RAW, LeafRecord, pack_leaf
+from .walk import Digest
+
+Leaf = Literal["json", "pickle", "hdf5"]
+"""The form of leaves that are no JSON."""
+
+
+class Leaves:
+    """Encoder and decoder of the values that are stored whole.
+
+    Args:
+        leaf: The form of what is neither JSON nor `bytes`; `json` for none.
+        keys: Keys that sign pickles, by their ids.
+    """
+
+    def __init__(self, leaf: Leaf, keys: Mapping[bytes, bytes]) -> None:
+        self.leaf = leaf
+        self._json = JsonCodec()
+        self._pickles = Pickles(keys) if keys else None
+        if leaf == "hdf5":
+            hdf5.check_driver()
+
+    def pack(self, value: object, digest: Digest) -> bytes:
+        """Return the frame of a value.
+
+        Raises:
+            SerializationError: It cannot be stored whole.
+        """
+        if type(value) is bytes:
+            return pack_leaf(RAW, value)
+        try:
+            return pack_leaf(JSON, self._json.encode(value))
+        except SerializationError:
+            if self.leaf == "json":
+                raise
+        if self.leaf == "hdf5":
+            return pack_leaf(HDF5, hdf5.dump(value))
+        pickles: Any = self._pickles  # there are keys, as was checked
+        return pack_leaf(PICKLE, pickles.encode(value, digest))
+
+    def unpack(self, record: LeafRecord, digest: Digest) -> Any:
+        """Return the value of a leaf.
+
+        Raises:
+            IntegrityError: It is damaged, or was signed with another key.
+            SerializationError: It is a pickle, and there are no keys.
+        """
+        if record.form == RAW:
+            return record.body
+        if record.form == PICKLE:
+            if self._pickles is None:
+                raise SerializationError(f"{digest} is a signed pickle; give the ContentStore the keys= to load it")
+            return self._pickles.decode(record.body, digest)
+        try:
+            if record.form == JSON:
+                return self._json.decode(record.body)
+            if record.form == HDF5:
+                return hdf5.load(record.body)
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise IntegrityError(f"the entry of {digest} is damaged") from error
+        raise IntegrityError(f"the entry of {digest} has a form that this release does not know; upgrade satchel")
+
+    def is_stale(self, record: LeafRecord) -> bool:
+        """Return whether a leaf is a pickle that the current key did not sign."""
+        return record.form == PICKLE and self._pickles is not None and not self._pickles.is_current(record.body)

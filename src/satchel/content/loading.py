@@ -1,0 +1,109 @@
+"""Loading: reading the parts of a value, and putting them together."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from .._threads import offload
+from ..protocol import SupportsConditional
+from .destructuring import join
+from .digest import new_walk
+from .freshening import Pages, missing
+from .leaves import Leaves
+from .planning import SMALL, node_digest, verified
+from .records import JSON, PICKLE, RAW, LeafRecord, NodeRecord, unpack
+from .walk import Digest, Walk
+
+Frames = Mapping[Digest, bytes]
+
+
+class Loader:
+    """Reader of values.
+
+    Args:
+        store: The store.
+        collection: The collection of content.
+        leaves: The forms of leaves.
+    """
+
+    def __init__(self, store: SupportsConditional, collection: str, leaves: Leaves) -> None:
+        self._store = store
+        self._collection = collection
+        self._leaves = leaves
+
+    async def load(self, root: Digest) -> Any:
+        """Return the value with a digest.
+
+        Raises:
+            KeyMissingError: It is not there, or a part of it is not; the message names that.
+        """
+        frame = await self._store.get(self._collection, root)
+        if frame is None:
+            raise missing(root)
+        record = unpack(frame)
+        if isinstance(record, LeafRecord) and len(frame) < SMALL and _is_quick(record):
+            return self._build(root, {root: frame}, new_walk())
+        frames = await self._read_parts(root, frame)
+        if sum(map(len, frames.values())) < SMALL and all(_is_quick(unpack(part)) for part in frames.values()):
+            return self._build(root, frames, new_walk())
+        return await offload(self._build, root, frames, new_walk())
+
+    async def read(self, root: Digest) -> Frames:
+        """Return the frames of a value and of all its parts.
+
+        Raises:
+            KeyMissingError: One is not there.
+        """
+        frame = await self._store.get(self._collection, root)
+        if frame is None:
+            raise missing(root)
+        return await self._read_parts(root, frame)
+
+    async def _read_parts(self, root: Digest, frame: Any) -> Frames:
+        pages = Pages(self._store, self._collection)
+        frames = {root: frame}
+        waiting = deque(dict.fromkeys(_children(frame)))
+        seen = {root, *waiting}
+        while waiting:
+            page, values = await pages.read_values(waiting)
+            for part in page:
+                if part not in values:
+                    raise missing(part)
+                frames[part] = values[part]
+                more = dict.fromkeys(child for child in _children(values[part]) if child not in seen)
+                seen.update(more)
+                waiting.extend(more)
+        return frames
+
+    def _build(self, root: Digest, frames: Frames, walk: Walk) -> Any:
+        """Return the value of some frames. Each occurrence of a part becomes an object of its own."""
+        record = unpack(frames[root])
+        if isinstance(record, LeafRecord):
+            return self._leaf(root, record, walk)
+        value = join(record.shape, [self._build(child, frames, walk) for child in record.children])
+        verified(root, node_digest(record.shape, record.children, value))
+        return value
+
+    def _leaf(self, found: Digest, record: LeafRecord, walk: Walk) -> Any:
+        value = self._leaves.unpack(record, found)
+        if record.form != PICKLE:  # its signature was made for this digest
+            verified(found, Digest.of_bytes(walk.digest(value)))
+        return value
+
+
+def _children(frame: object) -> tuple[Digest, ...]:
+    record = unpack(frame)
+    return record.children if isinstance(record, NodeRecord) else ()
+
+
+def _is_quick(record: LeafRecord | NodeRecord) -> bool:
+    """Return whether putting a small value together reads no files and runs no code of others.
+
+    Unpickling imports modules, and a class whose digest is needed for the first time is looked for in the metadata of
+    packages.
+    """
+    if isinstance(record, LeafRecord):
+        return record.form in (JSON, RAW)
+    return record.shape.cls is None and record.shape.join is None

@@ -1,0 +1,198 @@
+"""Plans of saves: the parts of a value, each with its digest and its frame."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from .._threads import offload
+from ..errors import DigestError, IntegrityError, SerializationError
+from .destructuring import join_plain, split
+from .digest import digest, new_walk
+from .hooks import rule_by_hook
+from .leaves import Leaf, Leaves
+from .records import Shape, pack_node
+from .walk import Digest
+
+SMALL = 16 * 1024
+"""Approximate size in bytes from which a value is worked on in a thread: its digest takes a millisecond."""
+
+_SCALARS = (str, int, float, bool, type(None))
+
+
+@dataclass(slots=True)
+class StoredPart:
+    """StoredPart of a value that is to be stored.
+
+    Attributes:
+        digest: Its digest.
+        value: The value.
+        frame: What is stored; empty for a `Digest`, which stands for something stored already.
+        children: The digests of its own parts; None for a leaf.
+        height: How many levels of nodes are below it.
+    """
+
+    digest: Digest
+    value: Any
+    frame: bytes
+    children: tuple[Digest, ...] | None = None
+    height: int = 0
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it stands for something stored already."""
+        return not self.frame
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be stored for a value.
+
+    Attributes:
+        root: The digest of the value.
+        parts: The value and its parts by digest, each after its own parts.
+    """
+
+    root: Digest
+    parts: dict[Digest, StoredPart]
+
+
+async def make_plan(value: object, depth: int, leaves: Leaves) -> Plan:
+    """Return the plan of a value, made in a thread if that may take long; it raises what `plan` raises."""
+    if is_quick(value, leaves.leaf):
+        return plan(value, depth, leaves)
+    return await offload(plan, value, depth, leaves)
+
+
+def plan(value: Any, depth: int, leaves: Leaves) -> Plan:
+    """Return the plan of a value.
+
+    Args:
+        value: The value.
+        depth: How many levels are taken apart; more where a leaf cannot be stored whole.
+        leaves: The forms of leaves.
+
+    Raises:
+        DigestError: A part has no digest.
+        SerializationError: A part can neither be stored whole nor be taken apart.
+    """
+    planner = _Planner(leaves)
+    try:
+        return Plan(planner.add(value, depth), planner.parts)
+    except (DigestError, RuntimeError):
+        digest(value)  # its error has the path from the value itself
+        raise
+
+
+class _Planner:
+    """Collector of the parts of a value."""
+
+    def __init__(self, leaves: Leaves) -> None:
+        self.parts: dict[Digest, StoredPart] = {}
+        self._leaves = leaves
+        self._walk = new_walk()
+        self._seen: dict[tuple[int, int], tuple[object, Digest]] = {}
+        """Digests by identity and depth, with the object itself, whose identity must not pass to another one."""
+
+    def add(self, value: Any, depth: int) -> Digest:
+        """Add a value with its parts, and return its digest."""
+        if isinstance(value, Digest):
+            self.parts.setdefault(value, StoredPart(value, value, b""))
+            return value
+        if not depth or type(value) in _SCALARS:
+            return self._add_leaf(value)
+        seen = self._seen.get((id(value), depth))
+        if seen is not None:
+            return seen[1]
+        taken = split(value)
+        found = self._add_leaf(value) if taken is None else self._add_node(value, *taken, depth - 1)
+        self._seen[id(value), depth] = (value, found)
+        return found
+
+    def _add_leaf(self, value: Any) -> Digest:
+        found = Digest.of_bytes(self._walk.digest(value))
+        known = self.parts.get(found)
+        if known is not None and known.frame:
+            return found
+        try:
+            frame = self._leaves.pack(value, found)
+        except SerializationError:
+            taken = split(value)
+            if taken is None:
+                raise
+            return self._add_node(value, *taken, 0)
+        self.parts[found] = StoredPart(found, value, frame)
+        return found
+
+    def _add_node(self, value: Any, shape: Shape, parts: Iterable[Any], depth: int) -> Digest:
+        add = self.add
+        children = tuple([add(part, depth) for part in parts])
+        found = node_digest(shape, children, value)
+        known = self.parts.get(found)
+        if known is None or known.is_reference:
+            height = 1 + max([self.parts[child].height for child in children], default=0)
+            self.parts.pop(found, None)
+            self.parts[found] = StoredPart(found, value, pack_node(shape, children), children, height)
+        return found
+
+
+def node_digest(shape: Shape, children: tuple[Digest, ...], value: Any) -> Digest:
+    """Return the digest of a node: that of the same thing with the digests of its parts in their place.
+
+    Args:
+        shape: Its shape.
+        children: The digests of its parts.
+        value: The value, which is asked if its digest is not made of that of its parts.
+    """
+    if shape.join is not None or (shape.cls is not None and rule_by_hook(type(value)) is not None):
+        return digest(value)
+    return digest(join_plain(shape, children))
+
+
+def verified(asked: Digest, found: Digest) -> None:
+    """Raise unless two digests are equal.
+
+    Raises:
+        IntegrityError: They differ.
+    """
+    if asked != found:
+        raise IntegrityError(
+            f"what is stored as {asked} has another digest: the entry is damaged, or its class or function has changed"
+        )
+
+
+_PLAIN = frozenset({*_SCALARS, bytes, list, tuple, dict, Digest})
+
+
+def is_quick(value: object, leaf: Leaf) -> bool:
+    """Return whether the plan of a value is made in about a millisecond, and without reading files or running code.
+
+    A class whose digest is needed for the first time is looked for in the metadata of packages. Pickling imports
+    modules, and so does the first use of HDF5.
+
+    Args:
+        value: The value.
+        leaf: The form of leaves that are no JSON.
+    """
+    if leaf == "hdf5":
+        return False
+    known = new_walk().rules
+    size, stack = 0, [value]
+    while stack:
+        item = stack.pop()
+        size += sys.getsizeof(item)
+        if size >= SMALL:
+            return False
+        kind = type(item)
+        if kind not in _PLAIN:
+            if leaf != "json" or kind not in known:
+                return False
+            stack.append(getattr(item, "__dict__", None))
+        elif kind is list or kind is tuple:
+            stack.extend(item)  # type: ignore[arg-type]  # as kind shows
+        elif kind is dict:
+            stack.extend(item)  # type: ignore[arg-type]  # as kind shows
+            stack.extend(item.values())  # type: ignore[attr-defined]  # as kind shows
+    return True

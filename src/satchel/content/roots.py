@@ -1,0 +1,128 @@
+"""Roots: what keeps content from being collected, and what all who use a collection of content agree on.
+
+* `content/pins` has one record for each pinned digest.
+* `content/roots` has one record for each collection whose records refer to content by a field `roots`.
+* `content/settings` has the record `collection`, with the `older_than` that every saver and collector counts on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from ..capability import Capability
+from ..errors import ConfigurationError, IntegrityError
+from ..names import check_name
+from ..protocol import SupportsConditional, SupportsEnumerateKeys, require
+from .walk import Digest
+
+FORMAT = 1
+_SETTINGS_KEY: Final = "collection"
+_PAGE = 500
+
+
+class Roots:
+    """Keeper of the pins, registered collections and settings of a collection of content.
+
+    Args:
+        store: The store.
+        collection: The collection of content.
+        older_than: Seconds after which what nothing refers to may be removed.
+    """
+
+    def __init__(self, store: SupportsConditional, collection: str, older_than: float) -> None:
+        self._store = store
+        self._pins = check_name(f"{collection}/pins", "collection")
+        self._registered = check_name(f"{collection}/roots", "collection")
+        self._settings = check_name(f"{collection}/settings", "collection")
+        self._older_than = older_than
+        self._has_agreed = False
+        self._known: set[str] = set()
+
+    async def agree(self) -> None:
+        """Store `older_than` if nobody has, and compare it with what is stored.
+
+        Raises:
+            ConfigurationError: They differ.
+        """
+        if self._has_agreed:
+            return
+        record: Any = await self._store.get(self._settings, _SETTINGS_KEY)
+        if record is None:
+            own = {"format": FORMAT, "older_than": self._older_than}
+            if await self._store.put_if_absent(self._settings, _SETTINGS_KEY, own) is None:
+                record = await self._store.get(self._settings, _SETTINGS_KEY)
+        agreed = self._older_than if record is None else _checked(record).get("older_than")
+        if agreed != self._older_than:
+            raise ConfigurationError(
+                f"this collection of content has older_than={agreed}, which its savers and collectors count on; "
+                f"give ContentStore the same, got older_than={self._older_than}"
+            )
+        self._has_agreed = True
+
+    async def register(self, collection: str) -> None:
+        """Tell collectors that the records of a collection refer to content."""
+        if collection not in self._known:
+            record = {"format": FORMAT, "collection": collection}
+            await self._store.put_if_absent(self._registered, check_name(collection, "collection"), record)
+            self._known.add(collection)
+
+    async def pin(self, digest: Digest) -> bool:
+        """Write a pin, and return whether there was none."""
+        return await self._store.put_if_absent(self._pins, digest, {"format": FORMAT}) is not None
+
+    async def unpin(self, digest: Digest) -> bool:
+        """Remove a pin, and return whether there was one."""
+        return await self._store.delete(self._pins, digest)
+
+    async def pages(self) -> AsyncIterator[list[Digest]]:
+        """Iterate over all digests that are kept, in pages.
+
+        Raises:
+            IntegrityError: A record is not one that this release reads; nothing may be removed then.
+        """
+        store = require(self._store, Capability.ENUMERATE_KEYS)
+        async for keys in paged(store.keys(self._pins)):
+            yield [Digest(key) for key in keys]
+        async for keys in paged(store.keys(self._registered)):
+            for collection in keys:
+                async for page in self._recorded(store, collection):
+                    yield page
+
+    async def _recorded(self, store: SupportsEnumerateKeys, collection: str) -> AsyncIterator[list[Digest]]:
+        async for keys in paged(store.keys(collection)):
+            records = await self._store.get_many(collection, keys)
+            yield [digest for record in records.values() for digest in roots_of(record)]
+
+
+def roots_of(record: Any) -> list[Digest]:
+    """Return the digests that a record keeps: its field `roots`.
+
+    Raises:
+        IntegrityError: It has no such field, or something else than digests in it.
+    """
+    roots = _checked(record).get("roots")
+    try:
+        if isinstance(roots, list):
+            return [Digest(root) for root in roots]
+    except ValueError:
+        pass  # its message could hold a value
+    raise IntegrityError("a record in a collection of roots has no list of digests as its field roots")
+
+
+def _checked(record: Any) -> dict[str, Any]:
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise IntegrityError("a record beside the content is damaged, or not one that this release of satchel wrote")
+    return record
+
+
+async def paged(keys: AsyncIterator[str]) -> AsyncIterator[list[str]]:
+    """Iterate over keys in lists of 500."""
+    page: list[str] = []
+    async for key in keys:
+        page.append(key)
+        if len(page) == _PAGE:
+            yield page
+            page = []
+    if page:
+        yield page

@@ -1,0 +1,94 @@
+"""Arrays and frames as content: by HDF5 and by pickles."""
+
+import asyncio
+
+import pytest
+
+from satchel import IntegrityError, MemoryStore, MissingExtraError, SerializationError
+from satchel.content import ContentStore, digest
+
+numpy = pytest.importorskip("numpy")
+pandas = pytest.importorskip("pandas")
+
+KEY = b"k" * 32
+ARRAYS = [
+    numpy.arange(6).reshape(2, 3),
+    numpy.asfortranarray(numpy.ones((2, 3), dtype=">f4")),
+    numpy.array([[True], [False]]),
+    numpy.array([1 + 2j, float("nan")]),
+    numpy.array(5, dtype="u1"),
+    numpy.zeros((0, 3), dtype="f2"),
+    numpy.array(["a", "büro", ""]),
+    numpy.array("text", dtype=">U9"),
+    numpy.array([b"ab", b"c\x00d"]),
+    numpy.array(["2026-01-01", "NaT"], dtype="M8[ns]"),
+    numpy.array([[1, 2]], dtype="m8[s]"),
+    numpy.arange(10)[::2],
+]
+SCALARS = [
+    *(numpy.float32(1.5), numpy.float64("nan"), numpy.int8(-3), numpy.bool_(True), numpy.complex64(1j)),
+    *(numpy.datetime64("2026-01-01"), numpy.timedelta64(3, "h"), numpy.str_("ü"), numpy.bytes_(b"a")),
+]
+NESTED = [
+    {"weights": [numpy.ones(3), numpy.zeros(2)], "n": (numpy.float64(2), 1, None, "text", float("inf"), 2j)},
+    {(1, "a"): numpy.arange(2), 2: []},
+]
+
+
+def is_equal(one, other):
+    if isinstance(one, (numpy.ndarray, numpy.generic)):
+        one, other = numpy.asarray(one), numpy.asarray(other)
+        return one.dtype == other.dtype and one.shape == other.shape and repr(one) == repr(other)
+    return repr(one) == repr(other)
+
+
+@pytest.mark.parametrize("leaf", ["hdf5", "pickle"])
+@pytest.mark.parametrize("depth", [0, 2])
+async def test_arrays_come_back_equal(leaf, depth):
+    content = ContentStore(MemoryStore(), leaf=leaf, keys=[KEY], depth=depth)
+    for value in [*ARRAYS, *SCALARS, *NESTED]:
+        loaded = await content.load(await content.save(value))
+        assert type(loaded) is type(value)
+        assert is_equal(loaded, value), value
+
+
+async def test_frames_come_back_equal():
+    content = ContentStore(MemoryStore(), leaf="pickle", keys=[KEY])
+    frame = pandas.DataFrame({"a": [1, 2], "b": ["x", None], "c": pandas.to_datetime(["2026-01-01", None])})
+    loaded = await content.load(await content.save({"frame": frame, "series": frame["a"]}))
+    pandas.testing.assert_frame_equal(loaded["frame"], frame)
+    pandas.testing.assert_series_equal(loaded["series"], frame["a"])
+
+
+@pytest.mark.parametrize(
+    "value", [numpy.array([None]), numpy.zeros(2, dtype="i4,f8"), numpy.longdouble(1), {1, 2}, [object]]
+)
+async def test_what_hdf5_does_not_keep_is_refused_by_its_path(value):
+    content = ContentStore(MemoryStore(), leaf="hdf5", depth=0)
+    with pytest.raises((SerializationError, ValueError), match=r"\$"):
+        await content.save({"a": value, 1: 2})
+
+
+async def test_an_array_that_was_changed_in_the_store_is_noticed():
+    content = ContentStore(MemoryStore(), leaf="hdf5")
+    saved, other = await content.save(numpy.arange(3)), await content.save(numpy.arange(4))
+    frame = await content.store.get("content", other)
+    for damaged in (frame, frame[:-100], frame[:5] + b"x" + frame[6:], frame[:5]):
+        await content.store.put("content", saved, damaged)
+        with pytest.raises(IntegrityError, match=saved):
+            await content.load(saved)
+
+
+async def test_arrays_need_a_form_of_leaves():
+    with pytest.raises(SerializationError, match="ndarray"):
+        await asyncio.wait_for(ContentStore(MemoryStore()).save(numpy.arange(3)), 60)
+
+
+def test_a_missing_driver_is_told_when_the_store_is_made(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "h5py", None)
+    with pytest.raises(MissingExtraError, match=r"satchel\[hdf5\]"):
+        ContentStore(MemoryStore(), leaf="hdf5")
+
+
+def test_an_array_has_one_digest_in_every_form():
+    assert digest(ARRAYS[0]) == digest(numpy.asfortranarray(ARRAYS[0]))
