@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from satchel import StoreError
 from satchel.backend import coalescer as coalesce
 from satchel.testing.simulation import UNKNOWN, History
-
 from tests.scripted import BatchStore, Server, SingleStore, turns
 
 KINDS = [

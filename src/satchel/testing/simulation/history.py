@@ -74,7 +74,7 @@ class Call:
         if state is None or state.latest > self.began - skew:
             yield self._effect(state, state)
         acts_until = math.inf if self.answer is UNKNOWN else self.ended
-        if state is not None and state.earliest <= acts_until + skew:
+        if state is not None and state.earliest < math.inf and state.earliest <= acts_until + skew:
             yield self._effect(None, state)
 
     def _effect(self, seen: State | None, there: State | None) -> tuple[Any, State | None]:
@@ -153,7 +153,7 @@ class History:
                     if after != state:
                         found.append((done | 1 << place, after))
                 elif call.answer == answer:
-                    if after == state and (call.kind == "get" or answer is False):
+                    if not call.writes:
                         return [(done | 1 << place, after)]  # what changes nothing may as well be first
                     found.append((done | 1 << place, after))
         return found

@@ -75,7 +75,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """All tasks ever made, in their order."""
         self._now, self._chance = now, chance
         self._thread_id: int | None = threading.get_ident()  # it counts as running from the beginning
-        self.set_task_factory(self._make_task)
+        self.set_task_factory(self._make_task)  # type: ignore[arg-type]  # which arguments it gets differs between Pythons
         self.set_exception_handler(lambda _loop, context: unhandled(context))
 
     def time(self) -> float:
@@ -113,7 +113,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.tasks = [task for task in self.tasks if not task.done()]
         return self.tasks
 
-    def call_at(
+    def call_at(  # type: ignore[override]  # typeshed has names for the types of the arguments
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Call something at a moment."""

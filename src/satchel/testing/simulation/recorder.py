@@ -47,7 +47,7 @@ class Recorder:
             name: Names the caller in the history.
             count: How many.
         """
-        kinds = _KINDS
+        kinds: tuple[str, ...] = _KINDS
         if Capability.CONDITIONAL in store.capabilities:
             kinds += _CONDITIONAL_KINDS
         running: list[asyncio.Future[bool]] = []

@@ -16,7 +16,7 @@ _KEYS: Final = ("a", "b", "c")
 class _UnconditionalStore(SimulatedStore):
     """Store without conditional writes."""
 
-    _put_if = None
+    _put_if = None  # type: ignore[assignment]  # a hook set to None is not there
 
 
 class _PlainStore(SimulatedStore):
@@ -28,7 +28,7 @@ class _PlainStore(SimulatedStore):
 class _UnconditionalKeyedStore(SimulatedKeyedStore):
     """Store without conditional writes that takes one item in a request."""
 
-    _put_if_one = None
+    _put_if_one = None  # type: ignore[assignment]  # a hook set to None is not there
 
 
 async def plain(world: World) -> None:

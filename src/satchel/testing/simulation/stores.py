@@ -90,7 +90,9 @@ class _Connection:
 
     clock: Callable[[], float]
 
-    def __init__(self, process: Process, engine: SimulatedEngine, *, timeout: float | None = 1.0, **settings: Any) -> None:
+    def __init__(
+        self, process: Process, engine: SimulatedEngine, *, timeout: float | None = 1.0, **settings: Any
+    ) -> None:
         for name, setting in settings.items():
             setattr(self, f"_{name}", setting)
         self.process, self.engine = process, engine
