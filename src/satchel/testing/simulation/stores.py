@@ -106,7 +106,7 @@ class _Connection:
 
     async def _ask(self, kind: str, work: Callable[..., Any], *given: Any) -> Any:
         sent = self.engine.request(self.process, kind, [(kind, *given)], lambda _, *rest: work(*rest), by_item=False)
-        return (await sent)[0]
+        return (await self._with_timeout(sent))[0]
 
     async def _open(self) -> None:
         await self._ask("open", lambda: None)
