@@ -481,3 +481,25 @@ async def test_values_do_not_show_in_a_repr(queue, caplog):
     async with job:
         raise ZeroDivisionError
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("number", [-1, 10**16, 2**63 - 1, True, "1"])
+async def test_a_next_number_that_no_queue_writes_is_damage(number):
+    store = MemoryStore()
+    queue = Queue(store, "q")
+    await queue.push(1)
+    await store.put("queues", "q/next", number)
+    for use in (lambda: queue.take(timeout=0), queue.size, lambda: queue.push(2)):
+        with pytest.raises(IntegrityError, match="no Queue wrote"):
+            await use()
+
+
+async def test_a_long_run_of_absent_numbers_ends_a_look():
+    store = MemoryStore()
+    queue = Queue(store, "q")
+    await queue.push("there")
+    await store.put("queues", "q/next", 10**15)
+    assert await queue.size() == 1
+    async with await queue.take(timeout=0) as job:
+        assert job.value == "there"
+    assert await queue.take(timeout=0) is None
