@@ -503,3 +503,38 @@ async def test_a_long_run_of_absent_numbers_ends_a_look():
     async with await queue.take(timeout=0) as job:
         assert job.value == "there"
     assert await queue.take(timeout=0) is None
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"not_before": "soon"},
+        {"state": "odd"},
+        {"attempts": "1"},
+        {"lease": None},
+        {"id": 1},
+        {"owner": []},
+        {"more": 1},
+    ],
+    ids=str,
+)
+async def test_an_item_with_a_field_of_another_type_is_damage(field):
+    store = MemoryStore()
+    queue = Queue(store, "q")
+    await queue.push(1)
+    (key,) = [key async for key in store.keys("queues", prefix="q/items/")]
+    await store.put("queues", key, await store.get("queues", key) | field)
+    with pytest.raises(IntegrityError, match="no Queue wrote"):
+        await queue.take(timeout=0)
+
+
+@pytest.mark.parametrize(
+    "field", [{"head": -1}, {"head": 10**16}, {"swept": True}, {"behind": ["1"]}, {"behind": [-1]}], ids=str
+)
+async def test_a_head_that_no_queue_writes_is_damage(field):
+    store = MemoryStore()
+    queue = Queue(store, "q")
+    await queue.push(1)
+    await store.put("queues", "q/head", {"format": 1, "head": 0, "swept": 0, "behind": []} | field)
+    with pytest.raises(IntegrityError, match="no Queue wrote"):
+        await queue.take(timeout=0)

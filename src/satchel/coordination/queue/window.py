@@ -22,7 +22,7 @@ from ...errors import IntegrityError
 from ...protocol import SupportsConditional
 from ..observation import Observations
 from ..tally import add
-from .items import Item, QueueHead, head_of, item_of
+from .items import Item, QueueHead, head_of, is_number, item_of
 
 PAGE = 64
 """Number of items read at once."""
@@ -36,8 +36,6 @@ _TOMBSTONES_FOR_EACH_BEHIND = 16
 _HOLE_SECONDS = 5.0
 """Seconds for which a process sees a number absent before it puts a void in its place."""
 _VOID_TTL = 86_400.0
-_MOST_NUMBERS = 10**16
-"""Keys have 16 digits, so that their order is that of the numbers."""
 _MOST_ABSENT = 10_000
 """Number of absent items in a row after which a look ends. Far fewer pushes are in progress at once."""
 
@@ -145,9 +143,10 @@ class Window:
         return entry, head_of(entry, self.describe(self._head_key))
 
     def _number(self, entry: Entry) -> int:
-        if type(entry.value) is not int or not 0 <= entry.value < _MOST_NUMBERS:
+        number = entry.value
+        if not is_number(number):
             raise IntegrityError(f"{self.describe(self._next_key)} holds something that no Queue wrote")
-        return entry.value
+        return number
 
     # Items.
 
