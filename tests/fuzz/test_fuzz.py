@@ -85,6 +85,7 @@ def test_inputs_are_the_same_each_time() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_the_command_fuzzes_with_coverage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "BUILD", tmp_path)
     assert command.fuzz("names", 3) == 0
@@ -93,6 +94,7 @@ def test_the_command_fuzzes_with_coverage(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_the_command_finds_a_fault(tmp_path: Path) -> None:
     program = (
         "import sys; from tests.fuzz import __main__ as command, harness\n"
@@ -104,3 +106,10 @@ def test_the_command_finds_a_fault(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program, *options], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "IndexError" in done.stdout + done.stderr
+
+
+@pytest.mark.night
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", harness.names())
+def test_ten_minutes_find_nothing(name: str) -> None:
+    assert command.fuzz(name, 600) == 0
