@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import ConfigurationError, InvalidSettingError, missing_extra, safe_repr
 
 CHANGES = "changes"
+_DEEPEST = 100
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def read_json(path: Path) -> Source:
     text = read_text(path)
     try:
         tree = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         tree = None
     if not isinstance(tree, dict):
         raise InvalidSettingError(f"{path} does not hold a JSON object")
@@ -115,7 +116,7 @@ def read_config(path: Path) -> Source:
     else:
         try:
             tree = tomllib.loads(text)
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):  # a whole number may also have too many digits
             problem = "it is no TOML file; an INI file ends in .ini or .cfg"
     if problem:
         raise InvalidSettingError(f"{path} cannot be read: {problem}")
@@ -141,7 +142,8 @@ def flattened(tree: Mapping[str, Any]) -> dict[str, str]:
     """Return the leaves of nested mappings, as texts under names in capitals: `DB_HOST` is `host` of `db`.
 
     Raises:
-        InvalidSettingError: Two leaves have one name, or a leaf is no text, number, bool, None or list.
+        InvalidSettingError: Two leaves have one name, a leaf is no text, number, bool, None or list, or they nest in
+            more than 100 levels.
     """
     texts: dict[str, str] = {}
     for path, value in _leaves(tree, ()):
@@ -153,6 +155,8 @@ def flattened(tree: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _leaves(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if len(path) > _DEEPEST:
+        raise InvalidSettingError(f"settings nest in more than {_DEEPEST} levels")
     for name, value in tree.items():
         if isinstance(value, Mapping):
             yield from _leaves(value, (*path, str(name)))
@@ -189,6 +193,6 @@ def as_text(name: str, value: object) -> str:
     if isinstance(value, list):
         try:
             return json.dumps(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             pass
     raise InvalidSettingError(f"{name} must be a text, number, bool, None or list of these; got {safe_repr(value)}")
