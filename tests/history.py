@@ -23,6 +23,8 @@ class Call:
     """What it writes."""
     expected: Any = None
     """What must be there for a conditional write."""
+    store: Any = None
+    """Which store was called: what it was told had failed may still overwrite what another store wrote."""
 
     @property
     def writes(self):
@@ -87,6 +89,10 @@ class History:
 
     def _is_too_late(self, lost, done):
         return any(
-            done >> place & 1 and call.writes and call.answer is not UNKNOWN and call.start > lost.end
+            done >> place & 1
+            and call.writes
+            and call.answer is not UNKNOWN
+            and call.start > lost.end
+            and call.store == lost.store
             for place, call in enumerate(self.calls)
         )
