@@ -278,7 +278,11 @@ def _cluster(server: Server, command: str) -> int:
     for port in ports:
         server.wait_until(lambda port=port: resp.ask(port, "PING").startswith(b"PONG"))
     if not known:
-        resp.join([(HOST, port) for port in ports], [server.port_for(f"bus{number}") for number in range(6)], server.wait_until)
+        resp.join(
+            [(HOST, port) for port in ports],
+            [server.port_for(f"bus{number}") for number in range(6)],
+            server.wait_until,
+        )
     for port in ports:
         server.wait_until(lambda port=port: resp.is_ready((HOST, port)))
     return ports[0]

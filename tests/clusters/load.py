@@ -140,9 +140,7 @@ class Load:
     async def _many(self, round_: Round, number: int, kind: str, keys: Sequence[str]) -> None:
         single = kind.removesuffix("_many")
         items = {key: next(self._tokens) if single == "put" else None for key in keys}
-        calls = {
-            key: round_.histories[key].begin(single, token=token, store=number) for key, token in items.items()
-        }
+        calls = {key: round_.histories[key].begin(single, token=token, store=number) for key, token in items.items()}
 
         async def make() -> dict[str, Any]:
             store = self._stores[number]
@@ -198,5 +196,7 @@ def judge(history: History) -> tuple[bool, int]:
         fallen.calls = [*calls, fall]
         if fallen.is_linearizable():
             since = -1 if back is None else back.end
-            return True, sum(call.writes and call.answer not in (UNKNOWN, False) and call.start > since for call in calls)
+            return True, sum(
+                call.writes and call.answer not in (UNKNOWN, False) and call.start > since for call in calls
+            )
     return False, 0

@@ -50,9 +50,7 @@ class RedisCluster(Cluster):
 
     def victim(self) -> int:
         masters = [
-            index
-            for index, address in enumerate(self._addresses)
-            if resp.ask_at(address, "ROLE").startswith(b"master")
+            index for index, address in enumerate(self._addresses) if resp.ask_at(address, "ROLE").startswith(b"master")
         ]
         return masters[next(self._turn) % len(masters)]
 
