@@ -22,6 +22,7 @@ _KINDS = {"get": 8, "put": 6, "compare_and_put": 2, "put_if_absent": 1, "delete"
 class Done(NamedTuple):
     """Call that has ended, its times in seconds of the monotonic clock."""
 
+    store: int
     key: str
     start: float
     end: float
@@ -175,7 +176,7 @@ class Load:
             round_.histories[key].end(call, answers[key] if known else UNKNOWN)
             if not known and not call.writes:
                 round_.histories[key].calls.remove(call)  # it says nothing
-            round_.done.append(Done(key, start, end, known))
+            round_.done.append(Done(call.store, key, start, end, known))
         return len(answers) == len(calls)
 
 

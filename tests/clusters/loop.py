@@ -26,7 +26,7 @@ class Report:
     """What a loop found.
 
     Attributes:
-        recovery: For each fault, the seconds from it to the first success of a call that needs the lost node.
+        recovery: For each fault, the seconds from it to each store's first success with a key of the lost node.
         last_failure: For each fault, the seconds from it to the end of the last call that failed.
         lost: How many acknowledged writes came to nothing, by fault.
         wrong: The keys whose calls no order explains.
@@ -46,7 +46,7 @@ class Report:
         for fault, times in self.recovery.items():
             last, lost = self.last_failure[fault], self.lost[fault]
             lines.append(
-                f"{fault}: {len(times)} times, first success after {statistics.median(times):.1f} s "
+                f"{fault}: {len(last)} times, first success after {statistics.median(times):.1f} s "
                 f"(at most {max(times):.1f} s), last failure after {statistics.median(last):.1f} s "
                 f"(at most {max(last):.1f} s), acknowledged writes lost: {sum(lost)}"
             )
@@ -108,7 +108,7 @@ async def _round(cluster: Cluster, load: Load, report: Report, fault: Fault, nam
     lost = time.monotonic()
     try:
         await asyncio.to_thread(cluster.replace, victim)
-        await _first_success(round_, lost, affected)
+        await _first_successes(round_, lost, affected)
         await asyncio.sleep(1.5)
     finally:
         await asyncio.to_thread(cluster.give_back, victim, fault)
@@ -116,23 +116,32 @@ async def _round(cluster: Cluster, load: Load, report: Report, fault: Fault, nam
     await asyncio.sleep(0.5)
     await load.pause(limit)
     await load.look(round_, PATIENCE)
-    succeeded = [done.end for done in round_.done if done.succeeded and done.start > lost and affected(done.key)]
+    recovered = [when - begin for when in _successes(round_, lost, affected).values()]
     failed = [done.end for done in round_.done if not done.succeeded and done.end > begin]
-    report.recovery.setdefault(fault, []).append(min(succeeded) - begin)
+    report.recovery.setdefault(fault, []).extend(recovered)
     report.last_failure.setdefault(fault, []).append(max(failed, default=begin) - begin)
     report.lost.setdefault(fault, []).append(await asyncio.to_thread(_judge, round_, report))
     print(  # noqa: T201  # for those who watch a long run
-        f"{name}: {fault}, first success after {report.recovery[fault][-1]:.2f} s, last failure after "
+        f"{name}: {fault}, first successes after {min(recovered):.2f} to {max(recovered):.2f} s, last failure after "
         f"{report.last_failure[fault][-1]:.2f} s, lost {report.lost[fault][-1]}, longest {load.longest:.1f}, "
         f"{dict(load.errors)}",
         flush=True,
     )
 
 
-async def _first_success(round_: Round, since: float, affected: Callable[[str], bool]) -> None:
-    while not any(done.succeeded and done.start > since and affected(done.key) for done in round_.done):
-        assert time.monotonic() - since < PATIENCE, f"no call has succeeded for {PATIENCE:.0f} s"
+async def _first_successes(round_: Round, since: float, affected: Callable[[str], bool]) -> None:
+    while len(_successes(round_, since, affected)) < STORES:
+        assert time.monotonic() - since < PATIENCE, f"a store has had no success for {PATIENCE:.0f} s"
         await asyncio.sleep(0.05)
+
+
+def _successes(round_: Round, since: float, affected: Callable[[str], bool]) -> dict[int, float]:
+    """Return when each store first succeeded in a call that began after some time."""
+    first: dict[int, float] = {}
+    for done in round_.done:
+        if done.succeeded and done.start > since and affected(done.key):
+            first[done.store] = min(done.end, first.get(done.store, done.end))
+    return first
 
 
 def _judge(round_: Round, report: Report) -> int:
