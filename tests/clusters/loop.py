@@ -6,7 +6,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,7 @@ async def _round(cluster: Cluster, load: Load, report: Report, fault: Fault, nam
     begin = time.monotonic()
     await asyncio.to_thread(cluster.lose, victim, fault)
     lost = time.monotonic()
+    round_.note_fault()
     try:
         await asyncio.to_thread(cluster.replace, victim)
         await _first_successes(round_, lost, affected)
@@ -147,10 +148,10 @@ def _successes(round_: Round, since: float, affected: Callable[[str], bool]) -> 
 def _judge(round_: Round, report: Report) -> int:
     lost = 0
     for key, history in round_.histories.items():
-        explained, fallen = judge(history)
+        explained, fallen = judge(history, round_.faults[key])
         lost += fallen
         if not explained:
-            report.wrong.append(f"{key}: {history.calls}")
+            report.wrong.append(f"{key}, fault at {round_.faults[key]}: {history.calls}")
     return lost
 
 
@@ -185,10 +186,8 @@ class Traces:
 def _sockets() -> int:
     found = 0
     for descriptor in Path("/proc/self/fd").iterdir():
-        try:
-            found += os.readlink(descriptor).startswith("socket:")
-        except OSError:
-            pass  # it was the one for looking
+        with suppress(OSError):  # of the descriptor for looking
+            found += str(descriptor.readlink()).startswith("socket:")
     return found
 
 

@@ -1,15 +1,14 @@
-"""Networks of several hosts on this machine: a namespace for each, all on one bridge, from which each can be cut off."""
+"""Networks of several hosts on this machine: a namespace for each, on one bridge, from which each can be cut off."""
 
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Self
 
-from scripts.test_servers.server import HOST
+from scripts.test_servers.server import HOST, succeeds
 
 _NUMBERS = count()
 _NAMES = "satchel-{pid}-"
@@ -35,11 +34,12 @@ class Network:
         self._number = next(_NUMBERS)
         self._names: list[str] = []
 
-    def __enter__(self) -> "Network":
+    def __enter__(self) -> Self:
         if not self.can_cut:
             return self
         _remove_those_left_behind()
-        third = next(number for number in range(256) if f" {_SUBNET.format(number, 0)}/" not in _ip("route"))
+        taken = {line.split()[0] for line in _ip("route").splitlines()}
+        third = next(number for number in range(256) if f"{_SUBNET.format(number, 0)}/24" not in taken)
         try:
             _ip("link", "add", self._bridge, "type", "bridge")
             _ip("address", "add", f"{_SUBNET.format(third, 1)}/24", "dev", self._bridge)
@@ -55,7 +55,7 @@ class Network:
             _ip("netns", "delete", name)
         self._names.clear()
         if self.can_cut:
-            subprocess.run(["ip", "link", "delete", self._bridge], check=False, capture_output=True)
+            _succeeds("link", "delete", self._bridge)
 
     def way_in(self, index: int) -> list[str]:
         """Return what stands before a command that is to run on a host."""
@@ -88,18 +88,11 @@ class Network:
         return address
 
 
-@contextmanager
-def network(size: int) -> Iterator[Network]:
-    """Give a network for a while."""
-    with Network(size) as made:
-        yield made
-
-
 def _may_make_namespaces() -> bool:
     if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("ip") is None:
         return False
     probe = f"{_NAMES.format(pid=os.getpid())}probe"
-    made = subprocess.run(["ip", "netns", "add", probe], check=False, capture_output=True).returncode == 0
+    made = _succeeds("netns", "add", probe)
     if made:
         _ip("netns", "delete", probe)
     return made
@@ -110,15 +103,15 @@ def _remove_those_left_behind() -> None:
     for line in _ip("netns", "list").splitlines():
         name = line.split()[0]
         if name.startswith("satchel-") and not Path(f"/proc/{name.split('-')[1]}").exists():
-            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+            _succeeds("netns", "delete", name)
+
+
+def _succeeds(*words: str) -> bool:
+    return succeeds(["ip", *words])
 
 
 def _ip(*words: str) -> str:
-    return _run(["ip", *words])
-
-
-def _run(command: Sequence[str]) -> str:
-    done = subprocess.run(command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(["ip", *words], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)  # noqa: S607  # the system's own
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
+        raise RuntimeError(f"ip {' '.join(words)}: {done.stderr.strip()}")
     return done.stdout

@@ -78,7 +78,7 @@ class Cluster(ABC):
         else:
             self._network.cut(index)
 
-    def replace(self, index: int) -> None:
+    def replace(self, index: int) -> None:  # noqa: B027  # the others often do it by themselves
         """Do what an operator does after the loss of a node, where the others do not do it by themselves."""
 
     def give_back(self, index: int, fault: Fault) -> None:

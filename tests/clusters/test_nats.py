@@ -37,7 +37,7 @@ async def test_nothing_is_lost_with_three_replicas():
             limit=LIMIT,
             sockets=SOCKETS,
         )
-    print(report)
+    print(report)  # noqa: T201  # for those who watch
     assert not report.strangers
     assert not report.wrong
     assert not any(sum(lost) for lost in report.lost.values())

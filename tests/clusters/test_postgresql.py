@@ -23,7 +23,7 @@ async def lose_primaries(*, synchronous: bool) -> loop.Report:
             limit=LIMIT,
             sockets=SOCKETS,
         )
-    print(report)
+    print(report)  # noqa: T201  # for those who watch
     assert not report.strangers
     assert not report.wrong
     assert report.longest < LIMIT

@@ -24,7 +24,7 @@ async def lose_masters(seconds: float, *options: str) -> loop.Report:
             limit=LIMIT,
             sockets=SOCKETS,
         )
-    print(report)
+    print(report)  # noqa: T201  # for those who watch
     assert not report.strangers
     assert not report.wrong
     assert report.longest < LIMIT

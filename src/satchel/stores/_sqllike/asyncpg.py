@@ -45,22 +45,22 @@ def _read(url: str) -> list[Way]:
     return [options | way for way in ways.get(found.sslmode, [encrypted])]
 
 
-async def connect(ways: list[Way], timeout: float | None = None) -> tuple[Any, Way]:
+async def connect(ways: list[Way], patience: float | None = None) -> tuple[Any, Way]:
     """Connect in the first way that works; return the connection and that way.
 
     Args:
         ways: The ways.
-        timeout: How many seconds the caller has, also for what follows; None for no limit.
+        patience: How many seconds the caller has, also for what follows; None for no limit.
     """
     for way in ways[:-1]:
         try:
-            return await connect_to(way, timeout, statement_cache_size=0), way
+            return await connect_to(way, patience, statement_cache_size=0), way
         except (OSError, asyncpg.InvalidAuthorizationSpecificationError):
             pass  # a server may take only encrypted connections, or only others
-    return await connect_to(ways[-1], timeout, statement_cache_size=0), ways[-1]
+    return await connect_to(ways[-1], patience, statement_cache_size=0), ways[-1]
 
 
-async def connect_to(way: Way, timeout: float | None = None, **options: Any) -> Any:
+async def connect_to(way: Way, patience: float | None = None, **options: Any) -> Any:
     """Connect to the first host of a way that answers and is of the kind asked for.
 
     asyncpg gives all hosts one limit, so that one which is cut off, and says nothing, would leave no time for the
@@ -68,13 +68,13 @@ async def connect_to(way: Way, timeout: float | None = None, **options: Any) -> 
 
     Args:
         way: The way; its hosts are put into another order.
-        timeout: As for `connect`.
+        patience: As for `connect`.
         options: Further options for `asyncpg.connect`.
     """
     places = list(zip(way["host"], way["port"], strict=True))
     if len(places) == 1 or way["target_session_attrs"] is SessionAttribute.prefer_standby:
         return await asyncpg.connect(**way, **options)
-    share = (DEFAULT_TIMEOUT if timeout is None else timeout) / (len(places) + 1)
+    share = (DEFAULT_TIMEOUT if patience is None else patience) / (len(places) + 1)
     failures: list[Exception] = []
     for place in places:
         try:

@@ -218,7 +218,8 @@ class Connection:
         """Note a failure; while connecting, give up once every server failed."""
         logger.debug("the NATS client reports %s", type(error).__name__)
         if not self.client.is_connected and self.client._transport is not None:
-            self.client._transport.close()  # the client would leave it open where a server says nothing
+            # The client would leave it open where a server says nothing.
+            self.client._transport.close()  # type: ignore[no-untyped-call]  # nats-py has no annotation there
         if self._connecting is not None and not self._connecting.done():
             self._failures += 1
             if self._failures >= 0:

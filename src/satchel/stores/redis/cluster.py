@@ -14,8 +14,8 @@ from typing import Any
 
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import AskError, MovedError, RedisClusterException, TryAgainError
+from redis.exceptions import ConnectionError as Disconnected
 
 from ..._contexts import task_in_empty_context
 from ...backend.network import in_empty_context
@@ -220,7 +220,7 @@ class ClusterConnections:
 
     async def _doubt(self, node: ClusterNode, connection: AbstractConnection) -> None:
         """Cut a connection off once the cluster has another node for what it was asked."""
-        while not await self._is_replaced(node):
+        while not await self._is_replaced(node):  # noqa: ASYNC110  # no event tells
             await asyncio.sleep(_SILENCE)
         self._outdated = True
         if connection._writer is not None:
@@ -237,7 +237,7 @@ class ClusterConnections:
                 async with asyncio.timeout(_SILENCE):
                     await ready(connection)
                     slots = succeeded(await converse(connection, [("CLUSTER", "SLOTS")]))
-            except Exception:  # noqa: BLE001, S112  # this one cannot tell, whatever the reason
+            except Exception:  # noqa: S112  # this one cannot tell, whatever the reason
                 continue
             finally:
                 await connection.disconnect(nowait=True)
