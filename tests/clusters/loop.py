@@ -50,7 +50,7 @@ class Report:
                 f"(at most {max(times):.1f} s), last failure after {statistics.median(last):.1f} s "
                 f"(at most {max(last):.1f} s), acknowledged writes lost: {sum(lost)}"
             )
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.wrong])
 
 
 async def run(
@@ -61,6 +61,7 @@ async def run(
     limit: float,
     sockets: int,
     faults: Sequence[Fault] | None = None,
+    serves: float = 0.0,
 ) -> Report:
     """Lose nodes under load for so many seconds, but each kind of fault at least once.
 
@@ -71,6 +72,7 @@ async def run(
         limit: How many seconds a call may take.
         sockets: How many connections each store may have.
         faults: The faults, in turns; by default all that the cluster can suffer.
+        serves: For so many seconds a lost node goes on to serve its clients.
 
     Raises:
         AssertionError: The calls did not succeed again, or something was left over.
@@ -88,7 +90,7 @@ async def run(
         stack.push_async_callback(load.close)
         number = 0
         while number < len(kinds) or time.monotonic() < end:
-            await _round(cluster, load, report, kinds[number % len(kinds)], str(number), limit)
+            await _round(cluster, load, report, kinds[number % len(kinds)], str(number), limit, serves)
             traces = Traces.now()
             assert traces.sockets - before.sockets <= STORES * sockets, f"{traces.sockets} sockets are open"
             number += 1
@@ -98,19 +100,22 @@ async def run(
     return report
 
 
-async def _round(cluster: Cluster, load: Load, report: Report, fault: Fault, name: str, limit: float) -> None:
+async def _round(
+    cluster: Cluster, load: Load, report: Report, fault: Fault, name: str, limit: float, serves: float
+) -> None:
     victim = await asyncio.to_thread(cluster.victim)
     affected = await asyncio.to_thread(cluster.affected, victim)
     round_ = load.begin(name)
     await asyncio.sleep(1)
     begin = time.monotonic()
     await asyncio.to_thread(cluster.lose, victim, fault)
+    await asyncio.sleep(serves)
     lost = time.monotonic()
     round_.note_fault()
     try:
         await asyncio.to_thread(cluster.replace, victim)
         await _first_successes(round_, lost, affected)
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(max(1.5, serves))
     finally:
         await asyncio.to_thread(cluster.give_back, victim, fault)
     await asyncio.to_thread(cluster.wait_until_whole)

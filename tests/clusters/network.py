@@ -69,6 +69,19 @@ class Network:
         """Let everything pass again."""
         _ip("link", "set", self._port(index), "master", self._bridge)
 
+    def part(self, index: int) -> None:
+        """Let nothing pass between a host and the other ones; clients reach all of them."""
+        self._part(index, "add")
+
+    def unite(self, index: int) -> None:
+        """Let everything pass again."""
+        self._part(index, "delete")
+
+    def _part(self, index: int, change: str) -> None:
+        for host in self.hosts:
+            if host != self.hosts[index]:
+                _ip("-n", self._names[index], "route", change, "blackhole", f"{host}/32")
+
     @property
     def _bridge(self) -> str:
         return f"s{os.getpid()}b{self._number}"

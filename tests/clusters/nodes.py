@@ -12,7 +12,7 @@ from typing import Literal, Self
 from scripts.test_servers.server import Server, as_user
 from tests.clusters.network import Network
 
-Fault = Literal["killed", "frozen", "cut off"]
+Fault = Literal["killed", "frozen", "cut off", "alone with its clients"]
 
 
 class Cluster(ABC):
@@ -33,6 +33,11 @@ class Cluster(ABC):
         self._network = Network(size)
         self.nodes = [Server(f"{name}-{index}", partial(self._begin, index)) for index in range(size)]
         self._ends = ExitStack()
+
+    @property
+    def can_cut(self) -> bool:
+        """Whether this machine can cut nodes off."""
+        return self._network.can_cut
 
     def __enter__(self) -> Self:
         with ExitStack() as ends:
@@ -75,8 +80,10 @@ class Cluster(ABC):
             self.kill(index)
         elif fault == "frozen":
             self._signal(index, signal.SIGSTOP)
-        else:
+        elif fault == "cut off":
             self._network.cut(index)
+        else:
+            self._network.part(index)
 
     def replace(self, index: int) -> None:  # noqa: B027  # the others often do it by themselves
         """Do what an operator does after the loss of a node, where the others do not do it by themselves."""
@@ -87,8 +94,10 @@ class Cluster(ABC):
             self.nodes[index].start()
         elif fault == "frozen":
             self._signal(index, signal.SIGCONT)
-        else:
+        elif fault == "cut off":
             self._network.join(index)
+        else:
+            self._network.unite(index)
 
     def wait_until_whole(self) -> None:
         """Wait until all is well again."""

@@ -150,16 +150,16 @@ class ValkeyStore(RedisLikeStore):
     # Asking the server.
 
     async def _execute(self, commands: Sequence[Command], *, changes: bool) -> Sequence[Any]:
-        client: Any = self._client
+        client = await self._current()
         try:
             return await self._send(client, commands)
         except glide.TimeoutError:
-            self._renew_soon(client)
+            await self._leave(client)
             raise
 
     async def _send(self, client: Any, commands: Sequence[Command]) -> Sequence[Any]:
         if len(commands) == 1:
-            return [await self._ask(commands[0])]
+            return [await _asked(client, commands[0])]
         batch: Any = glide.ClusterBatch(is_atomic=False) if self._clustered else glide.Batch(is_atomic=False)
         for command in commands:
             batch.custom_command(list(command))
@@ -167,7 +167,7 @@ class ValkeyStore(RedisLikeStore):
         return [_reply(reply) if isinstance(reply, glide.RequestError) else reply for reply in replies]
 
     async def _execute_as_one(self, commands: Sequence[Command]) -> Sequence[Any] | ServerError:
-        client: Any = self._client
+        client = await self._current()
         batch: Any = glide.Batch(is_atomic=True)
         for command in commands:
             batch.custom_command(list(command))
@@ -180,15 +180,8 @@ class ValkeyStore(RedisLikeStore):
             return refusal
         return answers
 
-    async def _ask(self, command: Command) -> Any:
-        client: Any = self._client
-        try:
-            return await client.custom_command(list(command))
-        except glide.RequestError as error:
-            return _reply(error)
-
     async def _scan(self, pattern: bytes) -> AsyncGenerator[list[bytes], None]:
-        client: Any = self._client
+        client = await self._current()
         if self._clustered:
             position: Any = glide.ClusterScanCursor()  # type: ignore[no-untyped-call]  # the client does not annotate it
             while not position.is_finished():
@@ -203,7 +196,7 @@ class ValkeyStore(RedisLikeStore):
                 return
 
     async def _ping(self) -> None:
-        client: Any = self._client
+        client = await self._current()
         await client.ping()
 
     # Watching. The client makes connections for questions and answers alone, and hides it when one was restored.
@@ -228,7 +221,7 @@ class ValkeyStore(RedisLikeStore):
         host, port = self._parts["host"] or "localhost", self._parts["port"] or 6379
         if not self._clustered:
             return [(host, port)]
-        slots = await self._ask(("CLUSTER", "SLOTS"))
+        slots = await _asked(await self._current(), ("CLUSTER", "SLOTS"))
         if isinstance(slots, Exception):
             raise slots
         return sorted({(named.decode() or host, number) for _, _, (named, number, *_), *_ in slots})
@@ -265,28 +258,29 @@ class ValkeyStore(RedisLikeStore):
             raise
         return client
 
-    def _renew_soon(self, client: Client) -> None:
-        """Have another client of the cluster in the place of one that got no answer.
+    async def _current(self) -> Any:
+        """Return the client; a new one where the last one was left."""
+        if self._client is None:
+            if self._renewal is None:
+                self._renewal = task_in_empty_context(self._renew())
+            await asyncio.shield(self._renewal)
+        return self._client
 
-        That one goes on to ask a node that is frozen, also when another node has taken its place.
-        """
-        ours = self._clustered and self._given_client is None
-        if ours and self._client is client and self._renewal is None:
-            self._renewal = task_in_empty_context(self._renew(client))
-
-    async def _renew(self, old: Client) -> None:
+    async def _renew(self) -> None:
         try:
-            client = await self._connected()
-        except (glide.GlideError, SatchelError, OSError):
-            pass  # no node answers: it stays as it is
-        else:
-            self._client = client
-            try:
-                await asyncio.sleep(self._timeout or DEFAULT_TIMEOUT)  # what the old one has under way ends meanwhile
-            finally:
-                await old.close()
+            self._client = await self._connected()
         finally:
             self._renewal = None
+
+    async def _leave(self, client: Client) -> None:
+        """Close the client of a cluster that got no answer.
+
+        It would go on to ask a node that is frozen, also when another node has taken its place; and once it came to
+        know that one, it could send there what its caller was told had failed.
+        """
+        if self._clustered and self._given_client is None and self._client is client:
+            self._client = None
+            await client.close()
 
     async def _note_nodes(self, client: Any) -> None:
         """Note all nodes of the cluster: those that the options name may be the ones that are lost."""
@@ -363,7 +357,7 @@ class ValkeyStore(RedisLikeStore):
             return StoreTimeoutError(f"{self!r} did not answer in time; try again, or give a longer timeout")
         if isinstance(error, glide.ClosingError):
             if self._given_client is None:
-                return StoreUnavailableError(f"{self!r} has a new connection; try again")
+                return StoreUnavailableError(f"{self!r} left a node that does not answer; try again")
             return StoreError(f"the client of {self!r} has been closed; make a new store with an open one")
         if isinstance(error, glide.ConnectionError):
             return StoreUnavailableError(f"{self!r} lost its connection; try again")
@@ -381,6 +375,13 @@ class ValkeyStore(RedisLikeStore):
             f"{self!r} cannot be reached; see that the server runs, that host and port are right, that both sides use "
             "TLS or neither, that ca_certs vouches for its certificate, and that it has the database"
         )
+
+
+async def _asked(client: Any, command: Command) -> Any:
+    try:
+        return await client.custom_command(list(command))
+    except glide.RequestError as error:
+        return _reply(error)
 
 
 def _tls_context(ca_certs: str | None) -> ssl.SSLContext:
