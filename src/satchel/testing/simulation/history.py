@@ -121,6 +121,10 @@ class History:
         self.calls.append(call)
         return call
 
+    def now(self) -> int:
+        """Return a place between the starts and ends so far and those to come."""
+        return self._ticks()
+
     def end(self, call: Call, answer: Any) -> None:
         """Note the end of a call."""
         call.end, call.answer = self._ticks(), answer
