@@ -297,7 +297,7 @@ async def test_a_close_that_was_given_up_can_be_waited_for_again():
 
 
 class Resources:
-    """What a lifecycle opens and closes; `gate`, when there is one, holds the opening up."""
+    """What a lifecycle opens and closes; `gate`, when there is one, holds that up."""
 
     def __init__(self, lent=None):
         self.events = []
@@ -311,6 +311,8 @@ class Resources:
 
     async def close(self):
         self.events.append("close")
+        if self.gate is not None:
+            await self.gate.wait()
 
     def abandon(self):
         self.events.append("abandon")
@@ -558,28 +560,38 @@ class TestAChildOfFork:
         assert resources.events == ["open", "disown, used: True", "disown, used: True", "close"]
 
     @both_kinds
-    def test_nothing_that_the_parent_waits_for_becomes_garbage(self, kind):
-        lifecycle = Resources().lifecycle(kind)
+    @pytest.mark.parametrize("listed", [True, False])
+    def test_nothing_that_the_parent_waits_for_becomes_garbage(self, kind, listed):
+        resources, kept = Resources(), []
+        lifecycle = resources.lifecycle(kind)
 
-        async def parent(lifecycle):
-            await lifecycle.enter("get")
+        async def parent(lifecycle, resources):
+            under_way = await lifecycle.enter("get")
+            if not listed:  # the closing waits for the resources, and not for the call
+                lifecycle.leave(under_way)
+            resources.gate = asyncio.Event()
             closing = asyncio.create_task(lifecycle.aclose())
             await turns(2)
             closing.cancel()
+            await turns(2)
+            if listed:
+                kept.append(weakref.ref(asyncio.create_task(asyncio.Event().wait())))
+                await turns(2)
 
         loop = asyncio.new_event_loop()
-        loop.run_until_complete(parent(lifecycle))
-        kept = [weakref.ref(thing) for thing in (loop, lifecycle._opening, lifecycle._closing)]
-        if kind is Lifecycle:
-            kept.append(weakref.ref(lifecycle._idle))
-        lifecycle.after_fork()
-        end_of_parent = asyncio.all_tasks(loop)
-        for task in end_of_parent:
-            task.cancel()
-        loop.run_until_complete(asyncio.wait(end_of_parent))
-        loop.close()
-        del lifecycle, loop, end_of_parent
+        loop.run_until_complete(parent(lifecycle, resources))
+        kept += [weakref.ref(thing) for thing in (loop, lifecycle._opening, lifecycle._closing)]
+        with pytest.MonkeyPatch.context() as patch:
+            if not listed:  # the parent was about to start or end a task
+                patch.setattr(asyncio, "all_tasks", lambda _loop: (_ for _ in ()).throw(RuntimeError))
+            lifecycle.after_fork()
+        del lifecycle, resources
         assert not any(map(collected, kept))
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(left))
+        loop.close()
 
 
 class TestEndOfAContext:
