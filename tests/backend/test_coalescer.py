@@ -89,10 +89,12 @@ async def test_no_more_batches_are_under_way_than_allowed(max_inflight):
 async def test_a_lone_call_makes_no_task_and_no_future():
     loop = asyncio.get_running_loop()
     made = []
+    calls = queue(Sender(), max_items=1, max_bytes=10)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("create_task", "create_future"):
             patch.setattr(loop, name, lambda *_, name=name, **__: made.append(name))
-        assert await queue(Sender()).submit([put("k", 7)]) == [7]
+        assert await calls.submit([put("k", 7, 10)]) == [7]
+        assert await calls.submit_one(put("k", 7)) == 7
     assert made == []
 
 
@@ -350,6 +352,28 @@ class TestOneRequest:
         assert calls.idle
         assert sender.batches == [[("put", "k", 1)]]
 
+    async def test_the_slot_is_free_when_a_lone_one_has_its_answer(self):
+        calls = queue(Sender(), shield=True)
+        assert await calls.submit_one(put("k", 1)) == 1
+        assert calls.idle
+
+    @pytest.mark.parametrize("shield", [False, True])
+    async def test_a_caller_that_goes_meanwhile_leaves_the_others_their_answers(self, shield):
+        sender = Sender(wait=5)
+        calls = queue(sender, shield=shield)
+        first, gone, stays = await started(*[one(calls, put(key, key)) for key in ("first", "gone", "stays")])
+        await first
+        await turns(2)
+        assert sender.sizes == [1, 2]
+        gone.cancel()
+        assert await asyncio.wait_for(stays, 5) == "stays"
+
+    @pytest.mark.parametrize(("kind", "outcome"), [("read", True), ("put", True), ("delete", StoreError("away"))])
+    async def test_merged_requests_have_one_outcome(self, kind, outcome):
+        calls = queue(Sender())
+        merged = [one(calls, request(kind, "k", outcome)) for _ in range(3)]
+        assert await asyncio.gather(one(calls, put("first")), *merged) == [None, outcome, outcome, outcome]
+
 
 @pytest.mark.parametrize(
     ("settings", "sizes"),
@@ -464,6 +488,12 @@ class TestLeftUnprocessed:
         calls = queue(send)
         waiting = [one(calls, put("other")), *[one(calls, put("k", number)) for number in range(3)]]
         assert await asyncio.gather(*waiting) == [None, 2, 2, 2]
+
+    async def test_merged_batches_wait_for_each_of_theirs(self):
+        send, _ = self.overloaded(k=1, l=2)
+        calls = queue(send)
+        merged = [calls.submit([put("k", number), put("l", number)]) for number in range(3)]
+        assert await asyncio.gather(calls.submit([put("first")]), *merged) == [[None], [2, 2], [2, 2], [2, 2]]
 
     async def test_what_came_later_for_its_key_is_sent_later(self, monkeypatch):
         monkeypatch.setattr(coalesce.random, "uniform", lambda *_: 0.01)

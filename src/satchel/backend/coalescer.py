@@ -222,9 +222,7 @@ class Coalescer:
             self._busy.add(request.ref)
             self._start(_Batch([[request]]))
         else:
-            self._enqueue(request)
-            if self._inflight < self._max_inflight:
-                self._start_batches()
+            self._enqueue(request)  # what holds it up, in the slots or for its key, sends it at its end
         return future
 
     async def settled(self) -> None:
