@@ -267,6 +267,20 @@ async def test_it_works_on_when_every_task_was_cancelled(moment, shield):
     await calls.drained()
 
 
+@pytest.mark.parametrize("pause", [False, True])
+async def test_callers_do_not_wait_for_work_that_was_cancelled(pause, monkeypatch):
+    monkeypatch.setattr(coalesce, "_FIRST_PAUSE", 60)
+    calls = queue(Sender(wait=1 if pause else 60), shield=True)
+    outcome = UNPROCESSED if pause else None
+    callers = await started(one(calls, put("a", outcome)), calls.submit([put("b", outcome), put("c", outcome)]))
+    await turns(20)
+    for task in asyncio.all_tasks() - {asyncio.current_task(), *callers}:
+        task.cancel()
+    await asyncio.wait_for(asyncio.wait(callers[:1]), 5)
+    assert callers[0].cancelled()
+    callers[1].cancel()
+
+
 async def test_settled_waits_for_what_was_sent_and_no_longer():
     sender = Sender(wait=0)
     sender.gate = asyncio.Event()

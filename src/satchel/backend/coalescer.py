@@ -129,8 +129,8 @@ def _merges(first: Request, request: Request) -> bool:
 
 
 def representative(merged: list[Request]) -> Request:
-    """Return the request that is sent for all of them."""
-    return merged[-1] if merged[0].operation is Operation.PUT else merged[0]
+    """Return the request that is sent for all of them; of puts that is the last, and the others are all alike."""
+    return merged[-1]
 
 
 _RESENDS: Final = 6
