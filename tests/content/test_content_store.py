@@ -31,7 +31,7 @@ from satchel.sync import SyncStore, in_sync
 from satchel.testing import FakeClock
 from satchel.testing.conformance.suite import listed
 from tests.content import values
-from tests.content.values import Frozen, Lazy, Matrix, Pair, Point, Sized
+from tests.content.values import Frozen, Guarded, Lazy, Matrix, Pair, Point, Sized
 from tests.scripted import BatchStore
 
 KEY, OLD_KEY = b"k" * 32, b"o" * 32
@@ -123,6 +123,26 @@ async def test_equal_parts_of_a_loaded_value_are_not_one_object(content):
     first, second = await content.load(await content.save([{"n": []}, {"n": []}]))
     first["n"].append(1)
     assert second == {"n": []}
+
+
+async def test_a_load_calls_no_property(content):
+    value = Guarded(10)
+    saved = await content.save(value)
+    assert saved == digest(value)
+    before = Guarded.sets
+    assert (await content.load(saved)).size == 10
+    assert Guarded.sets == before
+
+
+async def test_a_forged_attribute_calls_no_property(content, store):
+    saved = await content.save(Guarded(10))
+    forged = pack_node(Shape(type="object", cls="tests.content.values:Guarded", keys=("size",)), [digest(5)])
+    await content.save(5)
+    await store.put("content", saved, forged)
+    before = Guarded.sets
+    with pytest.raises(IntegrityError):
+        await content.load(saved)
+    assert Guarded.sets == before
 
 
 async def test_what_a_property_has_cached_is_not_stored(content):

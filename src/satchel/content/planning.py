@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from .._threads import offload
@@ -13,8 +14,9 @@ from .destructuring import join_plain, split
 from .digest import digest, new_walk
 from .hooks import rule_by_hook
 from .leaves import Leaf, Leaves
+from .objects import is_open
 from .records import Shape, pack_node
-from .walk import Digest
+from .walk import NO_BASE, Digest, message_of_object
 
 SMALL = 16 * 1024
 """Approximate size in bytes from which a value is worked on in a thread: its digest takes a millisecond."""
@@ -139,16 +141,21 @@ class _Planner:
 
 
 def node_digest(shape: Shape, children: tuple[Digest, ...], value: Any) -> Digest:
-    """Return the digest of a node: that of the same thing with the digests of its parts in their place.
+    """Return the digest of a node, which is made of the digests of its parts.
 
     Args:
         shape: Its shape.
         children: The digests of its parts.
-        value: The value, which is asked if its digest is not made of that of its parts.
+        value: The value, which is asked if its digest is made in another way.
     """
-    if shape.join is not None or (shape.cls is not None and rule_by_hook(type(value)) is not None):
+    kind = type(value)
+    if shape.join is not None or (shape.cls is not None and (rule_by_hook(kind) is not None or not is_open(kind))):
         return digest(value)
-    return digest(join_plain(shape, children))
+    if shape.cls is None:
+        return digest(join_plain(shape, children))
+    names = shape.keys if shape.keys is not None else kind._fields
+    parts = zip(names, map(bytes.fromhex, children), strict=True)
+    return Digest.of_bytes(sha256(message_of_object(kind, NO_BASE, parts)).digest())
 
 
 def verified(asked: Digest, found: Digest) -> None:
