@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import pickle
+import re
 import sys
 import threading
 import types
@@ -427,6 +428,32 @@ def pickles_that_tell_their_thread():
         return pickle.loads(pickled)
 
     return types.SimpleNamespace(loads=loads)
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        ({"a": [1, {"b": 2**70}]}, "$.a[1].b: an int beyond 64 bits"),
+        ([(1, Point(1, [{1}]))], "$[0][1].y[0]: a set"),
+        ({1: "a", 2: float("nan")}, "$[...]: a float"),
+        ({"not a name": [float("nan")]}, "$[...][0]: a float"),
+        (Pair(1, {2}), "$.right: a set"),
+        ({3}, "$: a set"),
+    ],
+)
+async def test_a_part_that_cannot_be_stored_is_named_by_its_path(content, store, value, path):
+    for depth in (0, 1, 3):
+        with pytest.raises(SerializationError, match=f"^{re.escape(path)}.*leaf=.pickle"):
+            await ContentStore(store, depth=depth).save(value)
+    assert await listed(store.collections()) == []
+
+
+async def test_a_refusal_takes_no_longer_where_one_part_is_held_many_times_over(content):
+    value = [1]
+    for _ in range(40):
+        value = [value, value]
+    with pytest.raises(SerializationError, match=r"^\$\[1\]: a set"):
+        await ContentStore(content.store, depth=60).save([value, {1}])
 
 
 class Slow:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -83,6 +83,8 @@ def plan(value: Any, depth: int, leaves: Leaves) -> Plan:
     planner = _Planner(leaves)
     try:
         return Plan(planner.add(value, depth), planner.parts)
+    except _LeafError as error:
+        raise SerializationError(_explained(error, value, leaves.leaf)) from error.__cause__
     except (DigestError, RuntimeError):
         digest(value)  # its error has the path from the value itself
         raise
@@ -120,10 +122,10 @@ class _Planner:
             return found
         try:
             frame = self._leaves.pack(value, found)
-        except SerializationError:
+        except SerializationError as error:
             taken = split(value)
             if taken is None:
-                raise
+                raise _LeafError(str(error), value) from error.__cause__
             return self._add_node(value, *taken, 0)
         self.parts[found] = StoredPart(found, value, frame)
         return found
@@ -138,6 +140,43 @@ class _Planner:
             self.parts.pop(found, None)
             self.parts[found] = StoredPart(found, value, pack_node(shape, children), children, height)
         return found
+
+
+class _LeafError(SerializationError):
+    """A part can neither be stored whole nor be taken apart.
+
+    Attributes:
+        part: The part.
+    """
+
+    def __init__(self, message: str, part: object) -> None:
+        super().__init__(message)
+        self.part = part
+
+
+def _explained(error: _LeafError, whole: object, leaf: Leaf) -> str:
+    """Return the message of an error with the path of the part from the whole value."""
+    path = next(_paths(error.part, whole, "$", set()), "$")
+    hint = '; or give ContentStore leaf="pickle" and keys' if leaf == "json" else ""
+    return f"{path}: {str(error).removeprefix('$: ')}{hint}"
+
+
+def _paths(part: object, whole: object, path: str, seen: set[int]) -> Iterator[str]:
+    if whole is part:
+        yield path
+    if id(whole) in seen:  # a value may hold the same list many times over
+        return
+    seen.add(id(whole))
+    shape, children = split(whole) or (None, ())
+    names = None if shape is None else shape.keys or getattr(whole, "_fields", None)
+    for index, child in enumerate(children):
+        yield from _paths(part, child, path + _step(shape, names, index), seen)
+
+
+def _step(shape: Shape | None, names: Sequence[str] | None, index: int) -> str:
+    if names is None:
+        return "[...]" if shape is not None and shape.type == "dict" else f"[{index}]"
+    return f".{names[index]}" if names[index].isidentifier() else "[...]"
 
 
 def node_digest(shape: Shape, children: tuple[Digest, ...], value: Any) -> Digest:
