@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from satchel import DigestError
 from satchel.content import Digest, digest
-from tests.golden.content_values import PATH, Celsius, Point, Reading, Tags, all_values, with_attribute
+from tests.golden.content_values import PATH, Celsius, Point, Reading, Slotted, Tags, all_values, with_attribute
 
 GOLDEN = json.loads(PATH.read_text("utf-8"))
 
@@ -181,6 +181,21 @@ def test_what_cached_property_keeps_does_not_count():
     before = digest(value)
     assert value.total == 3
     assert digest(value) == before
+
+
+class Uncached(Cached):
+    total = 5  # type: ignore[assignment]  # which no longer keeps anything
+
+
+def test_an_attribute_in_place_of_one_that_cached_property_keeps_counts():
+    assert digest(with_attribute(Uncached(), total=6)) != digest(Uncached())
+
+
+def test_an_attribute_that_was_deleted_is_not_none():
+    point = Slotted(None)
+    before = digest(point)
+    object.__delattr__(point, "x")
+    assert digest(point) != before
 
 
 class Lying(list[int]):

@@ -159,3 +159,7 @@ def test_functions_in_c_count_by_their_names():
     ]
     assert len({digest(each) for each in found}) == len(found)
     assert digest("a".upper) == digest("a".upper)
+
+
+async def test_the_source_of_a_function_is_read_on_the_event_loop_too():
+    assert digest(Shape.area) == digest(Shape.area)

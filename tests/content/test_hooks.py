@@ -8,6 +8,7 @@ import pytest
 
 from satchel import ConfigurationError, DigestError
 from satchel.content import Digest, digest, register_hook
+from satchel.content.hooks import installed_hooks
 
 
 class Money:
@@ -160,7 +161,9 @@ def package(tmp_path, monkeypatch):
     (installed / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
     (installed / "entry_points.txt").write_text(f"[satchel.digests]\n{name} = {name}.hooks:register\n")
     monkeypatch.syspath_prepend(tmp_path)
+    installed_hooks.cache_clear()
     yield name
+    installed_hooks.cache_clear()
     for module in [each for each in sys.modules if each.partition(".")[0] == name]:
         del sys.modules[module]
 
@@ -184,6 +187,7 @@ def test_hooks_of_another_package_that_cannot_be_loaded_are_an_error_each_time(p
             digest(things.Thing())
 
 
+@pytest.mark.long
 def test_classes_that_a_program_makes_without_end_are_not_all_kept():
     code = (
         "import dataclasses, weakref\n"
@@ -199,3 +203,11 @@ def test_classes_that_a_program_makes_without_end_are_not_all_kept():
         "assert alive <= 1100, alive\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+async def test_a_digest_on_the_event_loop_looks_for_hooks_once():
+    installed_hooks.cache_clear()
+    for _ in range(2):
+        kind = type("Thing", (Returns,), {"__module__": f"package_of_test_{next(NUMBERS)}"})
+        assert digest(kind(1)) == digest(kind(1))
+    assert installed_hooks.cache_info().misses == 1

@@ -4,6 +4,7 @@
 stays the same for ever. `... show` writes the digests of all values to standard output instead.
 """
 
+import abc
 import dataclasses
 import datetime as dt
 import enum
@@ -28,6 +29,7 @@ import pydantic
 
 from satchel.content import digest
 
+T = typing.TypeVar("T")
 PATH = Path(__file__).parent / "content" / "digests.json"
 
 
@@ -41,6 +43,11 @@ class Point:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Slotted:
     x: object
+
+
+@dataclasses.dataclass
+class Holder(abc.ABC, typing.Generic[T]):
+    held: T
 
 
 @attrs.define
@@ -203,6 +210,7 @@ VALUES: dict[str, object] = {
     "dataclass": Point(1.0, label="here"),
     "dataclass with another attribute": with_attribute(Point(1.0), note="a"),
     "dataclass slots": Slotted([Point(0.0)]),
+    "dataclass generic": Holder([1]),
     "attrs": Box(1),
     "Struct": Row(1, "a"),
     "pydantic": Model(name="Ada", when=dt.date(1815, 12, 10)),

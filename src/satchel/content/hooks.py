@@ -6,13 +6,17 @@ A hook is found by `register_hook`, by the method `__digest__` of the class, or 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from threading import RLock, local
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ConfigurationError, DigestError
 from .builtin import BUILT_IN
 from .functions import FUNCTIONS
 from .walk import Digest, Rule, Walk, digest_of_type
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 GROUP = "satchel.digests"
@@ -109,13 +113,24 @@ def _ask_package(name: str) -> None:
     """Load the hooks that other packages have for the types of a package, once."""
     if name in _asked or name == "builtins":
         return
+    for point in installed_hooks():
+        if point.name == name:
+            _load(point)
+    _asked.add(name)
+
+
+def _load(point: EntryPoint) -> None:
+    try:
+        point.load()()
+    except Exception as error:
+        raise ConfigurationError(
+            f"{point.value}, which the entry point {point.name} of {GROUP} names, failed: {type(error).__name__}"
+        ) from error
+
+
+@cache
+def installed_hooks() -> tuple[EntryPoint, ...]:
+    """Return the entry points of all packages. They are looked for once, as modules are when they are imported."""
     from importlib.metadata import entry_points  # noqa: PLC0415  # it takes long to import, and few need it
 
-    for point in entry_points(group=GROUP, name=name):
-        try:
-            point.load()()
-        except Exception as error:
-            raise ConfigurationError(
-                f"{point.value}, which the entry point {name} of {GROUP} names, failed: {type(error).__name__}"
-            ) from error
-    _asked.add(name)
+    return tuple(entry_points(group=GROUP))

@@ -9,13 +9,12 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from decimal import Decimal
 from enum import Enum, Flag
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import sha256
-from inspect import getattr_static
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +24,8 @@ _HEAP, _IMMUTABLE = 1 << 9, 1 << 8
 """Flags of a class: a class made by a `class` statement has the first alone."""
 _SEE_THROUGH = {"msgspec", "msgspec._core"}
 """Where classes in C come from that keep nothing but their fields."""
+_ABSENT = object()
+"""Stands for an attribute that was deleted, or never set."""
 _NOT_STATE = {"__dict__", "__weakref__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"}
 _PLAIN: dict[type, Callable[[Any], object]] = {
     # Each by the method of the built-in type: one that a subclass overrides may tell something else.
@@ -78,39 +79,30 @@ def is_named_tuple(kind: type) -> bool:
     return issubclass(kind, tuple) and hasattr(kind, "_fields")
 
 
-def names_of(kind: type) -> tuple[str, ...]:
-    """Return the names of all attributes that instances of a class may have outside of their `__dict__`."""
-    names = dict.fromkeys(fields_of(kind) or ())
+@lru_cache(maxsize=1000)
+def _layout(kind: type) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the names of attributes that are not in the `__dict__` of an object, and of those that do not count."""
+    names, derived = dict.fromkeys(fields_of(kind) or ()), set[str]()
     for owner in reversed(kind.__mro__):
         slots = vars(owner).get("__slots__", ())
         for slot in (slots,) if isinstance(slots, str) else slots:
             private = slot.startswith("__") and not slot.endswith("__")
             names.setdefault(f"_{owner.__name__.lstrip('_')}{slot}" if private else slot)
-    return tuple(name for name in names if name not in _NOT_STATE)
+        for name, part in vars(owner).items():
+            (derived.add if isinstance(part, cached_property) else derived.discard)(name)
+    return tuple(name for name in names if name not in _NOT_STATE), frozenset(derived)
 
 
-def state_of(value: object, names: Iterable[str]) -> dict[str, object]:
-    """Return the attributes of an object that make its value: all but those that `cached_property` keeps.
-
-    Args:
-        value: The object.
-        names: The names of its attributes outside of its `__dict__`.
-    """
-    state = {name: getattr(value, name) for name in names if _has(value, name)}
-    kind = type(value)
-    state |= {
-        name: part
-        for name, part in getattr(value, "__dict__", {}).items()
-        if not isinstance(getattr_static(kind, name, None), cached_property)
-    }
+def attributes_of(value: Any) -> dict[str, object]:
+    """Return the attributes of an object that make its value: all but those that `cached_property` keeps."""
+    names, derived = _layout(type(value))  # type: ignore[arg-type]  # a class can be hashed
+    state = {name: getattr(value, name, _ABSENT) for name in names}
+    state.update(getattr(value, "__dict__", ()))
     for more in ("__pydantic_extra__", "__pydantic_private__"):
-        state.update(getattr(value, more, None) or {})
+        state.update(getattr(value, more, None) or ())
+    if derived or any(part is _ABSENT for part in state.values()):
+        return {name: part for name, part in state.items() if part is not _ABSENT and name not in derived}
     return state
-
-
-def attributes_of(value: object) -> dict[str, object]:
-    """Return the attributes of an object that make its value."""
-    return state_of(value, names_of(type(value)))
 
 
 def is_open(kind: type) -> bool:
@@ -133,14 +125,6 @@ def _plain_of(kind: type) -> Callable[[Any], object] | None:
     return None if is_named_tuple(kind) else next((_PLAIN[base] for base in kind.__mro__ if base in _PLAIN), None)
 
 
-def _has(value: object, name: str) -> bool:
-    try:
-        getattr(value, name)
-    except AttributeError:  # deleted, or never set
-        return False
-    return True
-
-
 def rule_of_object(kind: type) -> Rule | None:
     """Return the rule of a class of the user's; None for one whose instances do not show what makes their value."""
     if issubclass(kind, Enum):
@@ -148,12 +132,11 @@ def rule_of_object(kind: type) -> Rule | None:
     plain = _plain_of(kind)
     if _is_opaque(kind) or (plain is None and fields_of(kind) is None):
         return None
-    names = names_of(kind)
 
     def message(value: object, walk: Walk) -> bytes:
         base = NO_BASE if plain is None else walk.digest(plain(value))
-        state = state_of(value, names)
-        return message_of_object(kind, base, [(name, walk.digest(part)) for name, part in state.items()])
+        attributes = [(name, walk.digest(part)) for name, part in attributes_of(value).items()]
+        return message_of_object(kind, base, attributes)
 
     return lambda value, walk: walk.descend(value, message)
 

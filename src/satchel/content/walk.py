@@ -76,7 +76,7 @@ class Walk:
         """Return the digest of a value with parts.
 
         A part that occurs several times is walked over once: a list that holds a list twice, which holds one twice,
-        and so on, would take for ever. A value that holds itself runs out of room.
+        and so on, would never end. A value that holds itself runs out of room.
 
         Args:
             value: The value.

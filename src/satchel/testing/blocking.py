@@ -20,4 +20,8 @@ def blocking_detected() -> Iterator[BlockBuster]:
         # Whether others have changed a database is in memory that SQLite shares with them; the file is only looked for.
         for name in ("sqlite3.Cursor.execute", "sqlite3.Cursor.fetchall", "os.stat"):
             detector.functions[name].can_block_in("disk/commits.py", "none_since")
+        # Once for each: which packages have hooks, and the source of a function. Imports read files in the same way.
+        for function in detector.functions.values():
+            function.can_block_in("content/hooks.py", "installed_hooks")
+            function.can_block_in("content/functions.py", "source_of")
         yield detector

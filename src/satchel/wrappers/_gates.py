@@ -70,7 +70,7 @@ class _Gate:
 
 
 class Gates:
-    """Gates by name. There is one only while a call is inside of it, or waits for it.
+    """Set of gates by name. There is one only while a call is inside of it, or waits for it.
 
     Calls may come from several event loops, each in a thread of its own. A call that passes several gates names them in
     an order that is the same for all calls, so that no two wait for each other.
