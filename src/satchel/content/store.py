@@ -226,12 +226,13 @@ class ContentStore:
         asked = [Digest(digest) for digest in digests]
         await self._roots.agree()
         # The pin comes first: a collection that has not seen it finds other versions of what it wants to remove.
-        pinned = [digest for digest in asked if await self._roots.pin(digest)]
+        pinned = {digest: await self._roots.pin(digest) for digest in dict.fromkeys(asked)}
         try:
             await self._freshener.freshen_stored(asked, always=True)
         except KeyMissingError:
-            for digest in pinned:
-                await self._roots.unpin(digest)
+            for digest, version in pinned.items():
+                if version is not None:
+                    await self._roots.withdraw(digest, version)
             raise
 
     async def unpin(self, *digests: str) -> int:
