@@ -81,6 +81,20 @@ async def test_a_pin_of_what_is_not_whole_is_refused_and_leaves_no_pin(content, 
     assert await listed(store.keys("content/pins")) == [whole]
 
 
+async def test_a_pin_that_is_refused_does_not_take_another_one_along(store, clock, monkeypatch):
+    one, other = (ContentStore(store, clock=clock) for _ in range(2))
+
+    async def find_nothing_while_the_other_pins(digests, *, always):
+        await other.save([1])
+        await other.pin(*digests)
+        raise KeyMissingError
+
+    monkeypatch.setattr(one._freshener, "freshen_stored", find_nothing_while_the_other_pins)
+    with pytest.raises(KeyMissingError):
+        await one.pin(digest([1]))
+    assert await listed(store.keys("content/pins")) == [digest([1])]
+
+
 async def test_records_of_registered_collections_keep_what_they_refer_to(content, store, clock):
     first, second, third = [await content.save([name]) for name in "abc"]
     await record(content, "k", first)

@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import pickle
+import re
 import sys
 import threading
 import types
@@ -31,7 +32,7 @@ from satchel.sync import SyncStore, in_sync
 from satchel.testing import FakeClock
 from satchel.testing.conformance.suite import listed
 from tests.content import values
-from tests.content.values import Frozen, Lazy, Matrix, Pair, Point, Sized
+from tests.content.values import Frozen, Guarded, Lazy, Matrix, Pair, Point, Sized
 from tests.scripted import BatchStore
 
 KEY, OLD_KEY = b"k" * 32, b"o" * 32
@@ -123,6 +124,26 @@ async def test_equal_parts_of_a_loaded_value_are_not_one_object(content):
     first, second = await content.load(await content.save([{"n": []}, {"n": []}]))
     first["n"].append(1)
     assert second == {"n": []}
+
+
+async def test_a_load_calls_no_property(content):
+    value = Guarded(10)
+    saved = await content.save(value)
+    assert saved == digest(value)
+    before = Guarded.sets
+    assert (await content.load(saved)).size == 10
+    assert Guarded.sets == before
+
+
+async def test_a_forged_attribute_calls_no_property(content, store):
+    saved = await content.save(Guarded(10))
+    forged = pack_node(Shape(type="object", cls="tests.content.values:Guarded", keys=("size",)), [digest(5)])
+    await content.save(5)
+    await store.put("content", saved, forged)
+    before = Guarded.sets
+    with pytest.raises(IntegrityError):
+        await content.load(saved)
+    assert Guarded.sets == before
 
 
 async def test_what_a_property_has_cached_is_not_stored(content):
@@ -407,6 +428,32 @@ def pickles_that_tell_their_thread():
         return pickle.loads(pickled)
 
     return types.SimpleNamespace(loads=loads)
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        ({"a": [1, {"b": 2**70}]}, "$.a[1].b: an int beyond 64 bits"),
+        ([(1, Point(1, [{1}]))], "$[0][1].y[0]: a set"),
+        ({1: "a", 2: float("nan")}, "$[...]: a float"),
+        ({"not a name": [float("nan")]}, "$[...][0]: a float"),
+        (Pair(1, {2}), "$.right: a set"),
+        ({3}, "$: a set"),
+    ],
+)
+async def test_a_part_that_cannot_be_stored_is_named_by_its_path(content, store, value, path):
+    for depth in (0, 1, 3):
+        with pytest.raises(SerializationError, match=f"^{re.escape(path)}.*leaf=.pickle"):
+            await ContentStore(store, depth=depth).save(value)
+    assert await listed(store.collections()) == []
+
+
+async def test_a_refusal_takes_no_longer_where_one_part_is_held_many_times_over(content):
+    value = [1]
+    for _ in range(40):
+        value = [value, value]
+    with pytest.raises(SerializationError, match=r"^\$\[1\]: a set"):
+        await ContentStore(content.store, depth=60).save([value, {1}])
 
 
 class Slow:

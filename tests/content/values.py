@@ -38,6 +38,25 @@ class Lazy:
         return 2 * self.n
 
 
+@dataclass
+class Guarded:
+    """Has a field whose value is kept, and changed on its way, by a property."""
+
+    size: int
+
+    @property
+    def size(self):
+        return 2 * self._half
+
+    @size.setter
+    def size(self, size):
+        Guarded.sets += 1
+        self._half = size // 2
+
+
+Guarded.sets = 0
+
+
 class Pair(NamedTuple):
     left: object
     right: object

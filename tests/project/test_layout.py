@@ -119,7 +119,6 @@ def test_every_module_belongs_to_a_part() -> None:
         ("coordination", set()),
         ("copying", set()),
         ("sessions", set()),
-        ("content", set()),
         ("environment", set()),
         ("server", {"", "blobs", "wrappers.statistics", "integrations.prometheus"}),  # "" is for its own version
         ("cli", {"", "copying", "url", "server", "server.serving"}),

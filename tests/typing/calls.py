@@ -73,4 +73,4 @@ async def uses() -> None:
     async for call in query.take(3):
         assert_type(call, RecordedCall)
     results: AsyncIterator[Any] = query.results()
-    assert results
+    assert_type(await anext(results), Any)

@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import MemberDescriptorType
 from typing import Any, TypeGuard
 
 from ..errors import ConfigurationError, IntegrityError, SerializationError
@@ -137,8 +138,17 @@ def _join(shape: Shape, children: Sequence[Any]) -> Any:
         raise ValueError(kind)
     value: Any = object.__new__(cls)
     for name, child in zip(shape.keys or (), children, strict=True):
-        object.__setattr__(value, name, child)
+        _set(value, name, child)
     return value
+
+
+def _set(value: Any, name: str, child: Any) -> None:
+    """Set an attribute without calling a property or another descriptor of the class."""
+    found = next((vars(kind)[name] for kind in type(value).__mro__ if name in vars(kind)), None)
+    if isinstance(found, MemberDescriptorType):
+        found.__set__(value, child)
+    else:
+        vars(value)[name] = child
 
 
 _names: dict[type, str | None] = {}

@@ -173,7 +173,7 @@ class Freshener:
 
     async def _taken_apart(self, part: StoredPart, entry: Entry) -> Plan | None:
         """Return the plan of a leaf that is stored as a node of the same parts; None otherwise."""
-        if not _is_node(entry):
+        if _form(entry) != NODE:
             return None
         apart = await make_plan(part.value, 1, self._leaves)
         children = apart.parts[apart.root].children
@@ -256,7 +256,7 @@ def _needed(plan: Plan, nodes: Mapping[Digest, Entry]) -> Mapping[Digest, Stored
         plan: The plan.
         nodes: The entries that are stored for its nodes.
     """
-    whole = {digest for digest, entry in nodes.items() if _is_leaf(entry)}
+    whole = {digest for digest, entry in nodes.items() if _form(entry) not in (NODE, b"")}
     if not whole:
         return plan.parts
     needed = {plan.root}
@@ -266,18 +266,12 @@ def _needed(plan: Plan, nodes: Mapping[Digest, Entry]) -> Mapping[Digest, Stored
     return {digest: part for digest, part in plan.parts.items() if digest in needed}
 
 
-def _is_leaf(entry: Entry) -> bool:
+def _form(entry: Entry) -> bytes:
+    """Return the letter of an entry's form; none for a damaged one."""
     try:
-        return form_of(entry.value) != NODE
+        return form_of(entry.value)
     except IntegrityError:
-        return False
-
-
-def _is_node(entry: Entry) -> bool:
-    try:
-        return form_of(entry.value) == NODE
-    except IntegrityError:
-        return False
+        return b""
 
 
 _UNKNOWN = frozenset([Digest("0" * 64)])

@@ -7,9 +7,10 @@ parts, so the digest of the whole is the same however far it is taken apart.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal, TypeAlias
+
+import msgspec
 
 from ..errors import DigestError
 from .digest import digest, new_walk
@@ -20,8 +21,7 @@ from .walk import NO_BASE, Digest, Walk, message_of_object
 Form: TypeAlias = Literal["list", "tuple", "dict", "object", "leaf"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
+class Part(msgspec.Struct, frozen=True, eq=False):
     """Value with its digest, and the parts that it was taken apart into.
 
     Attributes:
@@ -73,19 +73,21 @@ def take_apart(value: object, depth: int = 1) -> Part:
 
 
 def _part(value: object, depth: int, walk: Walk, known: dict[tuple[int, int], Part]) -> Part:
+    form, names, parts = _split(value) if depth > 0 and walk.room else _LEAF
+    if form == "leaf":
+        return Part(Digest.of_bytes(walk.digest(value)), value)
     found = known.get((id(value), depth))
     if found is None:
-        form, names, parts = _split(value) if depth > 0 and walk.room else ("leaf", (), ())
-        if form == "leaf":
-            found = Part(Digest.of_bytes(walk.digest(value)), value)
-        else:
-            walk.room -= 1
-            children = tuple([_part(part, depth - 1, walk, known) for part in parts])
-            message = _message(form, value, names, children, walk)
-            walk.room += 1
-            found = Part(Digest.of_bytes(sha256(message).digest()), value, form, names, children)
+        walk.room -= 1
+        children = tuple([_part(part, depth - 1, walk, known) for part in parts])
+        message = _message(form, value, names, children, walk)
+        walk.room += 1
+        found = Part(Digest.of_bytes(sha256(message).digest()), value, form, names, children)
         known[id(value), depth] = found
     return found
+
+
+_LEAF: tuple[Form, tuple[Any, ...], tuple[object, ...]] = ("leaf", (), ())
 
 
 def _split(value: Any) -> tuple[Form, tuple[Any, ...], tuple[object, ...]]:
@@ -97,7 +99,7 @@ def _split(value: Any) -> tuple[Form, tuple[Any, ...], tuple[object, ...]]:
     if is_open(kind) and rule_by_hook(kind) is None:
         state = attributes_of(value)
         return "object", tuple(state), tuple(state.values())
-    return "leaf", (), ()
+    return _LEAF
 
 
 def _message(form: Form, value: object, names: tuple[Any, ...], parts: tuple[Part, ...], walk: Walk) -> bytes:

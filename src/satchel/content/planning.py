@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from .._threads import offload
@@ -13,8 +14,9 @@ from .destructuring import join_plain, split
 from .digest import digest, new_walk
 from .hooks import rule_by_hook
 from .leaves import Leaf, Leaves
+from .objects import is_open
 from .records import Shape, pack_node
-from .walk import Digest
+from .walk import NO_BASE, Digest, message_of_object
 
 SMALL = 16 * 1024
 """Approximate size in bytes from which a value is worked on in a thread: its digest takes a millisecond."""
@@ -81,6 +83,8 @@ def plan(value: Any, depth: int, leaves: Leaves) -> Plan:
     planner = _Planner(leaves)
     try:
         return Plan(planner.add(value, depth), planner.parts)
+    except _LeafError as error:
+        raise SerializationError(_explained(error, value, leaves.leaf)) from error.__cause__
     except (DigestError, RuntimeError):
         digest(value)  # its error has the path from the value itself
         raise
@@ -118,10 +122,10 @@ class _Planner:
             return found
         try:
             frame = self._leaves.pack(value, found)
-        except SerializationError:
+        except SerializationError as error:
             taken = split(value)
             if taken is None:
-                raise
+                raise _LeafError(str(error), value) from error.__cause__
             return self._add_node(value, *taken, 0)
         self.parts[found] = StoredPart(found, value, frame)
         return found
@@ -138,17 +142,59 @@ class _Planner:
         return found
 
 
+class _LeafError(SerializationError):
+    """A part can neither be stored whole nor be taken apart.
+
+    Attributes:
+        part: The part.
+    """
+
+    def __init__(self, message: str, part: object) -> None:
+        super().__init__(message)
+        self.part = part
+
+
+def _explained(error: _LeafError, whole: object, leaf: Leaf) -> str:
+    """Return the message of an error with the path of the part from the whole value."""
+    path = next(_paths(error.part, whole, "$", set()), "$")
+    hint = '; or give ContentStore leaf="pickle" and keys' if leaf == "json" else ""
+    return f"{path}: {str(error).removeprefix('$: ')}{hint}"
+
+
+def _paths(part: object, whole: object, path: str, seen: set[int]) -> Iterator[str]:
+    if whole is part:
+        yield path
+    if id(whole) in seen:  # a value may hold the same list many times over
+        return
+    seen.add(id(whole))
+    shape, children = split(whole) or (None, ())
+    names = None if shape is None else shape.keys or getattr(whole, "_fields", None)
+    for index, child in enumerate(children):
+        yield from _paths(part, child, path + _step(shape, names, index), seen)
+
+
+def _step(shape: Shape | None, names: Sequence[str] | None, index: int) -> str:
+    if names is None:
+        return "[...]" if shape is not None and shape.type == "dict" else f"[{index}]"
+    return f".{names[index]}" if names[index].isidentifier() else "[...]"
+
+
 def node_digest(shape: Shape, children: tuple[Digest, ...], value: Any) -> Digest:
-    """Return the digest of a node: that of the same thing with the digests of its parts in their place.
+    """Return the digest of a node, which is made of the digests of its parts.
 
     Args:
         shape: Its shape.
         children: The digests of its parts.
-        value: The value, which is asked if its digest is not made of that of its parts.
+        value: The value, which is asked if its digest is made in another way.
     """
-    if shape.join is not None or (shape.cls is not None and rule_by_hook(type(value)) is not None):
+    kind = type(value)
+    if shape.join is not None or (shape.cls is not None and (rule_by_hook(kind) is not None or not is_open(kind))):
         return digest(value)
-    return digest(join_plain(shape, children))
+    if shape.cls is None:
+        return digest(join_plain(shape, children))
+    names = shape.keys if shape.keys is not None else kind._fields
+    parts = zip(names, map(bytes.fromhex, children), strict=True)
+    return Digest.of_bytes(sha256(message_of_object(kind, NO_BASE, parts)).digest())
 
 
 def verified(asked: Digest, found: Digest) -> None:

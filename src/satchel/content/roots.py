@@ -67,9 +67,20 @@ class Roots:
             await self._store.put_if_absent(self._registered, check_name(collection, "collection"), record)
             self._known.add(collection)
 
-    async def pin(self, digest: Digest) -> bool:
-        """Write a pin, and return whether there was none."""
-        return await self._store.put_if_absent(self._pins, digest, {"format": FORMAT}) is not None
+    async def pin(self, digest: Digest) -> str | None:
+        """Write a pin, and return its version; None when there was one.
+
+        One that is there gets another version, so that no process that wrote it withdraws it.
+        """
+        record = {"format": FORMAT}
+        version = await self._store.put_if_absent(self._pins, digest, record)
+        if version is None:
+            await self._store.put(self._pins, digest, record)
+        return version
+
+    async def withdraw(self, digest: Digest, version: str) -> None:
+        """Remove a pin that this process wrote, unless another one has pinned the same digest since."""
+        await self._store.compare_and_delete(self._pins, digest, version=version)
 
     async def unpin(self, digest: Digest) -> bool:
         """Remove a pin, and return whether there was one."""

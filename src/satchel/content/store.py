@@ -13,7 +13,7 @@ from .._keyring import Keys
 from ..capability import Capability
 from ..clock import TTL, Clock, seconds, system_clock
 from ..codec import MAX_DEPTH
-from ..errors import ConfigurationError, InvalidKeyError, KeyMissingError, ValueTooLargeError
+from ..errors import ConfigurationError, KeyMissingError, ValueTooLargeError
 from ..names import check_name
 from ..protocol import AsyncKeyValue, SupportsConditional, require
 from .collecting import CollectionReport, Collector, Progress
@@ -24,7 +24,7 @@ from .pickles import check_leaf_keys, read_keys
 from .planning import Plan, is_quick, make_plan
 from .records import NodeRecord, unpack
 from .roots import Roots, paged
-from .shortening import Shortener, check_prefix
+from .shortening import Shortener, check_prefix, only_one
 from .walk import Digest
 
 
@@ -201,15 +201,7 @@ class ContentStore:
         """
         check_prefix(prefix)
         keys = require(self._store, Capability.ENUMERATE_KEYS).keys(self._collection, prefix=prefix)
-        found = sorted([key async for key in keys])
-        if not found:
-            raise KeyMissingError(f"there is no content whose digest begins with {prefix}")
-        if len(found) > 1:
-            needed = Shortener(found).longest()
-            raise InvalidKeyError(
-                f"{prefix} is ambiguous: {len(found)} digests begin with it; give {needed} characters"
-            )
-        return Digest(found[0])
+        return Digest(only_one(prefix, [key async for key in keys]))
 
     async def shrink(self, *digests: str) -> tuple[str, ...]:
         """Return for each digest the shortest beginning, of at least 4 characters, that no other stored one has.
@@ -234,12 +226,13 @@ class ContentStore:
         asked = [Digest(digest) for digest in digests]
         await self._roots.agree()
         # The pin comes first: a collection that has not seen it finds other versions of what it wants to remove.
-        pinned = [digest for digest in asked if await self._roots.pin(digest)]
+        pinned = {digest: await self._roots.pin(digest) for digest in dict.fromkeys(asked)}
         try:
             await self._freshener.freshen_stored(asked, always=True)
         except KeyMissingError:
-            for digest in pinned:
-                await self._roots.unpin(digest)
+            for digest, version in pinned.items():
+                if version is not None:
+                    await self._roots.withdraw(digest, version)
             raise
 
     async def unpin(self, *digests: str) -> int:

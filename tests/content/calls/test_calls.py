@@ -14,6 +14,7 @@ from satchel.errors import (
     ConfigurationError,
     DigestError,
     IntegrityError,
+    InvalidKeyError,
     KeyMissingError,
     UnsupportedOperationError,
 )
@@ -267,6 +268,17 @@ async def test_what_is_recorded_is_checked(calls):
     with pytest.raises(KeyMissingError):
         await calls.record(FunctionCall("f", {"x": memoize(calls)(double).digest(1)}, 1))
     assert await calls.query().count() == 0
+
+
+async def test_short_digests_of_calls_are_expanded(calls):
+    await record_some(calls, 1)
+    call = await calls.query().only()
+    assert await calls.expand(call.digest[:4]) == await calls.expand(call.digest) == call.digest
+    with pytest.raises(KeyMissingError, match="nothing whose digest begins with 0000"):
+        await calls.expand("0000")
+    for refused in ("abc", "ABCD", 3):
+        with pytest.raises(InvalidKeyError):
+            await calls.expand(refused)
 
 
 def test_a_store_that_cannot_list_is_refused_at_once(tmp_path):

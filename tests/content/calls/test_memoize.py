@@ -9,6 +9,7 @@ import pytest
 
 from satchel import MemoryStore
 from satchel.content import ANY, Calls, ContentStore, memoize
+from satchel.content.calls.target import CallTarget
 from satchel.errors import (
     ConfigurationError,
     DigestError,
@@ -206,11 +207,19 @@ async def test_a_hit_for_a_digest_does_not_load_it(calls, ran):
 async def test_a_digest_within_an_argument_is_refused(calls, ran):
     memoized = memoize(calls)(double)
     digest = await calls.content.save("x")
-    for given in ([digest], {"a": (1, digest)}):
+    for given in ([digest], {"a": (1, digest)}, Model(digest)):
         with pytest.raises(ConfigurationError, match=r"argument 'x' .* holds a Digest"):
             await memoized(given)
     assert ran == []
     assert await memoized(str(digest)) == str(digest) * 2  # text like any other
+
+
+async def test_an_argument_with_parts_in_common_is_looked_through_once(calls):
+    given = []
+    for _ in range(60):
+        given = [given, given]
+    target = CallTarget(double, name=None, version=None, ignore=())
+    assert (await target.filled({"x": given}, calls.content.load))["x"] is given
 
 
 async def test_a_digest_that_is_returned_stands_for_its_value(calls):

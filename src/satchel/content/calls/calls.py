@@ -19,6 +19,7 @@ from ...errors import ConfigurationError, KeyMissingError
 from ...names import check_name
 from ...protocol import require
 from ..digest import digest
+from ..shortening import check_prefix, only_one
 from ..store import ContentStore
 from ..walk import Digest
 from .anything import ANY, AnyOf
@@ -125,6 +126,17 @@ class Calls:
         """Return whether a call with a digest is recorded, and its result is there."""
         call = await self.get(digest)
         return call is not None and await self._content.contains(call.result_digest)
+
+    async def expand(self, prefix: str) -> Digest:
+        """Return the one digest of a recorded call that begins with a prefix of at least 4 characters.
+
+        Raises:
+            InvalidKeyError: It is too short, is not hexadecimal, or is ambiguous: the message says how many characters
+                are needed.
+            KeyMissingError: No digest begins with it.
+        """
+        check_prefix(prefix)
+        return Digest(only_one(prefix, [key async for key in self._store.keys(self._collection, prefix=prefix)]))
 
     async def delete(self, digest: str) -> bool:
         """Delete the call with a digest, and return whether there was one; `ContentStore.gc` removes its values."""

@@ -155,15 +155,21 @@ class CallTarget:
 
 
 def _holds_digest(value: object) -> bool:
-    left = [value]
+    left, seen = [value], set[int]()
     while left:
         item = left.pop()
         if isinstance(item, Digest):
             return True
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
         if isinstance(item, (list, tuple, set, frozenset)):
             left += item
         elif isinstance(item, dict):
             left += [*item, *item.values()]
+        elif not callable(item):
+            left += getattr(item, "__dict__", {}).values()
+            left += [getattr(item, name, None) for name in getattr(item, "__slots__", ())]
     return False
 
 
