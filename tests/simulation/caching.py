@@ -121,7 +121,7 @@ async def flights(world):
     await setting.calm()
 
 
-TIERED_KINDS = ("get", "get_many", "get_many", "get_many", "put", "put", "put_many", "delete", "touch", "compare_and_put")
+TIERED_KINDS = ("get", *["get_many"] * 3, "put", "put", "put_many", "delete", "touch", "compare_and_put")
 """Verbs, most of which ask hot first."""
 
 
@@ -153,9 +153,8 @@ async def tiers(world):
             chance = client.chance
             kind, key = chance.choice(TIERED_KINDS), chance.choice(keys)
             limit = chance.choice([None, None, None, 0.01])
-            await recorder.call(
-                client.process, store, f"{name}.{step}", kind, [key], ttl=chance.choice(ttls), limit=limit, chance=chance
-            )
+            options = {"ttl": chance.choice(ttls), "limit": limit, "chance": chance}
+            await recorder.call(client.process, store, f"{name}.{step}", kind, [key], **options)
 
     async def live(client):
         hot = MemoryStore(clock=client.clock)

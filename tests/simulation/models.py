@@ -69,7 +69,7 @@ class BlobModel(InProcesses, blobs.World):
 
 
 async def large_blobs(world):
-    """A blob is read as it was written or not at all, none that was acknowledged is lost, and nothing is left behind."""
+    """A blob is read as it was written, none that was acknowledged is lost, and nothing is left behind."""
     setting = Setting(world, skew=4.0)
     model = BlobModel(0).inhabit(setting)
 

@@ -5,6 +5,7 @@ import math
 from contextlib import asynccontextmanager
 
 from satchel.testing.simulation import Faults, SimulatedEngine, SimulatedStore, disturb
+from satchel.testing.simulation.disturbing import KINDS
 from satchel.testing.simulation.world import EPOCH
 
 _OVER = 12.0
@@ -61,7 +62,7 @@ class Setting:
         kinds: How processes and the engine are disturbed.
     """
 
-    def __init__(self, world, *, skew=20.0, late=True, kinds=("crash", "crash", "freeze", "restart", "cut_off", "jump")):
+    def __init__(self, world, *, skew=20.0, late=True, kinds=KINDS):
         self.world = world
         self._shape = world.random("shape")
         self.engine = SimulatedEngine(world, in_order=not late)

@@ -25,7 +25,7 @@ from tests.simulation import caching, coordination, models
 
 FAULTS = {}
 MOST_SEEDS = 1000
-"""Number of seeds that are tried where the known one does not show a fault any more, as after a change of a scenario."""
+"""Number of seeds that are tried when the known one shows a fault no more, as after a change of a scenario."""
 
 
 def fault(scenario, seed):

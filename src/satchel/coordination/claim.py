@@ -27,7 +27,7 @@ from .observation import Observations
 KEPT = 30 * 86_400.0
 """Seconds for which an entry outlives its last lease by default, so that fencing tokens continue from it."""
 CLOCKS_APART = 86_400.0
-"""Seconds by which clocks may be apart: an entry in use outlives its lease by these, whoever's clock ends it."""
+"""Seconds by which clocks may be apart: an entry in use outlives its lease by as many, so that no clock ends it."""
 _MICROSECONDS = 1_000_000
 _NOBODY = ""
 OWNER_BYTES = 16

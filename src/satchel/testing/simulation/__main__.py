@@ -6,6 +6,7 @@ import argparse
 import gc
 import sys
 import time
+from typing import TextIO
 
 from .running import Scenario, find, run, shrink
 from .scenarios import SCENARIOS
@@ -41,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _once(scenario: Scenario, seed: int, only: list[str] | None) -> int:
     outcome = run(scenario, seed, only)
-    print(outcome.report())
+    _tell(outcome.report())
     return int(outcome.error is not None)
 
 
@@ -51,14 +52,18 @@ def _many(scenarios: list[Scenario], first: int, count: int) -> int:
         outcome = run(scenarios[number % len(scenarios)], first + number)
         if outcome.error is not None:
             failed += 1
-            print(f"seed {outcome.seed} fails:\n{shrink(outcome).report()}", flush=True)
+            _tell(f"seed {outcome.seed} fails:\n{shrink(outcome).report()}")
         if time.monotonic() > told + _TELL_SECONDS:
             told = time.monotonic()
-            print(f"{number + 1} of {count} runs, {failed} failed", file=sys.stderr, flush=True)
+            _tell(f"{number + 1} of {count} runs, {failed} failed", sys.stderr)
         if number % 100 == 0:
             gc.collect()
-    print(f"{count} runs from seed {first}, {failed} failed")
+    _tell(f"{count} runs from seed {first}, {failed} failed")
     return int(failed > 0)
+
+
+def _tell(text: str, stream: TextIO | None = None) -> None:
+    print(text, file=stream, flush=True)  # it is a command
 
 
 if __name__ == "__main__":

@@ -10,14 +10,15 @@ from typing import Any, Final
 from ...capability import Capability
 from ...errors import StoreError, ValueTooLargeError
 from .history import UNKNOWN, Call, History
-from .world import Process, SimulationError, World
+from .world import Process, SimulationError, World, spread
 
 COLLECTION: Final = "c"
-_KINDS: Final = ("put", "put", "get", "get", "delete", "put_many", "get_many")
+_KINDS: Final = ("put", "put", "get", "delete", "put_many", "get_many")
 _CONDITIONAL_KINDS: Final = ("put_if_absent", "compare_and_put", "compare_and_delete", "touch")
 _PADDING: Final = "x" * 70_000
 """Makes a value so large that a thread encodes and decodes it."""
 _LOOKS: Final = 200
+_VERBS: Final = 4
 
 
 class Recorder:
@@ -27,13 +28,24 @@ class Recorder:
         world: The world.
         keys: The keys that calls are about.
         ttls: Times to live in seconds, of which one is drawn for each write; None for none.
+        default_ttl: The time to live of a write without one.
         repeats: How often a store may carry out one write again, as one that retries does.
+        outdated: Stores may return older values, if only they were put under that key.
     """
 
     def __init__(
-        self, world: World, keys: Sequence[str], *, ttls: Sequence[float | None] = (None,), repeats: int = 0
+        self,
+        world: World,
+        keys: Sequence[str],
+        *,
+        ttls: Sequence[float | None] = (None,),
+        default_ttl: float | None = None,
+        repeats: int = 0,
+        outdated: bool = False,
     ) -> None:
         self._world, self._keys, self._ttls, self._repeats = world, keys, ttls, repeats
+        self._default_ttl, self._outdated = default_ttl, outdated
+        self._patience = world.random("patience").choice((0.2, 0.5, 0.9))
         self.histories = {key: History(world.skew) for key in keys}
         self._tokens = 0
         self._versions: dict[str, tuple[str, int]] = {}
@@ -47,16 +59,17 @@ class Recorder:
             name: Names the caller in the history.
             count: How many.
         """
-        kinds: tuple[str, ...] = _KINDS
+        kinds = [*_KINDS]
         if Capability.CONDITIONAL in store.capabilities:
             kinds += _CONDITIONAL_KINDS
+        kinds = ["get", *self._world.random("verbs").sample(kinds, _VERBS)]  # few, so that they meet their like
         running: list[asyncio.Future[bool]] = []
         for number in range(count):
             step = f"{name}.{number}"
             chance = self._world.random(step)
-            if chance.random() < 0.5:  # the others are made while earlier ones are under way
+            if chance.random() < self._patience:  # the others are made while earlier ones are under way
                 await asyncio.gather(*running)
-                await asyncio.sleep(chance.choice((0.0, 0.001, 0.1, 1.0)) * chance.random())
+                await asyncio.sleep(chance.choice((0.0, spread(chance, 2e-5, 1.0))))
             if self._world.takes_place(step):
                 running.append(asyncio.ensure_future(self._random_call(process, store, step, kinds, chance)))
         await asyncio.gather(*running)
@@ -66,7 +79,7 @@ class Recorder:
     ) -> bool:
         kind = chance.choice(kinds)
         keys = chance.sample(self._keys, chance.randint(1, len(self._keys)) if kind.endswith("_many") else 1)
-        limit = chance.random() * 0.02 if chance.random() < 0.2 else None
+        limit = spread(chance, 2e-5, 0.2) if chance.random() < 0.2 else None
         return await self.call(
             process, store, step, kind, keys, ttl=chance.choice(self._ttls), limit=limit, chance=chance
         )
@@ -77,6 +90,7 @@ class Recorder:
         Raises:
             SimulationError: It never does.
         """
+        self._outdated = False
         for key in self._keys:
             for number in range(_LOOKS):
                 if await self.call(process, store, f"look {number}", "get", [key]):
@@ -135,12 +149,21 @@ class Recorder:
         answers = {} if error is not None else task.result()
         for key, call in zip(keys, calls, strict=True):
             call.ended = self._world.now
-            self.histories[key].end(call, answers.get(key, UNKNOWN))
+            answer = answers.get(key, UNKNOWN)
+            if kind.startswith("get") and self._outdated and answer is not UNKNOWN:
+                self._check_was_put(key, answer)
+                answer = UNKNOWN
+            history = self.histories[key]
+            history.end(call, answer)
+            if answer is False and call.kind in _CONDITIONAL_KINDS:  # then no earlier attempt may have been done
+                history.calls = [each for each in history.calls if each.before is not call]
         self._world.note(process.name, f"{step} -> {answers if error is None else type(error).__name__}")
         return error is None
 
     def _begin(self, store: object, kind: str, key: str, expected: int, ttl: float | None) -> Call:
-        history, details = self.histories[key], {"client": id(store), "began": self._world.now, "ttl": ttl}
+        history = self.histories[key]
+        lives = self._default_ttl if ttl is None else ttl
+        details: dict[str, Any] = {"client": id(store), "began": self._world.now, "ttl": lives}
         if kind in ("put", "put_if_absent", "compare_and_put"):
             self._tokens += 1
             details["token"] = self._tokens
@@ -150,6 +173,10 @@ class Recorder:
         for _ in range(self._repeats if call.writes else 0):
             history.begin(kind, **details, before=call)
         return call
+
+    def _check_was_put(self, key: str, token: int | None) -> None:
+        if token is not None and all(call.token != token for call in self.histories[key].calls):
+            raise SimulationError(f"{token} was never put under key {key}")
 
     async def _answers(
         self, store: Any, kind: str, values: Mapping[str, Any], ttl: float | None, version: str
@@ -173,7 +200,7 @@ class Recorder:
         return {key: answer if kind in ("put", "delete", "touch", "compare_and_delete") else answer is not None}
 
     async def _read(self, store: Any, key: str) -> int | None:
-        if self._tokens % 2:
+        if self._tokens % 3:
             return _token(await store.get(COLLECTION, key))
         entry = await store.get_entry(COLLECTION, key)
         if entry is None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ...backend.hooks import UNPROCESSED
 from ...errors import StoreUnavailableError
-from .world import Process, World
+from .world import Process, World, spread
 
-_PACES: Final = (0.0002, 0.005, 0.1)
-_SHARES: Final = (75, 22, 3)
-_SLOW: Final = 3.0
+_FASTEST: Final = 2e-5
+_SLOWEST: Final = (0.0005, 0.005, 0.05)
+"""The most seconds that a message takes: each server has one of these,"""
+_DELAYED: Final = (0.05, 3.0)
+"""and the fewest and the most that a delayed one takes."""
 
 
 @dataclass(eq=False)
@@ -58,6 +59,7 @@ class SimulatedServer:
         self._number = 0
         self._carried_out: dict[tuple[int, object], int] = {}
         self._chance = world.random(f"{name} pace")
+        self._slowest = self._chance.choice(_SLOWEST)
         world.servers.append(self)
 
     def __repr__(self) -> str:
@@ -164,8 +166,9 @@ class SimulatedServer:
         return not self.is_gone and self._cut.get(process, -math.inf) > self.world.now
 
     def _pause(self, sent: _Request) -> float:
-        most = _SLOW if self._strikes("delay", sent) else self._chance.choices(_PACES, _SHARES)[0]
-        return self._chance.random() * most
+        if self._strikes("delay", sent):
+            return spread(self._chance, *_DELAYED)
+        return spread(self._chance, _FASTEST, self._slowest)
 
     def _strikes(self, fault: str, sent: _Request, at: int | None = None) -> bool:
         rate: float = getattr(self.world.faults, fault)
@@ -185,8 +188,3 @@ def _deliver(sent: _Request, error: Exception | None) -> None:
         sent.answer.set_result(sent.outcomes)
     else:
         sent.answer.set_exception(error)
-
-
-def seeded(chance: random.Random, low: float, high: float) -> float:
-    """Return a random number of seconds, as likely short as long."""
-    return math.exp(chance.uniform(math.log(low), math.log(high)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import random
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context
@@ -23,6 +24,11 @@ _STEPS: Final = 500_000
 _SECONDS: Final = 30 * 86_400.0
 _SETTLING: Final = 3600.0
 _BURIAL: Final = 20_000
+
+
+def spread(chance: random.Random, low: float, high: float) -> float:
+    """Return a random number of which each order of magnitude is equally likely."""
+    return math.exp(chance.uniform(math.log(low), math.log(high)))
 
 
 class SimulationError(AssertionError):
@@ -61,7 +67,7 @@ class Faults:
 
     @classmethod
     def drawn(cls, chance: random.Random, most: float = 0.1) -> Self:
-        """Return some faults, each either absent or up to as frequent as given."""
+        """Return some faults: each is absent in half of all worlds, otherwise up to as frequent as given."""
         return cls(**{each.name: chance.choice((0.0, chance.random() * most)) for each in fields(cls)})
 
 
