@@ -174,3 +174,12 @@ def test_versions_differ_after_a_fork():
     )
     made = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout.split()
     assert len(set(made)) == len(made) == 100
+
+
+@pytest.mark.parametrize(
+    "names", [("", "k"), ("c", ""), ("c" * 4097, "k"), ("c", "k" * 4097)], ids=["collection", "key", "long", "longer"]
+)
+def test_names_that_no_entry_can_have_are_damage(names):
+    wire = pack(Record(b"1", 1, VERSION, 0.0, NEVER, names))
+    with pytest.raises(IntegrityError, match="its names are none"):
+        unpack(wire)
