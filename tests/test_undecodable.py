@@ -73,3 +73,13 @@ def test_the_entries_of_integrations(wire):
         checkpoints._decode(wire, str)
     with pytest.raises(IntegrityError):
         hishel._decode(wire)
+
+
+async def test_a_file_with_an_empty_name_breaks_no_listing(tmp_path):
+    async with FileTreeStore(tmp_path) as store:
+        await store.put("c", "k" * 300, 1)
+        await store.put("c", "other", 2)
+    (file,) = tmp_path.rglob("*%-*.json")
+    file.write_bytes(file.read_bytes().replace(b'"' + b"k" * 300 + b'"', b'""'))
+    async with FileTreeStore(tmp_path) as store:
+        assert [key async for key in store.keys("c")] == ["other"]
