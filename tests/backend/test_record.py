@@ -277,3 +277,12 @@ def test_two_processes_make_different_versions():
     versions.append(sources[0]())
     assert len(set(versions)) == 7
     assert all(re.fullmatch("[0-9a-f]{32}", version) for version in versions)
+
+
+@pytest.mark.parametrize(
+    "names", [("", "k"), ("c", ""), ("c" * 4097, "k"), ("c", "k" * 4097)], ids=["collection", "key", "long", "longer"]
+)
+def test_names_that_no_entry_can_have_are_damage(names):
+    wire = pack(Record(b"1", 1, VERSION, 0.0, NEVER, names))
+    with pytest.raises(IntegrityError, match="its names are none"):
+        unpack(wire)

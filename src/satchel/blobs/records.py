@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 import msgspec
 from msgspec import Meta
 
+from ..codec import UNDECODABLE
 from ..entry import Entry
 from ..errors import IntegrityError
 
@@ -87,7 +88,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             end = _JSON_START + _LENGTH.unpack_from(value, len(_MANIFEST_MAGIC))[0]
             try:
                 manifest = msgspec.json.decode(value[_JSON_START:end], type=cls)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # a message could hold a value
+            except UNDECODABLE:  # a message could hold a value
                 pass
             else:
                 expected = manifest.size if manifest.chunk_size is None else 0

@@ -9,7 +9,7 @@ from typing import Annotated, Any, BinaryIO
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ..codec import JsonCodec
+from ..codec import UNDECODABLE, JsonCodec
 from ..entry import Entry
 from ..errors import ConfigurationError, SatchelError, SerializationError
 from ..names import check_ref
@@ -53,8 +53,6 @@ _header = msgspec.json.Decoder(ExportHeader)
 _entry = msgspec.json.Decoder(ExportedEntry)
 _end = msgspec.json.Decoder(ExportEnd)
 _encode = msgspec.json.Encoder().encode
-_UNREADABLE = (ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
-"""Errors of a line that is no JSON, nests too deep, or has a time that the calendar does not have in UTC."""
 
 
 def first_line() -> bytes:
@@ -143,7 +141,7 @@ class _Reader:
     def _take_header(self, line: bytes) -> None:
         try:
             number = _header.decode(line).format
-        except _UNREADABLE:
+        except UNDECODABLE:
             raise self._refusal("this is not an export from satchel") from None
         if number != FORMAT:
             raise self._refusal(f"it has format {number}, but this release reads format {FORMAT}; upgrade satchel")
@@ -151,7 +149,7 @@ class _Reader:
     def _take_end(self, line: bytes) -> None:
         try:
             entries = _end.decode(line).entries
-        except _UNREADABLE:
+        except UNDECODABLE:
             raise self._refusal("the last line is damaged") from None
         if entries != self._entries:
             raise self._refusal(f"the export has {self._entries} entries but should have {entries}: lines are missing")
@@ -162,7 +160,7 @@ class _Reader:
             read = _entry.decode(line)
             updated_at = read.updated_at.astimezone(UTC)
             expires_at = None if read.expires_at is None else read.expires_at.astimezone(UTC)
-        except _UNREADABLE:  # its message may show part of the value
+        except UNDECODABLE:  # also a time that the calendar does not have in UTC; a message may show part of the value
             raise self._refusal("this is not an entry of an export") from None
         if (read.value is UNSET) is (read.data is UNSET):
             raise self._refusal("an entry must have either a value or bytes")

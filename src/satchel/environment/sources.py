@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..codec import UNDECODABLE
 from ..errors import ConfigurationError, InvalidSettingError, missing_extra, safe_repr
 
 CHANGES = "changes"
@@ -90,7 +91,7 @@ def read_json(path: Path) -> Source:
     text = read_text(path)
     try:
         tree = json.loads(text)
-    except (ValueError, RecursionError):
+    except UNDECODABLE:
         tree = None
     if not isinstance(tree, dict):
         raise InvalidSettingError(f"{path} does not hold a JSON object")
@@ -116,7 +117,7 @@ def read_config(path: Path) -> Source:
     else:
         try:
             tree = tomllib.loads(text)
-        except (ValueError, RecursionError):  # a whole number may also have too many digits
+        except UNDECODABLE:
             problem = "it is no TOML file; an INI file ends in .ini or .cfg"
     if problem:
         raise InvalidSettingError(f"{path} cannot be read: {problem}")
