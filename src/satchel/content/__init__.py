@@ -14,7 +14,6 @@ from .collecting import CollectionReport
 from .destructuring import register_destructurer
 from .digest import digest
 from .hooks import register_hook
-from .parts import Part, take_apart
 from .store import ContentStore, Saving
 from .walk import Digest
 
@@ -43,7 +42,6 @@ __all__ = [
     "Digest",
     "FunctionCall",
     "Memoized",
-    "Part",
     "Query",
     "RecordedCall",
     "Saving",
@@ -57,7 +55,6 @@ __all__ = [
     "register_hook",
     "runtime",
     "tagged",
-    "take_apart",
 ]
 
 _CALLS = "ANY Calls FunctionCall Memoized Query RecordedCall SyncMemoized environment git host memoize runtime tagged"
