@@ -1,7 +1,7 @@
 # Every target is a command of scripts/dev, which works where make is absent.
-.PHONY: test ci demo serve lint types docs bench outdated clean
+.PHONY: test ci demo serve lint types docs bench soak mutation outdated clean
 
-export EXAMPLE QUICK VERSIONS
+export EXAMPLE MODULE QUICK SOAK_SECONDS VERSIONS
 
-test ci demo serve lint types docs bench outdated clean:
+test ci demo serve lint types docs bench soak mutation outdated clean:
 	@python3 scripts/dev $@

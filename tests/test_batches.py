@@ -63,6 +63,7 @@ async def store(request):
         yield made
 
 
+@pytest.mark.long
 async def test_a_long_batch_is_one_batch(store):
     await store.put_many("c", ITEMS)
     backwards = KEYS[::-1]
@@ -166,6 +167,7 @@ async def test_a_tiered_store_works_on_few_keys_of_a_long_batch_between_turns_of
     assert all(0 < count <= 2 * LONG for count in most.values()), most
 
 
+@pytest.mark.long
 async def test_a_write_to_both_stores_sorts_few_keys_of_a_long_batch_between_turns_of_others(monkeypatch):
     monkeypatch.setattr("satchel._threads._A_TURN", 0.0)
     counted = Turns()
@@ -178,6 +180,7 @@ async def test_a_write_to_both_stores_sorts_few_keys_of_a_long_batch_between_tur
     assert 0 < counted.most <= 2 * LONG
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("when", [pytest.param("begin", marks=pytest.mark.long), "mark_done", "finish"])
 async def test_a_long_put_that_is_cancelled_at_any_step_leaves_no_old_value_to_be_read(when, monkeypatch):
     reached, count = asyncio.Event(), 0
@@ -254,6 +257,7 @@ async def test_closing_waits_for_all_parts_of_a_long_batch():
 MANY = [f"k{number}" for number in range(60_000)]
 
 
+@pytest.mark.long
 async def test_all_of_a_long_batch_is_tried_again():
     failing = True
 
@@ -269,6 +273,7 @@ async def test_all_of_a_long_batch_is_tried_again():
         await store.put_many("c", dict.fromkeys(MANY, 1))
 
 
+@pytest.mark.long
 async def test_a_long_batch_of_deletes_waits_for_the_writes_that_are_queued():
     cold = MemoryStore()
     async with TieredStore(MemoryStore(), cold, write="back", queue_size=len(MANY)) as store:

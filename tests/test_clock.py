@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satchel import InvalidTTLError
+from satchel import IntegrityError, InvalidTTLError
 from satchel.clock import MAX_TTL, NEVER, Until, as_datetime, deadline_after, seconds
 
 REFUSED = [
@@ -76,3 +76,34 @@ def test_until_gives_its_deadline_whenever_it_is_asked_to_the_microsecond_that_c
     assert as_datetime(deadline_after(ttl, 123.0)) == shown
     assert seconds(ttl) == 5.0
     assert deadline_after(5.0, 123.0) == 128.0
+
+
+@pytest.mark.parametrize("moment", [math.nan, math.inf, -math.inf, 1e300, -1e300, 253402300800.0])
+def test_a_moment_that_no_calendar_has_was_not_stored_by_satchel(moment):
+    with pytest.raises(IntegrityError, match="a stored time"):
+        as_datetime(moment)
+
+
+@pytest.mark.parametrize(
+    ("ttl", "message"),
+    [
+        ("5", "ttl must be seconds or a timedelta, got str"),
+        (True, "ttl must be seconds or a timedelta, got bool"),
+        (0, "ttl must be above 0 and at most 100 years (3155760000 s), got 0 s; use delete to remove an entry"),
+        (
+            timedelta(days=-1),
+            "ttl must be above 0 and at most 100 years (3155760000 s), got -86400.0 s; use delete to remove an entry",
+        ),
+        (
+            MAX_TTL + 1,
+            (
+                "ttl must be above 0 and at most 100 years (3155760000 s), got 3155760001.0 s; omit ttl to keep an "
+                "entry forever"
+            ),
+        ),
+    ],
+)
+def test_a_refusal_says_what_to_do(ttl, message):
+    with pytest.raises(InvalidTTLError) as caught:
+        seconds(ttl)
+    assert str(caught.value) == message

@@ -74,6 +74,7 @@ async def target(request, tmp_path):
         await store.destroy()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("overwrite", ["never", "newer", "always"])
 async def test_everything_arrives_as_it_is(target, overwrite):
     async with MemoryStore() as source:
@@ -183,6 +184,7 @@ async def test_failed_keys_alone_are_tried_again(tmp_path):
             assert report.skipped in {skipped, skipped - 1}  # a collection that is done is not looked at again
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["disk", pytest.param("redis", marks=pytest.mark.server("redis"))])
 async def test_a_killed_copy_is_finished_without_loss_or_doubling(kind, tmp_path):
     target_url = f"disk://{tmp_path}/target" if kind == "disk" else f"{server_url('redis')}?prefix={uuid4().hex}"

@@ -58,6 +58,7 @@ STACKS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.server("redis") if "Redis" in name else ()) for name in STACKS]
 )

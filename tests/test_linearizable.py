@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from satchel import StoreError
 from satchel.backend import coalescer as coalesce
-from tests.history import UNKNOWN, History
+from satchel.testing.simulation import UNKNOWN, History
 from tests.scripted import BatchStore, Server, SingleStore, turns
 
 KINDS = [

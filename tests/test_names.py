@@ -12,10 +12,13 @@ from satchel.names import (
     MAX_NAME_BYTES,
     SAFE,
     Escaping,
+    check_after,
     check_items,
+    check_limit,
     check_name,
     check_names,
     check_prefix,
+    check_ref,
 )
 
 WINDOWS = frozenset({"con", "prn", "aux", "nul", "com1", "lpt1"})
@@ -153,6 +156,19 @@ def test_the_hashed_form_stays_what_it_is():
     assert len(hashed) == 12 + 66
 
 
+def test_the_hashed_form_keeps_every_whole_escape_that_there_is_room_for():
+    assert Escaping(max_bytes=81).escape("/" * 100).startswith("%2f%2f%2f%2f%2f%-")
+
+
+@pytest.mark.parametrize("name", ["x" * 80, "é" * 40])
+def test_a_form_of_just_the_limit_is_not_hashed(name):
+    assert Escaping(max_bytes=80, keep_unicode=True).escape(name) == name
+
+
+def test_an_escaping_needs_no_more_than_digits_and_a_hyphen():
+    assert Escaping(frozenset("-0123456789abcdef")).escape("a-z") == "a-%7a"
+
+
 def test_what_stays_of_unicode_is_fixed_for_ever():
     escape = Escaping(keep_unicode=True).escape
     assert escape("é漢→") == "é漢→"
@@ -228,3 +244,64 @@ def test_a_prefix_may_be_empty():
     for wrong in (None, b"", 7, "\ud800"):
         with pytest.raises(InvalidKeyError, match="prefix"):
             check_prefix(wrong)
+
+
+SHORT = "'" + "k" * 40 + "'..."
+
+
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        (lambda: check_name(""), "key must not be empty"),
+        (lambda: check_name("k" * 4097), f"key has 4097 bytes in UTF-8, the limit here is 4096: {SHORT}"),
+        (lambda: check_ref("", "k"), "collection must not be empty"),
+        (lambda: check_ref("c", ""), "key must not be empty"),
+        (lambda: check_ref(7, "k"), "collection must be a str, got int"),
+        (lambda: check_ref("c", 7), "key must be a str, got int"),
+        (lambda: check_ref("k" * 4097, "k"), f"collection has 4097 bytes in UTF-8, the limit here is 4096: {SHORT}"),
+        (lambda: check_ref("c", "k" * 51, 50), f"key has 51 bytes in UTF-8, the limit here is 50: {SHORT}"),
+        (lambda: check_ref("c", "é", 1), "key has 2 bytes in UTF-8, the limit here is 1: 'é'..."),
+        (lambda: check_ref("\ud800", "k"), "collection has a lone surrogate at index 0, which is not valid text"),
+        (lambda: check_prefix(7), "prefix must be a str, got int"),
+        (lambda: check_after(7), "after must be a str, got int"),
+        (lambda: check_names("k"), "keys must be an iterable of str, got one bare string; write [key]"),
+        (lambda: check_names([7]), "key must be a str, got int"),
+        (lambda: check_names(["kk"], 1), "key has 2 bytes in UTF-8, the limit here is 1: 'kk'..."),
+        (lambda: check_items([]), "items must be a mapping of key to value, got list"),
+        (lambda: check_items({7: 1}), "key must be a str, got int"),
+        (lambda: check_items({"kk": 1}, 1), "key has 2 bytes in UTF-8, the limit here is 1: 'kk'..."),
+    ],
+)
+def test_a_refusal_says_what_is_wrong_with_which_name(check, message):
+    with pytest.raises(InvalidKeyError) as caught:
+        check()
+    assert str(caught.value) == message
+
+
+def test_an_escaping_that_is_refused_says_what_it_needs():
+    with pytest.raises(ValueError, match=r"^an escaping needs .* but not % among the safe$"):
+        Escaping(max_bytes=79)
+
+
+@pytest.mark.parametrize("name", ["k", "k" * 80, "é" * 40])
+def test_a_legal_ref_is_returned(name):
+    assert check_ref(name, name, 80) == (name, name)
+
+
+def test_a_ref_of_subclasses_of_str_becomes_one_of_plain_ones():
+    class Name(str):
+        __slots__ = ()
+
+    for ref in [(Name("c"), "k"), ("c", Name("k")), (Name("c"), Name("k"))]:
+        assert [type(name) for name in check_ref(*ref)] == [str, str]
+
+
+def test_the_limit_of_a_listing_is_a_number_or_none():
+    assert [check_limit(limit) for limit in (None, 0, 1)] == [None, 0, 1]
+    for wrong in (-1, True, 1.0, "1"):
+        with pytest.raises(ValueError, match=f"^limit must be None or an int of at least 0, got {wrong!r}$"):
+            check_limit(wrong)
+
+
+def test_a_listing_begins_after_any_name_or_the_empty_one():
+    assert [check_after(after) for after in (None, "", "a")] == [None, "", "a"]

@@ -385,6 +385,7 @@ def test_no_call_that_begins_after_an_invalidation_gets_what_was_before(seed):
     assert explore(seed).runs
 
 
+@pytest.mark.long
 def test_the_schedules_have_in_them_what_they_are_about():
     worlds = explore_many(30)
     assert sum(world.hits for world in worlds) > 300

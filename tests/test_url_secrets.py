@@ -190,6 +190,7 @@ def all_shown(make: Any, *arguments: Any) -> str:
     return "\n".join([*shown, *lines]).lower()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("encoded", [False, True], ids=["raw", "encoded"])
 @pytest.mark.parametrize("form", IN_USERINFO + AS_OPTION + IN_THE_WRONG_PLACE)
 def test_no_part_of_a_password_is_shown(form: str, encoded: bool) -> None:

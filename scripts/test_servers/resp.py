@@ -10,43 +10,52 @@ from .server import HOST
 SLOTS = 16384
 
 
+Address = tuple[str, int]
+
+
 def ask(port: int, *words: str) -> bytes:
+    """Send one command to a loopback port, and return the raw reply."""
+    return ask_at((HOST, port), *words)
+
+
+def ask_at(address: Address, *words: str) -> bytes:
     """Send one command, and return the raw reply."""
     parts = [f"${len(word.encode())}\r\n{word}\r\n" for word in words]
-    with socket.create_connection((HOST, port), timeout=5) as connection:
+    with socket.create_connection(address, timeout=5) as connection:
         connection.sendall(f"*{len(words)}\r\n{''.join(parts)}".encode())
         with connection.makefile("rb") as replies:
             return _reply(replies.readline, replies.read)
 
 
-def join(ports: Sequence[int], buses: Sequence[int], wait_until: Callable[[Callable[[], bool]], None]) -> None:
+def join(nodes: Sequence[Address], buses: Sequence[int], wait_until: Callable[[Callable[[], bool]], None]) -> None:
     """Make a cluster of new nodes: the first half get the slots, the others a replica each of them.
 
     Args:
-        ports: Where the nodes listen.
-        buses: Where they listen for each other.
+        nodes: Where the nodes listen.
+        buses: At which ports they listen for each other.
         wait_until: Waits for a condition.
     """
-    masters = len(ports) // 2
-    for number, port in enumerate(ports):
-        ask(port, "CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
+    masters = len(nodes) // 2
+    first_host, first_port = nodes[0]
+    for number, node in enumerate(nodes):
+        ask_at(node, "CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
         if number:
-            ask(port, "CLUSTER", "MEET", HOST, str(ports[0]), str(buses[0]))
-    for number, port in enumerate(ports[:masters]):
+            ask_at(node, "CLUSTER", "MEET", first_host, str(first_port), str(buses[0]))
+    for number, node in enumerate(nodes[:masters]):
         first, end = SLOTS * number // masters, SLOTS * (number + 1) // masters
-        ask(port, "CLUSTER", "ADDSLOTSRANGE", str(first), str(end - 1))
-    for port in ports:
-        wait_until(lambda port=port: f"cluster_known_nodes:{len(ports)}".encode() in ask(port, "CLUSTER", "INFO"))  # type: ignore[misc]  # a default binds it
-    for master, replica in zip(ports[:masters], ports[masters:], strict=True):
-        name = ask(master, "CLUSTER", "MYID").decode()
-        wait_until(lambda name=name, replica=replica: ask(replica, "CLUSTER", "REPLICATE", name) == b"OK")  # type: ignore[misc]  # defaults bind them
+        ask_at(node, "CLUSTER", "ADDSLOTSRANGE", str(first), str(end - 1))
+    for node in nodes:
+        wait_until(lambda node=node: f"cluster_known_nodes:{len(nodes)}".encode() in ask_at(node, "CLUSTER", "INFO"))  # type: ignore[misc]  # a default binds it
+    for master, replica in zip(nodes[:masters], nodes[masters:], strict=True):
+        name = ask_at(master, "CLUSTER", "MYID").decode()
+        wait_until(lambda name=name, replica=replica: ask_at(replica, "CLUSTER", "REPLICATE", name) == b"OK")  # type: ignore[misc]  # defaults bind them
 
 
-def is_ready(port: int) -> bool:
+def is_ready(node: Address) -> bool:
     """Tell whether a node serves, and follows its master if it is a replica."""
-    replication = ask(port, "INFO", "replication")
+    replication = ask_at(node, "INFO", "replication")
     follows = b"role:master" in replication or b"master_link_status:up" in replication
-    return follows and b"cluster_state:ok" in ask(port, "CLUSTER", "INFO")
+    return follows and b"cluster_state:ok" in ask_at(node, "CLUSTER", "INFO")
 
 
 def _reply(line: Callable[[], bytes], read: Callable[[int], bytes]) -> bytes:

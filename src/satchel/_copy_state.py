@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from .codec import UNDECODABLE
 from .errors import ConfigurationError
 
 FORMAT = 1
@@ -119,7 +120,7 @@ class CopyState:
     def _take(self, number: int, line: bytes) -> None:
         try:
             said: Any = msgspec.json.decode(line)
-        except (ValueError, msgspec.MsgspecError):  # in some releases neither is derived from the other
+        except UNDECODABLE:
             said = None
         if number == 1:
             if not isinstance(said, dict) or said.get("satchel-copy") != FORMAT:

@@ -16,6 +16,7 @@ UNREADABLE = "the host and port of the URL cannot be read; percent-encode : @ / 
 NO_PORT = "the port of the URL must be a number from 1 to 65535; percent-encode : @ / ? # & in a password"
 
 _ODD = re.compile(r"\A\s|\s\Z|[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SECRET = re.compile(
     r"password|passphrase|passwd|pwd|secret|token|credential|bearer|access_key|api_?key|connection_?string"
     r"|^authMechanismProperties$"  # of MongoDB: it may hold a session token
@@ -41,6 +42,11 @@ def check_characters(url: str) -> None:
             "the URL has white space around it, or a control character such as a line end in it; remove it (a URL "
             "read from a file often ends with a line end), or percent-encode it if it is intended"
         )
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether a text has no lone surrogates, which stand for bytes that are not UTF-8."""
+    return not _SURROGATE.search(text)
 
 
 def read_port(text: str) -> int | None:
@@ -78,6 +84,8 @@ def split_url(url: object) -> tuple[SplitResult, list[tuple[str, int | None]]]:
     if not isinstance(url, str):
         raise ConfigurationError(f"url must be a str, got {type(url).__name__}")
     check_characters(url)
+    if not is_utf8(url):
+        raise ConfigurationError("the URL has something in it that is not UTF-8")
     split = _split(url)
     if split is None:
         raise ConfigurationError(UNREADABLE)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
-from .errors import InvalidTTLError, safe_repr
+from .errors import IntegrityError, InvalidTTLError, safe_repr
 
 Clock = Callable[[], float]
 """Function that returns seconds since the Unix epoch."""
@@ -74,5 +74,12 @@ def deadline_after(ttl: TTL | None, now: float) -> float:
 
 
 def as_datetime(moment: float) -> datetime:
-    """Return seconds since the Unix epoch as an aware UTC datetime."""
-    return datetime.fromtimestamp(moment, UTC)
+    """Return seconds since the Unix epoch, as they are stored, as an aware UTC datetime.
+
+    Raises:
+        IntegrityError: They are outside of the years 1 to 9999, which no release writes.
+    """
+    try:
+        return datetime.fromtimestamp(moment, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise IntegrityError("a stored time is none that a calendar has") from None

@@ -27,6 +27,8 @@ MAX_DEPTH = 100
 _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
 _CHANGED = "this value changed while it was being encoded; leave it alone until its put has returned"
 _NODE_SIZE = 8  # rough bytes per item of a container
+UNDECODABLE = (ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
+"""What decoders of JSON, TOML and MessagePack raise for data that is none, is not UTF-8, or nests or counts too far."""
 REFUSED = -math.inf
 """Result of `room_left` for a value that would come back changed."""
 

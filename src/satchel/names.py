@@ -174,7 +174,7 @@ class Escaping:
     def _beginning(self, escaped: str) -> str:
         room = self.max_bytes - _HASH_LENGTH
         beginning = escaped.encode()[:room].decode(errors="ignore")
-        cut = beginning.rfind("%", max(0, len(beginning) - 2))
+        cut = beginning.rfind("%", -2)
         return beginning if cut < 0 else beginning[:cut]
 
 

@@ -505,6 +505,31 @@ async def test_listing_closes_its_pages_when_it_ends_early():
     await store.aclose()
 
 
+async def test_the_read_of_one_entry_opens_the_store_counts_and_names_what_failed():
+    store = BatchStore(clock=Clock())
+    assert await store.get("c", "k") is None
+    await store.put("c", "k", 1)
+    assert await store.get("c", "k") == 1
+    store.server.faults["k"] = ConnectionResetError()
+    with pytest.raises(StoreUnavailableError) as caught:
+        await store.get("c", "k")
+    error = caught.value
+    assert (error.store, error.operation, error.collection, error.key) == (repr(store), "get", "c", "k")
+    del store.server.faults["k"]
+    gate = held(store)
+    reading = asyncio.create_task(store.get("c", "k"))
+    await turns(2)
+    closing = asyncio.create_task(store.aclose())
+    await turns(5)
+    assert not closing.done()
+    gate.set()
+    assert await reading == 1
+    await closing
+    with pytest.raises(StoreError) as caught:
+        await store.get("c", "k")
+    assert caught.value.operation == "get"
+
+
 async def test_expired_entries_are_absent_on_every_path():
     store = BatchStore(clock=Clock())
     await store.put("c", "k", 1, ttl=5)

@@ -7,7 +7,7 @@ from statistics import median
 import pytest
 
 from satchel.backend import coalescer as coalesce
-from satchel.backend.coalescer import Coalescer, Operation, Request
+from satchel.backend.coalescer import Coalescer, CoalescerPerLoop, Operation, Request
 from satchel.backend.hooks import UNPROCESSED
 from satchel.errors import StoreError, StoreUnavailableError
 from tests.scripted import turns
@@ -43,6 +43,10 @@ def request(operation, key, argument=None, size=0):
 
 def put(key, argument=None, size=0):
     return request("put", key, argument, size)
+
+
+async def one(calls, request):
+    return await calls.submit_one(request)
 
 
 async def started(*submissions):
@@ -85,10 +89,12 @@ async def test_no_more_batches_are_under_way_than_allowed(max_inflight):
 async def test_a_lone_call_makes_no_task_and_no_future():
     loop = asyncio.get_running_loop()
     made = []
+    calls = queue(Sender(), max_items=1, max_bytes=10)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("create_task", "create_future"):
             patch.setattr(loop, name, lambda *_, name=name, **__: made.append(name))
-        assert await queue(Sender()).submit([put("k", 7)]) == [7]
+        assert await calls.submit([put("k", 7, 10)]) == [7]
+        assert await calls.submit_one(put("k", 7)) == 7
     assert made == []
 
 
@@ -261,6 +267,20 @@ async def test_it_works_on_when_every_task_was_cancelled(moment, shield):
     await calls.drained()
 
 
+@pytest.mark.parametrize("pause", [False, True])
+async def test_callers_do_not_wait_for_work_that_was_cancelled(pause, monkeypatch):
+    monkeypatch.setattr(coalesce, "_FIRST_PAUSE", 60)
+    calls = queue(Sender(wait=1 if pause else 60), shield=True)
+    outcome = UNPROCESSED if pause else None
+    callers = await started(one(calls, put("a", outcome)), calls.submit([put("b", outcome), put("c", outcome)]))
+    await turns(20)
+    for task in asyncio.all_tasks() - {asyncio.current_task(), *callers}:
+        task.cancel()
+    await asyncio.wait_for(asyncio.wait(callers[:1]), 5)
+    assert callers[0].cancelled()
+    callers[1].cancel()
+
+
 async def test_settled_waits_for_what_was_sent_and_no_longer():
     sender = Sender(wait=0)
     sender.gate = asyncio.Event()
@@ -300,3 +320,272 @@ async def test_what_was_left_unprocessed_joins_no_put_that_came_later(monkeypatc
         raise (await first)[0]
     assert await second == [2]
     assert [batch[0][2] for batch in sender.batches] == [UNPROCESSED] * 7 + [2]
+
+
+class TestOneRequest:
+    async def test_a_lone_one_is_sent_in_its_callers_own_task(self):
+        sender = Sender()
+        calls = queue(sender)
+        (call,) = await started(one(calls, put("k", 7)))
+        assert sender.batches == [[("put", "k", 7)]]
+        assert not calls.idle
+        assert await call == 7
+        assert calls.idle
+
+    async def test_those_that_wait_for_the_slot_share_the_next_batch(self):
+        sender = Sender()
+        calls = queue(sender)
+        answers = await asyncio.gather(*[one(calls, put(key, key)) for key in "abc"])
+        assert answers == ["a", "b", "c"]
+        assert sender.sizes == [1, 2]
+
+    async def test_one_that_comes_while_others_wait_is_not_sent_before_them(self):
+        sender = Sender(wait=0)
+        sender.gate = asyncio.Event()
+        calls = queue(sender)
+        (first, second, third) = await started(*[one(calls, put("k", number)) for number in range(3)])
+        sender.gate.set()
+        assert await asyncio.gather(first, second, third) == [0, 2, 2]
+
+    @pytest.mark.parametrize("shield", [False, True])
+    async def test_free_slots_are_used_at_once_but_a_key_has_one_request_under_way(self, shield):
+        sender = Sender(wait=0)
+        sender.gate = asyncio.Event()
+        calls = queue(sender, max_inflight=3, shield=shield)
+        tasks = await started(*[one(calls, put(key, number)) for number, key in enumerate("abaabcd")])
+        assert [batch[0][1:] for batch in sender.batches] == [("a", 0), ("b", 1), ("c", 5)]
+        sender.gate.set()
+        assert await asyncio.gather(*tasks) == [0, 1, 3, 3, 4, 5, 6]
+
+    async def test_a_cancelled_shielded_one_goes_on_and_holds_up_the_end(self):
+        sender = Sender(wait=5)
+        calls = queue(sender, shield=True)
+        (call,) = await started(one(calls, put("k", 1)))
+        call.cancel()
+        await calls.drained()
+        assert calls.idle
+        assert sender.batches == [[("put", "k", 1)]]
+
+    async def test_the_slot_is_free_when_a_lone_one_has_its_answer(self):
+        calls = queue(Sender(), shield=True)
+        assert await calls.submit_one(put("k", 1)) == 1
+        assert calls.idle
+
+    @pytest.mark.parametrize("shield", [False, True])
+    async def test_a_caller_that_goes_meanwhile_leaves_the_others_their_answers(self, shield):
+        sender = Sender(wait=5)
+        calls = queue(sender, shield=shield)
+        first, gone, stays = await started(*[one(calls, put(key, key)) for key in ("first", "gone", "stays")])
+        await first
+        await turns(2)
+        assert sender.sizes == [1, 2]
+        gone.cancel()
+        assert await asyncio.wait_for(stays, 5) == "stays"
+
+    @pytest.mark.parametrize(("kind", "outcome"), [("read", True), ("put", True), ("delete", StoreError("away"))])
+    async def test_merged_requests_have_one_outcome(self, kind, outcome):
+        calls = queue(Sender())
+        merged = [one(calls, request(kind, "k", outcome)) for _ in range(3)]
+        assert await asyncio.gather(one(calls, put("first")), *merged) == [None, outcome, outcome, outcome]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sizes"),
+    [({"max_items": 2}, [2]), ({"max_items": 1}, [1, 1]), ({"max_bytes": 10}, [2]), ({"max_bytes": 9}, [1, 1])],
+)
+@pytest.mark.parametrize("shield", [False, True])
+async def test_a_batch_may_just_reach_its_bounds(settings, sizes, shield):
+    sender = Sender()
+    assert await queue(sender, shield=shield, **settings).submit([put("a", 1, 4), put("b", 2, 6)]) == [1, 2]
+    assert sender.sizes == sizes
+
+
+async def test_of_merged_puts_only_what_is_sent_counts_as_bytes():
+    sender = Sender()
+    calls = queue(sender, max_bytes=10)
+    puts = [put("first"), put("a", 1, 9), put("a", 2, 4), put("b", 3, 6), put("c", 4, 1)]
+    await asyncio.gather(*[one(calls, each) for each in puts])
+    assert [[argument for _, _, argument in batch] for batch in sender.batches] == [[None], [2, 3], [4]]
+
+
+async def test_what_does_not_fit_goes_first_in_the_next_batch_with_all_that_waits_for_its_key():
+    sender = Sender()
+    calls = queue(sender, max_bytes=10)
+    requests = [put("first"), put("a", 1, 6), put("b", 2, 6), request("delete", "b", argument=True), put("c", 3, 1)]
+    assert await asyncio.gather(*[one(calls, each) for each in requests]) == [None, 1, 2, True, 3]
+    assert [[key for _, key, _ in batch] for batch in sender.batches] == [["first"], ["a"], ["b", "c"], ["b"]]
+
+
+async def test_an_exception_from_send_is_named_in_the_error():
+    async def send(_requests):
+        raise ZeroDivisionError
+
+    answer = await queue(send, shield=True).submit_one(put("k"))
+    assert str(answer) == "a batch ended in an error that no hook is to raise: ZeroDivisionError"
+
+
+async def test_settled_does_not_wait_for_what_is_sent_later():
+    gates = {key: asyncio.Event() for key in "abc"}
+
+    async def send(requests):
+        await gates[requests[0].ref[1]].wait()
+        return [None]
+
+    calls = queue(send, shield=True, max_inflight=3)
+    first = await started(*[one(calls, put(key)) for key in "ab"])
+    (settled,) = await started(calls.settled())
+    (last,) = await started(one(calls, put("c")))
+    (settled_later,) = await started(calls.settled())
+    gates["a"].set()
+    await turns(5)
+    assert not settled.done()
+    gates["b"].set()
+    await asyncio.wait_for(settled, 5)
+    assert not settled_later.done()
+    gates["c"].set()
+    await asyncio.wait_for(settled_later, 5)
+    await asyncio.gather(*first, last)
+
+
+class TestLeftUnprocessed:
+    """An overloaded backend leaves requests unprocessed, as often as `times` says for each key."""
+
+    @pytest.fixture(autouse=True)
+    def pauses(self, monkeypatch):
+        pauses = []
+        monkeypatch.setattr(coalesce.random, "uniform", lambda *bounds: pauses.append(bounds) or 0)
+        return pauses
+
+    @staticmethod
+    def overloaded(**times):
+        sent = []
+
+        async def send(requests):
+            keys = [each.ref[1] for each in requests]
+            sent.append("".join(keys))
+            await turns(1)
+            outcomes = []
+            for key, each in zip(keys, requests, strict=True):
+                times[key] = times.get(key, 0) - 1
+                outcomes.append(UNPROCESSED if times[key] >= 0 else each.argument)
+            return outcomes
+
+        return send, sent
+
+    @pytest.mark.parametrize("shield", [False, True])
+    async def test_it_alone_is_sent_again_and_answers_stay_in_order(self, shield):
+        send, sent = self.overloaded(a=1, c=2)
+        calls = queue(send, shield=shield)
+        assert await calls.submit([put(key, key) for key in "abcd"]) == ["a", "b", "c", "d"]
+        assert (sent[0], "".join(sorted("".join(sent[1:])))) == ("abcd", "acc")
+        await calls.drained()
+        assert calls.idle
+
+    @pytest.mark.parametrize("shield", [False, True])
+    async def test_it_is_given_up_after_six_more_attempts_with_longer_and_longer_pauses(self, shield, pauses):
+        send, sent = self.overloaded(k=7)
+        calls = queue(send, shield=shield)
+        answer = await calls.submit_one(put("k"))
+        assert isinstance(answer, StoreUnavailableError)
+        assert str(answer) == "the backend kept leaving this item unprocessed; it is overloaded, try again later"
+        assert sent == ["k"] * 7
+        assert pauses == [(length / 2, length) for length in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)]
+        assert await asyncio.wait_for(one(calls, put("k", 1)), 5) == 1
+
+    @pytest.mark.parametrize("shield", [False, True])
+    async def test_the_sixth_attempt_may_succeed(self, shield):
+        send, _ = self.overloaded(k=6)
+        assert await queue(send, shield=shield).submit_one(put("k", 1)) == 1
+
+    async def test_merged_requests_share_its_answer(self):
+        send, _ = self.overloaded(k=1)
+        calls = queue(send)
+        waiting = [one(calls, put("other")), *[one(calls, put("k", number)) for number in range(3)]]
+        assert await asyncio.gather(*waiting) == [None, 2, 2, 2]
+
+    async def test_merged_batches_wait_for_each_of_theirs(self):
+        send, _ = self.overloaded(k=1, l=2)
+        calls = queue(send)
+        merged = [calls.submit([put("k", number), put("l", number)]) for number in range(3)]
+        assert await asyncio.gather(calls.submit([put("first")]), *merged) == [[None], [2, 2], [2, 2], [2, 2]]
+
+    async def test_what_came_later_for_its_key_is_sent_later(self, monkeypatch):
+        monkeypatch.setattr(coalesce.random, "uniform", lambda *_: 0.01)
+        send, sent = self.overloaded(k=1)
+        calls = queue(send, shield=True, max_inflight=2)
+        (first,) = await started(one(calls, request("touch", "k", 1)))
+        await turns(5)
+        second, other = await started(one(calls, request("touch", "k", 2)), one(calls, put("other", 3)))
+        assert await other == 3
+        assert not first.done()
+        assert await asyncio.gather(first, second) == [1, 2]
+        assert sent == ["k", "other", "k", "k"]
+
+    async def test_one_that_is_cancelled_in_its_pause_frees_its_key(self, monkeypatch):
+        monkeypatch.setattr(coalesce.random, "uniform", lambda *_: 60)
+        send, sent = self.overloaded(k=1)
+        calls = queue(send, shield=True)
+        (call,) = await started(one(calls, put("k", 1)))
+        await turns(5)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await asyncio.wait([call])
+        assert await asyncio.wait_for(one(calls, put("k", 2)), 5) == 2
+        assert sent == ["k", "k"]
+
+
+class TestOneQueueForEachLoop:
+    @staticmethod
+    def queues(sender):
+        made = []
+
+        def make():
+            made.append(queue(sender, shield=True))
+            return made[-1]
+
+        return CoalescerPerLoop(make), made
+
+    async def test_a_loop_keeps_its_queue(self):
+        sender = Sender()
+        calls, made = self.queues(sender)
+        assert calls.idle
+        first, (other,) = await asyncio.gather(one(calls, put("a", 1)), calls.submit([put("b", 2)]))
+        assert (first, other, len(made)) == (1, 2, 1)
+
+    async def test_another_loop_has_its_own(self):
+        sender = Sender()
+        calls, made = self.queues(sender)
+        await calls.submit_one(put("a"))
+
+        async def elsewhere():
+            return await calls.submit_one(put("b", 2))
+
+        assert await asyncio.to_thread(asyncio.run, elsewhere()) == 2
+        assert len(made) == 2
+        await calls.submit_one(put("c"))
+        assert len(made) == 2
+
+    def test_a_loop_after_another_in_one_thread_has_its_own(self):
+        calls, made = self.queues(Sender())
+
+        async def once():
+            return await calls.submit_one(put("k", 1))
+
+        assert [asyncio.run(once()), asyncio.run(once())] == [1, 1]
+        assert len(made) == 2
+
+    async def test_what_was_sent_or_started_is_waited_for(self):
+        sender = Sender(wait=0)
+        sender.gate = asyncio.Event()
+        calls, _ = self.queues(sender)
+        (cancelled,) = await started(one(calls, put("a")))
+        cancelled.cancel()
+        work = calls.spawn(turns(30))
+        assert not calls.idle
+        settled, drained = await started(calls.settled(), calls.drained())
+        assert not settled.done()
+        sender.gate.set()
+        await asyncio.wait_for(settled, 5)
+        assert not drained.done()
+        await asyncio.wait_for(drained, 5)
+        assert work.done()

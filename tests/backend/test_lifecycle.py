@@ -3,10 +3,12 @@
 import asyncio
 import contextvars
 import gc
+import weakref
 
 import pytest
 
 from satchel import StoreClosedError, StoreError, StoreUnavailableError
+from satchel.backend.lifecycle import Lifecycle, SharedLifecycle, finish_and_close, leave
 from tests.scripted import BatchStore, Server, SingleStore, held, turns
 
 
@@ -292,3 +294,343 @@ async def test_a_close_that_was_given_up_can_be_waited_for_again():
     assert store.events == ["open", "close"]
     with pytest.raises(StoreClosedError):
         await store.aclose()
+
+
+class Resources:
+    """What a lifecycle opens and closes; `gate`, when there is one, holds that up."""
+
+    def __init__(self, lent=None):
+        self.events = []
+        self.lent = lent
+        self.gate = None
+
+    async def open(self):
+        self.events.append("open")
+        if self.gate is not None:
+            await self.gate.wait()
+
+    async def close(self):
+        self.events.append("close")
+        if self.gate is not None:
+            await self.gate.wait()
+
+    def abandon(self):
+        self.events.append("abandon")
+
+    def disown(self, was_used):
+        self.events.append(f"disown, used: {was_used}")
+        return self.lent
+
+    def lifecycle(self, kind=Lifecycle):
+        return kind(lambda: "Store()", open=self.open, close=self.close, abandon=self.abandon, disown=self.disown)
+
+
+both_kinds = pytest.mark.parametrize("kind", [Lifecycle, SharedLifecycle])
+
+
+def told(error):
+    return str(error), error.store, error.operation
+
+
+def collected(reference):
+    gc.collect()
+    return reference() is None
+
+
+@both_kinds
+async def test_it_is_ready_from_the_opening_until_the_closing_begins(kind):
+    lifecycle = Resources().lifecycle(kind)
+    assert (lifecycle.opened, lifecycle.closed, lifecycle.ready) == (False, False, False)
+    lifecycle.leave(await lifecycle.enter("get"))
+    await lifecycle.open()
+    assert (lifecycle.opened, lifecycle.closed, lifecycle.ready) == (True, False, True)
+    loop = lifecycle.begin("get")
+    closing = asyncio.create_task(lifecycle.aclose())
+    await turns(2)
+    assert (lifecycle.closed, lifecycle.ready, lifecycle.ended) == (True, False, False)
+    lifecycle.leave(loop)
+    await closing
+    assert lifecycle.ended
+
+
+@both_kinds
+async def test_what_was_closed_while_it_opened_is_closed_again_and_never_ready(kind):
+    resources = Resources()
+    resources.gate = asyncio.Event()
+    lifecycle = resources.lifecycle(kind)
+    opening = [asyncio.create_task(lifecycle.open()) for _ in range(2)]
+    await turns(2)
+    closing = asyncio.create_task(lifecycle.aclose())
+    await turns(2)
+    resources.gate.set()
+    await asyncio.wait_for(asyncio.gather(*opening, closing), 5)
+    assert resources.events == ["open", "close"]
+    assert lifecycle.ready is False
+
+
+@both_kinds
+@pytest.mark.parametrize("call", ["begin", "enter", "check", "aclose"])
+async def test_a_refusal_of_a_closed_store_names_the_store_and_the_operation(kind, call):
+    lifecycle = Resources().lifecycle(kind)
+    await lifecycle.aclose()
+    with pytest.raises(StoreClosedError) as caught:
+        await (lifecycle.aclose() if call == "aclose" else getattr(lifecycle, call)("put"))
+    assert told(caught.value) == ("Store() is closed", "Store()", "aclose" if call == "aclose" else "put")
+
+
+async def test_a_refusal_on_another_loop_names_the_store_and_the_operation():
+    lifecycle = Resources().lifecycle()
+    await lifecycle.enter("get")
+
+    async def elsewhere():
+        with pytest.raises(StoreError) as caught:
+            lifecycle.begin("put")
+        return told(caught.value)
+
+    assert await asyncio.to_thread(asyncio.run, elsewhere()) == (
+        (
+            "Store() is in use on another event loop; a store belongs to one loop at a time, until it is closed, so "
+            "make one for each loop"
+        ),
+        "Store()",
+        "put",
+    )
+
+
+@both_kinds
+async def test_closing_waits_for_the_last_of_the_calls(kind):
+    resources = Resources()
+    lifecycle = resources.lifecycle(kind)
+    loops = [await lifecycle.enter("get"), await lifecycle.enter("get"), lifecycle.begin("get")]
+    closings = [asyncio.create_task(lifecycle.aclose()) for _ in range(2)]
+    for loop in loops:
+        await asyncio.sleep(0.003)
+        assert resources.events == ["open"]
+        lifecycle.leave(loop)
+    await asyncio.wait_for(asyncio.gather(*closings), 5)
+    assert resources.events == ["open", "close"]
+
+
+async def test_a_call_that_could_not_open_the_store_does_not_hold_up_its_closing():
+    resources = Resources()
+    lifecycle = resources.lifecycle()
+    resources.gate = asyncio.Event()
+    call = asyncio.create_task(lifecycle.enter("get"))
+    await turns(2)
+    call.cancel()
+    await asyncio.wait([call])
+    resources.gate.set()
+    await asyncio.wait_for(lifecycle.aclose(), 5)
+
+
+async def test_a_store_that_is_closing_on_one_loop_is_closed_for_another():
+    lifecycle = Resources().lifecycle(SharedLifecycle)
+    loop = await lifecycle.enter("get")
+    closing = asyncio.create_task(lifecycle.aclose())
+    await turns(2)
+    with pytest.raises(StoreClosedError):
+        await asyncio.to_thread(asyncio.run, lifecycle.aclose())
+    lifecycle.leave(loop)
+    await closing
+
+
+@both_kinds
+def test_an_opening_that_ended_with_its_loop_is_begun_again_on_the_next(kind):
+    resources = Resources()
+    resources.gate = asyncio.Event()
+    lifecycle = resources.lifecycle(kind)
+
+    async def give_up():
+        opening = asyncio.create_task(lifecycle.enter("get"))
+        await turns(3)
+        opening.cancel()
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(give_up())
+    left = asyncio.all_tasks(loop)
+    assert len(left) == 1
+    if kind is Lifecycle:
+        loop.close()
+    resources.gate = None
+    asyncio.run(lifecycle.enter("get"))
+    assert resources.events.count("open") == 2
+    if kind is SharedLifecycle:
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(left))
+        loop.close()
+    for task in left:
+        task._log_destroy_pending = False  # it was left behind on purpose
+
+
+def test_without_a_loop_a_call_fails_as_anything_asynchronous_does():
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        Resources().lifecycle().begin("get")
+
+
+def test_a_loop_that_has_ended_leaves_the_store_as_it_was_before_the_first_call():
+    resources = Resources()
+    lifecycle = resources.lifecycle()
+    asyncio.run(lifecycle.enter("get"))
+
+    async def afterwards():
+        lifecycle.check("get")
+        assert (lifecycle.opened, lifecycle.ready) == (False, False)
+        await asyncio.wait_for(lifecycle.aclose(), 5)
+
+    asyncio.run(afterwards())
+    assert resources.events == ["open", "abandon"]
+
+
+class TestAChildOfFork:
+    """What `after_fork` leaves, called without a fork: these tests are about this process's own side of it."""
+
+    def test_a_store_that_was_never_used_is_used_as_any_other(self):
+        resources = Resources()
+        lifecycle = resources.lifecycle()
+        lifecycle.after_fork()
+        asyncio.run(lifecycle.enter("get"))
+        assert resources.events == ["disown, used: False", "open"]
+
+    async def test_the_loop_of_the_parent_is_refused(self):
+        lifecycle = Resources().lifecycle()
+        await lifecycle.enter("get")
+        lifecycle.after_fork()
+        with pytest.raises(StoreError) as caught:
+            lifecycle.begin("put")
+        assert told(caught.value) == (
+            (
+                "Store() was in use on this event loop when this process was forked, and the loop is still its "
+                "parent's; use the store on a new event loop, as asyncio.run makes one, or fork before the first use"
+            ),
+            "Store()",
+            "put",
+        )
+
+    def test_a_coroutine_that_the_parent_had_begun_is_refused_too(self):
+        lifecycle = Resources().lifecycle()
+        asyncio.run(lifecycle.enter("get"))
+        lifecycle.after_fork()
+        with pytest.raises(StoreError, match="still its parent's") as caught:
+            lifecycle.begin("put")
+        assert caught.value.operation == "put"
+
+    def test_a_new_loop_opens_anew_and_waits_for_none_of_the_parents_calls(self):
+        resources = Resources()
+        lifecycle = resources.lifecycle()
+        asyncio.run(lifecycle.enter("get"))
+        lifecycle.after_fork()
+        assert lifecycle.ready is False
+
+        async def child():
+            lifecycle.leave(await lifecycle.enter("get"))
+            await asyncio.wait_for(lifecycle.aclose(), 5)
+
+        asyncio.run(child())
+        assert resources.events == ["open", "disown, used: True", "open", "close"]
+
+    def test_a_client_that_was_lent_by_the_parent_bars_every_call(self):
+        lifecycle = Resources(lent="the client").lifecycle()
+        lifecycle.after_fork()
+
+        async def child():
+            with pytest.raises(StoreError) as caught:
+                lifecycle.begin("put")
+            return told(caught.value)
+
+        assert asyncio.run(child()) == (
+            (
+                "Store() works over the client of the process from which this one was forked, which would take answers "
+                "that are meant for the other one; make both, and the store, anew in each process"
+            ),
+            "Store()",
+            "put",
+        )
+
+    async def test_a_shared_store_goes_on_without_the_parents_calls(self):
+        resources = Resources()
+        lifecycle = resources.lifecycle(SharedLifecycle)
+        loop = await lifecycle.enter("get")
+        lifecycle.after_fork()
+        lifecycle.leave(loop)
+        lifecycle.leave(await lifecycle.enter("get"))
+        lifecycle.begin("get")
+        lifecycle.after_fork()
+        await asyncio.wait_for(lifecycle.aclose(), 5)
+        assert resources.events == ["open", "disown, used: True", "disown, used: True", "close"]
+
+    @both_kinds
+    @pytest.mark.parametrize("listed", [True, False])
+    def test_nothing_that_the_parent_waits_for_becomes_garbage(self, kind, listed):
+        resources, kept = Resources(), []
+        lifecycle = resources.lifecycle(kind)
+
+        async def parent(lifecycle, resources):
+            under_way = await lifecycle.enter("get")
+            if not listed:  # the closing waits for the resources, and not for the call
+                lifecycle.leave(under_way)
+            resources.gate = asyncio.Event()
+            closing = asyncio.create_task(lifecycle.aclose())
+            await turns(2)
+            closing.cancel()
+            await turns(2)
+            if listed:
+                kept.append(weakref.ref(asyncio.create_task(asyncio.Event().wait())))
+                await turns(2)
+
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(parent(lifecycle, resources))
+        kept += [weakref.ref(thing) for thing in (loop, lifecycle._opening, lifecycle._closing)]
+        with pytest.MonkeyPatch.context() as patch:
+            if not listed:  # the parent was about to start or end a task
+                patch.setattr(asyncio, "all_tasks", lambda _loop: (_ for _ in ()).throw(RuntimeError))
+            lifecycle.after_fork()
+        del lifecycle, resources
+        assert not any(map(collected, kept))
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(left))
+        loop.close()
+
+
+class TestEndOfAContext:
+    @staticmethod
+    def closing(error=None):
+        async def aclose():
+            closed.append(True)
+            if error is not None:
+                raise error
+
+        closed = []
+        return aclose, closed
+
+    async def test_a_store_that_was_closed_before_is_no_failure(self):
+        aclose, closed = self.closing(StoreClosedError("closed", operation="aclose"))
+        await leave(aclose)
+        assert closed
+
+    async def test_work_that_came_too_late_is_one(self):
+        aclose, _ = self.closing(StoreClosedError("closed", operation="put"))
+        with pytest.raises(StoreClosedError):
+            await leave(aclose)
+
+    async def test_the_failure_of_the_work_before_closing_is_raised_after_it(self):
+        aclose, closed = self.closing(StoreClosedError("closed", operation="aclose"))
+
+        async def finish():
+            raise StoreUnavailableError("away")
+
+        with pytest.raises(StoreUnavailableError, match="away"):
+            await finish_and_close(finish, aclose)
+        assert closed
+
+    async def test_a_failure_after_the_caller_was_cancelled_is_logged(self, caplog):
+        aclose, _ = self.closing(StoreUnavailableError("away"))
+        gate = asyncio.Event()
+        closing = asyncio.create_task(finish_and_close(gate.wait, aclose))
+        await turns(2)
+        closing.cancel()
+        gate.set()
+        await asyncio.wait([closing])
+        assert caplog.messages == ["a store did not close cleanly after its caller was cancelled: away"]

@@ -2,9 +2,11 @@
 
 import itertools
 import re
+import struct
 import subprocess
 import sys
 import threading
+import zlib
 from pathlib import Path
 
 import msgspec
@@ -17,11 +19,14 @@ from satchel.backend.record import (
     DEADLINE_OFFSET,
     HEADER_SIZE,
     Record,
+    checksum_of,
     new_version,
     pack,
     pack_deadline,
+    pack_in_two,
     unpack,
     unpack_outcome,
+    unpack_pieces,
 )
 from satchel.clock import NEVER
 from tests.golden.records import RECORDS, VERSION, path_of
@@ -174,3 +179,110 @@ def test_versions_differ_after_a_fork():
     )
     made = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout.split()
     assert len(set(made)) == len(made) == 100
+
+
+EACH_SMALL = pytest.mark.parametrize("record", SMALL, ids=["json", "names", "empty"])
+NAMED = SMALL[1]
+
+
+def damage(function, *arguments):
+    """Return how a function calls what it was given damaged."""
+    with pytest.raises(IntegrityError) as caught:
+        function(*arguments)
+    start, _, what = str(caught.value).partition(": ")
+    assert start == "a stored entry is damaged or not satchel's"
+    return what
+
+
+@EACH_SMALL
+def test_a_seal_holds_for_what_was_sealed_alone(record):
+    record.verify()
+    assert damage(msgspec.structs.replace(record, payload=b"another").verify) == "its checksum does not match"
+    assert damage(msgspec.structs.replace(record, names=("c", "other")).verify) == "its checksum does not match"
+    assert damage(msgspec.structs.replace(record, codec=256).verify) == "its header has a value that none can have"
+
+
+@EACH_SMALL
+def test_damage_between_sealing_and_packing_is_not_sealed_anew(record):
+    damaged = msgspec.structs.replace(record, payload=b"another")
+    assert damage(unpack, pack(damaged)) == "its checksum does not match"
+    assert damage(unpack, b"".join(pack_in_two(damaged))) == "its checksum does not match"
+
+
+@EACH_SMALL
+def test_header_and_payload_together_are_what_is_packed(record):
+    for each in (record, msgspec.structs.replace(record, checksum=None)):
+        header, payload = pack_in_two(each)
+        assert header + payload == pack(each)
+        assert payload is each.payload
+
+
+@EACH_SMALL
+def test_a_record_in_pieces_is_read_as_a_whole_one(record):
+    wire = pack(msgspec.structs.replace(record, payload=b"0123456789" * 10, checksum=None))
+    at = len(wire) - 90
+    whole = unpack_pieces([wire[:at], wire[at : at + 30], wire[at + 30 :]])
+    whole.verify()
+    assert msgspec.structs.replace(whole, checksum=None) == read(wire)
+
+
+def test_the_beginning_of_a_wire_is_an_outcome_too():
+    head = unpack_outcome(pack(NAMED)[:-1], whole=False)
+    assert (head.names, head.updated_at, head.deadline) == (NAMED.names, NAMED.updated_at, NAMED.deadline)
+
+
+def test_a_checksum_from_the_parts_is_that_of_the_record():
+    parts = NAMED.payload, NAMED.codec, bytes.fromhex(NAMED.version), NAMED.updated_at, NAMED.names
+    assert checksum_of(*parts) == NAMED.checksum
+
+
+def with_header(wire, offset, byte):
+    """Return a wire with a byte of its header changed, and sealed again by one who knows the format."""
+    changed = wire[:offset] + bytes([byte]) + wire[offset + 1 :]
+    checksum = zlib.crc32(changed[HEADER_SIZE:], zlib.crc32(changed[:DEADLINE_OFFSET]))
+    return changed[:42] + struct.pack(">I", checksum) + changed[HEADER_SIZE:]
+
+
+@pytest.mark.parametrize(
+    ("offset", "byte", "found"), [(2, 2, "2 with flags 0"), (4, 2, "1 with flags 2"), (5, 1, "1 w")]
+)
+def test_what_a_newer_release_wrote_says_to_upgrade(offset, byte, found):
+    what = damage(unpack, with_header(pack(SMALL[0]), offset, byte))
+    assert what.startswith(f"it has format {found}")
+    assert what.endswith(
+        ", this release reads format 1 with flags 0 and 1; if a newer release wrote it, upgrade this one"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wire", "what"),
+    [
+        (b"?", "1 bytes are too few for an entry"),
+        (b"?" * 46, "it does not start as an entry of satchel's does; something else wrote it"),
+        (pack(NAMED)[:30] + b"\1" + pack(NAMED)[31:], "the checksum of its deadline does not match"),
+        (pack(NAMED)[:-1] + b"?", "its checksum does not match"),
+        (pack(NAMED)[:47], "its names cannot be read"),
+        (pack(NAMED)[:50], "its names cannot be read"),
+        (pack(NAMED)[:52], "it ends within its names"),
+    ],
+)
+def test_damage_is_described(wire, what):
+    assert damage(unpack, wire) == what
+
+
+def test_two_processes_make_different_versions():
+    sources = [type(new_version)() for _ in range(2)]
+    versions = [source() for source in sources for _ in range(3)]
+    sources[0].renew()
+    versions.append(sources[0]())
+    assert len(set(versions)) == 7
+    assert all(re.fullmatch("[0-9a-f]{32}", version) for version in versions)
+
+
+@pytest.mark.parametrize(
+    "names", [("", "k"), ("c", ""), ("c" * 4097, "k"), ("c", "k" * 4097)], ids=["collection", "key", "long", "longer"]
+)
+def test_names_that_no_entry_can_have_are_damage(names):
+    wire = pack(Record(b"1", 1, VERSION, 0.0, NEVER, names))
+    with pytest.raises(IntegrityError, match="its names are none"):
+        unpack(wire)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from satchel import MemoryStore
+from satchel import IntegrityError, MemoryStore
 from satchel.blobs import StoreBlobs
 from satchel.testing import FakeClock
 
@@ -104,3 +104,31 @@ async def test_the_golden_records_are_swept(store, clock):
         await blobs.sweep()
     assert await store.count("blobs/chunks") == await store.count("blobs/uploads") == 0
     assert await blobs.exists("long")
+
+
+MANIFEST = {"format": 1, "version": IDS[0], "size": 3, "sha256": "0" * 64, "created": 1.0, "updated": 1.0}
+
+
+def manifest(content=b"abc", *, length=0, **fields):
+    text = json.dumps(MANIFEST | fields).encode()
+    return b"SBM1" + (len(text) + length).to_bytes(4, "big") + text + content
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        manifest().replace(b"8f14", b"8f\xff4"),
+        manifest(version="../../" + "0" * 26),
+        manifest(b"", length=5, size=-5),
+        manifest(b"", size=-3, chunk_size=2),
+        manifest(b"", size=3, chunk_size=-2),
+        manifest(b"", size=2**62, chunk_size=1),  # chunks are numbered with 32 bits
+        manifest(created=1e300),
+        manifest(more=None).replace(b"null", b"[" * 100_000),
+    ],
+    ids=["text", "version", "shorter", "negative", "chunks", "many", "time", "deep"],
+)
+async def test_a_manifest_that_no_release_wrote_is_damaged(store, blobs, value):
+    await store.put("blobs", "k", value)
+    with pytest.raises(IntegrityError):
+        await blobs.info("k")

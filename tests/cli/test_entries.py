@@ -124,6 +124,7 @@ def test_collections_and_keys_are_listed(satchel):
     assert satchel("ls", "missing").out == b""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("store", ["disk:data", "file:tree"])
 def test_pages_follow_each_other_to_the_end(satchel, tmp_path, store):
     keys = sorted(f"k{number}" for number in range(2500))

@@ -129,6 +129,20 @@ LINES = GOLDEN.read_bytes().splitlines(keepends=True)
         (b"".join([*LINES, LINES[1]]), "x, line 7: it comes after the last line of the export"),
         (b"".join([*LINES[:3], b"{}\n", *LINES[3:]]), "x, line 4: this is not an entry of an export"),
         (b"".join([*LINES[:3], b"\xff\n", *LINES[3:]]), "x, line 4: this is not an entry of an export"),
+        (b'{"satchel-export":' + b"[" * 5000 + b"\n", "x, line 1: this is not an export"),
+        (LINES[0] + b'{"entries":' + b"[" * 5000 + b"\n", "x, line 2: the last line is damaged"),
+        (
+            b"".join(LINES).replace(b'"value":1,', b'"value":' + b"[" * 5000),
+            "x, line 4: this is not an entry of an export",
+        ),
+        (
+            b"".join(LINES).replace(b"2020-01-02T00:00:00.000000Z", b"0001-01-01T00:00:00+23:59"),
+            "x, line 4: this is not an entry of an export",
+        ),
+        (
+            b"".join(LINES).replace(b"2020-01-02T00:00:00.000000Z", b"9999-12-31T23:59:59-23:59"),
+            "x, line 4: this is not an entry of an export",
+        ),
         (b"".join(LINES).replace(b'"value":1,', b""), "x, line 4: an entry must have either a value or bytes"),
         (
             b"".join(LINES).replace(b'"value":1,', b'"value":18446744073709551616,'),

@@ -50,6 +50,7 @@ URLS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("url", URLS)
 @pytest.mark.parametrize("command", ["ls", "get", "copy", "doctor", "export", "misplaced", "option", "environment"])
 def test_no_secret_of_a_url_is_shown(satchel, monkeypatch, url, command):

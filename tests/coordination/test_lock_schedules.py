@@ -114,6 +114,7 @@ def test_whoever_acquires_later_has_the_higher_token_and_never_do_two_hold_the_l
     assert world.written == sorted(world.written)
 
 
+@pytest.mark.long
 def test_the_schedules_have_in_them_what_they_are_about():
     worlds = explore_many(100)
     assert sum(len(world.given) for world in worlds) > 100
@@ -121,6 +122,7 @@ def test_the_schedules_have_in_them_what_they_are_about():
     assert any(world.refused for world in worlds)
 
 
+@pytest.mark.long
 def test_a_holder_that_counts_from_the_answer_is_caught(monkeypatch):
     make = Lease.__init__
 

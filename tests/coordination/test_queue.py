@@ -481,3 +481,60 @@ async def test_values_do_not_show_in_a_repr(queue, caplog):
     async with job:
         raise ZeroDivisionError
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("number", [-1, 10**16, 2**63 - 1, True, "1"])
+async def test_a_next_number_that_no_queue_writes_is_damage(number):
+    store = MemoryStore()
+    queue = Queue(store, "q")
+    await queue.push(1)
+    await store.put("queues", "q/next", number)
+    for use in (lambda: queue.take(timeout=0), queue.size, lambda: queue.push(2)):
+        with pytest.raises(IntegrityError, match="no Queue wrote"):
+            await use()
+
+
+async def test_a_long_run_of_absent_numbers_ends_a_look():
+    store = MemoryStore()
+    queue = Queue(store, "q")
+    await queue.push("there")
+    await store.put("queues", "q/next", 10**15)
+    assert await queue.size() == 1
+    async with await queue.take(timeout=0) as job:
+        assert job.value == "there"
+    assert await queue.take(timeout=0) is None
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"not_before": "soon"},
+        {"state": "odd"},
+        {"attempts": "1"},
+        {"lease": None},
+        {"id": 1},
+        {"owner": []},
+        {"more": 1},
+    ],
+    ids=str,
+)
+async def test_an_item_with_a_field_of_another_type_is_damage(field):
+    store = MemoryStore()
+    queue = Queue(store, "q")
+    await queue.push(1)
+    (key,) = [key async for key in store.keys("queues", prefix="q/items/")]
+    await store.put("queues", key, await store.get("queues", key) | field)
+    with pytest.raises(IntegrityError, match="no Queue wrote"):
+        await queue.take(timeout=0)
+
+
+@pytest.mark.parametrize(
+    "field", [{"head": -1}, {"head": 10**16}, {"swept": True}, {"behind": ["1"]}, {"behind": [-1]}], ids=str
+)
+async def test_a_head_that_no_queue_writes_is_damage(field):
+    store = MemoryStore()
+    queue = Queue(store, "q")
+    await queue.push(1)
+    await store.put("queues", "q/head", {"format": 1, "head": 0, "swept": 0, "behind": []} | field)
+    with pytest.raises(IntegrityError, match="no Queue wrote"):
+        await queue.take(timeout=0)

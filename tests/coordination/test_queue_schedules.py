@@ -159,6 +159,7 @@ def test_no_job_is_lost_in_20_000_schedules():
     explore_many(20_000)
 
 
+@pytest.mark.long
 def test_the_schedules_have_in_them_what_they_are_about():
     worlds = [explore(seed) for seed in range(40)]
     assert any(world.killed for world in worlds)

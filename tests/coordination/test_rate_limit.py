@@ -347,6 +347,7 @@ def test_clocks_that_are_apart_add_the_hits_that_come_back_in_the_difference(see
     assert explore(seed, APART).allowed
 
 
+@pytest.mark.long
 def test_the_schedules_have_in_them_what_they_are_about():
     worlds = explore_many(50)
     assert sum(len(world.allowed) for world in worlds) > 500

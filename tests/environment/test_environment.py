@@ -258,3 +258,35 @@ async def test_to_a_collection_and_back():
 
 def test_errors_are_one_family():
     assert all(issubclass(kind, SettingError) for kind in (InvalidSettingError, MissingSettingError, SettingCycleError))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text"),
+    [
+        ("json", "[" * 100_000),
+        ("json", '{"a":' * 100_000),
+        ("json", '{"a":' * 500 + "1" + "}" * 500),
+        ("toml", "a = " + "[" * 100_000),
+        ("toml", ".".join(["a"] * 3000) + " = 1"),
+        ("toml", "[" + ".".join(["a"] * 500) + "]\nb = 1"),
+        ("toml", "a = " + "9" * 5000),
+    ],
+    ids=["array", "object", "names", "toml-array", "toml-key", "toml-table", "digits"],
+)
+def test_a_file_that_nests_or_counts_too_far_is_refused(tmp_path, suffix, text):
+    path = tmp_path / f"settings.{suffix}"
+    path.write_text(text)
+    read = Environment.from_json if suffix == "json" else Environment.from_config
+    with pytest.raises(InvalidSettingError):
+        read(path)
+
+
+def test_a_mapping_that_holds_itself_is_refused():
+    tree = {}
+    tree["again"] = tree
+    with pytest.raises(InvalidSettingError, match="more than 100 levels"):
+        Environment.from_dict(tree)
+    endless = []
+    endless.append(endless)
+    with pytest.raises(InvalidSettingError, match="A must be a text"):
+        Environment({"A": endless})

@@ -215,6 +215,7 @@ class MakeLater:
         return MemoryStore()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("make", "named"),
     [

@@ -224,6 +224,7 @@ def test_nothing_that_was_ended_lives_in_20_000_schedules():
     explore_many(20_000)
 
 
+@pytest.mark.long
 def test_the_schedules_have_in_them_what_they_are_about():
     worlds = [explore(seed) for seed in range(40)]
     for count in worlds[0].counts:

@@ -53,6 +53,10 @@ class Layer:
     async def part(self):
         return Layer(self.store)
 
+    async def parts(self):
+        yield Layer(self.store)
+        yield 1
+
     @contextlib.asynccontextmanager
     async def ends_its_body(self):
         task = asyncio.current_task()
@@ -199,3 +203,9 @@ def test_bad_input_is_refused(store):
 async def test_a_running_loop_is_not_blocked(store):
     with pytest.raises(StoreError, match="would block the event loop"):
         in_sync(Layer(None), store).name()
+
+
+def test_async_objects_of_an_iterator_get_a_face_too(layer):
+    part, number = layer.parts()
+    assert part.name() == "name"
+    assert number == 1

@@ -11,6 +11,7 @@ from satchel import BatchError, ConfigurationError, StoreError, StoreTimeoutErro
 from satchel.testing import FakeClock, FlakyStore, StoreConformance
 
 
+@pytest.mark.long
 class TestFlakyStoreInGoodTimes(StoreConformance):
     def make_store(self, clock, place):
         return FlakyStore(clock=clock)

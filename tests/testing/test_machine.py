@@ -37,6 +37,7 @@ def test_the_model_of_a_store_that_holds_nothing_is_empty():
     assert model.find("c", "k") is None
 
 
+@pytest.mark.long
 def test_a_store_that_holds_nothing_does_not_agree_with_one_that_holds(tmp_path):
     chosen = settings(max_examples=20, stateful_step_count=10, database=None, report_multiple_bugs=False)
     with pytest.raises(AssertionError):

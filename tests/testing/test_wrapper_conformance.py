@@ -13,6 +13,7 @@ class TestPlainWrapper(WrapperConformance):
         return BaseWrapper(inner)
 
 
+@pytest.mark.long
 class TestWrapperWithoutCapabilities(WrapperConformance):
     def wrap(self, inner, clock):
         return BaseWrapper(inner, drops=inner.capabilities)

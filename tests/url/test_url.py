@@ -487,6 +487,29 @@ def test_a_space_within_a_path_and_an_encoded_line_end_are_meant(here):
     assert open_store("server://h/a%0A").made_of["table"] == "a\n"
 
 
+@pytest.mark.parametrize("url", ["file:/tmp/%FF%2f", "disk:///tmp/a%20%80b", "file:/tmp/\udcff%2f"])
+def test_a_path_may_be_other_than_utf8(url):
+    described = open_store(url).describe()
+    assert open_store(str(described)).describe() == described
+    assert str(described).isascii()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["server://h?user=%FF", "server://%FFuser@h", "server://h\udcff", "memory:?wrap=prefix_keys(prefix=a%80)"],
+)
+def test_whatever_else_is_no_utf8_is_refused(url):
+    with pytest.raises(ConfigurationError, match="is not UTF-8, percent-encoded$") as refusal:
+        open_store(url)
+    assert str(refusal.value).isascii()
+
+
+@pytest.mark.parametrize("url", ["redis://h\udcff", "http://h/\udcff"])
+def test_the_url_of_a_server_is_text(url):
+    with pytest.raises(ConfigurationError, match="is not UTF-8"):
+        open_store(url)
+
+
 def test_an_at_sign_behind_the_question_mark_is_percent_encoded():
     assert open_store("server://h?user=me%40home").made_of["user"] == "me@home"
     assert str(open_store("whole://h?prefix=me%40home").describe()) == "whole://h?prefix=me%40home"

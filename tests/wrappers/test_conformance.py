@@ -57,6 +57,7 @@ EXPANDING = (
 )
 
 
+@pytest.mark.long
 class TestNothing(WrapperConformance):
     def wrap(self, inner, clock):
         return Nothing(inner)
@@ -75,6 +76,7 @@ class TestPrefixCollections(WrapperConformance):
         return PrefixCollections(inner)
 
 
+@pytest.mark.long
 class TestFramed(WrapperConformance):
     def wrap(self, inner, clock):
         return Framed(inner)
@@ -157,6 +159,7 @@ class TestRetry(WrapperConformance):
         return RetryWrapper(inner)
 
 
+@pytest.mark.long
 class TestFallback(WrapperConformance):
     def wrap(self, inner, clock):
         return FallbackWrapper(inner, MemoryStore(clock=clock), write_both=True)
@@ -200,6 +203,7 @@ class TestPrefixCollectionsOfItsOwn(WrapperConformance):
         return PrefixCollectionsWrapper(inner, prefix="a::")
 
 
+@pytest.mark.long
 class TestSingleCollection(WrapperConformance):
     changes = dict.fromkeys(LONG_COLLECTIONS, "a collection beyond a quarter of the longest key is refused")
 
@@ -207,6 +211,7 @@ class TestSingleCollection(WrapperConformance):
         return SingleCollectionWrapper(inner, collection="all")
 
 
+@pytest.mark.long
 class TestRoutingByCollection(WrapperConformance):
     def wrap(self, inner, clock):
         a, b = MemoryStore(clock=clock), MemoryStore(clock=clock)

@@ -15,6 +15,7 @@ STACKS_AN_EXAMPLE = 7
 """With the three heights and the 100 examples of the default profile: 2,100 stacks."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("height", [2, 3, 4])
 def test_random_stacks_agree_with_a_dict(height, part, tmp_path):

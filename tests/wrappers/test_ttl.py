@@ -4,6 +4,7 @@ from datetime import timedelta
 import pytest
 
 from satchel import Capability, ConfigurationError, InvalidTTLError, MemoryStore, StoreUnavailableError
+from satchel.clock import Until
 from satchel.testing import FakeClock
 from satchel.wrappers import TTLWrapper
 
@@ -133,8 +134,50 @@ async def test_a_renewal_that_fails_is_logged_and_the_read_succeeds(clock, caplo
     clock.advance(60)
     with caplog.at_level(logging.WARNING, "satchel"):
         assert await store.get("c", "k") == "the value"
-    assert "could not renew an entry" in caplog.text
-    assert "the value" not in caplog.text
+        assert await store.get_many("c", ["k"]) == {"k": "the value"}
+    (message, other) = caplog.messages
+    assert message == other
+    assert message.startswith(f"{store!r} could not renew an entry: down")
+    assert "the value" not in message
+
+
+async def test_a_fault_in_a_renewal_that_is_no_failure_of_the_store_is_raised(clock):
+    class Faulty(MemoryStore):
+        async def touch(self, *_, **__):
+            raise ZeroDivisionError
+
+    store = TTLWrapper(Faulty(clock=clock), default=100, sliding=True)
+    await store.put("c", "k", 1)
+    clock.advance(60)
+    with pytest.raises(ZeroDivisionError):
+        await store.get("c", "k")
+
+
+@pytest.mark.parametrize(("passed", "expected"), [(49, 51), (50, 50), (51, 100)])
+async def test_half_of_the_default_is_enough(inner, clock, passed, expected):
+    store = TTLWrapper(inner, default=100, sliding=True)
+    await store.put("c", "k", 1)
+    clock.advance(passed)
+    assert await store.get("c", "k") == 1
+    assert await left(inner) == expected
+
+
+async def test_a_deadline_that_an_entry_keeps_is_kept(inner, clock):
+    store = TTLWrapper(inner, default=100, maximum=200, jitter=0.5)
+    await store.put("c", "k", 1, ttl=Until(300.0, clock() + 300))
+    assert await left(inner) == 300
+
+
+@pytest.mark.parametrize("options", [{"default": 5, "minimum": 5, "maximum": 5}, {"jitter": 0}, {"jitter": 0.99}])
+async def test_options_at_their_bounds_are_taken(inner, options):
+    await TTLWrapper(inner, **options).put("c", "k", 1, ttl=5)
+    assert await inner.get("c", "k") == 1
+
+
+async def test_half_may_be_shaken_off_with_sliding(inner):
+    store = TTLWrapper(inner, default=100, jitter=0.5, sliding=True, seed=1)
+    await store.put_many("c", {"a": 1, "b": 1})
+    assert 50 <= await left(inner, "a") == await left(inner, "b") < 100
 
 
 async def test_without_sliding_reads_are_the_inner_stores_own(inner):
@@ -147,7 +190,10 @@ async def test_without_sliding_reads_are_the_inner_stores_own(inner):
         ({"default": 0}, "default: ttl must be above 0"),
         ({"minimum": float("nan")}, "minimum: ttl must be above 0"),
         ({"maximum": "5"}, "maximum: ttl must be seconds"),
-        ({"minimum": 5, "maximum": 4}, "minimum, default and maximum must be in this order"),
+        (
+            {"minimum": 5, "maximum": 4},
+            "^minimum, default and maximum must be in this order, from the shortest on$",
+        ),
         ({"default": 3, "minimum": 5}, "minimum, default and maximum must be in this order"),
         ({"jitter": 1}, "jitter must be a number from 0 to below 1, got 1"),
         ({"jitter": True}, "jitter must be a number"),
@@ -156,8 +202,11 @@ async def test_without_sliding_reads_are_the_inner_stores_own(inner):
         ({"jitter": 0.1, "seed": True}, "seed must be an int or None, got bool"),
         ({"default": 5, "sliding": "false"}, "sliding must be a bool, got str"),
         ({"default": 5, "sliding": None}, "sliding must be a bool, got NoneType"),
-        ({"sliding": True}, "needs one: give default="),
-        ({"default": 5, "sliding": True, "jitter": 0.6}, "jitter must be at most 0.5 with sliding"),
+        ({"sliding": True}, "^sliding renews entries to the default, so it needs one: give default=$"),
+        (
+            {"default": 5, "sliding": True, "jitter": 0.6},
+            "^jitter must be at most 0.5 with sliding, or a renewal could shorten a deadline$",
+        ),
     ],
 )
 def test_bad_options_are_refused(inner, options, message):

@@ -129,8 +129,8 @@ def _merges(first: Request, request: Request) -> bool:
 
 
 def representative(merged: list[Request]) -> Request:
-    """Return the request that is sent for all of them."""
-    return merged[-1] if merged[0].operation is Operation.PUT else merged[0]
+    """Return the request that is sent for all of them; of puts that is the last, and the others are all alike."""
+    return merged[-1]
 
 
 _RESENDS: Final = 6
@@ -222,9 +222,7 @@ class Coalescer:
             self._busy.add(request.ref)
             self._start(_Batch([[request]]))
         else:
-            self._enqueue(request)
-            if self._inflight < self._max_inflight:
-                self._start_batches()
+            self._enqueue(request)  # what holds it up, in the slots or for its key, sends it at its end
         return future
 
     async def settled(self) -> None:

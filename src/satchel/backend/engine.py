@@ -18,6 +18,7 @@ from ..clock import NEVER, TTL, as_datetime, deadline_after
 from ..codec import LARGE, Codec
 from ..entry import Entry
 from ..errors import (
+    IntegrityError,
     SatchelError,
     StoreClosedError,
     StoreError,
@@ -166,11 +167,17 @@ class Engine:
     async def entry(self, operation: str, ref: Ref, record: Record) -> Entry:
         """Return what callers see of a record that was found."""
         expires = record.deadline != NEVER
+        value = await self.value(operation, ref, record)
+        try:
+            updated_at = as_datetime(record.updated_at)
+            expires_at = as_datetime(record.deadline) if expires else None
+        except IntegrityError as error:
+            raise self.failure(error, operation, *ref) from None
         return Entry(
-            value=await self.value(operation, ref, record),
+            value=value,
             version=record.version,
-            updated_at=as_datetime(record.updated_at),
-            expires_at=as_datetime(record.deadline) if expires else None,
+            updated_at=updated_at,
+            expires_at=expires_at,
             ttl=record.deadline - self._store.clock() if expires else None,
             size=len(record.payload),
         )

@@ -141,7 +141,7 @@ class Lifecycle:
         if self._loop is None:
             return
         hold_loop(self._loop)
-        hold(self._opening, self._closing, self._idle)
+        hold(self._opening, self._closing)
         self._inherited, self._loop, self.ready = self._loop, None, False
         self._calls, self.opened, self._opening, self._closing, self._idle = 0, False, None, None, None
 

@@ -36,7 +36,7 @@ from .._forks import at_fork
 from ..clock import NEVER
 from ..codec import LARGE
 from ..errors import IntegrityError, SatchelError
-from ..names import Ref
+from ..names import MAX_NAME_BYTES, Ref
 
 FORMAT = 1
 HEADER_SIZE = 46
@@ -204,6 +204,8 @@ def _read_names(wire: bytes) -> tuple[Ref, int]:
     try:
         for _ in range(2):
             (length,) = _LENGTH.unpack_from(wire, position)
+            if not 0 < length <= MAX_NAME_BYTES:
+                _damaged("its names are none that an entry can have")
             position += _LENGTH.size + length
             names.append(wire[position - length : position].decode())
     except (struct.error, UnicodeDecodeError):

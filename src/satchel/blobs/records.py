@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import secrets
 import struct
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import msgspec
+from msgspec import Meta
 
+from ..codec import UNDECODABLE
 from ..entry import Entry
 from ..errors import IntegrityError
 
@@ -17,6 +19,8 @@ _CHUNK_MAGIC = b"SBC1"
 _LENGTH = struct.Struct(">I")
 _JSON_START = len(_MANIFEST_MAGIC) + _LENGTH.size
 CHUNK_HEADER = struct.Struct(">4s16sI")
+_MOST_CHUNKS = 2**32
+"""Their numbers have 32 bits."""
 
 NEW, OLD = "new/", "old/"
 """How the keys begin of records of writes under way, and of uploads that were replaced or never appeared."""
@@ -44,12 +48,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     format: int
-    version: str
-    size: int
+    version: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+    size: Annotated[int, Meta(ge=0)]
     sha256: str
     created: float
     updated: float
-    chunk_size: int | None = None
+    chunk_size: Annotated[int, Meta(ge=1)] | None = None
     chunks_expire: bool = False
     content_type: str | None = None
     metadata: dict[str, str] = {}
@@ -84,11 +88,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             end = _JSON_START + _LENGTH.unpack_from(value, len(_MANIFEST_MAGIC))[0]
             try:
                 manifest = msgspec.json.decode(value[_JSON_START:end], type=cls)
-            except msgspec.DecodeError:  # its message could hold a value
+            except UNDECODABLE:  # a message could hold a value
                 pass
             else:
                 expected = manifest.size if manifest.chunk_size is None else 0
-                if manifest.format == FORMAT and len(value) == end + expected and manifest.chunk_size != 0:
+                if manifest.format == FORMAT and len(value) == end + expected and manifest.chunks <= _MOST_CHUNKS:
                     return manifest, value[end:]
         raise IntegrityError("an entry among the blobs is damaged, or not one that this release of satchel wrote")
 

@@ -99,18 +99,21 @@ class Binding:
                 store.close()
             check_store(store, "cached, from the function given to it,")
         if self._place is None or self._place.store is not store:
-            flights = getattr(store, "flights", None)
-            if not isinstance(flights, SingleFlight):
-                flights = flights_for(store, None, None)
-            if not isinstance(flights, SingleFlight):
-                flights = SingleFlight(store)
             tags = None if self._tags_collection is None else Tags(store, collection=self._tags_collection)
-            self._place = Place(store, flights, self._collection._over(store), tags)
+            self._place = Place(store, single_flight_of(store), self._collection._over(store), tags)
         return self._place
 
     def max_key_bytes(self) -> int:
         """Return the longest key in the store in effect."""
         return self.place().store.max_key_bytes
+
+
+def single_flight_of(store: AsyncKeyValue) -> SingleFlight:
+    """Return the calls under way that all users of a store object share."""
+    for flights in (getattr(store, "flights", None), flights_for(store, None, None)):
+        if isinstance(flights, SingleFlight):
+            return flights
+    return SingleFlight(store)
 
 
 class _NoStore:

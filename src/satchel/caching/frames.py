@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from ..codec import UNDECODABLE
+
 _FORMAT = b"\x01"
 _LENGTH = 4
 
@@ -40,6 +42,6 @@ def unframed(kept: object) -> Frame | None:
             end = 1 + _LENGTH + int.from_bytes(kept[1 : 1 + _LENGTH], "big")
             try:
                 return Frame(msgspec.json.decode(kept[1 + _LENGTH : end], type=dict[str, str]), kept[end:])
-            except msgspec.DecodeError:
+            except UNDECODABLE:
                 return None
     return None

@@ -11,6 +11,7 @@ import msgspec
 
 from .._batches import in_order
 from ..capability import Capability
+from ..codec import UNDECODABLE
 from ..copying import checked_filter
 from ..protocol import SupportsConditional, require
 from . import output
@@ -189,10 +190,7 @@ def _meant(content: bytes, form: str) -> object:
         if form == "text":
             return content.decode()
         return msgspec.json.decode(content)
-    except (
-        ValueError,
-        msgspec.MsgspecError,
-    ):  # in some releases neither is derived from the other
+    except UNDECODABLE:
         other = "not UTF-8; use --bytes" if form == "text" else "not JSON; use --text or --bytes to store it as it is"
     raise UsageError(f"the value is {other}")
 

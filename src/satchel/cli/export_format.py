@@ -9,7 +9,7 @@ from typing import Annotated, Any, BinaryIO
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ..codec import JsonCodec
+from ..codec import UNDECODABLE, JsonCodec
 from ..entry import Entry
 from ..errors import ConfigurationError, SatchelError, SerializationError
 from ..names import check_ref
@@ -141,7 +141,7 @@ class _Reader:
     def _take_header(self, line: bytes) -> None:
         try:
             number = _header.decode(line).format
-        except (ValueError, msgspec.MsgspecError):
+        except UNDECODABLE:
             raise self._refusal("this is not an export from satchel") from None
         if number != FORMAT:
             raise self._refusal(f"it has format {number}, but this release reads format {FORMAT}; upgrade satchel")
@@ -149,7 +149,7 @@ class _Reader:
     def _take_end(self, line: bytes) -> None:
         try:
             entries = _end.decode(line).entries
-        except (ValueError, msgspec.MsgspecError):
+        except UNDECODABLE:
             raise self._refusal("the last line is damaged") from None
         if entries != self._entries:
             raise self._refusal(f"the export has {self._entries} entries but should have {entries}: lines are missing")
@@ -158,7 +158,9 @@ class _Reader:
     def _taken(self, line: bytes) -> tuple[str, str, Entry]:
         try:
             read = _entry.decode(line)
-        except (ValueError, msgspec.MsgspecError):  # its message may show part of the value
+            updated_at = read.updated_at.astimezone(UTC)
+            expires_at = None if read.expires_at is None else read.expires_at.astimezone(UTC)
+        except UNDECODABLE:  # also a time that the calendar does not have in UTC; a message may show part of the value
             raise self._refusal("this is not an entry of an export") from None
         if (read.value is UNSET) is (read.data is UNSET):
             raise self._refusal("an entry must have either a value or bytes")
@@ -170,18 +172,15 @@ class _Reader:
             raise self._refusal(f"the value cannot be stored: {error}") from None
         except SatchelError as error:
             raise self._refusal(str(error)) from None
-        return collection, key, self._made(read, len(line))
-
-    def _made(self, read: ExportedEntry, size: int) -> Entry:
-        expires_at = None if read.expires_at is None else read.expires_at.astimezone(UTC)
-        return Entry(
+        made = Entry(
             value=read.value if read.data is UNSET else read.data,
             version=read.version,
-            updated_at=read.updated_at.astimezone(UTC),
+            updated_at=updated_at,
             expires_at=expires_at,
             ttl=None if expires_at is None else (expires_at - datetime.now(UTC)).total_seconds(),
-            size=size,
+            size=len(line),
         )
+        return collection, key, made
 
     def _refusal(self, what: str) -> ConfigurationError:
         return ConfigurationError(f"{self._name}, line {self._lines}: {what}")

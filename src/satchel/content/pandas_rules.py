@@ -48,9 +48,13 @@ def _extension_parts(array: Any) -> list[object]:
     if isinstance(dtype, pd.CategoricalDtype):
         return ["category", array.codes, array.categories, array.ordered]
     if isinstance(dtype, pd.DatetimeTZDtype):
-        return ["datetime", dtype.unit, dtype.tz, array.asi8]
+        return ["datetime", dtype.unit, str(dtype.tz), array.asi8]  # pandas 2 has other objects for zones
     missing = np.asarray(array.isna())
     return [str(dtype), missing, np.asarray(array[~missing], dtype=object)]
+
+
+def _timestamp(value: Any) -> list[object]:
+    return [value.asm8, None if value.tzinfo is None else str(value.tzinfo), value.fold]
 
 
 _index = rule_of_parts(b"pandas.Index:", _labels)
@@ -58,7 +62,7 @@ _extension = rule_of_parts(b"pandas.array:", _extension_parts)
 _RULES: dict[type, Rule] = {
     pd.DataFrame: rule_of_parts(b"pandas.DataFrame:", _frame),
     pd.Series: rule_of_parts(b"pandas.Series:", _series),
-    pd.Timestamp: rule_of_parts(b"pandas.Timestamp:", lambda value: [value.asm8, value.tzinfo, value.fold]),
+    pd.Timestamp: rule_of_parts(b"pandas.Timestamp:", _timestamp),
     pd.Timedelta: rule_of_parts(b"pandas.Timedelta:", lambda value: [value.asm8]),
     pd.Period: rule_of_parts(b"pandas.Period:", lambda value: [value.freqstr, value.ordinal]),
     pd.Interval: rule_of_parts(b"pandas.Interval:", lambda value: [value.left, value.right, value.closed]),

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from itertools import takewhile
 
-from ..errors import InvalidKeyError, safe_repr
+from ..errors import InvalidKeyError, KeyMissingError, safe_repr
 
 SHORTEST = 4
 _PREFIX = re.compile(r"[0-9a-f]{4,64}")
@@ -22,6 +22,22 @@ def check_prefix(prefix: object) -> None:
     if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
         got = f"{len(prefix)} characters" if isinstance(prefix, str) else safe_repr(prefix)
         raise InvalidKeyError(f"a short digest is 4 to 64 hexadecimal digits in lower case, got {got}")
+
+
+def only_one(prefix: str, found: Iterable[str]) -> str:
+    """Return the one digest that begins with a prefix.
+
+    Raises:
+        KeyMissingError: There is none.
+        InvalidKeyError: There are several; the message says how many characters are needed.
+    """
+    digests = sorted(found)
+    if not digests:
+        raise KeyMissingError(f"there is nothing whose digest begins with {prefix}")
+    if len(digests) > 1:
+        needed = Shortener(digests).longest()
+        raise InvalidKeyError(f"{prefix} is ambiguous: {len(digests)} digests begin with it; give {needed} characters")
+    return digests[0]
 
 
 class Shortener:

@@ -13,7 +13,7 @@ from .._keyring import Keys
 from ..capability import Capability
 from ..clock import TTL, Clock, seconds, system_clock
 from ..codec import MAX_DEPTH
-from ..errors import ConfigurationError, InvalidKeyError, KeyMissingError, ValueTooLargeError
+from ..errors import ConfigurationError, KeyMissingError, ValueTooLargeError
 from ..names import check_name
 from ..protocol import AsyncKeyValue, SupportsConditional, require
 from .collecting import CollectionReport, Collector, Progress
@@ -21,10 +21,10 @@ from .freshening import Freshener, Pages, missing
 from .leaves import Leaf, Leaves
 from .loading import Loader
 from .pickles import check_leaf_keys, read_keys
-from .planning import Plan, make_plan
+from .planning import Plan, is_quick, make_plan
 from .records import NodeRecord, unpack
 from .roots import Roots, paged
-from .shortening import Shortener, check_prefix
+from .shortening import Shortener, check_prefix, only_one
 from .walk import Digest
 
 
@@ -202,15 +202,7 @@ class ContentStore:
         """
         check_prefix(prefix)
         keys = require(self._store, Capability.ENUMERATE_KEYS).keys(self._collection, prefix=prefix)
-        found = sorted([key async for key in keys])
-        if not found:
-            raise KeyMissingError(f"there is no content whose digest begins with {prefix}")
-        if len(found) > 1:
-            needed = Shortener(found).longest()
-            raise InvalidKeyError(
-                f"{prefix} is ambiguous: {len(found)} digests begin with it; give {needed} characters"
-            )
-        return Digest(found[0])
+        return Digest(only_one(prefix, [key async for key in keys]))
 
     async def shrink(self, *digests: str) -> tuple[str, ...]:
         """Return for each digest the shortest beginning, of at least 4 characters, that no other stored one has.
@@ -296,8 +288,9 @@ class ContentStore:
             on_progress=on_progress,
         ).run()
 
-    async def _plan(self, value: object) -> Plan:
-        found = await make_plan(value, self._depth, self._leaves)
+    async def _plan(self, value: object, *, keeps_small: bool = False) -> Plan:
+        depth = 0 if keeps_small and is_quick(value, self._leaf) else self._depth
+        found = await make_plan(value, depth, self._leaves)
         limit = self._store.max_value_bytes
         for part in found.parts.values() if limit is not None else ():
             if len(part.frame) > limit:  # type: ignore[operator]  # there is one
@@ -323,10 +316,15 @@ class Saving:
         self._begun_here = time.monotonic()
         self._plans: list[Plan] = []
 
-    async def save(self, value: object) -> Digest:
-        """Store a value with its parts, and return its digest. It raises what `ContentStore.save` raises."""
+    async def save(self, value: object, *, keeps_small: bool = False) -> Digest:
+        """Store a value with its parts, and return its digest. It raises what `ContentStore.save` raises.
+
+        Args:
+            value: The value.
+            keeps_small: Whether a value of less than about 16 KiB is stored whole, for loads in one round trip.
+        """
         content = self._content
-        plan = await content._plan(value)
+        plan = await content._plan(value, keeps_small=keeps_small)
         await content._roots.agree()
         self._plans.append(plan)
         await content._freshener.freshen(plan)

@@ -26,8 +26,8 @@ from .observation import Observations
 
 KEPT = 30 * 86_400.0
 """Seconds for which an entry outlives its last lease by default, so that fencing tokens continue from it."""
-_LEAST_LEASES = 10
-"""Number of leases for which an entry in use is kept, so that the store's clock does not end it."""
+CLOCKS_APART = 86_400.0
+"""Seconds by which clocks may be apart: an entry in use outlives its lease by as many, so that no clock ends it."""
 _MICROSECONDS = 1_000_000
 _NOBODY = ""
 OWNER_BYTES = 16
@@ -116,7 +116,7 @@ class Claims:
         self.seconds = float(seconds(ttl))
         self.forgets = keep == 0
         self._kept = 0.0 if self.forgets else seconds(keep)
-        self._in_use = min(max(self.seconds + self._kept, _LEAST_LEASES * self.seconds), MAX_TTL)
+        self._in_use = min(self.seconds + max(self._kept, CLOCKS_APART), MAX_TTL)
         check_clock(clock)
         self.clock = clock
         self._observations = Observations()

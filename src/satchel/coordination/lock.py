@@ -64,8 +64,8 @@ class Lock:
       each change is conditional on the version that the holder wrote.
     * The body of `async with` is cancelled, and ends in `LockLostError`, when the lock could not be renewed in time.
       A cancellation from outside stays one.
-    * No two bodies run at once, whatever the clocks of the hosts show, as long as monotonic clocks run equally fast
-      and no process is stopped or blocks its event loop. The holder counts `ttl` on its monotonic clock from before
+    * No two bodies run at once, with clocks up to a day apart, as long as monotonic clocks run equally fast and no
+      process is stopped or blocks its event loop. The holder counts `ttl` on its monotonic clock from before
       its last renewal was sent; everybody else counts it on theirs from after they first saw that renewal.
 
     Not guaranteed:

@@ -20,13 +20,11 @@ from ..entry import Entry
 from ..errors import IntegrityError, LockLostError, StoreError
 from ..names import check_name
 from ..protocol import AsyncKeyValue, require
-from .claim import LONGEST_PAUSE, SHORTEST_PAUSE, new_owner
+from .claim import CLOCKS_APART, LONGEST_PAUSE, SHORTEST_PAUSE, new_owner
 from .lease import Lease, check_timeout, loop_time
 from .observation import Observations
 
 _MOST_PERMITS = 1000
-_KEPT_LEASES = 10
-"""Time for which the entry outlives its last change, in lengths of a lease."""
 _STAMP_BYTES = 8
 
 logger = logging.getLogger("satchel")
@@ -81,7 +79,7 @@ class Semaphore:
     ```
 
     * At most `permits` blocks run at once, while no process is stopped or blocks its event loop. As with `Lock`, each
-      process counts on its own monotonic clock, and the time of day does not matter.
+      process counts on its own monotonic clock; clocks may be up to a day apart.
     * A block whose permit could not be renewed in time is cancelled and ends in `LockLostError`.
     * The order is not fair: processes try at random moments; tasks over one store object take turns.
     * If processes set different numbers of `permits`, each applies its own.
@@ -236,7 +234,7 @@ class Semaphore:
         return _Holder(holder, secrets.token_hex(_STAMP_BYTES), self._length)
 
     def _entry_of(self, holders: list[_Holder]) -> tuple[object, TTL, None]:
-        kept = _KEPT_LEASES * max((holder.lease for holder in holders), default=self._length)
+        kept = CLOCKS_APART + max((holder.lease for holder in holders), default=self._length)
         return {"format": 1, "permits": [holder._asdict() for holder in holders]}, min(kept, MAX_TTL), None
 
     def _live(self, entry: Entry | None) -> list[_Holder]:

@@ -6,6 +6,7 @@ import json
 from functools import lru_cache
 from typing import Any
 
+from ..codec import UNDECODABLE
 from ..errors import ConfigurationError, InvalidSettingError, missing_extra
 
 _BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
@@ -33,7 +34,7 @@ def convert(text: str, kind: Any) -> tuple[Any, str]:
     if text.lstrip()[:1] in {"[", "{"}:
         try:
             value = json.loads(text)
-        except ValueError:
+        except UNDECODABLE:
             value = text
     from pydantic import ValidationError  # noqa: PLC0415  # loaded by now
 

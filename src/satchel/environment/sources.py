@@ -12,9 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..codec import UNDECODABLE
 from ..errors import ConfigurationError, InvalidSettingError, missing_extra, safe_repr
 
 CHANGES = "changes"
+_DEEPEST = 100
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def read_json(path: Path) -> Source:
     text = read_text(path)
     try:
         tree = json.loads(text)
-    except ValueError:
+    except UNDECODABLE:
         tree = None
     if not isinstance(tree, dict):
         raise InvalidSettingError(f"{path} does not hold a JSON object")
@@ -115,7 +117,7 @@ def read_config(path: Path) -> Source:
     else:
         try:
             tree = tomllib.loads(text)
-        except tomllib.TOMLDecodeError:
+        except UNDECODABLE:
             problem = "it is no TOML file; an INI file ends in .ini or .cfg"
     if problem:
         raise InvalidSettingError(f"{path} cannot be read: {problem}")
@@ -141,7 +143,8 @@ def flattened(tree: Mapping[str, Any]) -> dict[str, str]:
     """Return the leaves of nested mappings, as texts under names in capitals: `DB_HOST` is `host` of `db`.
 
     Raises:
-        InvalidSettingError: Two leaves have one name, or a leaf is no text, number, bool, None or list.
+        InvalidSettingError: Two leaves have one name, a leaf is no text, number, bool, None or list, or they nest in
+            more than 100 levels.
     """
     texts: dict[str, str] = {}
     for path, value in _leaves(tree, ()):
@@ -153,6 +156,8 @@ def flattened(tree: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _leaves(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if len(path) > _DEEPEST:
+        raise InvalidSettingError(f"settings nest in more than {_DEEPEST} levels")
     for name, value in tree.items():
         if isinstance(value, Mapping):
             yield from _leaves(value, (*path, str(name)))
@@ -189,6 +194,6 @@ def as_text(name: str, value: object) -> str:
     if isinstance(value, list):
         try:
             return json.dumps(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             pass
     raise InvalidSettingError(f"{name} must be a text, number, bool, None or list of these; got {safe_repr(value)}")

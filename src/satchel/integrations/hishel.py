@@ -14,7 +14,8 @@ from uuid import UUID
 import msgspec
 
 from ..capability import Capability
-from ..errors import SatchelError, missing_extra
+from ..codec import UNDECODABLE
+from ..errors import IntegrityError, SatchelError, missing_extra
 from ..names import check_name
 from ..protocol import AsyncKeyValue, require
 
@@ -191,7 +192,10 @@ def _bucket(key: str) -> str:
 
 
 def _decode(wire: Any) -> _Stored:
-    stored: _Stored = msgspec.msgpack.decode(wire, type=_Stored)
+    try:
+        stored: _Stored = msgspec.msgpack.decode(wire, type=_Stored)
+    except (*UNDECODABLE, TypeError):
+        raise IntegrityError("an entry among hishel's responses is none that this version of satchel wrote") from None
     return stored
 
 

@@ -134,7 +134,7 @@ def _parsed(body: bytes) -> list[BatchOperation]:
         operations = _decoder.decode(body).operations
     except RecursionError:
         raise invalid("the batch is nested too deeply") from None
-    except ValueError as error:
+    except (ValueError, msgspec.MsgspecError) as error:  # in some releases neither is derived from the other
         raise invalid(f"the batch is malformed: {error}") from None
     if len(operations) > MAX_BATCH:
         raise invalid(f"a batch has at most {MAX_BATCH} operations, got {len(operations)}; send several")

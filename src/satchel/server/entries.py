@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
 from starlette.responses import Response
 
 from .._rest import quote_version
@@ -105,7 +106,7 @@ async def decoded(body: bytes) -> Any:
         return _codec.decode(body) if len(body) < LARGE else await offload(_codec.decode, body)
     except RecursionError:
         raise SerializationError("the JSON is nested too deeply; flatten it") from None
-    except ValueError as error:
+    except (ValueError, msgspec.MsgspecError) as error:  # in some releases neither is derived from the other
         raise SerializationError(f"the body is not JSON: {error}") from None
 
 

@@ -176,6 +176,7 @@ def read_head(data: bytes) -> Head | None:
     expires_at, collection, key = found.groups()
     try:
         names = None if key is None else (msgspec.json.decode(collection, type=str), msgspec.json.decode(key, type=str))
+        names = names if names is not None and all(names) else None
         return Head(NEVER if expires_at == b"null" else _seconds(expires_at[1:-1].decode()), names)
     except (ValueError, msgspec.MsgspecError):
         return None
@@ -185,7 +186,7 @@ def head_of_document(data: bytes) -> Head:
     """Return the head of a whole file, whatever the order of its fields."""
     try:
         document = _parse(data)
-        names = None if document.collection is None or document.key is None else (document.collection, document.key)
+        names = (document.collection, document.key) if document.collection and document.key else None
         return Head(_deadline(document), names)
     except IntegrityError:
         return UNREADABLE

@@ -18,6 +18,7 @@ except ModuleNotFoundError as error:
     raise missing_extra("ValkeyStore", "valkey", error) from error
 
 from .._checks import check_int
+from .._contexts import task_in_empty_context
 from .._threads import offload
 from .._url_parts import check_options, split_url
 from ..backend.network import DEFAULT_TIMEOUT, check_one_way, check_port, check_texts
@@ -37,6 +38,8 @@ _SCHEMES = {
     "valkey+cluster": (True, False),
     "valkeys+cluster": (True, True),
 }
+_LONGEST_CONNECTING = 2000
+"""Milliseconds for connecting to a node of a cluster: one that says nothing leaves time for the others."""
 _NO_END = 24 * 60 * 60 * 1000
 _FIRST_WORD = re.compile(r"(?:An error was signalled by the server: - )?(\w+):? ?")
 _CODES = {
@@ -64,7 +67,7 @@ class ValkeyStore(RedisLikeStore):
 
     Args:
         url: URL of the server: `valkey://username:password@host:port/db`, with `valkeys` for TLS, and `+cluster` after
-            either for a cluster.
+            either for a cluster, of which it may name several nodes: `valkey+cluster://host:port,other:port`.
         client: Your own `GlideClient` or `GlideClusterClient` instead. It stays open. The store then lacks
             `WATCH`: it could not make the connection that watching needs.
         host: Host of the server, without a URL; `"localhost"` by default.
@@ -128,6 +131,7 @@ class ValkeyStore(RedisLikeStore):
         self._given_client = client
         self._lent = None if client is None else "a client"
         self._client: Client | None = client
+        self._renewal: asyncio.Task[None] | None = None
         self._missing = Capability.NONE if client is None else Capability.WATCH
         self._parts: dict[str, Any] = parts
         self._clustered = isinstance(client, glide.GlideClusterClient) if client else bool(parts["cluster"])
@@ -135,6 +139,7 @@ class ValkeyStore(RedisLikeStore):
             raise ConfigurationError("a cluster has the database 0 alone; leave db out")
         super().__init__(prefix=prefix, codec=codec, clock=clock, timeout=timeout, clock_skew=clock_skew)
         self._configuration: Any = None if client else self._configured()
+        self._named: Sequence[glide.NodeAddress] = self._configuration.addresses if self._configuration else ()
 
     def __repr__(self) -> str:
         if self._given_client is not None:
@@ -145,9 +150,16 @@ class ValkeyStore(RedisLikeStore):
     # Asking the server.
 
     async def _execute(self, commands: Sequence[Command], *, changes: bool) -> Sequence[Any]:
-        client: Any = self._client
+        client = await self._current()
+        try:
+            return await self._send(client, commands)
+        except glide.TimeoutError:
+            await self._leave(client)
+            raise
+
+    async def _send(self, client: Any, commands: Sequence[Command]) -> Sequence[Any]:
         if len(commands) == 1:
-            return [await self._ask(commands[0])]
+            return [await _asked(client, commands[0])]
         batch: Any = glide.ClusterBatch(is_atomic=False) if self._clustered else glide.Batch(is_atomic=False)
         for command in commands:
             batch.custom_command(list(command))
@@ -155,7 +167,7 @@ class ValkeyStore(RedisLikeStore):
         return [_reply(reply) if isinstance(reply, glide.RequestError) else reply for reply in replies]
 
     async def _execute_as_one(self, commands: Sequence[Command]) -> Sequence[Any] | ServerError:
-        client: Any = self._client
+        client = await self._current()
         batch: Any = glide.Batch(is_atomic=True)
         for command in commands:
             batch.custom_command(list(command))
@@ -168,15 +180,8 @@ class ValkeyStore(RedisLikeStore):
             return refusal
         return answers
 
-    async def _ask(self, command: Command) -> Any:
-        client: Any = self._client
-        try:
-            return await client.custom_command(list(command))
-        except glide.RequestError as error:
-            return _reply(error)
-
     async def _scan(self, pattern: bytes) -> AsyncGenerator[list[bytes], None]:
-        client: Any = self._client
+        client = await self._current()
         if self._clustered:
             position: Any = glide.ClusterScanCursor()  # type: ignore[no-untyped-call]  # the client does not annotate it
             while not position.is_finished():
@@ -191,7 +196,7 @@ class ValkeyStore(RedisLikeStore):
                 return
 
     async def _ping(self) -> None:
-        client: Any = self._client
+        client = await self._current()
         await client.ping()
 
     # Watching. The client makes connections for questions and answers alone, and hides it when one was restored.
@@ -216,7 +221,7 @@ class ValkeyStore(RedisLikeStore):
         host, port = self._parts["host"] or "localhost", self._parts["port"] or 6379
         if not self._clustered:
             return [(host, port)]
-        slots = await self._ask(("CLUSTER", "SLOTS"))
+        slots = await _asked(await self._current(), ("CLUSTER", "SLOTS"))
         if isinstance(slots, Exception):
             raise slots
         return sorted({(named.decode() or host, number) for _, _, (named, number, *_), *_ in slots})
@@ -237,23 +242,67 @@ class ValkeyStore(RedisLikeStore):
         if self._given_client is None:
             if self._ca_certs is not None:
                 self._configuration.advanced_config.tls_config = await self._trusting(self._ca_certs)
-            kind: Any = glide.GlideClusterClient if self._clustered else glide.GlideClient
-            client = await kind.create(self._configuration)
-            try:
-                await client.ping()
-            except BaseException as error:
-                await client.close()
-                if isinstance(error, glide.GlideError):
-                    raise self._not_connected(error) from error
-                raise
-            self._client = client
+            self._client = await self._connected()
+
+    async def _connected(self) -> Any:
+        kind: Any = glide.GlideClusterClient if self._clustered else glide.GlideClient
+        client = await kind.create(self._configuration)
+        try:
+            await client.ping()
+            if self._clustered:
+                await self._note_nodes(client)
+        except BaseException as error:
+            await client.close()
+            if isinstance(error, glide.GlideError):
+                raise self._not_connected(error) from error
+            raise
+        return client
+
+    async def _current(self) -> Any:
+        """Return the client; a new one where the last one was left."""
+        if self._client is None:
+            if self._renewal is None:
+                self._renewal = task_in_empty_context(self._renew())
+            await asyncio.shield(self._renewal)
+        return self._client
+
+    async def _renew(self) -> None:
+        try:
+            self._client = await self._connected()
+        finally:
+            self._renewal = None
+
+    async def _leave(self, client: Client) -> None:
+        """Close the client of a cluster that got no answer.
+
+        It would go on to ask a node that is frozen, also when another node has taken its place; and once it came to
+        know that one, it could send there what its caller was told had failed.
+        """
+        if self._clustered and self._given_client is None and self._client is client:
+            self._client = None
+            await client.close()
+
+    async def _note_nodes(self, client: Any) -> None:
+        """Note all nodes of the cluster: those that the options name may be the ones that are lost."""
+        host = self._parts["host"] or "localhost"
+        slots = await client.custom_command(["CLUSTER", "SLOTS"])
+        found = {(named.decode() or host, port) for _, _, *nodes in slots for named, port, *_ in nodes}
+        given = [(node.host, node.port) for node in self._named]
+        self._configuration.addresses = [
+            *self._named,
+            *(glide.NodeAddress(*place) for place in sorted(found) if place not in given),
+        ]
 
     async def _close(self) -> None:
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.wait([self._renewal])
         if self._given_client is None and self._client is not None:
             client, self._client = self._client, None
             await client.close()
 
     def _discard(self) -> None:
+        self._renewal = None
         if self._given_client is not None or self._client is None:
             return
         closing, self._client = self._client.close(), None
@@ -275,6 +324,7 @@ class ValkeyStore(RedisLikeStore):
     def _configured(self) -> Any:
         parts = self._parts
         host, port, db = parts["host"] or "localhost", parts["port"] or 6379, parts["db"] or 0
+        others = [glide.NodeAddress(name or "localhost", number or 6379) for name, number in parts.get("others", ())]
         milliseconds = _NO_END if self._timeout is None else max(int(self._timeout * 1000), 1)
         connecting = max(milliseconds * 3 // 4, 1)  # so that the client says what was wrong before the time is over
         credentials = None
@@ -283,16 +333,18 @@ class ValkeyStore(RedisLikeStore):
         elif parts["username"] is not None:
             raise ConfigurationError("a username needs a password")
         options: dict[str, Any] = {
-            "addresses": [glide.NodeAddress(host, port)],
+            "addresses": [glide.NodeAddress(host, port), *others],
             "use_tls": bool(parts["tls"]),
             "credentials": credentials,
-            "request_timeout": milliseconds,
+            "request_timeout": max(milliseconds * 9 // 10, 1),  # so that it is the client that says so
             "lazy_connect": True,  # otherwise the client connects in the event loop's own thread
         }
         if self._clustered:
             return glide.GlideClusterClientConfiguration(
                 **options,
-                advanced_config=glide.AdvancedGlideClusterClientConfiguration(connection_timeout=connecting),
+                advanced_config=glide.AdvancedGlideClusterClientConfiguration(
+                    connection_timeout=min(connecting, _LONGEST_CONNECTING)
+                ),
             )
         return glide.GlideClientConfiguration(
             **options,
@@ -304,6 +356,8 @@ class ValkeyStore(RedisLikeStore):
         if isinstance(error, glide.TimeoutError):
             return StoreTimeoutError(f"{self!r} did not answer in time; try again, or give a longer timeout")
         if isinstance(error, glide.ClosingError):
+            if self._given_client is None:
+                return StoreUnavailableError(f"{self!r} left a node that does not answer; try again")
             return StoreError(f"the client of {self!r} has been closed; make a new store with an open one")
         if isinstance(error, glide.ConnectionError):
             return StoreUnavailableError(f"{self!r} lost its connection; try again")
@@ -321,6 +375,13 @@ class ValkeyStore(RedisLikeStore):
             f"{self!r} cannot be reached; see that the server runs, that host and port are right, that both sides use "
             "TLS or neither, that ca_certs vouches for its certificate, and that it has the database"
         )
+
+
+async def _asked(client: Any, command: Command) -> Any:
+    try:
+        return await client.custom_command(list(command))
+    except glide.RequestError as error:
+        return _reply(error)
 
 
 def _tls_context(ca_certs: str | None) -> ssl.SSLContext:
@@ -354,16 +415,17 @@ def _parts_of(url: str) -> dict[str, Any]:
     number = split.path.strip("/")
     is_number = not number or (number.isascii() and number.isdecimal())
     check_options(split.query, (), "a URL of Valkey")
-    if split.scheme not in _SCHEMES or len(hosts) > 1 or not is_number:
+    cluster, tls = _SCHEMES.get(split.scheme, (False, False))
+    if split.scheme not in _SCHEMES or (len(hosts) > 1 and not cluster) or not is_number:
         raise ConfigurationError(
             "url must be valkey://username:password@host:port/db, with the scheme valkeys for TLS, and +cluster behind "
-            "it for a cluster; percent-encode : @ / ? # in a password"
+            "it for a cluster, which may have several hosts; percent-encode : @ / ? # in a password"
         )
-    cluster, tls = _SCHEMES[split.scheme]
-    ((host, port),) = hosts
+    (host, port), *others = hosts
     return {
         "host": host or None,
         "port": port,
+        "others": others,
         "db": int(number) if number else None,
         "username": unquote(split.username) if split.username else None,
         "password": unquote(split.password) if split.password else None,

@@ -153,11 +153,12 @@ def _function(function: Any, thread: LoopThread) -> Callable[..., Any]:
     return functools.wraps(function)(call) if hasattr(function, "__name__") else call
 
 
-def _listed(items: AsyncIterator[T], thread: LoopThread) -> Iterator[T]:
-    """Iterate over an async iterator one step at a time: a page would wait for later items."""
+def _listed(items: AsyncIterator[Any], thread: LoopThread) -> Iterator[Any]:
+    """Iterate over an async iterator one step at a time: a page would wait for later items. Async items get a face."""
     listing = Listing(items, size=1)
     try:
         while page := thread.carry_out("__anext__", listing.page):
-            yield from page
+            for item in page:
+                yield _faced(item, thread)
     finally:
         thread.post(listing.close)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .conformance import ContractConformance, StoreConformance
     from .conformance.blobs import BlobConformance
     from .conformance.caching import CachingConformance
+    from .conformance.calls import CallsConformance
     from .conformance.content import ContentConformance
     from .conformance.coordination import CoordinationConformance
     from .conformance.sessions import SessionConformance
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BlobConformance",
     "CachingConformance",
+    "CallsConformance",
     "ContentConformance",
     "ContractConformance",
     "CoordinationConformance",
@@ -52,6 +54,7 @@ _load, __dir__ = lazy_exports(
     {
         "BlobConformance": "conformance.blobs",
         "CachingConformance": "conformance.caching",
+        "CallsConformance": "conformance.calls",
         "ContentConformance": "conformance.content",
         "ContractConformance": "conformance.store",
         "CoordinationConformance": "conformance.coordination",

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from functools import cache
 from typing import Any, Protocol, Self, cast
-from urllib.parse import unquote
 
 from .._url_parts import check_characters, check_query, pairs, split_url
 from ..blobs.protocol import Blobs
 from ..errors import ConfigurationError
 from .description import Described
-from .open import _SCHEME, _add, _check_option, _names_secret, _parts, open_store
+from .open import _SCHEME, _add, _check_option, _names_secret, _parts, decoded, open_store
 from .options import convert
 from .registry import BLOBS, STORE_BLOBS, load
 
@@ -73,7 +72,7 @@ def _over_store(url: str, options: dict[str, Any]) -> Any:
     for part in query.split("&"):
         name, _, text = part.partition("=")
         if name.removesuffix("_env") in _STORE_BLOBS:
-            _add(own, "blobs", name, unquote(text))
+            _add(own, "blobs", name, decoded(f"blobs: option {name!r}", text))
         else:
             left.append(part)
     twice = own.keys() & options.keys()
@@ -97,7 +96,7 @@ def _native(scheme: str, rest: str, options: dict[str, Any]) -> Any:
     for place, (name, text) in enumerate(pairs(query, "&", f"the {scheme} URL"), 1):
         _refuse_wrappers(scheme, name)
         _check_option(kind, scheme, place, name, after_secret=after_secret)
-        _add(given, scheme, name, unquote(text))
+        _add(given, scheme, name, decoded(f"{scheme}: option {name!r}", text))
         after_secret = after_secret or _names_secret(name)
     if scheme == "file":
         parts = _parts(front, scheme)

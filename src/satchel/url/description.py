@@ -145,7 +145,9 @@ def _text(name: str, value: object) -> str:
         from urllib.parse import quote  # noqa: PLC0415  # slow to import
 
         # An @ after the ? of a URL is refused.
-        return quote(_without_secrets(fspath(value)), safe="/:@*" if name == "path" else "/:*")
+        # Nor is a path always UTF-8: what is none of it is a surrogate in its text, and a byte again in the URL.
+        safe = "/:@*" if name == "path" else "/:*"
+        return quote(_without_secrets(fspath(value)), safe, errors="surrogateescape")
     return f"<{type(value).__name__}>"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote
 
-from .._url_parts import check_characters, check_query, is_secret, pairs, read_port, split_url, unnamed_option
+from .._url_parts import check_characters, check_query, is_secret, is_utf8, pairs, read_port, split_url, unnamed_option
 from ..collection import HasCollections
 from ..errors import ConfigurationError, unknown
 from ..protocol import SupportsEverything
@@ -185,7 +185,7 @@ def _parsed(url: str) -> Description:
             name = kind.url_names.get(name, name)  # noqa: PLW2901  # the option's own name
             if name not in _COMMON:
                 _check_option(kind, scheme, place, name, after_secret=after_secret)
-            _add(options, scheme, name, unquote(text))
+            _add(options, scheme, name, decoded(f"{scheme}: option {name!r}", text))
         after_secret = after_secret or _names_secret(name)
     if "url" in kind.url_parts:
         _add(options, scheme, kind.url_parts["url"], f"{scheme}:{front}" + "?" * bool(left) + "&".join(left))
@@ -199,7 +199,7 @@ def _parsed(url: str) -> Description:
 
 def _parts(front: str, scheme: str) -> dict[str, str]:
     if not front.startswith("//"):
-        return {"path": unquote(front)} if front else {}
+        return {"path": _decoded_path(front)} if front else {}
     location, slash, path = front[2:].partition("/")
     user, _, server = location.rpartition("@")
     username, _, password = user.partition(":")
@@ -212,7 +212,32 @@ def _parts(front: str, scheme: str) -> dict[str, str]:
     read_port(port or "")
     path = path if location else slash + path
     parts = {"username": username, "password": password, "host": host, "port": port, "path": path}
-    return {part: unquote(text) for part, text in parts.items() if text}
+    return {
+        part: _decoded_path(text) if part == "path" else decoded(f"the {part} of the {scheme} URL", text)
+        for part, text in parts.items()
+        if text
+    }
+
+
+def _decoded_path(text: str) -> str:
+    # As Python has it everywhere: what is not UTF-8 in a path is a surrogate in its text.
+    return unquote(text, errors="surrogateescape")
+
+
+def decoded(what: str, text: str) -> str:
+    """Return what percent-encoded text stands for.
+
+    Args:
+        what: Its name in messages.
+        text: The text.
+
+    Raises:
+        ConfigurationError: It stands for something that is not UTF-8. The message does not show it.
+    """
+    found = unquote(text, errors="surrogateescape")
+    if not is_utf8(found):
+        raise ConfigurationError(f"{what} is not UTF-8, percent-encoded")
+    return found
 
 
 def _form(scheme: str, kind: type[Described]) -> str:
@@ -234,7 +259,7 @@ def _wrapper(text: str, *, after_secret: bool = False) -> Layer:
     options: dict[str, Any] = {}
     for place, (name, value) in enumerate(pairs(match[2] or "", ",", match[1]), 1):
         _check_option(kind, match[1], place, name, after_secret=after_secret or any(map(_names_secret, options)))
-        _add(options, match[1], name, unquote(value))
+        _add(options, match[1], name, decoded(f"{match[1]}: option {name!r}", value))
     return Layer(match[1], options)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .._url_parts import is_secret
+from ..codec import UNDECODABLE
 from ..errors import ConfigurationError, missing_extra
 
 _FILE = Path("satchel.toml")
@@ -105,6 +106,8 @@ def _read_toml(text: str) -> Any:
         column: object = getattr(error, "colno", found[2] if found else None)
         place = "at its end" if line is None else f"line {line}, column {column}"
         return f"{place}: this is not valid TOML"
+    except UNDECODABLE:
+        return "this nests too deep, or has a number of too many digits"
 
 
 def _read_json(text: str) -> Any:
@@ -112,8 +115,8 @@ def _read_json(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         return f"line {error.lineno}, column {error.colno}: this is not valid JSON"
-    except RecursionError:
-        return "this is nested too deep"
+    except UNDECODABLE:
+        return "this nests too deep, or has a number of too many digits"
 
 
 def _read_yaml(text: str) -> Any:

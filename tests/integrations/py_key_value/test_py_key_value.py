@@ -267,6 +267,7 @@ async def store(request, tmp_path):
         yield made
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 async def test_a_call_ends_as_on_their_own_store(name, store):
     with warnings.catch_warnings(action="ignore"):  # it warns of arguments of a wrong type before it refuses them

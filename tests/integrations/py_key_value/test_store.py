@@ -23,6 +23,7 @@ def away_from_the_loop() -> Iterator[None]:
         asyncio._set_running_loop(loop)
 
 
+@pytest.mark.long
 class TestTheirMemoryStore(StoreConformance):
     def make_store(self, clock: Clock, place: Path) -> PyKeyValueStore:
         return from_py_key_value(MemoryStore(), clock=clock)

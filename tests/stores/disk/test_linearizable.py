@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from satchel.stores.disk import DiskStore
-from tests.history import UNKNOWN, Call, History
+from satchel.testing.simulation import UNKNOWN, Call, History
 
 PROCESSES = 4
 

@@ -19,6 +19,7 @@ def listing_statement():
     return statement
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("prefix", ["", "key-"])
 async def test_a_late_page_costs_what_an_early_one_costs(tmp_path, prefix):
     async with DiskStore(tmp_path) as store:

@@ -67,12 +67,14 @@ def test_a_wrong_url_is_refused_without_its_secrets(url: Any, said: str) -> None
     assert refusal.value.__cause__ is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("db_name", ["", "a.b", "a b", "a/b", "a$", "a\0", "d" * 64, "é" * 32, 1])
 def test_a_wrong_db_name_is_refused(db_name: Any) -> None:
     with pytest.raises(ConfigurationError, match="db_name"):
         MongoDBStore(db_name=db_name)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("coll_name", ["", "a$b", ".a", "a.", "a..b", "a\0", "system.users", "c" * 230, 1])
 def test_a_wrong_coll_name_is_refused(coll_name: Any) -> None:
     with pytest.raises(ConfigurationError, match="coll_name"):
@@ -120,6 +122,7 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
     assert SECRET not in str(failure.value) + repr(failure.value)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("code", "kind", "said"),
     [

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -65,6 +66,25 @@ async def test_a_silent_server_is_a_timeout_and_no_answer_reaches_another_call(
     proxy.silent = False
     assert await store.get("c", "other") == "theirs"
     assert await store.get("c", "k") == "before"
+
+
+@pytest.mark.long
+async def test_a_server_that_says_nothing_any_more_is_left_for_another(tmp_path: Path) -> None:
+    async with FaultyProxy(port()) as first, FaultyProxy(port()) as second:
+        url = f"nats://127.0.0.1:{first.port},127.0.0.1:{second.port}"
+        async with NATSStore(url, bucket=tmp_path.name, timeout=3) as store:
+            await store.put("c", "k", 1)
+            (first if first.connections else second).silent = True
+
+            async def until_written() -> None:
+                while True:
+                    with suppress(StoreError):
+                        await store.put("c", "k", 2)
+                        return
+
+            await asyncio.wait_for(until_written(), 30)
+            assert await store.get("c", "k") == 2
+            await store.destroy()
 
 
 async def test_a_lost_connection_fails_the_calls_under_way_at_once_and_is_made_anew(

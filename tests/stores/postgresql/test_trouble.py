@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -199,6 +200,21 @@ async def test_a_server_that_says_nothing_is_not_waited_for(tmp_path: Path) -> N
             proxy.silent = False
             await store.put("c", "k", 3)
             assert await store.get("c", "k") == 3
+
+
+async def test_a_host_that_says_nothing_leaves_time_for_the_next_one(tmp_path: Path) -> None:
+    port = urlsplit(server_url("postgresql")).port
+    assert port is not None
+    async with FaultyProxy(port) as silent:
+        silent.silent = True
+        url = f"postgresql://postgres@127.0.0.1:{silent.port},127.0.0.1:{port}/postgres?target_session_attrs=read-write"
+        async with PostgreSQLStore(url=url, table_name=table_for(tmp_path), timeout=3) as store:
+            await asyncio.gather(*(store.put("c", str(number), number) for number in range(20)))
+            assert await store.count("c") == 20
+            tried = silent.connections
+            await asyncio.gather(*(store.get("c", str(number)) for number in range(20)))
+            assert silent.connections == tried, "the host that answered is the first to be asked"
+            await store.destroy()
 
 
 async def test_a_cancelled_read_leaves_no_answer_to_the_next_one(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import signal
 
 import pytest
 
@@ -73,6 +74,21 @@ async def test_a_cluster_fails_over_under_load_and_keeps_what_was_replicated():
     with private_server("redis-cluster") as server:
         async with RedisStore(server.url, timeout=3) as store:
             await fail_over(server, store, [server.port_for(f"node{number}") for number in range(3)])
+
+
+@pytest.mark.long
+@pytest.mark.server("redis-cluster")
+async def test_a_frozen_master_is_left_alone_once_another_has_its_place():
+    with private_server("redis-cluster") as server:
+        async with RedisStore(server.url) as store:
+            load = Load(store)
+            await load.all_go_on()
+            server.processes[0].send_signal(signal.SIGSTOP)
+            await asyncio.sleep(0.5)
+            await asyncio.wait_for(load.all_go_on(), 30)
+            await load.end()
+            assert {type(error) for error in load.errors} == {StoreUnavailableError}
+        server.processes[0].send_signal(signal.SIGCONT)
 
 
 @pytest.mark.long

@@ -18,6 +18,7 @@ def quick_disk() -> Iterator[None]:
     event.remove(Engine, "connect", hasten)
 
 
+@pytest.mark.long
 class TestSQLStoreOnSQLite(StoreConformance):
     persistent = True
 

@@ -1,6 +1,7 @@
 """What goes wrong between ValkeyStore and its server is a specific error, and ends by itself."""
 
 import asyncio
+import signal
 import time
 from contextlib import asynccontextmanager, suppress
 
@@ -11,6 +12,7 @@ from satchel import ConfigurationError, IntegrityError, StoreError, StoreTimeout
 from satchel.stores._redislike.errors import ServerError
 from satchel.stores.valkey import ValkeyStore, _reply
 from scripts.test_servers import resp
+from scripts.test_servers.server import free_port
 from tests.patience import impatient
 from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
@@ -204,6 +206,7 @@ async def test_five_thousand_calls_use_one_connection(server):
         ({"url": "http://x"}, "valkey://username"),
         ({"url": "valkey://x:port"}, "port of the URL must be a number"),
         ({"url": "valkey://x/one"}, "valkey://username"),
+        ({"url": "valkey://x,y"}, "which may have several hosts"),
         ({"url": "valkey://x", "port": 1}, "url excludes port"),
         ({"client": object()}, "client must be a client"),
         ({"username": "u"}, "needs a password"),
@@ -246,6 +249,31 @@ async def test_a_cluster_whose_master_is_killed_fails_over():
             assert found == {f"before-{n}": n for n in range(300)}, "a replicated write was lost"
             await comes_back(lambda: store.put_many("c", {f"after-{n}": n for n in range(300)}))
             assert len(acknowledged) > 100
+
+
+@pytest.mark.server("valkey-cluster")
+@pytest.mark.long
+async def test_a_frozen_master_is_left_alone_once_another_has_its_place():
+    with private_server("valkey-cluster") as cluster:
+        async with opened(url=cluster.url, timeout=2) as store:
+            keys = [str(n) for n in range(30)]
+            await store.put_many("c", dict.fromkeys(keys, "before"))
+            cluster.processes[0].send_signal(signal.SIGSTOP)
+            for key in keys:
+                await comes_back(lambda key=key: store.put("c", key, "after"))
+            assert await store.get_many("c", keys) == dict.fromkeys(keys, "after")
+            await asyncio.sleep(3)  # the client that was left is closed, and the new one serves
+            assert await store.get_many("c", keys) == dict.fromkeys(keys, "after")
+            cluster.processes[0].send_signal(signal.SIGCONT)
+
+
+@pytest.mark.server("valkey-cluster")
+async def test_a_cluster_is_found_by_any_host_of_its_url():
+    somewhere = server_url("valkey-cluster").removeprefix("valkey+cluster://")
+    async with opened(url=f"valkey+cluster://127.0.0.1:{free_port()},{somewhere}", prefix="hosts") as store:
+        await store.put("c", "k", 1)
+        assert await store.get("c", "k") == 1
+        await store.destroy()
 
 
 def test_what_the_client_says_of_a_lost_node_is_no_answer_of_the_server():

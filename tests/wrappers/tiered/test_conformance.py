@@ -13,6 +13,7 @@ from satchel.testing import StoreMachine, WrapperConformance
 from satchel.wrappers import NearCacheWrapper, TieredStore
 
 
+@pytest.mark.long
 class TestWriteThrough(WrapperConformance):
     def wrap(self, inner, clock):
         return TieredStore(MemoryStore(clock=clock), inner, clock=clock)
@@ -47,6 +48,7 @@ NEEDS_WATCH: dict[str, str] = {
 }
 
 
+@pytest.mark.long
 class TestNearCache(WrapperConformance):
     changes: ClassVar = NEEDS_WATCH
 

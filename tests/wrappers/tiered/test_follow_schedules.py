@@ -235,6 +235,7 @@ def test_no_read_is_too_old_in_20_000_schedules():
     explore_many(20_000)
 
 
+@pytest.mark.long
 def test_the_schedules_have_in_them_what_they_are_about():
     worlds = [explore(seed) for seed in range(20)]
     assert sum(world.cuts for world in worlds) > 10

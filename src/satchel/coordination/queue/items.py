@@ -13,12 +13,16 @@ Nothing is ever enumerated: every number between the head and the next one is re
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeGuard
+
+import msgspec
 
 from ...entry import Entry
 from ...errors import IntegrityError
 
+MOST_NUMBERS = 10**16
+"""Keys have 16 digits, so that their order is that of the numbers."""
 State = Literal["ready", "taken", "dying", "done", "void", "gone"]
 
 
@@ -71,6 +75,9 @@ class Item:
         }
 
 
+_FIELDS = {field.name for field in fields(Item)}
+
+
 def item_of(entry: Entry, place: str) -> Item:
     """Return the item that an entry holds.
 
@@ -83,8 +90,9 @@ def item_of(entry: Entry, place: str) -> Item:
             encoded = record.pop("base64", None)
             if encoded is not None:
                 record["value"] = base64.b64decode(encoded, validate=True)
-            return Item(**record)
-    except (TypeError, ValueError, KeyError):
+            if record.keys() <= _FIELDS:
+                return msgspec.convert(record, Item)
+    except (TypeError, ValueError, KeyError, msgspec.ValidationError):
         pass
     raise IntegrityError(f"{place} holds something that no Queue wrote")
 
@@ -108,6 +116,11 @@ class QueueHead:
         return {"format": 1, "head": self.head, "swept": self.swept, "behind": list(self.behind)}
 
 
+def is_number(value: object) -> TypeGuard[int]:
+    """Return whether this is the number of an item."""
+    return type(value) is int and 0 <= value < MOST_NUMBERS
+
+
 def head_of(entry: Entry | None, place: str) -> QueueHead:
     """Return the head in an entry, or that of a new queue if the entry is absent.
 
@@ -117,6 +130,7 @@ def head_of(entry: Entry | None, place: str) -> QueueHead:
     if entry is None:
         return QueueHead()
     match entry.value:
-        case {"format": 1, "head": int(head), "swept": int(swept), "behind": list(behind)}:
-            return QueueHead(head, swept, tuple(behind))
+        case {"format": 1, "head": head, "swept": swept, "behind": list(behind)}:
+            if all(map(is_number, (head, swept, *behind))):
+                return QueueHead(head, swept, tuple(behind))
     raise IntegrityError(f"{place} holds something that no Queue wrote")

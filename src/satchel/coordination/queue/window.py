@@ -22,7 +22,7 @@ from ...errors import IntegrityError
 from ...protocol import SupportsConditional
 from ..observation import Observations
 from ..tally import add
-from .items import Item, QueueHead, head_of, item_of
+from .items import Item, QueueHead, head_of, is_number, item_of
 
 PAGE = 64
 """Number of items read at once."""
@@ -36,6 +36,8 @@ _TOMBSTONES_FOR_EACH_BEHIND = 16
 _HOLE_SECONDS = 5.0
 """Seconds for which a process sees a number absent before it puts a void in its place."""
 _VOID_TTL = 86_400.0
+_MOST_ABSENT = 10_000
+"""Number of absent items in a row after which a look ends. Far fewer pushes are in progress at once."""
 
 
 class Takeable(NamedTuple):
@@ -84,15 +86,18 @@ class Window:
         at, head, numbers = await self._open_numbers()
         found: list[Takeable] = []
         seen: dict[int, tuple[Item | None, str]] = {}
+        absent = 0
         for page in _pages(numbers):
-            for number, (item, version) in (await self._read_page(page)).items():
+            items = await self._read_page(page)
+            for number, (item, version) in items.items():
                 seen[number] = item, version
                 if item is None:
                     if number >= head.head:
                         await self._fill_hole(number)
                 elif self._may_be_taken(number, item, version):
                     found.append(Takeable(number, item, version))
-            if len(found) >= _ENOUGH:
+            absent = _absent_in_a_row(absent, items)
+            if len(found) >= _ENOUGH or absent >= _MOST_ABSENT:
                 break
         await self._move_on(at, head, seen, urgent=not found)
         return found
@@ -100,10 +105,13 @@ class Window:
     async def size(self) -> int:
         """Return the number of open jobs: waiting, delayed, or being worked on."""
         _, _, numbers = await self._open_numbers()
-        count = 0
+        count = absent = 0
         for page in _pages(numbers):
-            items = [item for item, _ in (await self._read_page(page)).values()]
-            count += sum(item is not None and not item.is_tombstone for item in items)
+            items = await self._read_page(page)
+            count += sum(item is not None and not item.is_tombstone for item, _ in items.values())
+            absent = _absent_in_a_row(absent, items)
+            if absent >= _MOST_ABSENT:
+                break
         return count
 
     # Numbers.
@@ -135,9 +143,10 @@ class Window:
         return entry, head_of(entry, self.describe(self._head_key))
 
     def _number(self, entry: Entry) -> int:
-        if type(entry.value) is not int:
+        number = entry.value
+        if not is_number(number):
             raise IntegrityError(f"{self.describe(self._next_key)} holds something that no Queue wrote")
-        return entry.value
+        return number
 
     # Items.
 
@@ -223,6 +232,11 @@ class Window:
         if version is None:
             return await self._store.put_if_absent(self._collection, self._head_key, head.record())
         return await self._store.compare_and_put(self._collection, self._head_key, head.record(), version=version)
+
+
+def _absent_in_a_row(before: int, page: dict[int, tuple[Item | None, str]]) -> int:
+    """Return the number of absent items in a row, in whole pages, up to the end of a page."""
+    return before + len(page) if all(item is None for item, _ in page.values()) else 0
 
 
 def _is_over(item: Item | None) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ...capability import Capability
+from ...codec import UNDECODABLE
 from ...errors import IntegrityError, missing_extra
 from ...names import check_name
 from ...protocol import AsyncKeyValue, require
@@ -241,7 +242,7 @@ def _config(thread: str, namespace: str, identity: str) -> RunnableConfig:
 def _decode(wire: Any, kind: Any) -> Any:
     try:
         record = msgspec.msgpack.decode(wire, type=kind)
-    except (msgspec.MsgspecError, TypeError):
+    except (*UNDECODABLE, TypeError):
         record = None
     if record is None or record.format != _FORMAT:
         raise IntegrityError("an entry among LangGraph's checkpoints is none that this version of satchel wrote")

@@ -6,8 +6,9 @@ import inspect
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]  # it has no types
-from asyncpg.connect_utils import SSLMode, _parse_connect_dsn_and_args  # type: ignore[import-untyped]  # as above
+from asyncpg.connect_utils import SessionAttribute, SSLMode, _parse_connect_dsn_and_args  # type: ignore[import-untyped]  # as above
 
+from ...backend.network import DEFAULT_TIMEOUT
 from ...errors import ConfigurationError
 
 Way = dict[str, Any]
@@ -44,11 +45,45 @@ def _read(url: str) -> list[Way]:
     return [options | way for way in ways.get(found.sslmode, [encrypted])]
 
 
-async def connect(ways: list[Way]) -> tuple[Any, Way]:
-    """Connect in the first way that works; return the connection and that way."""
+async def connect(ways: list[Way], patience: float | None = None) -> tuple[Any, Way]:
+    """Connect in the first way that works; return the connection and that way.
+
+    Args:
+        ways: The ways.
+        patience: How many seconds the caller has, also for what follows; None for no limit.
+    """
     for way in ways[:-1]:
         try:
-            return await asyncpg.connect(**way, statement_cache_size=0), way
+            return await connect_to(way, patience, statement_cache_size=0), way
         except (OSError, asyncpg.InvalidAuthorizationSpecificationError):
             pass  # a server may take only encrypted connections, or only others
-    return await asyncpg.connect(**ways[-1], statement_cache_size=0), ways[-1]
+    return await connect_to(ways[-1], patience, statement_cache_size=0), ways[-1]
+
+
+async def connect_to(way: Way, patience: float | None = None, **options: Any) -> Any:
+    """Connect to the first host of a way that answers and is of the kind asked for.
+
+    asyncpg gives all hosts one limit, so that one which is cut off, and says nothing, would leave no time for the
+    others. Here each has its share; the one that was connected to is the first to be tried next time.
+
+    Args:
+        way: The way; its hosts are put into another order.
+        patience: As for `connect`.
+        options: Further options for `asyncpg.connect`.
+    """
+    places = list(zip(way["host"], way["port"], strict=True))
+    if len(places) == 1 or way["target_session_attrs"] is SessionAttribute.prefer_standby:
+        return await asyncpg.connect(**way, **options)
+    share = (DEFAULT_TIMEOUT if patience is None else patience) / (len(places) + 1)
+    failures: list[Exception] = []
+    for place in places:
+        try:
+            host, port = place
+            connection = await asyncpg.connect(**way | {"host": host, "port": port}, **options, timeout=share)
+        except (OSError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched) as error:
+            failures.append(error)
+            continue
+        places.remove(place)
+        way["host"], way["port"] = zip(place, *places, strict=True)
+        return connection
+    raise next((error for error in failures if not isinstance(error, OSError)), failures[-1])

@@ -10,6 +10,7 @@ from functools import cached_property
 import msgspec
 
 from ..._shortage import FULL, shortage
+from ...codec import UNDECODABLE
 from ...errors import ConfigurationError, IntegrityError
 from ...names import FOLDED_SAFE, SAFE, Escaping
 from .system import UNWRITABLE, held
@@ -130,7 +131,7 @@ def _recorded(metadata: str) -> Layout | None:
         recorded.escaping  # noqa: B018  # checks the limit
     except FileNotFoundError:
         return None
-    except (msgspec.MsgspecError, ValueError):
+    except UNDECODABLE:
         raise IntegrityError(f"{path} is damaged; restore it: it records how names are mapped to file names") from None
     return recorded
 

@@ -10,6 +10,7 @@ import httpx
 import msgspec
 
 from ..._rest import ERRORS
+from ...codec import UNDECODABLE
 from ...errors import (
     CircuitOpenError,
     ConfigurationError,
@@ -77,7 +78,7 @@ def refusal_in(response: httpx.Response) -> Refusal:
     """Return the error in an answer of a server of satchel's."""
     try:
         return decode_refusal(response.content)
-    except msgspec.MsgspecError:
+    except UNDECODABLE:
         code = response.headers.get("satchel-error", f"status {response.status_code}")
         return Refusal(code, f"the server answered with status {response.status_code}")
 

@@ -32,6 +32,8 @@ _FORM = "nats://user:password@host:4222/bucket"
 _BETWEEN_TRIES = 0.1
 _PATIENCE = 1.0
 _NO_RESPONDERS = 503
+_SIGN_OF_LIFE = 2
+"""Seconds between two questions whether the server is there; one that missed two of them is left for another."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,8 @@ class Connection:
                 disconnected_cb=self._on_disconnected,
                 allow_reconnect=True,
                 max_reconnect_attempts=-1,
+                ping_interval=_SIGN_OF_LIFE,
+                max_outstanding_pings=2,
                 reconnect_time_wait=_BETWEEN_TRIES,  # type: ignore[arg-type]  # it takes fractions
                 connect_timeout=2 if seconds is None else min(2.0, seconds / 2),  # type: ignore[arg-type]  # as above
                 user_credentials=credentials,
@@ -213,6 +217,9 @@ class Connection:
     async def _on_error(self, error: Exception) -> None:
         """Note a failure; while connecting, give up once every server failed."""
         logger.debug("the NATS client reports %s", type(error).__name__)
+        if not self.client.is_connected and self.client._transport is not None:
+            # The client would leave it open where a server says nothing.
+            self.client._transport.close()  # type: ignore[no-untyped-call]  # nats-py has no annotation there
         if self._connecting is not None and not self._connecting.done():
             self._failures += 1
             if self._failures >= 0:

@@ -23,7 +23,7 @@ from ..._url_parts import check_options, read_port, split_url
 from ...backend.lifecycle import close_at_end_of_loop
 from ...backend.network import in_empty_context
 from ...errors import ConfigurationError, StoreUnavailableError
-from .._sqllike.asyncpg import Way, connect, read
+from .._sqllike.asyncpg import Way, connect, connect_to, read
 from .layout import Table
 from .statements import PROBE, TERMINATE
 
@@ -59,12 +59,15 @@ class Pool:
     Args:
         way: The options for `asyncpg.connect`.
         size: Maximum number of connections.
+        patience: How many seconds a request may take; None for no limit.
         keeps_statements: Prepare each statement once a connection. A pooler gives each transaction to another process
             of the server, which would not know it.
     """
 
-    def __init__(self, way: Way, size: int, *, keeps_statements: bool) -> None:
-        self._options = way | {"statement_cache_size": 100 if keeps_statements else 0}
+    def __init__(self, way: Way, size: int, patience: float | None, *, keeps_statements: bool) -> None:
+        self._way = way
+        self._patience = patience
+        self._statements = 100 if keeps_statements else 0
         self._free = asyncio.Semaphore(size)
         self._idle: list[tuple[Any, float]] = []
         self._guard = close_at_end_of_loop(self._end)
@@ -103,7 +106,8 @@ class Pool:
         made: list[Any] = []
 
         async def connect() -> None:
-            made.append(await asyncpg.connect(**self._options, max_cached_statement_lifetime=0))
+            caching = {"statement_cache_size": self._statements, "max_cached_statement_lifetime": 0}
+            made.append(await connect_to(self._way, self._patience, **caching))
 
         try:
             await in_empty_context(connect())
@@ -148,15 +152,22 @@ class Connections:
         self._marks: list[str] = []
 
     @classmethod
-    async def open(cls, url: str, table: Table, size: int) -> Connections:
-        """Connect to the server of a URL, with a limited number of connections, which `close` ends."""
-        connection, way = await connect(await offload(read, url))
+    async def open(cls, url: str, table: Table, size: int, patience: float | None) -> Connections:
+        """Connect to the server of a URL, with a limited number of connections, which `close` ends.
+
+        Args:
+            url: The URL.
+            table: The table.
+            size: Maximum number of connections.
+            patience: How many seconds a request may take; None for no limit.
+        """
+        connection, way = await connect(await offload(read, url), patience)
         try:
             is_pooled, _ = await _probe(connection, table)
             await connection.close(timeout=GRACE)
         finally:
             connection.terminate()
-        pool = Pool(way, size, keeps_statements=not is_pooled)
+        pool = Pool(way, size, patience, keeps_statements=not is_pooled)
         await pool.start()
         return cls(pool, is_pooled=is_pooled)
 

@@ -283,7 +283,7 @@ class PostgreSQLStore(BaseStore):
         else:
             assert self._url is not None  # noqa: S101  # the constructor saw to it
             size = 2 * self._max_inflight + 1  # reads, writes, and one for what lists or reclaims
-            self._connections = await Connections.open(self._url, self._table, size)
+            self._connections = await Connections.open(self._url, self._table, size, self._timeout)
 
     async def _close(self) -> None:
         await self._connections.close()

@@ -13,8 +13,11 @@ from functools import partial
 from typing import Any
 
 from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AskError, MovedError, RedisClusterException, TryAgainError
+from redis.exceptions import ConnectionError as Disconnected
 
+from ..._contexts import task_in_empty_context
 from ...backend.network import in_empty_context
 from ...errors import StoreUnavailableError
 from .._redislike.base import Command
@@ -27,6 +30,12 @@ _ROUNDS = 6
 _PAUSE = 0.05
 _REDIRECTED = (MovedError, AskError, TryAgainError)
 _ASKING: Command = ("ASKING",)
+_SILENCE = 1.0
+"""Seconds without an answer after which the other nodes are asked whether this one was replaced."""
+
+
+class _ReplacedError(Disconnected):
+    """The node did not answer, and the cluster has another one in its place."""
 
 
 class ClusterConnections:
@@ -47,6 +56,7 @@ class ClusterConnections:
         self._slots: Any = None
         self._learning = asyncio.Lock()
         self._watched: list[ClusterNode] = []
+        self._doubts: dict[AbstractConnection, asyncio.Task[None]] = {}
 
     async def execute(self, commands: Sequence[Command], *, changes: bool) -> Sequence[Any]:
         """Carry out commands, as `RedisLikeStore._execute` does: each on the node that has its keys' slot."""
@@ -182,13 +192,60 @@ class ClusterConnections:
         return await self._attempt(node, commands)
 
     async def _attempt(self, node: ClusterNode, commands: Sequence[Command]) -> list[Any]:
+        """Send commands to a node, and return its replies.
+
+        One that is frozen or cut off says nothing, and nothing closes its connection. It is waited for until the
+        others have replaced it.
+        """
         connection = node.acquire_connection()
+        patience, connection.socket_timeout = connection.socket_timeout, None  # that is for asking which node has what
+        timer = asyncio.get_running_loop().call_later(_SILENCE, self._begin_to_doubt, node, connection)
         try:
             await node.disconnect_if_needed(connection)
             await ready(connection)
             return await converse(connection, commands)
+        except Disconnected as error:
+            if (doubt := self._doubts.get(connection)) is not None and doubt.done():
+                raise _ReplacedError from error
+            raise
         finally:
+            timer.cancel()
+            if (doubt := self._doubts.pop(connection, None)) is not None:
+                doubt.cancel()
+            connection.socket_timeout = patience
             node.release(connection)
+
+    def _begin_to_doubt(self, node: ClusterNode, connection: AbstractConnection) -> None:
+        self._doubts[connection] = task_in_empty_context(self._doubt(node, connection))
+
+    async def _doubt(self, node: ClusterNode, connection: AbstractConnection) -> None:
+        """Cut a connection off once the cluster has another node for what it was asked."""
+        while not await self._is_replaced(node):  # noqa: ASYNC110  # no event tells
+            await asyncio.sleep(_SILENCE)
+        self._outdated = True
+        if connection._writer is not None:
+            connection._writer.transport.abort()
+
+    async def _is_replaced(self, node: ClusterNode) -> bool:
+        """Return whether other nodes know that a node is no primary any more."""
+        manager = self._client.nodes_manager
+        for other in list(manager.nodes_cache.values()):
+            if other is node:
+                continue
+            connection = other.connection_class(**other.connection_kwargs)
+            try:
+                async with asyncio.timeout(_SILENCE):
+                    await ready(connection)
+                    slots = succeeded(await converse(connection, [("CLUSTER", "SLOTS")]))
+            except Exception:  # noqa: S112  # this one cannot tell, whatever the reason
+                continue
+            finally:
+                await connection.disconnect(nowait=True)
+            primaries = [
+                manager.remap_host_port(primary[0].decode() or other.host, primary[1]) for _, _, primary, *_ in slots
+            ]
+            return (node.host, node.port) not in primaries
+        return False
 
     async def _follow(
         self, commands: Sequence[Command], indexes: Sequence[int], replies: list[Any], *, changes: bool

@@ -388,6 +388,8 @@ def connection_pool(address: Address, timeout: float | None) -> ConnectionPool:
 def cluster_client(address: Address, timeout: float | None) -> RedisCluster:
     """Return what knows the nodes and slots of a cluster; it looks up names, so call it in a worker thread."""
     options = _options(address, None if timeout is None else timeout * _CONNECTING_TO_ONE)
+    # A node that is frozen lets clients connect and says nothing; then another one is asked which node has what.
+    options["socket_timeout"] = options["socket_connect_timeout"]
     if address.tls is not None:
         options["ssl"] = True
     nodes = [ClusterNode(host, port) for host, port in address.hosts]

@@ -1,0 +1,188 @@
+"""Records of calls: what a store keeps of one, and the digest under which it is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...errors import ConfigurationError, IntegrityError, safe_repr
+from .metadata import TagValue
+
+FORMAT = 1
+_DOMAIN = b"satchel call\x00\x01"
+_HEX = frozenset("0123456789abcdef")
+_DIGEST_LENGTH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCall:
+    """Call of a function, with its arguments and its result, as `Calls.record` takes it.
+
+    The digest of a call consists of the name, the version and the arguments. The other attributes say what came of it.
+
+    Attributes:
+        name: Name of the function, such as `module.function`.
+        arguments: The arguments by name: values, or the `Digest`s of saved ones.
+        result: The result: a value, or the `Digest` of a saved one.
+        version: Version of the function.
+        tags: Tags by name, each a str, int, float, bool or None.
+        metadata: Facts about the run, as JSON, by the name of their source.
+        recorded_at: When it was recorded, in seconds since the Unix epoch; None for now.
+    """
+
+    name: str
+    arguments: Mapping[str, Any]
+    result: Any
+    version: str | int | None = None
+    tags: Mapping[str, TagValue] = field(default_factory=dict)
+    metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    recorded_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """Call as a store keeps it: digests in place of values.
+
+    Attributes:
+        name: Name of the function.
+        version: Version of the function.
+        arguments: Digests of the arguments, by name.
+        result: Digest of the result.
+        tags: Tags by name.
+        metadata: Facts about the run.
+        at: When it was recorded, in seconds since the Unix epoch, in whole microseconds.
+    """
+
+    name: str
+    version: str | int | None
+    arguments: dict[str, str]
+    result: str
+    tags: dict[str, TagValue]
+    metadata: dict[str, Any]
+    at: float
+
+    @property
+    def roots(self) -> list[str]:
+        """Digests of all values that the call refers to: the result, and then the arguments."""
+        return [self.result, *self.arguments.values()]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the record as it is stored."""
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "version": self.version,
+            "arguments": list(self.arguments),
+            "roots": self.roots,
+            "tags": self.tags,
+            "metadata": self.metadata,
+            "at": self.at,
+        }
+
+
+def read_record(value: object, digest: str) -> CallRecord:
+    """Return the record that was stored.
+
+    Raises:
+        IntegrityError: It is none, or one of a later format.
+    """
+    if type(value) is dict:
+        if type(value.get("format")) is int and value["format"] > FORMAT:
+            raise IntegrityError(
+                f"the call {digest[:12]} was recorded in format {value['format']}; this release reads up to {FORMAT}"
+            )
+        try:
+            names, (result, *arguments) = value["arguments"], value["roots"]
+            if all(map(_is_digest, value["roots"])):
+                return CallRecord(
+                    value["name"],
+                    value["version"],
+                    dict(zip(names, arguments, strict=True)),
+                    result,
+                    value["tags"],
+                    value["metadata"],
+                    value["at"],
+                )
+        except (KeyError, TypeError, ValueError):  # its message could hold a value
+            pass
+    raise IntegrityError(f"what is stored under {digest[:12]} is no record of a call")
+
+
+def result_in(value: Any, digest: str) -> str:
+    """Return the digest of the result in a record that was stored; it raises what `read_record` raises.
+
+    A hit of a memoized function needs no more of it.
+    """
+    if type(value) is dict and value.get("format") == FORMAT and type(roots := value.get("roots")) is list and roots:
+        return roots[0]  # type: ignore[no-any-return]  # loading checks that it is a digest
+    return read_record(value, digest).result
+
+
+class CallDigests:
+    """Maker of the digests of the calls of one function.
+
+    A digest is SHA-256 over the name, the version and the digests of the arguments, sorted by name; each part is framed
+    by its length. A value and its `Digest` are the same argument.
+
+    Args:
+        name: Name of the function.
+        version: Its version.
+        arguments: Names of all arguments that a call may have.
+    """
+
+    def __init__(self, name: str, version: str | int | None, arguments: Iterable[str]) -> None:
+        self._start = b"".join((_DOMAIN, _framed(name), _framed(repr(version))))
+        self._names = [(name, _framed(name)) for name in sorted(arguments)]
+
+    def digest(self, arguments: Mapping[str, bytes]) -> str:
+        """Return the digest of the call with some arguments, whose digests are given as 32 bytes."""
+        frames = [frame + arguments[name] for name, frame in self._names if name in arguments]
+        return hashlib.sha256(b"".join((self._start, *frames))).hexdigest()
+
+
+def check_call(name: object, version: object, arguments: object, tags: object) -> None:
+    """Refuse the parts of a call that are not legal.
+
+    Raises:
+        ConfigurationError: The name is no text, the version neither text nor int, or an argument or tag has no legal
+            name or value.
+    """
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(f"the name of a call must be a str that is not empty, got {safe_repr(name)}")
+    if version is not None and type(version) not in (str, int):
+        raise ConfigurationError(f"version must be a str, an int or None, got {type(version).__name__}")
+    if not isinstance(arguments, Mapping) or not all(isinstance(argument, str) for argument in arguments):
+        raise ConfigurationError("the arguments of a call must be a dict of values by name")
+    check_tags(tags)
+
+
+def check_tags(tags: object, also: object = None) -> None:
+    """Refuse tags that are not legal.
+
+    Args:
+        tags: The tags.
+        also: Another value that is legal here.
+
+    Raises:
+        ConfigurationError: They are no dict of texts, numbers, bools and None by name.
+    """
+    if not isinstance(tags, Mapping):
+        raise ConfigurationError(f'tags must be a dict such as {{"project": "alpha"}}, got {type(tags).__name__}')
+    for name, value in tags.items():
+        is_plain = value is None or value is also or type(value) in (str, int, bool)
+        if not isinstance(name, str) or not (is_plain or (type(value) is float and math.isfinite(value))):
+            raise ConfigurationError(
+                f"a tag has a str as its name and is a str, int, float, bool or None, got {type(value).__name__}"
+            )
+
+
+def _framed(text: str) -> bytes:
+    data = text.encode("utf-8", "surrogatepass")
+    return len(data).to_bytes(4, "big") + data
+
+
+def _is_digest(text: object) -> bool:
+    return type(text) is str and len(text) == _DIGEST_LENGTH and _HEX.issuperset(text)

@@ -1,0 +1,129 @@
+"""Running scenarios: one seed, many seeds, and the smallest run that still fails."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import traceback
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from .surroundings import simulated
+from .world import SimulationError, World
+
+Scenario = Callable[[World], Coroutine[Any, Any, object]]
+"""Async function of a world. It makes servers and processes, and raises if something is not as promised."""
+
+_MOST_RUNS: Final = 500
+_MOST_NAMES: Final = 200
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one run.
+
+    Attributes:
+        scenario: What was run.
+        seed: The seed.
+        taken: Names of the steps and faults that took place.
+        history: What happened, a line each.
+        trace: Hash over all that happened: the same in every run of the seed.
+        error: What the scenario or the world raised; None for a run in which all was as promised.
+        is_shrunk: Whether steps and faults were left out.
+    """
+
+    scenario: Scenario
+    seed: int
+    taken: list[str]
+    history: list[str] = field(repr=False)
+    trace: str
+    error: BaseException | None
+    is_shrunk: bool = False
+
+    def report(self) -> str:
+        """Return the history, the failure, and how to repeat it."""
+        said = "" if self.error is None else "".join(traceback.format_exception(self.error))
+        command = f"python -m satchel.testing.simulation --scenario {name_of(self.scenario)} --seed {self.seed}"
+        lines = [*self.history, "", said, f"trace {self.trace}; to repeat it:", f"    {command}"]
+        if self.is_shrunk and len(self.taken) <= _MOST_NAMES:
+            lines += ["the shrunk run alone:", f"    {command} --only {','.join(self.taken) or '-'}"]
+        return "\n".join(lines)
+
+
+def run(scenario: Scenario, seed: int, only: Iterable[str] | None = None) -> Outcome:
+    """Run a scenario in a new world, and return what came of it.
+
+    Args:
+        scenario: What to run.
+        seed: Everything that chance decides comes from it.
+        only: Names of the steps and faults that take place; None for all.
+    """
+    if asyncio._get_running_loop() is not None:
+        raise RuntimeError("a simulation has event loops of its own; call it from a plain function, not an async one")
+    error: BaseException | None = None
+    world: Any = None
+    with simulated(seed, lambda: float(world.now), lambda: float(_wall(world))):
+        world = World(seed, None if only is None else frozenset(only))
+        try:
+            world.run(scenario)
+        except Exception as failure:
+            error = failure
+        trace, history = world.trace(), list(world.history)
+        world.bury()
+    return Outcome(scenario, seed, world.taken, history, trace, error, only is not None)
+
+
+def _wall(world: World) -> float:
+    loop = asyncio._get_running_loop()
+    return next((process.clock() for process in world.processes if process.loop is loop), world.main.clock())
+
+
+def shrink(failed: Outcome) -> Outcome:
+    """Return the smallest run found that fails in the same way: steps and faults are left out while it does."""
+    best, runs = failed, 0
+    size = max(1, len(best.taken) // 2)
+    while size and runs < _MOST_RUNS:
+        start = 0
+        while start < len(best.taken) and runs < _MOST_RUNS:
+            kept = best.taken[:start] + best.taken[start + size :]
+            tried = run(failed.scenario, failed.seed, kept)
+            runs += 1
+            if type(tried.error) is type(failed.error) and len(tried.taken) < len(best.taken):
+                best = tried
+            else:
+                start += size
+        size = size // 2 if size > 1 or runs >= _MOST_RUNS else 0
+    return best
+
+
+def check(scenario: Scenario, seeds: Iterable[int]) -> int:
+    """Run a scenario once for each seed, and return the number of runs.
+
+    Raises:
+        SimulationError: One failed. The message has the shrunk history and the line that repeats it.
+    """
+    count = 0
+    for seed in seeds:
+        outcome = run(scenario, seed)
+        count += 1
+        if outcome.error is not None:
+            raise SimulationError(f"seed {seed} fails:\n{shrink(outcome).report()}") from outcome.error
+    return count
+
+
+def name_of(scenario: Scenario) -> str:
+    """Return the name by which the command finds a scenario: `module:function`."""
+    name = getattr(scenario, "__name__", "")
+    return f"{scenario.__module__}:{name}"
+
+
+def find(name: str) -> Scenario:
+    """Return the scenario of a name, `module:function`.
+
+    Raises:
+        ImportError, AttributeError: There is none.
+    """
+    module, _, function = name.partition(":")
+    found: Scenario = getattr(importlib.import_module(module), function)
+    return found

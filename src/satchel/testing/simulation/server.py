@@ -1,0 +1,190 @@
+"""`SimulatedServer`: a server in a simulated network, which carries out requests on data of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ...backend.hooks import UNPROCESSED
+from ...errors import StoreUnavailableError
+from .world import Process, World, spread
+
+_FASTEST: Final = 2e-5
+_SLOWEST: Final = (0.0005, 0.005, 0.05)
+"""The most seconds that a message takes: each server has one of these,"""
+_DELAYED: Final = (0.05, 3.0)
+"""and the fewest and the most that a delayed one takes."""
+
+
+@dataclass(eq=False)
+class _Request:
+    """Request on its way: items, what the server does with each, and the outcomes."""
+
+    client: object
+    process: Process
+    name: str
+    items: Sequence[tuple[Any, ...]]
+    work: Callable[..., Any]
+    answer: asyncio.Future[list[Any]]
+    number: int
+    life: int
+    by_item: bool
+    outcomes: list[Any] = field(default_factory=list)
+
+
+class SimulatedServer:
+    """Server that carries out each item of a request in one step, now and then with time between two of them.
+
+    Clients reach it by `request`; what their faults are, the world says. A request that its client has abandoned, since
+    it was cancelled or took too long, is carried out late, but never over a later one of that client.
+
+    Args:
+        world: The world.
+        name: Its name in the history.
+        in_order: Whether that is so. False lets an abandoned request go over later ones.
+    """
+
+    def __init__(self, world: World, name: str = "server", *, in_order: bool = True) -> None:
+        self.world, self.name, self.in_order = world, name, in_order
+        self.connections: list[Process] = []
+        """The process of each open connection."""
+        self.down_until = -math.inf
+        self.is_gone = False
+        """Whether it refuses every request, as at the end of a run."""
+        self._life = 0
+        self._cut: dict[Process, float] = {}
+        self._number = 0
+        self._carried_out: dict[tuple[int, object], int] = {}
+        self._chance = world.random(f"{name} pace")
+        self._slowest = self._chance.choice(_SLOWEST)
+        world.servers.append(self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+    async def request(
+        self,
+        process: Process,
+        kind: str,
+        items: Sequence[tuple[Any, ...]],
+        work: Callable[..., Any],
+        *,
+        client: object = None,
+        by_item: bool = True,
+    ) -> list[Any]:
+        """Have `work` carried out on the server for each item, and return the outcomes.
+
+        Args:
+            process: The process that asks.
+            kind: Names the request in the history.
+            items: Arguments for `work`; the first of each says what it is about.
+            work: Function that changes the server's data and returns an outcome; it awaits nothing.
+            client: The requests of one client for one thing are not carried out after later ones.
+            by_item: Whether single items may be handed back or fail.
+
+        Raises:
+            OSError: The server refused the request, or the connection broke; then it may have been carried out.
+        """
+        process.requests += 1
+        self._number += 1
+        name = f"{process.name}/{kind}{process.requests}"
+        answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        sent = _Request(client or process, process, name, items, work, answer, self._number, self._life, by_item)
+        if not self.is_gone:
+            self.world.note(process.name, f"sends {kind} {[item[0] for item in items]} to {self.name} as {name}")
+        if not self._strikes("drop_request", sent):
+            self.world.later(self._pause(sent), self._receive, sent)
+        return await answer
+
+    def restart(self, seconds: float) -> None:
+        """Break all connections, and refuse new ones for a while. What was not acknowledged may or may not be there."""
+        self._life += 1
+        self.down_until = self.world.now + seconds
+        self.world.note(self.name, f"restarts, for {seconds:.3f} s")
+
+    def cut_off(self, process: Process, seconds: float) -> None:
+        """Lose all messages between a process and this server for a while."""
+        self._cut[process] = self.world.now + seconds
+        self.world.note(self.name, f"is cut off from {process.name} for {seconds:.3f} s")
+
+    def _receive(self, sent: _Request) -> None:
+        if self.is_gone or self.world.now < self.down_until or sent.life != self._life:
+            self._reply(sent, ConnectionRefusedError("the server is down"))
+        elif self._is_cut_off(sent.process):
+            self.world.note(self.name, f"never gets {sent.name}")
+        elif self._strikes("refuse", sent):
+            self._reply(sent, ConnectionRefusedError("the server refuses"))
+        else:
+            self._carry_out(sent)
+
+    def _carry_out(self, sent: _Request) -> None:
+        while len(sent.outcomes) < len(sent.items):
+            if sent.life != self._life:
+                self._reply(sent, ConnectionResetError("the server has restarted"))
+                return
+            at = len(sent.outcomes)
+            sent.outcomes.append(self._outcome(sent, at))
+            if at + 1 < len(sent.items) and self._strikes("split", sent, at):
+                self.world.later(self._pause(sent), self._carry_out, sent)
+                return
+        if self._strikes("reset", sent):
+            self._reply(sent, ConnectionResetError("the connection broke"))
+        elif not self._strikes("drop_reply", sent):
+            self._reply(sent, None)
+            if self._strikes("duplicate", sent):
+                self._reply(sent, None)
+
+    def _outcome(self, sent: _Request, at: int) -> Any:
+        item = sent.items[at]
+        if sent.by_item and self._strikes("hand_back", sent, at):
+            return UNPROCESSED
+        if sent.by_item and self._strikes("fail_item", sent, at):
+            return StoreUnavailableError("the server failed with this item")
+        place, abandoned = (id(sent.client), item[0]), sent.answer.done() or not sent.process.is_alive
+        if self.in_order and sent.by_item and abandoned and self._carried_out.get(place, 0) > sent.number:
+            return None
+        self._carried_out[place] = max(self._carried_out.get(place, 0), sent.number)
+        outcome = sent.work(*item)
+        self.world.note(self.name, f"{sent.name} {item[0]}: {outcome!r}{' (abandoned)' if abandoned else ''}")
+        return outcome
+
+    def _reply(self, sent: _Request, error: Exception | None) -> None:
+        self.world.later(self._pause(sent), self._arrive, sent, error)
+
+    def _arrive(self, sent: _Request, error: Exception | None) -> None:
+        if not sent.process.is_alive and not self.is_gone:
+            return
+        if self._is_cut_off(sent.process):
+            self.world.note(self.name, f"the reply to {sent.name} is lost")
+            return
+        sent.process.loop.call_soon(_deliver, sent, error)
+
+    def _is_cut_off(self, process: Process) -> bool:
+        return not self.is_gone and self._cut.get(process, -math.inf) > self.world.now
+
+    def _pause(self, sent: _Request) -> float:
+        if self._strikes("delay", sent):
+            return spread(self._chance, *_DELAYED)
+        return spread(self._chance, _FASTEST, self._slowest)
+
+    def _strikes(self, fault: str, sent: _Request, at: int | None = None) -> bool:
+        rate: float = getattr(self.world.faults, fault)
+        if not rate or self.is_gone or self._chance.random() >= rate:
+            return False
+        name = f"{fault}@{sent.name}" if at is None else f"{fault}@{sent.name}:{at}"
+        if not self.world.takes_place(name):
+            return False
+        self.world.note(self.name, name)
+        return True
+
+
+def _deliver(sent: _Request, error: Exception | None) -> None:
+    if sent.answer.done():
+        return
+    if error is None:
+        sent.answer.set_result(sent.outcomes)
+    else:
+        sent.answer.set_exception(error)

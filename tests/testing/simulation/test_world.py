@@ -1,0 +1,319 @@
+"""What goes wrong in a world is found: each fault put in on purpose, by one of few seeds."""
+
+import asyncio
+import math
+import os
+import random
+import time
+import uuid
+
+import pytest
+
+from satchel import StoreTimeoutError, StoreUnavailableError
+from satchel._threads import in_thread
+from satchel.backend import coalescer, engine
+from satchel.testing.simulation import (
+    Faults,
+    ProcessCrashedError,
+    Recorder,
+    SimulatedEngine,
+    SimulatedKeyedStore,
+    SimulatedServer,
+    SimulatedStore,
+    SimulationError,
+    disturb,
+    run,
+    scenarios,
+)
+from satchel.wrappers import retry
+
+SEEDS = range(300)
+
+
+def error_of(scenario, seed=1):
+    """Run a scenario, and return what it raised."""
+    return run(scenario, seed).error
+
+
+def first_error(scenario, seeds=SEEDS):
+    """Return what the first failing run raised."""
+    return next((error for seed in seeds if (error := error_of(scenario, seed)) is not None), None)
+
+
+# What the world itself finds.
+
+
+def test_a_task_that_is_left_is_found():
+    async def scenario(world):
+        world.main.loop.background = asyncio.create_task(asyncio.Event().wait(), name="left")
+
+    assert "tasks are left: Event.wait" in str(error_of(scenario))
+
+
+def test_a_timer_that_is_left_is_found():
+    async def scenario(world):
+        def again():
+            asyncio.get_running_loop().call_later(30, again)
+
+        again()
+
+    assert "a timer of process main is left" in str(error_of(scenario))
+
+
+def test_a_connection_that_is_left_is_found():
+    async def scenario(world):
+        await SimulatedStore(world.main, SimulatedEngine(world)).get("c", "k")
+
+    assert "connections are left: ['main']" in str(error_of(scenario))
+
+
+def test_an_error_that_nobody_handles_is_found():
+    async def scenario(world):
+        asyncio.get_running_loop().call_later(1, lambda: 1 / 0)
+
+    assert "ZeroDivisionError" in str(error_of(scenario))
+
+
+def test_waiting_for_what_never_comes_is_found():
+    async def scenario(world):
+        await asyncio.Event().wait()
+
+    assert "all wait for something that never comes" in str(error_of(scenario))
+
+
+def test_a_program_without_end_is_found():
+    async def scenario(world):
+        loop = asyncio.get_running_loop()
+
+        def again():
+            loop.call_soon(again)
+
+        again()
+        await asyncio.Event().wait()
+
+    assert "no end after" in str(error_of(scenario))
+
+
+# Faults of satchel's own that are put in on purpose.
+
+
+def test_a_lost_acknowledged_write_is_found(monkeypatch):
+    def restart(self, seconds):
+        self.data.clear()
+
+    monkeypatch.setattr(SimulatedEngine, "restart", restart)
+    assert isinstance(first_error(scenarios.bulk), SimulationError)
+
+
+def test_a_late_write_over_an_acknowledged_one_is_found():
+    async def scenario(world):
+        server = SimulatedEngine(world, in_order=False)
+        world.faults = Faults(delay=0.3)
+        recorder = Recorder(world, ["a"])
+
+        async def live():
+            async with SimulatedKeyedStore(world.main, server) as store:
+                await recorder.work(world.main, store, "worker", 6)
+                await asyncio.sleep(10)
+                await recorder.look(world.main, store)
+
+        await world.main.run(live)
+        recorder.check()
+
+    assert isinstance(first_error(scenario), SimulationError)
+
+
+def test_an_expired_entry_is_found(monkeypatch):
+    read = engine.Engine.read
+
+    async def late(self, *given):
+        right = self._store.clock
+        self._store.clock = lambda: right() - 30
+        try:
+            return await read(self, *given)
+        finally:
+            self._store.clock = right
+
+    monkeypatch.setattr(engine.Engine, "read", late)
+    assert isinstance(first_error(scenarios.bulk), SimulationError)
+
+
+def test_a_delete_that_tells_two_callers_that_it_was_theirs_is_found(monkeypatch):
+    def deliver(self, outcomes):
+        for merged, outcome in zip(self.groups, outcomes, strict=True):
+            for request in merged:
+                request.answer(outcome)
+        self.groups = []
+
+    monkeypatch.setattr(coalescer._Batch, "deliver", deliver)
+    assert isinstance(first_error(scenarios.bulk), SimulationError)
+
+
+def test_a_write_that_is_cut_off_with_its_caller_is_found(monkeypatch):
+    make = coalescer.Coalescer.__init__
+
+    def unshielded(self, *given, **named):
+        make(self, *given, **named | {"shield": False})
+
+    monkeypatch.setattr(coalescer.Coalescer, "__init__", unshielded)
+    assert isinstance(first_error(scenarios.keyed), SimulationError)
+
+
+def test_a_second_attempt_that_denies_the_first_is_found(monkeypatch):
+    monkeypatch.setattr(retry, "CONDITIONAL_WRITES", frozenset())
+    assert isinstance(first_error(scenarios.stacks), SimulationError)
+
+
+# What is simulated.
+
+
+def test_hours_pass_at_once():
+    async def scenario(world):
+        begun, wall = time.monotonic(), time.time()
+        await asyncio.sleep(7200)
+        assert math.isclose(time.monotonic() - begun, 7200, abs_tol=1)
+        assert math.isclose(time.time() - wall, 7200, abs_tol=1)
+
+    begun = time.monotonic()
+    assert error_of(scenario) is None
+    assert time.monotonic() - begun < 3600
+
+
+def test_random_numbers_come_from_the_seed_and_are_random_again_afterwards():
+    drawn = []
+
+    async def scenario(world):
+        drawn.append((random.random(), os.urandom(8), uuid.uuid4()))
+
+    for seed in (1, 1, 2):
+        assert error_of(scenario, seed) is None
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert os.urandom(8) != os.urandom(8)
+    assert time.time() > 0
+    assert time.time.__module__ == "time"
+
+
+def test_work_in_a_thread_is_carried_out_in_its_place():
+    seen = []
+
+    async def scenario(world):
+        ways = (lambda number: in_thread(seen.append, number), lambda number: asyncio.to_thread(seen.append, number))
+        await asyncio.gather(*(ways[number % 2](number) for number in range(8)))
+
+    orders = set()
+    for seed in range(5):
+        seen.clear()
+        assert error_of(scenario, seed) is None
+        assert sorted(seen) == list(range(8))
+        orders.add(tuple(seen))
+    assert len(orders) > 1
+
+
+def test_a_process_crashes_between_two_steps():
+    counted = []
+
+    async def scenario(world):
+        process = world.process("short")
+
+        async def count():
+            try:
+                while True:
+                    counted.append(world.now)
+                    await asyncio.sleep(1)
+            finally:
+                counted.append("finally")
+
+        world.later(3.5, process.crash)
+        with pytest.raises(ProcessCrashedError):
+            await process.run(count)
+        assert len(counted) == 4
+        await asyncio.sleep(10)
+        assert len(counted) == 4
+        with pytest.raises(ProcessCrashedError):
+            await process.run(count)
+
+    assert error_of(scenario) is None
+
+
+def test_a_frozen_process_goes_on_later():
+    async def scenario(world):
+        process = world.process("slow")
+
+        async def wait():
+            await asyncio.sleep(1)
+            return world.now
+
+        world.later(0.5, process.freeze, 100)
+        assert 100.5 <= await process.run(wait) < 101
+
+    assert error_of(scenario) is None
+
+
+def test_clocks_drift_and_jump_apart():
+    async def scenario(world):
+        fast = world.process("fast")
+        fast.drift = 0.1
+        await asyncio.sleep(100)
+        assert 9.9 < fast.clock() - world.main.clock() < 10.1
+        fast.set_clock(-5)
+        assert -5.1 < fast.clock() - world.main.clock() < -4.9
+
+    assert error_of(scenario) is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("drop_request", StoreTimeoutError),
+        ("drop_reply", StoreTimeoutError),
+        ("reset", StoreUnavailableError),
+        ("refuse", StoreUnavailableError),
+        ("fail_item", StoreUnavailableError),
+        ("hand_back", StoreUnavailableError),
+    ],
+)
+def test_each_fault_strikes(fault, error):
+    async def scenario(world):
+        server = SimulatedEngine(world)
+        async with SimulatedStore(world.main, server) as store:
+            await store.get("c", "k")
+            world.faults = Faults(**{fault: 1.0})
+            with pytest.raises(error):
+                await store.put("c", "k", 1)
+            world.faults = Faults()
+            assert (("c", "k") in server.data) is (fault in ("drop_reply", "reset"))
+
+    assert error_of(scenario) is None
+
+
+def test_a_server_of_ones_own_is_called_by_the_same_network():
+    async def scenario(world):
+        counter = SimulatedServer(world, "counter")
+        counts = {"visits": 0}
+
+        def add(name, number):
+            counts[name] += number
+            return counts[name]
+
+        assert await counter.request(world.main, "add", [("visits", 2), ("visits", 3)], add) == [2, 5]
+        counter.restart(10)
+        with pytest.raises(OSError, match="down"):
+            await counter.request(world.main, "add", [("visits", 1)], add)
+        counter.cut_off(world.main, 60)
+        await asyncio.sleep(20)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(counter.request(world.main, "add", [("visits", 1)], add), 5)
+        await asyncio.sleep(60)
+        assert await counter.request(world.main, "add", [("visits", 1)], add) == [6]
+
+    assert error_of(scenario) is None
+
+
+def test_disturbances_come_from_the_seed():
+    async def scenario(world):
+        disturb(world, [world.process("a"), world.process("b")], [SimulatedServer(world)], count=8, skew=2)
+        await asyncio.sleep(30)
+
+    said = [line for seed in range(10) for line in run(scenario, seed).history]
+    for event in ("crashed", "frozen for", "restarts", "is cut off from", "its clock jumps"):
+        assert any(event in line for line in said), event
