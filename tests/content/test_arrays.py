@@ -52,6 +52,14 @@ async def test_arrays_come_back_equal(leaf, depth):
         assert is_equal(loaded, value), value
 
 
+async def test_numbers_beside_arrays_take_little_room():
+    content = ContentStore(MemoryStore(), leaf="hdf5", depth=0)
+    value = {"weights": numpy.ones(3), "history": [number / 7 for number in range(1000)], "end": float("inf")}
+    saved = await content.save(value)
+    assert repr(await content.load(saved)) == repr(value)
+    assert len(await content.store.get("content", saved)) < 40_000
+
+
 async def test_frames_come_back_equal():
     content = ContentStore(MemoryStore(), leaf="pickle", keys=[KEY])
     frame = pandas.DataFrame({"a": [1, 2], "b": ["x", None], "c": pandas.to_datetime(["2026-01-01", None])})

@@ -179,8 +179,12 @@ async def test_a_value_that_holds_one_part_many_times_over_takes_no_longer():
     for _ in range(40):
         value = [value, value]
     content = ContentStore(MemoryStore(), depth=60)
-    assert await content.save(value) == digest(value)
+    saved = await content.save(value)
+    assert saved == digest(value)
     assert len(await stored(content.store)) == 42
+    assert await content.contains(saved)
+    with pytest.raises(SerializationError, match=r"10,000,000.*child_digests"):
+        await asyncio.wait_for(content.load(saved), 20)
 
 
 async def test_operations_take_as_many_requests_as_documented():

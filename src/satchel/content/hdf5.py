@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
@@ -69,6 +70,9 @@ class _Writer:
             return {"array": self._add(value, path), "dtype": value.dtype.str}
         if isinstance(value, numpy.generic):
             return {"scalar": self._add(numpy.asarray(value), path), "dtype": value.dtype.str}
+        with suppress(SerializationError):  # first, since each number of its own takes half a kilobyte
+            JsonCodec().encode(value)
+            return {"json": value}
         if kind is list or kind is tuple:
             return {kind.__name__: [self.write(part, f"{path}[{index}]") for index, part in enumerate(value)]}
         if kind is dict:
@@ -76,13 +80,9 @@ class _Writer:
             return {"dict": [[self.write(key, path), self.write(part, f"{path}[{key!r}]")] for key, part in pairs]}
         if kind is complex or kind is float:
             return {kind.__name__: self._add(numpy.asarray(value), path)}  # with NaN, which JSON does not have
-        try:
-            JsonCodec().encode(value)
-        except SerializationError:
-            raise SerializationError(
-                f'{path}: HDF5 does not keep {kind.__name__}; use leaf="pickle", or convert it to numpy arrays'
-            ) from None
-        return {"json": value}
+        raise SerializationError(
+            f'{path}: HDF5 does not keep {kind.__name__}; use leaf="pickle", or convert it to numpy arrays'
+        )
 
     def _add(self, array: Any, path: str) -> str:
         kind, size = array.dtype.kind, array.dtype.itemsize

@@ -7,14 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._threads import offload
+from ..errors import SerializationError
 from ..protocol import SupportsConditional
 from .destructuring import join
 from .digest import new_walk
 from .freshening import Pages, missing
 from .leaves import Leaves
 from .planning import SMALL, node_digest, verified
-from .records import JSON, PICKLE, RAW, LeafRecord, NodeRecord, unpack
+from .records import JSON, NODE, PICKLE, RAW, LeafRecord, NodeRecord, form_of, unpack
 from .walk import Digest, Walk
+
+_MOST_PARTS = 10_000_000
 
 Frames = Mapping[Digest, bytes]
 
@@ -46,6 +49,7 @@ class Loader:
         if isinstance(record, LeafRecord) and len(frame) < SMALL and _is_quick(record):
             return self._build(root, {root: frame}, new_walk())
         frames = await self._read_parts(root, frame)
+        _check_count(root, frames)
         if sum(map(len, frames.values())) < SMALL and all(_is_quick(unpack(part)) for part in frames.values()):
             return self._build(root, frames, new_walk())
         return await offload(self._build, root, frames, new_walk())
@@ -96,6 +100,27 @@ class Loader:
 def _children(frame: object) -> tuple[Digest, ...]:
     record = unpack(frame)
     return record.children if isinstance(record, NodeRecord) else ()
+
+
+def _check_count(root: Digest, frames: Frames) -> None:
+    """Raise if a value has so many parts, of which few differ, that it could not be put together.
+
+    Raises:
+        SerializationError: It has.
+    """
+    nodes = {part: _children(frame) for part, frame in frames.items() if form_of(frame) == NODE}
+    counts: dict[Digest, int] = {}
+
+    def count(part: Digest) -> int:
+        if part in nodes and part not in counts:
+            counts[part] = 1 + sum(map(count, nodes[part]))
+        return counts.get(part, 1)
+
+    if len(nodes) > 1 and count(root) > _MOST_PARTS:
+        raise SerializationError(
+            f"{root} holds equal parts so often that it has more than {_MOST_PARTS:,}, each an object of its own; "
+            "load parts of it, by child_digests"
+        )
 
 
 def _is_quick(record: LeafRecord | NodeRecord) -> bool:
