@@ -108,6 +108,10 @@ def test_a_recorded_call_is_found_and_whole_in_50_schedules():
     explore_calls(50, start=5)
 
 
+def test_a_process_that_is_stopped_while_it_tidies_up_takes_no_key_whose_record_has_come():
+    explore(1_004_353, CallWorld)
+
+
 @pytest.mark.night
 @pytest.mark.timeout(7200)
 def test_a_recorded_call_is_found_and_whole_in_20_000_schedules():
