@@ -1,5 +1,6 @@
 """Recorded calls: queries, what they read, transforming, and what is refused."""
 
+import asyncio
 import threading
 from datetime import UTC, datetime
 
@@ -370,6 +371,30 @@ async def test_a_call_that_is_recorded_while_it_is_deleted_is_found(interrupted,
     interrupted.content.store.after = after
     assert await interrupted.delete(digest)
     assert await interrupted.contains(digest)
+    assert await interrupted.query(fn="f").count() == 1
+
+
+async def test_a_query_that_is_stopped_between_its_reads_takes_no_key(interrupted, clock):
+    store, queries, has_read, goes_on = interrupted.content.store, [], asyncio.Event(), asyncio.Event()
+    get_many = store.get_many
+
+    async def stopped(collection, keys):
+        store.get_many = get_many
+        found = await get_many(collection, keys)
+        has_read.set()
+        await goes_on.wait()
+        return found
+
+    async def before():
+        store.get_many = stopped
+        queries.append(asyncio.create_task(interrupted.query().count()))
+        await has_read.wait()
+
+    store.before = before
+    await interrupted.record(FunctionCall("f", {"x": 1}, result=1))
+    clock.advance(7201)
+    goes_on.set()
+    assert await queries[0] == 0
     assert await interrupted.query(fn="f").count() == 1
 
 

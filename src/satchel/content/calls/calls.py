@@ -243,6 +243,7 @@ class Calls:
         """Return the calls of some keys of the index that match, and tidy up the keys that lead to none."""
         found: list[RecordedCall] = []
         stale: list[Hit] = []
+        began = self._clock()  # a key is old if it was so before its record was looked for
         values = await self._store.get_many(self._collection, {hit.digest for hit in hits})
         for hit in hits:
             value = values.get(hit.digest)
@@ -254,7 +255,7 @@ class Calls:
             elif hit.key not in index_keys(hit.digest, record):
                 stale.append(hit)
         if stale:
-            await self._index.tidy(stale, self._clock())
+            await self._index.tidy(stale, began)
         return found
 
 

@@ -72,11 +72,16 @@ class CallIndex:
             if time >= earliest:
                 yield Hit(key, digest, time)
 
-    async def tidy(self, stale: Iterable[Hit], now: float) -> None:
-        """Delete the keys that have been met without their record, if they were written long enough ago."""
+    async def tidy(self, stale: Iterable[Hit], began: float) -> None:
+        """Delete the keys that have been met without their record, if they had been written long before.
+
+        Args:
+            stale: The keys.
+            began: When their records were looked for. A process may be stopped for any time after that.
+        """
         entries = await self._store.get_entries(self.collection, [hit.key for hit in stale])
         for key, entry in entries.items():
-            if now - entry.updated_at.timestamp() > GRACE:
+            if began - entry.updated_at.timestamp() > GRACE:
                 # By its version: the call may be recorded at this moment, and its keys written anew.
                 await self._store.compare_and_delete(self.collection, key, version=entry.version)
 
