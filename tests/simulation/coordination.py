@@ -128,9 +128,12 @@ async def leaders(world):
     await setting.work(*[candidate] * 3)
     held.check_tokens()
     await setting.calm()
-    async with setting.quiet() as quiet, asyncio.timeout(PATIENCE):
-        async with Leader(quiet.store, "cron", ttl=LEASE).term() as term:
-            assert not term.lost
+    async with (
+        setting.quiet() as quiet,
+        asyncio.timeout(PATIENCE),
+        Leader(quiet.store, "cron", ttl=LEASE).term() as term,
+    ):
+        assert not term.lost
 
 
 async def semaphores(world):
