@@ -253,6 +253,10 @@ class World:
         for process in self.processes:
             process.loop.set_exception_handler(lambda _loop, _context: None)
             process.loop.frozen_until = 0.0
+            for _ in range(_BURIAL):
+                if not process.loop.has_new_tasks():
+                    break
+                process.loop.step()  # Python warns of work that was handed to a task and never began
             for task in process.loop.pending():
                 task.cancel()
             for _ in range(_BURIAL):
