@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ...capability import Capability
 from ...errors import StoreError, ValueTooLargeError
-from .history import UNKNOWN, Call, History
+from .history import UNKNOWN, History, RecordedCall
 from .world import Process, SimulationError, World, spread
 
 COLLECTION: Final = "c"
@@ -22,7 +22,7 @@ _VERBS: Final = 4
 
 
 class Recorder:
-    """Histories of the keys that several stores share.
+    """Maker of random calls, and history of each key that they are about.
 
     Args:
         world: The world.
@@ -160,7 +160,7 @@ class Recorder:
         self._world.note(process.name, f"{step} -> {answers if error is None else type(error).__name__}")
         return error is None
 
-    def _begin(self, store: object, kind: str, key: str, expected: int, ttl: float | None) -> Call:
+    def _begin(self, store: object, kind: str, key: str, expected: int, ttl: float | None) -> RecordedCall:
         history = self.histories[key]
         lives = self._default_ttl if ttl is None else ttl
         details: dict[str, Any] = {"client": id(store), "began": self._world.now, "ttl": lives}
