@@ -17,7 +17,6 @@ UNKNOWN: Final = object()
 """The answer of a call that was cancelled or failed."""
 
 _NEVER: Final = 1 << 60
-_MOST_STATES: Final = 50_000
 
 
 class KeyContent(NamedTuple):
@@ -126,10 +125,12 @@ class History:
         """Note the end of a call."""
         call.end, call.answer = self._ticks(), answer
 
-    def is_linearizable(self) -> bool:
+    def is_linearizable(self, most_states: float = math.inf) -> bool:
         """Return whether there is an order that explains every answer.
 
-        A few histories would take minutes to judge, since there are very many orders: they count as if there was one.
+        Args:
+            most_states: Where there are very many orders, to look takes minutes: after so much of them, one is taken
+                to exist.
         """
         calls = [call for call in self.calls if call.answer is not UNKNOWN or call.writes]
         by_end = sorted(enumerate(calls), key=lambda item: (item[1].answer is not UNKNOWN, -item[1].end))
@@ -138,7 +139,7 @@ class History:
         stack: list[tuple[int, KeyContent | None]] = [(0, None)]
         while stack:
             done, state = stack.pop()
-            if done & known == known or len(seen) > _MOST_STATES:
+            if done & known == known or len(seen) > most_states:
                 return True
             if (done, state) not in seen:
                 seen.add((done, state))

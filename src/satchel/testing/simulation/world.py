@@ -256,8 +256,8 @@ class World:
             for task in process.loop.pending():
                 task.cancel()
             for _ in range(_BURIAL):
-                if not process.loop.pending():
-                    break
+                if not process.loop.pending() and process.loop.next_time() > self.now:
+                    break  # what tasks have called at their ends has run as well
                 self.now = max(self.now, min(process.loop.next_time(), self.network.next_time(), self.now + 60))
                 self.network.step()
                 process.loop.step()
