@@ -21,7 +21,7 @@ from satchel.testing.simulation import run
 from satchel.testing.simulation.scenarios import bulk
 from satchel.wrappers.tiered.hot import HotTier
 from satchel.wrappers.tiered.pending import KeyState
-from tests.simulation import caching, coordination, models
+from tests.simulation import caching, coordination, models, records
 
 FAULTS = {}
 MOST_SEEDS = 1000
@@ -72,7 +72,7 @@ def a_conditional_write_without_an_answer_is_sent_again(patch):
     patch.setattr(engine, "send", careless)
 
 
-@fault(bulk, 576)
+@fault(records.expiry, 0)
 def an_expired_entry_is_given_in_a_batch(patch):
     patch.setattr(Engine, "_is_live", lambda self, record: True)
 

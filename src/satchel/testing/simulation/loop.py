@@ -52,7 +52,7 @@ class _Task(asyncio.Task[Any]):
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
-    """Event loop that makes one step when its world says so, and has no selector, sockets or threads.
+    """Event loop that makes one step when its world has it make one, and has no selector, sockets or threads.
 
     Callbacks run in the order of `call_soon`, as asyncio's do. Chance decides what asyncio leaves open: which of two
     timers of the same moment is first, and when a thread has finished its work, which is carried out in place.
