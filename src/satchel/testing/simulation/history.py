@@ -176,6 +176,6 @@ def _is_too_late(lost: RecordedCall, calls: list[RecordedCall], done: int) -> bo
         and call.writes
         and call.answer is not UNKNOWN
         and call.start > lost.end
-        and call.client == lost.client
+        and call.client is lost.client
         for place, call in enumerate(calls)
     )

@@ -164,7 +164,7 @@ class Recorder:
     def _begin(self, store: object, kind: str, key: str, expected: int, ttl: float | None) -> RecordedCall:
         history = self.histories[key]
         lives = self._default_ttl if ttl is None else ttl
-        details: dict[str, Any] = {"client": id(store), "began": self._world.now, "ttl": lives}
+        details: dict[str, Any] = {"client": store, "began": self._world.now, "ttl": lives}
         if kind in ("put", "put_if_absent", "compare_and_put"):
             self._tokens += 1
             details["token"] = self._tokens
