@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 import threading
+import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
@@ -182,3 +183,20 @@ async def test_a_batch_pauses_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
         assert turns_of_another - before >= 200
     task.cancel()
     await store.aclose()
+
+
+def test_an_event_loop_on_which_two_computed_at_once_is_not_kept() -> None:
+    loops = []
+
+    async def compute() -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        cancelled = asyncio.ensure_future(offload(sum, range(10)))
+        await asyncio.gather(*(offload(sum, range(10)) for _ in range(3)))
+        waiting = [asyncio.ensure_future(offload(time.sleep, 0.01)) for _ in range(2)]
+        await asyncio.sleep(0)
+        waiting[1].cancel()
+        await asyncio.wait([*waiting, cancelled])
+
+    asyncio.run(compute())
+    gc.collect()
+    assert [loop() for loop in loops] == [None]

@@ -19,7 +19,6 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple
-from weakref import WeakKeyDictionary
 
 from ._forks import at_fork
 
@@ -90,7 +89,18 @@ class ThreadPool:
 
 
 _pool = ThreadPool()
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+
+class _Turns:
+    """Lock of one event loop, and the number of calls that hold it or wait for it."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.members = 0
+
+
+# A lock that was waited for refers to its event loop, and so an entry keeps its key. It is there while it is needed.
+_turns: dict[asyncio.AbstractEventLoop, _Turns] = {}
 
 
 def submit(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
@@ -124,21 +134,39 @@ async def offload(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -
     """
     tally.calls += 1
     loop = asyncio.get_running_loop()
-    turn = _turns.setdefault(loop, asyncio.Lock())
-    await turn.acquire()
+    turns = _turns.setdefault(loop, _Turns())
+    turns.members += 1
+    try:
+        await turns.lock.acquire()
+    except BaseException:
+        _leave(loop, turns)
+        raise
     future = submit(partial(copy_context().run, partial(function, *args, **kwargs)))
     try:
         return await asyncio.wrap_future(future)
     finally:
         if future.done():
-            turn.release()
+            _end_turn(loop, turns)
         else:  # the caller was cancelled, and the function goes on
-            future.add_done_callback(partial(_pass_on, loop, turn))
+            future.add_done_callback(partial(_pass_on, loop, turns))
 
 
-def _pass_on(loop: asyncio.AbstractEventLoop, turn: asyncio.Lock, _future: Future[Any]) -> None:
-    with suppress(RuntimeError):  # the loop has ended meanwhile
-        loop.call_soon_threadsafe(turn.release)
+def _pass_on(loop: asyncio.AbstractEventLoop, turns: _Turns, _future: Future[Any]) -> None:
+    try:
+        loop.call_soon_threadsafe(_end_turn, loop, turns)
+    except RuntimeError:  # the loop has ended meanwhile
+        _turns.pop(loop, None)
+
+
+def _end_turn(loop: asyncio.AbstractEventLoop, turns: _Turns) -> None:
+    turns.lock.release()
+    _leave(loop, turns)
+
+
+def _leave(loop: asyncio.AbstractEventLoop, turns: _Turns) -> None:
+    turns.members -= 1
+    if not turns.members:
+        _turns.pop(loop, None)
 
 
 def _after_fork() -> None:

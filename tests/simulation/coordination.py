@@ -60,6 +60,8 @@ class Held:
 async def locks(world):
     """Never do two hold a lock, a later holder has a higher token, and a lock is not lost for good."""
     setting, held, written = Setting(world, skew=APART), Held(1, lambda lock: lock.held), [0]
+    if world.random("slow").random() < 0.3:
+        setting.make_slow()
 
     def write(lock, client):
         if not client.was_stopped:
@@ -128,9 +130,12 @@ async def leaders(world):
     await setting.work(*[candidate] * 3)
     held.check_tokens()
     await setting.calm()
-    async with setting.quiet() as quiet, asyncio.timeout(PATIENCE):
-        async with Leader(quiet.store, "cron", ttl=LEASE).term() as term:
-            assert not term.lost
+    async with (
+        setting.quiet() as quiet,
+        asyncio.timeout(PATIENCE),
+        Leader(quiet.store, "cron", ttl=LEASE).term() as term,
+    ):
+        assert not term.lost
 
 
 async def semaphores(world):

@@ -9,6 +9,7 @@ from tests.simulation.setting import Setting
 
 PAUSES = (0, 0, 0.05, 1.0)
 LOCK = 2.0
+LIFETIME = 0.5
 
 
 class Changes:
@@ -86,4 +87,40 @@ async def locked_sessions(world):
         changes.check(await SessionStore(quiet.store, clock=setting.right_clock).get("k"))
 
 
-SCENARIOS = (updates, locked_sessions)
+async def expiry(world):
+    """No entry is read after its deadline, in whatever way it is read."""
+    setting, numbers, gone_at = Setting(world, skew=0.0), itertools.count(), {}
+
+    async def live(client):
+        store = client.store
+        for _ in client.steps(10):
+            with suppress(StoreError):
+                if client.chance.random() < 0.4:
+                    number = next(numbers)
+                    try:
+                        await store.put("c", "k", number, ttl=LIFETIME)
+                    finally:
+                        gone_at[number] = setting.now + LIFETIME
+                else:
+                    begun = setting.now
+                    found = await client.chance.choice([read_one, read_many, read_entry])(store)
+                    assert begun < gone_at.get(found, begun + 1), "an entry is read after its deadline"
+            await client.pause(0, 0.1, LIFETIME / 2, LIFETIME)
+
+    await setting.work(live, live)
+
+
+async def read_one(store):
+    return await store.get("c", "k")
+
+
+async def read_many(store):
+    return (await store.get_many("c", ["k"])).get("k")
+
+
+async def read_entry(store):
+    entry = await store.get_entry("c", "k")
+    return None if entry is None else entry.value
+
+
+SCENARIOS = (expiry, updates, locked_sessions)

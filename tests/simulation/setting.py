@@ -73,6 +73,10 @@ class Setting:
         if not self.is_calm:
             world.faults = Faults.drawn(world.random("faults"), most=0.06)
 
+    def make_slow(self):
+        """Let answers often take longer than leases last, and clients wait for them."""
+        self.world.faults, self._timeout = Faults(delay=0.3), 10.0
+
     @property
     def now(self):
         """Seconds since the beginning."""

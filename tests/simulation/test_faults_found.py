@@ -21,10 +21,10 @@ from satchel.testing.simulation import run
 from satchel.testing.simulation.scenarios import bulk
 from satchel.wrappers.tiered.hot import HotTier
 from satchel.wrappers.tiered.pending import KeyState
-from tests.simulation import caching, coordination, models
+from tests.simulation import caching, coordination, models, records
 
 FAULTS = {}
-MOST_SEEDS = 1000
+MOST_SEEDS = 600
 """Number of seeds that are tried when the known one shows a fault no more, as after a change of a scenario."""
 
 
@@ -38,7 +38,7 @@ def fault(scenario, seed):
     return declare
 
 
-@fault(bulk, 8)
+@fault(bulk, 28)
 def a_key_is_written_while_it_is_being_written(patch):
     start = Coalescer._start
 
@@ -59,7 +59,7 @@ def a_store_is_opened_by_each_of_its_first_callers(patch):
     patch.setattr(Lifecycle, "open", careless)
 
 
-@fault(bulk, 9)
+@fault(bulk, 4)
 def a_conditional_write_without_an_answer_is_sent_again(patch):
     send = engine.send
 
@@ -72,12 +72,12 @@ def a_conditional_write_without_an_answer_is_sent_again(patch):
     patch.setattr(engine, "send", careless)
 
 
-@fault(bulk, 576)
+@fault(records.expiry, 0)
 def an_expired_entry_is_given_in_a_batch(patch):
     patch.setattr(Engine, "_is_live", lambda self, record: True)
 
 
-@fault(caching.tiers, 359)
+@fault(caching.tiers, 288)
 def a_value_that_was_read_before_a_change_is_put_into_hot_after_it(patch):
     promote = HotTier.promote
 
@@ -87,7 +87,7 @@ def a_value_that_was_read_before_a_change_is_put_into_hot_after_it(patch):
     patch.setattr(HotTier, "promote", careless)
 
 
-@fault(coordination.locks, 2)
+@fault(coordination.locks, 0)
 def a_lock_lapses_by_the_time_of_day(patch):
     """Fault of the past: a host whose clock is ahead took a lock that was still held."""
 
@@ -99,7 +99,7 @@ def a_lock_lapses_by_the_time_of_day(patch):
     patch.setattr(Claims, "is_free", careless)
 
 
-@fault(coordination.locks, 310)
+@fault(coordination.locks, 5)
 def a_lock_is_taken_although_the_answer_came_after_its_lease(patch):
     """Fault of the past: nobody looked at the time when the answer came."""
 
@@ -124,7 +124,7 @@ def a_semaphore_ends_by_the_clock_of_a_host_that_is_ahead(patch):
     patch.setattr(semaphore, "CLOCKS_APART", 9 * coordination.LEASE)
 
 
-@fault(coordination.queues, 100)
+@fault(coordination.queues, 6)
 def a_job_that_is_renewed_is_taken_by_another_worker(patch):
     def careless(self, number, item, version):
         if item.state == "ready":
@@ -134,7 +134,7 @@ def a_job_that_is_renewed_is_taken_by_another_worker(patch):
     patch.setattr(Window, "_may_be_taken", careless)
 
 
-@fault(models.large_blobs, 80)
+@fault(models.large_blobs, 57)
 def an_intent_goes_before_what_it_replaces_is_listed(patch):
     async def careless(self, retired):
         await self._places.store.delete(self._places.uploads, NEW + self.id)
@@ -143,12 +143,12 @@ def an_intent_goes_before_what_it_replaces_is_listed(patch):
     patch.setattr(BlobChange, "end", careless)
 
 
-@fault(models.web_sessions, 0)
+@fault(models.web_sessions, 2)
 def each_request_that_rotates_a_session_makes_an_id_of_its_own(patch):
     patch.setattr(web, "successor", lambda present, nonce: web.new_id())
 
 
-@fault(caching.flights, 12)
+@fault(caching.flights, 80)
 def a_second_delete_does_not_wait_for_a_result_that_is_being_put(patch):
     """Fault of the past: a result that an earlier delete had dropped was not found by a later one."""
 

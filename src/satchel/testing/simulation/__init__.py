@@ -20,7 +20,7 @@ async def counting(world: World) -> None:
             for number in range(5):
                 if world.takes_place(f"{name}.{number}"):  # a shrunk run leaves steps out
                     with suppress(StoreError):
-                        await store.collection("counts").update("visits", lambda old: (old or 0) + 1)
+                        await store.collection("counts").update("visits", lambda visits: visits + 1, initial=0)
 
     processes = [world.process("first"), world.process("second")]
     disturb(world, processes, [engine])
@@ -39,7 +39,7 @@ world itself checks that no task, timer or connection is left, and that no error
 from __future__ import annotations
 
 from .disturbing import disturb
-from .history import UNKNOWN, Call, History
+from .history import UNKNOWN, History, RecordedCall
 from .loop import SimulatedLoop
 from .recorder import Recorder
 from .running import Outcome, Scenario, check, run, shrink
@@ -49,12 +49,12 @@ from .world import Faults, Process, ProcessCrashedError, SimulationError, World
 
 __all__ = [
     "UNKNOWN",
-    "Call",
     "Faults",
     "History",
     "Outcome",
     "Process",
     "ProcessCrashedError",
+    "RecordedCall",
     "Recorder",
     "Scenario",
     "SimulatedEngine",

@@ -17,10 +17,9 @@ UNKNOWN: Final = object()
 """The answer of a call that was cancelled or failed."""
 
 _NEVER: Final = 1 << 60
-_MOST_STATES: Final = 50_000
 
 
-class State(NamedTuple):
+class KeyContent(NamedTuple):
     """What is under a key: what was written, and the earliest and the latest moment at which it expires."""
 
     token: Any
@@ -29,7 +28,7 @@ class State(NamedTuple):
 
 
 @dataclass(eq=False)
-class Call:
+class RecordedCall:
     """Call on one key.
 
     Attributes:
@@ -58,18 +57,18 @@ class Call:
     began: float = 0.0
     ended: float = math.inf
     is_late: bool = False
-    before: Call | None = None
+    before: RecordedCall | None = None
 
     @property
     def writes(self) -> bool:
         """Whether it can change something."""
         return self.kind != "get"
 
-    def effects(self, state: State | None, skew: float = 0.0) -> Iterator[tuple[Any, State | None]]:
+    def effects(self, state: KeyContent | None, skew: float = 0.0) -> Iterator[tuple[Any, KeyContent | None]]:
         """Iterate over what it may answer on a state, and the state after it.
 
         Args:
-            state: What is there.
+            state: What the key holds.
             skew: The most seconds by which a clock is wrong.
         """
         if state is None or state.latest > self.began - skew:
@@ -78,7 +77,7 @@ class Call:
         if state is not None and state.earliest < math.inf and state.earliest <= acts_until + skew:
             yield self._effect(None, state)
 
-    def _effect(self, seen: State | None, there: State | None) -> tuple[Any, State | None]:
+    def _effect(self, seen: KeyContent | None, there: KeyContent | None) -> tuple[Any, KeyContent | None]:
         holds = seen is not None and seen.token == self.expected
         match self.kind:
             case "get":
@@ -97,10 +96,10 @@ class Call:
                 return holds, None if holds else there
         raise ValueError(self.kind)
 
-    def _written(self, token: Any = None) -> State:
+    def _written(self, token: Any = None) -> KeyContent:
         if self.ttl is None:
-            return State(self.token if token is None else token)
-        return State(self.token if token is None else token, self.began + self.ttl, self.ended + self.ttl)
+            return KeyContent(self.token if token is None else token)
+        return KeyContent(self.token if token is None else token, self.began + self.ttl, self.ended + self.ttl)
 
 
 class History:
@@ -114,11 +113,11 @@ class History:
     def __init__(self, skew: float = 0.0) -> None:
         self._ticks = itertools.count().__next__
         self._skew = 2 * skew
-        self.calls: list[Call] = []
+        self.calls: list[RecordedCall] = []
 
-    def begin(self, kind: str, **details: Any) -> Call:
+    def begin(self, kind: str, **details: Any) -> RecordedCall:
         """Note the start of a call, whose answer is unknown until it has ended."""
-        call = Call(kind, self._ticks(), _NEVER, UNKNOWN, **details)
+        call = RecordedCall(kind, self._ticks(), _NEVER, UNKNOWN, **details)
         self.calls.append(call)
         return call
 
@@ -126,23 +125,25 @@ class History:
         """Return a place between the starts and ends so far and those to come."""
         return self._ticks()
 
-    def end(self, call: Call, answer: Any) -> None:
+    def end(self, call: RecordedCall, answer: Any) -> None:
         """Note the end of a call."""
         call.end, call.answer = self._ticks(), answer
 
-    def is_linearizable(self) -> bool:
+    def is_linearizable(self, most_states: float = math.inf) -> bool:
         """Return whether there is an order that explains every answer.
 
-        A few histories would take minutes to judge, since there are very many orders: they count as if there was one.
+        Args:
+            most_states: Where there are very many orders, to look takes minutes: after so much of them, one is taken
+                to exist.
         """
         calls = [call for call in self.calls if call.answer is not UNKNOWN or call.writes]
         by_end = sorted(enumerate(calls), key=lambda item: (item[1].answer is not UNKNOWN, -item[1].end))
         known = sum(1 << place for place, call in enumerate(calls) if call.answer is not UNKNOWN)
-        seen: set[tuple[int, State | None]] = set()
-        stack: list[tuple[int, State | None]] = [(0, None)]
+        seen: set[tuple[int, KeyContent | None]] = set()
+        stack: list[tuple[int, KeyContent | None]] = [(0, None)]
         while stack:
             done, state = stack.pop()
-            if done & known == known or len(seen) > _MOST_STATES:
+            if done & known == known or len(seen) > most_states:
                 return True
             if (done, state) not in seen:
                 seen.add((done, state))
@@ -150,13 +151,13 @@ class History:
         return False
 
     def _next(
-        self, calls: list[Call], by_end: list[tuple[int, Call]], done: int, state: State | None
-    ) -> list[tuple[int, State | None]]:
+        self, calls: list[RecordedCall], by_end: list[tuple[int, RecordedCall]], done: int, state: KeyContent | None
+    ) -> list[tuple[int, KeyContent | None]]:
         """Return the calls that may have taken effect next: all done then, and the state."""
         # The last of these is tried first: one that ended early. What may never have happened is tried last.
         left = [(place, call) for place, call in by_end if not done >> place & 1]
         first_end = min(call.end for _, call in left if call.answer is not UNKNOWN)
-        found: list[tuple[int, State | None]] = []
+        found: list[tuple[int, KeyContent | None]] = []
         for place, call in left:
             if call.start > first_end or (call.answer is UNKNOWN and _is_too_late(call, calls, done)):
                 continue
@@ -171,7 +172,7 @@ class History:
         return found
 
 
-def _is_too_late(lost: Call, calls: list[Call], done: int) -> bool:
+def _is_too_late(lost: RecordedCall, calls: list[RecordedCall], done: int) -> bool:
     if lost.before is not None and done >> calls.index(lost.before) & 1:
         return True
     return not lost.is_late and any(
@@ -179,6 +180,6 @@ def _is_too_late(lost: Call, calls: list[Call], done: int) -> bool:
         and call.writes
         and call.answer is not UNKNOWN
         and call.start > lost.end
-        and call.client == lost.client
+        and call.client is lost.client
         for place, call in enumerate(calls)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import inspect
 import math
 import random
 import sys
@@ -13,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextvars import Context
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from ..._threads import carry_out
 
@@ -51,7 +52,7 @@ class _Task(asyncio.Task[Any]):
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
-    """Event loop that makes one step when its world says so, and has no selector, sockets or threads.
+    """Event loop that makes one step when its world has it make one, and has no selector, sockets or threads.
 
     Callbacks run in the order of `call_soon`, as asyncio's do. Chance decides what asyncio leaves open: which of two
     timers of the same moment is first, and when a thread has finished its work, which is carried out in place.
@@ -112,6 +113,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Return the tasks that have not ended."""
         self.tasks = [task for task in self.tasks if not task.done()]
         return self.tasks
+
+    def has_new_tasks(self) -> bool:
+        """Return whether a task has not made its first step."""
+        return any(
+            inspect.getcoroutinestate(cast("Coroutine[Any, Any, Any]", task.get_coro())) == inspect.CORO_CREATED
+            for task in self.pending()
+        )
 
     def call_at(  # type: ignore[override]  # typeshed has names for the types of the arguments
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ...capability import Capability
 from ...errors import StoreError, ValueTooLargeError
-from .history import UNKNOWN, Call, History
+from .history import UNKNOWN, History, RecordedCall
 from .world import Process, SimulationError, World, spread
 
 COLLECTION: Final = "c"
@@ -19,10 +19,11 @@ _PADDING: Final = "x" * 70_000
 """Makes a value so large that a thread encodes and decodes it."""
 _LOOKS: Final = 200
 _VERBS: Final = 4
+_MOST_STATES: Final = 50_000
 
 
 class Recorder:
-    """Histories of the keys that several stores share.
+    """Maker of random calls, and history of each key that they are about.
 
     Args:
         world: The world.
@@ -105,7 +106,7 @@ class Recorder:
             SimulationError: There is none for a key.
         """
         for key, history in self.histories.items():
-            if not history.is_linearizable():
+            if not history.is_linearizable(_MOST_STATES):
                 raise SimulationError(f"no order of the calls on key {key} explains their answers")
 
     async def call(
@@ -160,10 +161,10 @@ class Recorder:
         self._world.note(process.name, f"{step} -> {answers if error is None else type(error).__name__}")
         return error is None
 
-    def _begin(self, store: object, kind: str, key: str, expected: int, ttl: float | None) -> Call:
+    def _begin(self, store: object, kind: str, key: str, expected: int, ttl: float | None) -> RecordedCall:
         history = self.histories[key]
         lives = self._default_ttl if ttl is None else ttl
-        details: dict[str, Any] = {"client": id(store), "began": self._world.now, "ttl": lives}
+        details: dict[str, Any] = {"client": store, "began": self._world.now, "ttl": lives}
         if kind in ("put", "put_if_absent", "compare_and_put"):
             self._tokens += 1
             details["token"] = self._tokens

@@ -136,7 +136,7 @@ async def stacks(world: World) -> None:
 
 
 class _Stack:
-    """Wrappers as chance puts them together, in the recommended order."""
+    """Random choice of wrappers, in the recommended order."""
 
     def __init__(self, chance: random.Random) -> None:
         self.falls_back, self.retries = chance.random() < 0.2, chance.random() < 0.5

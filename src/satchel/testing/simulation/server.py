@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -148,7 +149,7 @@ class SimulatedServer:
             return None
         self._carried_out[place] = max(self._carried_out.get(place, 0), sent.number)
         outcome = sent.work(*item)
-        self.world.note(self.name, f"{sent.name} {item[0]}: {outcome!r}{' (abandoned)' if abandoned else ''}")
+        self.world.note(self.name, f"{sent.name} {item[0]}: {_said(outcome)}{' (abandoned)' if abandoned else ''}")
         return outcome
 
     def _reply(self, sent: _Request, error: Exception | None) -> None:
@@ -188,3 +189,7 @@ def _deliver(sent: _Request, error: Exception | None) -> None:
         sent.answer.set_result(sent.outcomes)
     else:
         sent.answer.set_exception(error)
+
+
+def _said(outcome: object) -> str:
+    return f"{len(outcome)} bytes {zlib.crc32(outcome):08x}" if isinstance(outcome, bytes) else repr(outcome)

@@ -106,7 +106,8 @@ class _Connection:
 
     async def _ask(self, kind: str, work: Callable[..., Any], *given: Any) -> Any:
         sent = self.engine.request(self.process, kind, [(kind, *given)], lambda _, *rest: work(*rest), by_item=False)
-        return (await self._with_timeout(sent))[0]
+        bound = self._with_timeout(sent)  # type: ignore[attr-defined]  # the next class is a store
+        return (await bound)[0]
 
     async def _open(self) -> None:
         await self._ask("open", lambda: None)

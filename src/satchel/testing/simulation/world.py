@@ -73,7 +73,7 @@ class Faults:
 
 @dataclass(eq=False)
 class Process:
-    """Process of a world: an event loop, a clock, and all that runs there until it ends or crashes."""
+    """Simulated process: an event loop, a clock, and all that runs there until it ends or crashes."""
 
     world: World
     name: str
@@ -159,7 +159,7 @@ def _settle(answer: asyncio.Future[Any], error: BaseException | None, result: ob
 
 
 class World:
-    """Processes and servers that share one time, which passes only while all of them wait.
+    """Virtual time, with the processes and servers in it. It passes only while all of them wait.
 
     Args:
         seed: Everything that chance decides comes from it.
@@ -253,11 +253,15 @@ class World:
         for process in self.processes:
             process.loop.set_exception_handler(lambda _loop, _context: None)
             process.loop.frozen_until = 0.0
+            for _ in range(_BURIAL):
+                if not process.loop.has_new_tasks():
+                    break
+                process.loop.step()  # Python warns of work that was handed to a task and never began
             for task in process.loop.pending():
                 task.cancel()
             for _ in range(_BURIAL):
-                if not process.loop.pending():
-                    break
+                if not process.loop.pending() and process.loop.next_time() > self.now:
+                    break  # what tasks have called at their ends has run as well
                 self.now = max(self.now, min(process.loop.next_time(), self.network.next_time(), self.now + 60))
                 self.network.step()
                 process.loop.step()
