@@ -538,3 +538,15 @@ async def test_a_head_that_no_queue_writes_is_damage(field):
     await store.put("queues", "q/head", {"format": 1, "head": 0, "swept": 0, "behind": []} | field)
     with pytest.raises(IntegrityError, match="no Queue wrote"):
         await queue.take(timeout=0)
+
+
+async def test_a_worker_forgets_the_jobs_of_others_that_are_done():
+    store = MemoryStore()
+    one, other = Queue(store, "q"), Queue(store, "q")
+    for number in range(10):
+        await one.push(number)
+        async with await one.take(timeout=0):
+            assert await other.take(timeout=0) is None
+            assert len(other._window._observations) == 1
+    assert await other.take(timeout=0) is None
+    assert len(other._window._observations) == 0

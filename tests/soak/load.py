@@ -17,6 +17,8 @@ CLIENTS = 24
 NAMES = 12
 FILES = 400
 PATIENCE = 20.0
+MOST_LATE = 5.0
+"""Seconds after which a due request is not sent: no disturbance lasts so long, so the load itself is late."""
 ABSENT = -1
 Answer = tuple[httpx.Response, Sequence[int]]
 
@@ -208,6 +210,9 @@ async def _visit(number: int, address: str, due: Iterator[float], measured: Meas
         visitor = Visitor(number, http)
         for at in due:
             await asyncio.sleep(max(0.0, at - measured.now()))
+            if measured.now() - at > MOST_LATE:
+                measured.counts["not sent"] += 1
+                continue
             (action,) = choice.choices(actions, weights)
             problem: str | None = None
             try:

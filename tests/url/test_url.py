@@ -499,7 +499,7 @@ def test_a_path_may_be_other_than_utf8(url):
     ["server://h?user=%FF", "server://%FFuser@h", "server://h\udcff", "memory:?wrap=prefix_keys(prefix=a%80)"],
 )
 def test_whatever_else_is_no_utf8_is_refused(url):
-    with pytest.raises(ConfigurationError, match="is not UTF-8, percent-encoded$") as refusal:
+    with pytest.raises(ConfigurationError, match=r"is not UTF-8, percent-encoded$") as refusal:
         open_store(url)
     assert str(refusal.value).isascii()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 _CAPACITY = 100_000
 
@@ -17,6 +18,12 @@ class Observations:
 
     def __init__(self) -> None:
         self._first_seen: dict[str, tuple[str, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._first_seen)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._first_seen])
 
     def elapsed(self, key: str, version: str) -> float:
         """Return the seconds since a version was first seen. Call it after the read, never before.

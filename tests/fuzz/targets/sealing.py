@@ -19,7 +19,7 @@ VALUES = (b"bytes", {"name": "Ada"}, None)
 
 @cache
 def genuine() -> frozenset[bytes]:
-    """Return frames that were made with the key, the same ones in one process: encryption takes a random number."""
+    """Return frames that were made with the key."""
     return frozenset([run(put(kind, value)) for kind in WRAPPERS for value in VALUES])
 
 
@@ -55,7 +55,9 @@ async def read(frame: bytes) -> None:
     await inner.put(*REF, frame)
     for kind in WRAPPERS:
         try:
-            await kind(inner, key=KEY).get(*REF)
+            value = await kind(inner, key=KEY).get(*REF)
         except IntegrityError:
             continue
-        assert frame in genuine(), "a frame was opened that nobody had made"
+        # Another process has other frames of the same values: encryption takes a random number.
+        known = value in VALUES if kind is EncryptionWrapper else frame in genuine()
+        assert known, "a frame was opened that nobody had made"

@@ -36,6 +36,8 @@ _TOMBSTONES_FOR_EACH_BEHIND = 16
 _HOLE_SECONDS = 5.0
 """Seconds for which a process sees a number absent before it puts a void in its place."""
 _VOID_TTL = 86_400.0
+_ABSENT = " is absent"
+_GONE = Item("gone")
 _MOST_ABSENT = 10_000
 """Number of absent items in a row after which a look ends. Far fewer pushes are in progress at once."""
 
@@ -99,6 +101,7 @@ class Window:
             absent = _absent_in_a_row(absent, items)
             if len(found) >= _ENOUGH or absent >= _MOST_ABSENT:
                 break
+        self._forget_settled(seen)
         await self._move_on(at, head, seen, urgent=not found)
         return found
 
@@ -186,8 +189,18 @@ class Window:
             return self._observations.elapsed(str(number), version) >= item.lease
         return False
 
+    def _forget_settled(self, seen: dict[int, tuple[Item | None, str]]) -> None:
+        """Stop observing the items up to the last one seen that are there and are nobody's."""
+        last = max(seen, default=-1)
+        for name in self._observations:
+            number = int(name.partition(" ")[0])
+            item = seen.get(number, (_GONE, ""))[0]
+            is_open = item is None if name.endswith(_ABSENT) else item is not None and item.state in ("taken", "dying")
+            if number <= last and not is_open:
+                self._observations.forget(name)
+
     async def _fill_hole(self, number: int) -> None:
-        if self._observations.elapsed(f"{number} is absent", "") >= _HOLE_SECONDS:
+        if self._observations.elapsed(f"{number}{_ABSENT}", "") >= _HOLE_SECONDS:
             void = Item("void").record()
             await self._store.put_if_absent(self._collection, self.key(number), void, ttl=_VOID_TTL)
 
