@@ -115,6 +115,8 @@ async def _round(
     try:
         await asyncio.to_thread(cluster.replace, victim)
         await _first_successes(round_, lost, affected)
+        if serves:
+            await load.pause(limit)  # later writes would hide what was lost
         await asyncio.sleep(max(1.5, serves))
     finally:
         await asyncio.to_thread(cluster.give_back, victim, fault)
