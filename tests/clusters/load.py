@@ -99,6 +99,7 @@ class Load:
         for number, key in enumerate(round_.keys):
             while not await self._single(round_, number % len(self._stores), "get", key):
                 assert time.monotonic() < give_up, f"{key} cannot be read"
+                await asyncio.sleep(0.05)
 
     async def _client(self, number: int) -> None:
         chance = random.Random()
@@ -210,3 +211,18 @@ def judge(history: History, fault: int) -> tuple[bool, int]:
             acknowledged = [call for call in before if call.end < fault and call.answer not in (UNKNOWN, False)]
             return True, max(1, sum(call.start > since for call in acknowledged))
     return False, 0
+
+
+def without_stale_reads(history: History, fault: int) -> History:
+    """Return a history without the reads that began after a fault, but for the last one.
+
+    Left out are also the calls that changed nothing because of what they had read.
+    """
+    kept = History()
+    last = max((call for call in history.calls if not call.writes), key=lambda call: call.start)
+    kept.calls = [
+        call
+        for call in history.calls
+        if call.start < fault or call is last or (call.writes and call.answer is not False)
+    ]
+    return kept

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.clusters.load import Load, Round, judge
+from tests.clusters.load import Load, Round, judge, without_stale_reads
 from tests.clusters.nodes import Cluster, Fault
 
 SECONDS = float(os.environ.get("CLUSTER_SECONDS", "60"))
@@ -29,12 +29,16 @@ class Report:
         recovery: For each fault, the seconds from it to each store's first success with a key of the lost node.
         last_failure: For each fault, the seconds from it to the end of the last call that failed.
         lost: How many acknowledged writes came to nothing, by fault.
+        stale: How many keys were read as they had been before.
+        fallen: The keys that fell back to a state from before a fault.
         wrong: The keys whose calls no order explains.
     """
 
     recovery: dict[Fault, list[float]] = field(default_factory=dict)
     last_failure: dict[Fault, list[float]] = field(default_factory=dict)
     lost: dict[Fault, list[int]] = field(default_factory=dict)
+    stale: int = 0
+    fallen: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     longest: float = 0.0
     calls: int = 0
@@ -50,6 +54,8 @@ class Report:
                 f"(at most {max(times):.1f} s), last failure after {statistics.median(last):.1f} s "
                 f"(at most {max(last):.1f} s), acknowledged writes lost: {sum(lost)}"
             )
+        if self.stale:
+            lines.append(f"keys read as they had been before: {self.stale}")
         return "\n".join([*lines, *self.wrong])
 
 
@@ -62,6 +68,7 @@ async def run(
     sockets: int,
     faults: Sequence[Fault] | None = None,
     serves: float = 0.0,
+    stale_reads: bool = False,
 ) -> Report:
     """Lose nodes under load for so many seconds, but each kind of fault at least once.
 
@@ -73,6 +80,7 @@ async def run(
         sockets: How many connections each store may have.
         faults: The faults, in turns; by default all that the cluster can suffer.
         serves: For so many seconds a lost node goes on to serve its clients.
+        stale_reads: The engine lets reads return old data after a fault; these are counted.
 
     Raises:
         AssertionError: The calls did not succeed again, or something was left over.
@@ -90,7 +98,9 @@ async def run(
         stack.push_async_callback(load.close)
         number = 0
         while number < len(kinds) or time.monotonic() < end:
-            await _round(cluster, load, report, kinds[number % len(kinds)], str(number), limit, serves)
+            await _round(
+                cluster, load, report, kinds[number % len(kinds)], str(number), limit, serves, stale_reads=stale_reads
+            )
             traces = Traces.now()
             assert traces.sockets - before.sockets <= STORES * sockets, f"{traces.sockets} sockets are open"
             number += 1
@@ -101,7 +111,15 @@ async def run(
 
 
 async def _round(
-    cluster: Cluster, load: Load, report: Report, fault: Fault, name: str, limit: float, serves: float
+    cluster: Cluster,
+    load: Load,
+    report: Report,
+    fault: Fault,
+    name: str,
+    limit: float,
+    serves: float,
+    *,
+    stale_reads: bool,
 ) -> None:
     victim = await asyncio.to_thread(cluster.victim)
     affected = await asyncio.to_thread(cluster.affected, victim)
@@ -115,6 +133,8 @@ async def _round(
     try:
         await asyncio.to_thread(cluster.replace, victim)
         await _first_successes(round_, lost, affected)
+        if serves:
+            await load.pause(limit)  # later writes would hide what was lost
         await asyncio.sleep(max(1.5, serves))
     finally:
         await asyncio.to_thread(cluster.give_back, victim, fault)
@@ -126,7 +146,7 @@ async def _round(
     failed = [done.end for done in round_.done if not done.succeeded and done.end > begin]
     report.recovery.setdefault(fault, []).extend(recovered)
     report.last_failure.setdefault(fault, []).append(max(failed, default=begin) - begin)
-    report.lost.setdefault(fault, []).append(await asyncio.to_thread(_judge, round_, report))
+    report.lost.setdefault(fault, []).append(await asyncio.to_thread(_judge, round_, report, stale_reads=stale_reads))
     print(  # noqa: T201  # for those who watch a long run
         f"{name}: {fault}, first successes after {min(recovered):.2f} to {max(recovered):.2f} s, last failure after "
         f"{report.last_failure[fault][-1]:.2f} s, lost {report.lost[fault][-1]}, longest {load.longest:.1f}, "
@@ -150,13 +170,18 @@ def _successes(round_: Round, since: float, affected: Callable[[str], bool]) -> 
     return first
 
 
-def _judge(round_: Round, report: Report) -> int:
+def _judge(round_: Round, report: Report, *, stale_reads: bool) -> int:
     lost = 0
     for key, history in round_.histories.items():
+        if stale_reads and not history.is_linearizable():
+            history = without_stale_reads(history, round_.faults[key])  # noqa: PLW2901  # it is judged in its place
+            report.stale += 1
         explained, fallen = judge(history, round_.faults[key])
         lost += fallen
-        if not explained:
-            report.wrong.append(f"{key}, fault at {round_.faults[key]}: {history.calls}")
+        if fallen or not explained:
+            (report.fallen if explained else report.wrong).append(
+                f"{key}, fault at {round_.faults[key]}: {history.calls}"
+            )
     return lost
 
 

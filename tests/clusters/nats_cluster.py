@@ -1,7 +1,9 @@
 """Three servers of NATS, each with a copy of every stream."""
 
 import json
+import time
 import urllib.request
+from contextlib import suppress
 from typing import Any
 
 from scripts.test_servers.install import wheels
@@ -10,6 +12,8 @@ from scripts.test_servers.server import Server
 from tests.clusters.nodes import Cluster
 
 SIZE = 3
+CATCHING_UP = 30.0
+"""Seconds that a server may take to get what it missed."""
 
 
 class NATSCluster(Cluster):
@@ -54,6 +58,23 @@ class NATSCluster(Cluster):
         return len(replicas) == SIZE - 1 and all(
             each.get("current") and not each.get("offline") and not each.get("lag") for each in replicas
         )
+
+    def wait_until_whole(self) -> None:
+        """Wait until all is well again; a server that does not catch up is started anew, as an operator does.
+
+        NATS 2.15 can come to a state in which it asks for what it lacks for ever, and logs each time "Expected first
+        catchup entry to be a snapshot and peerstate, will retry".
+        """
+        give_up = time.monotonic() + CATCHING_UP
+        while time.monotonic() < give_up:
+            with suppress(OSError):
+                if self.is_whole():
+                    return
+            time.sleep(0.1)
+        for late in [each for each in self._state()["replicas"] if not each.get("current") or each.get("lag")]:
+            self.kill(int(late["name"].removeprefix("n")))
+            self.nodes[int(late["name"].removeprefix("n"))].start()
+        super().wait_until_whole()
 
     def _knows_all(self, index: int) -> bool:
         meta = self._ask(index, "jsz").get("meta_cluster", {})

@@ -36,6 +36,7 @@ async def test_nothing_is_lost_with_three_replicas():
             loop.SECONDS,
             limit=LIMIT,
             sockets=SOCKETS,
+            stale_reads=True,  # of a former leader
         )
     print(report)  # noqa: T201  # for those who watch
     assert not report.strangers

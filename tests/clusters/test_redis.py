@@ -33,7 +33,7 @@ async def lose_masters(
             faults=faults,
             serves=serves,
         )
-    print(report)  # noqa: T201  # for those who watch
+    print(*options, report)  # noqa: T201  # for those who watch
     assert not report.strangers
     assert not report.wrong
     assert report.longest < LIMIT

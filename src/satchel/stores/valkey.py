@@ -336,7 +336,7 @@ class ValkeyStore(RedisLikeStore):
             "addresses": [glide.NodeAddress(host, port), *others],
             "use_tls": bool(parts["tls"]),
             "credentials": credentials,
-            "request_timeout": max(milliseconds * 9 // 10, 1),  # so that it is the client that says so
+            "request_timeout": max(milliseconds * 9 // 10, 1),  # so that its error comes first
             "lazy_connect": True,  # otherwise the client connects in the event loop's own thread
         }
         if self._clustered:

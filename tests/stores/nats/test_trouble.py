@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import nats
@@ -22,6 +23,7 @@ from satchel import (
 )
 from satchel.stores.nats import NATSStore
 from satchel.stores.nats.bucket import Bucket
+from satchel.stores.nats.errors import ApiError
 from satchel.testing import FakeClock
 from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
@@ -66,6 +68,24 @@ async def test_a_silent_server_is_a_timeout_and_no_answer_reaches_another_call(
     proxy.silent = False
     assert await store.get("c", "other") == "theirs"
     assert await store.get("c", "k") == "before"
+
+
+async def test_a_refusal_by_a_former_leader_is_not_believed(store: NATSStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = await store.get_entry("c", "k")
+    assert entry is not None
+    real = store._connection.request
+
+    async def overtaken(subject: str, *rest: Any) -> Any:
+        answer = await real(subject, *rest)
+        if subject.startswith("$KV."):  # the leader has written it, and the former one answers first
+            raise ApiError({"code": 400, "err_code": 10071})
+        return answer
+
+    monkeypatch.setattr(store._connection, "request", overtaken)
+    assert await store.compare_and_put("c", "k", "after", version=entry.version) is not None
+    assert await store.put_if_absent("c", "new", 1) is not None
+    assert await store.put_if_absent("c", "new", 2) is None
+    assert await store.get("c", "k") == "after"
 
 
 @pytest.mark.long

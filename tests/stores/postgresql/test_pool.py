@@ -147,7 +147,7 @@ async def test_a_connection_that_is_made_as_its_caller_is_cancelled_is_not_left(
         return made[-1]
 
     (*_, way) = await asyncio.to_thread(read, f"{server_url('postgresql')}?sslmode=disable")
-    pool = Pool(way, 1, keeps_statements=True)
+    pool = Pool(way, 1, None, keeps_statements=True)
     await pool.start()
     monkeypatch.setattr(asyncpg, "connect", made_too_late)
     acquiring = asyncio.create_task(pool.acquire())

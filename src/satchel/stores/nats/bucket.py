@@ -211,10 +211,14 @@ class Bucket:
         try:
             answered(await self._connection.request(subject, payload, headers))
         except Exception as error:
-            if is_changed(error):
-                return False
-            # The answer to a conditional write was lost: no other write has this header.
-            if expected is None or not is_unsure(error) or (await self.read(subject)).header != headers[HEADER]:
+            refused = is_changed(error)
+            if expected is None or not (refused or is_unsure(error)):
+                raise
+            # The answer to a conditional write was lost, or came from a former leader, which refuses what the leader
+            # has written: no other write has this header.
+            if (await self.read(subject)).header != headers[HEADER]:
+                if refused:
+                    return False
                 raise
         return True
 
