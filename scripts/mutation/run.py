@@ -45,7 +45,7 @@ pytest_add_cli_args=
     -p
     no:cacheprovider
     --hypothesis-seed=0
-    --timeout=4
+    --timeout=30
 {slow}
 timeout_constant=2.0
 timeout_multiplier=2.0
