@@ -9,6 +9,7 @@ import weakref
 
 import pytest
 
+from satchel import Capability, StoreClosedError, StoreUnavailableError
 from satchel.backend import reclaiming
 from satchel.clock import NEVER
 from tests.scripted import BatchStore, Server, turns
@@ -241,3 +242,189 @@ asyncio.run(parent())
 """
     done = subprocess.run([sys.executable, "-c", program], timeout=60, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "0 None\nclose\n"), done.stderr
+
+
+class Run:
+    """A reclaimer with what it works on: `known` is the first deadline that the store knows."""
+
+    def __init__(self, *, timed=True, can=True, native=False):
+        self.clock, self.known = Clock(), NEVER
+        self.did, self.failure, self.gate = [], None, None
+        self._native_expiry, self._any_loop = native, False
+        self.capabilities = Capability.CULL if can else Capability(0)
+        if not timed:
+            self._first_deadline.__func__.is_absent = True
+        self.reclaimer = reclaiming.Reclaimer(self, spawn=asyncio.create_task, cull=self.cull, ask=self.ask)
+        if not timed:
+            del self._first_deadline.__func__.is_absent
+
+    def __repr__(self):
+        return "Store()"
+
+    async def _first_deadline(self):
+        raise AssertionError("asked past the engine")
+
+    async def cull(self):
+        self.did.append("cull")
+        if self.failure is not None:
+            raise self.failure
+
+    async def ask(self):
+        self.did.append("ask")
+        if self.gate is not None:
+            await self.gate.wait()
+        return self.known
+
+    async def does(self, *, after=0.0):
+        """Return what is done by the next timer, some seconds later."""
+        self.clock.now += after
+        self.did.clear()
+        for timer in timers():
+            timer.cancel()
+            self.reclaimer.on_timer(self.reclaimer._turn)
+        await turns(5)
+        return self.did
+
+    async def does_by_counting(self, deadlines, first=NEVER, *, after=0.0):
+        self.clock.now += after
+        self.did.clear()
+        self.reclaimer.count(deadlines, first)
+        await turns(5)
+        return self.did
+
+
+class TestWhenARunIsDue:
+    @pytest.mark.parametrize(("after", "expected"), [(59.9, []), (60, ["cull", "ask"])])
+    async def test_a_minute_after_the_last_one(self, after, expected):
+        run = Run()
+        assert await run.does_by_counting(1, 1010) == []
+        assert await run.does_by_counting(0, after=after) == expected
+        run.reclaimer.stop()
+
+    @pytest.mark.parametrize(("deadlines", "expected"), [(999, []), (1000, ["cull", "ask"])])
+    async def test_after_a_thousand_deadlines(self, deadlines, expected):
+        run = Run()
+        assert await run.does_by_counting(deadlines, 1000.0) == expected
+        run.reclaimer.stop()
+
+    async def test_deadlines_of_many_writes_add_up_and_the_earliest_counts(self):
+        run = Run()
+        assert await run.does_by_counting(600, 1005) == []
+        assert await run.does_by_counting(400, 1009, after=5) == ["cull", "ask"]
+        assert run.reclaimer.owed == 0
+
+    async def test_not_before_something_has_expired(self):
+        run = Run()
+        assert await run.does_by_counting(1000, 1000.1) == []
+        assert len(timers()) == 1
+        assert await run.does() == []
+        assert run.reclaimer.owed == 1000
+        assert len(timers()) == 1
+        assert await run.does(after=0.1) == ["cull", "ask"]
+        assert timers() == []
+
+    async def test_not_while_one_is_under_way(self):
+        run = Run()
+        run.gate = asyncio.Event()
+        assert await run.does_by_counting(1000, 1000.0) == ["cull", "ask"]
+        assert await run.does_by_counting(1000, 1000.0, after=61) == []
+        run.gate.set()
+        await turns(5)
+        assert run.reclaimer.owed == 0
+        assert len(timers()) == 1
+        assert await run.does() == ["cull", "ask"]
+
+    async def test_not_where_nothing_set_a_deadline(self):
+        run = Run()
+        assert await run.does_by_counting(0, after=100) == []
+        assert timers() == []
+
+    async def test_not_soon_after_the_last_one(self):
+        run = Run(timed=False)
+        assert await run.does_by_counting(1, 1001, after=60) == ["cull"]
+        assert await run.does_by_counting(1, 1001, after=59) == []
+        assert await run.does_by_counting(1, 1001, after=1) == ["cull"]
+        assert timers() == []
+
+    @pytest.mark.parametrize("timed", [True, False])
+    @pytest.mark.parametrize("settings", [{"native": True}, {"can": False}])
+    async def test_never_where_the_engine_does_it_or_nothing_can(self, timed, settings):
+        run = Run(timed=timed, **settings)
+        run.reclaimer.start()
+        assert await run.does_by_counting(1000, 1000.0, after=100) == []
+        assert timers() == []
+        assert run.reclaimer.owed == (0 if "native" in settings else 1000)
+
+
+class TestTheFirstDeadline:
+    async def test_it_is_asked_for_a_minute_after_the_opening(self):
+        run = Run()
+        run.known = 1005.0
+        run.reclaimer.start()
+        assert await run.does() == ["ask"]
+        assert await run.does(after=4.9) == []
+        assert await run.does(after=0.1) == ["cull", "ask"]
+        run.reclaimer.stop()
+
+    async def test_one_set_while_it_is_asked_for_counts_too(self):
+        run = Run()
+        run.gate = asyncio.Event()
+        run.known = 2000.0
+        run.reclaimer.start()
+        assert await run.does() == ["ask"]
+        assert await run.does_by_counting(1, 1005) == []
+        run.gate.set()
+        await turns(5)
+        assert await run.does(after=5) == ["cull", "ask"]
+        run.reclaimer.stop()
+
+    async def test_a_question_that_fails_leaves_it_as_it_was(self):
+        run = Run()
+        assert await run.does_by_counting(1, 1005) == []
+        run.failure = StoreUnavailableError("away")
+        assert await run.does(after=5) == ["cull"]
+        run.failure = None
+        assert await run.does() == ["cull", "ask"]
+
+
+class TestFailures:
+    async def test_the_first_of_several_is_a_warning(self, caplog):
+        run = Run()
+        run.known = 1000.0
+        run.failure = StoreUnavailableError("away")
+        with caplog.at_level(logging.DEBUG, "satchel"):
+            await run.does_by_counting(1000, 1000.0)
+            await run.does()
+            run.failure = None
+            await run.does()
+            run.failure = StoreUnavailableError("away")
+            await run.does()
+        assert [record.levelname for record in caplog.records] == ["WARNING", "DEBUG", "WARNING"]
+        assert set(caplog.messages) == {"Store() could not reclaim expired entries: away"}
+        run.reclaimer.stop()
+
+    async def test_a_closed_store_is_none(self, caplog):
+        run = Run()
+        run.failure = StoreClosedError("closed")
+        with caplog.at_level(logging.DEBUG, "satchel"):
+            assert await run.does_by_counting(1000, 1000.0) == ["cull"]
+        assert caplog.records == []
+        run.reclaimer.stop()
+
+    async def test_a_process_that_sets_no_deadline_gives_up_in_silence(self, caplog):
+        run = Run()
+        run.known = 1000.0
+        run.failure = StoreUnavailableError("away")
+        run.reclaimer.start()
+        with caplog.at_level(logging.DEBUG, "satchel"):
+            assert await run.does() == ["ask", "cull"]
+        assert (caplog.records, timers()) == ([], [])
+
+    async def test_the_timer_of_another_process_does_nothing(self):
+        run = Run()
+        await run.does_by_counting(1, 1000.0)
+        run.reclaimer.on_timer(run.reclaimer._turn + 1)
+        await turns(5)
+        assert run.did == []
+        assert len(timers()) == 1
+        run.reclaimer.stop()
