@@ -45,9 +45,8 @@ pytest_add_cli_args=
     -p
     no:cacheprovider
     --hypothesis-seed=0
-    --timeout=30
-{slow}
-timeout_constant=2.0
+    --timeout=10
+timeout_constant=15.0
 timeout_multiplier=2.0
 use_setproctitle=false
 use_git_change_detection=false
@@ -88,8 +87,7 @@ def _prepare(module: Module) -> Path:
         (place / name).symlink_to(ROOT / name)
     sources = "\n".join(f"    src/satchel/{source}" for source in module.sources)
     tests = "\n".join(f"    {test}" for test in module.tests)
-    slow = "\n".join(f"    --deselect={test}" for test in module.slow)
-    (place / "setup.cfg").write_text(SETTINGS.format(sources=sources, tests=tests, slow=slow), encoding="utf-8")
+    (place / "setup.cfg").write_text(SETTINGS.format(sources=sources, tests=tests), encoding="utf-8")
     return place
 
 

@@ -42,14 +42,12 @@ class Module:
         sources: Files below `src/satchel`.
         functions: For a file of which only some functions are changed, these.
         tests: What pytest runs.
-        slow: What it leaves out of that.
     """
 
     name: str
     sources: list[str]
     functions: Mapping[str, set[str]]
     tests: list[str]
-    slow: list[str]
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def read_modules(text: str) -> dict[str, Module]:
         for line in given.get("functions", []):
             source, _, function = line.partition(": ")
             functions.setdefault(source, set()).add(function)
-        modules[name] = Module(name, given["sources"], functions, given["tests"], given.get("slow", []))
+        modules[name] = Module(name, given["sources"], functions, given["tests"])
     return modules
 
 

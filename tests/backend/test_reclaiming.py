@@ -249,7 +249,7 @@ class Run:
 
     def __init__(self, *, timed=True, can=True, native=False):
         self.clock, self.known = Clock(), NEVER
-        self.did, self.failure, self.gate = [], None, None
+        self.did, self.failure, self.silence, self.gate = [], None, None, None
         self._native_expiry, self._any_loop = native, False
         self.capabilities = Capability.CULL if can else Capability(0)
         if not timed:
@@ -273,6 +273,8 @@ class Run:
         self.did.append("ask")
         if self.gate is not None:
             await self.gate.wait()
+        if self.silence is not None:
+            raise self.silence
         return self.known
 
     async def does(self, *, after=0.0):
@@ -378,13 +380,15 @@ class TestTheFirstDeadline:
         assert await run.does(after=5) == ["cull", "ask"]
         run.reclaimer.stop()
 
-    async def test_a_question_that_fails_leaves_it_as_it_was(self):
+    @pytest.mark.parametrize("failing", ["failure", "silence"])
+    async def test_a_run_that_fails_leaves_it_as_it_was(self, failing):
         run = Run()
         assert await run.does_by_counting(1, 1005) == []
-        run.failure = StoreUnavailableError("away")
-        assert await run.does(after=5) == ["cull"]
-        run.failure = None
+        setattr(run, failing, StoreUnavailableError("away"))
+        assert (await run.does(after=5))[0] == "cull"
+        setattr(run, failing, None)
         assert await run.does() == ["cull", "ask"]
+        assert timers() == []
 
 
 class TestFailures:

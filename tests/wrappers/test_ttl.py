@@ -190,7 +190,10 @@ async def test_without_sliding_reads_are_the_inner_stores_own(inner):
         ({"default": 0}, "default: ttl must be above 0"),
         ({"minimum": float("nan")}, "minimum: ttl must be above 0"),
         ({"maximum": "5"}, "maximum: ttl must be seconds"),
-        ({"minimum": 5, "maximum": 4}, "minimum, default and maximum must be in this order"),
+        (
+            {"minimum": 5, "maximum": 4},
+            "^minimum, default and maximum must be in this order, from the shortest on$",
+        ),
         ({"default": 3, "minimum": 5}, "minimum, default and maximum must be in this order"),
         ({"jitter": 1}, "jitter must be a number from 0 to below 1, got 1"),
         ({"jitter": True}, "jitter must be a number"),
@@ -199,8 +202,11 @@ async def test_without_sliding_reads_are_the_inner_stores_own(inner):
         ({"jitter": 0.1, "seed": True}, "seed must be an int or None, got bool"),
         ({"default": 5, "sliding": "false"}, "sliding must be a bool, got str"),
         ({"default": 5, "sliding": None}, "sliding must be a bool, got NoneType"),
-        ({"sliding": True}, "needs one: give default="),
-        ({"default": 5, "sliding": True, "jitter": 0.6}, "jitter must be at most 0.5 with sliding"),
+        ({"sliding": True}, "^sliding renews entries to the default, so it needs one: give default=$"),
+        (
+            {"default": 5, "sliding": True, "jitter": 0.6},
+            "^jitter must be at most 0.5 with sliding, or a renewal could shorten a deadline$",
+        ),
     ],
 )
 def test_bad_options_are_refused(inner, options, message):
