@@ -277,3 +277,9 @@ def test_two_processes_make_different_versions():
     versions.append(sources[0]())
     assert len(set(versions)) == 7
     assert all(re.fullmatch("[0-9a-f]{32}", version) for version in versions)
+
+
+def test_a_sealed_record_has_the_names_it_was_sealed_with():
+    sealed = msgspec.structs.replace(NAMED, names=None, checksum=None).sealed(NAMED.names)
+    assert sealed == NAMED
+    sealed.verify()
