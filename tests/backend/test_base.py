@@ -22,6 +22,7 @@ from satchel import (
 from satchel import _threads as threads
 from satchel.backend import coalescer as coalesce
 from satchel.backend import reclaiming
+from satchel.backend.record import Record
 from tests.scripted import BatchStore, Server, SingleStore, held, turns
 
 BOTH = pytest.mark.parametrize("kind", [BatchStore, SingleStore])
@@ -508,6 +509,7 @@ async def test_listing_closes_its_pages_when_it_ends_early():
 async def test_the_read_of_one_entry_opens_the_store_counts_and_names_what_failed():
     store = BatchStore(clock=Clock())
     assert await store.get("c", "k") is None
+    assert store.events == ["open"]
     await store.put("c", "k", 1)
     assert await store.get("c", "k") == 1
     store.server.faults["k"] = ConnectionResetError()
@@ -528,6 +530,26 @@ async def test_the_read_of_one_entry_opens_the_store_counts_and_names_what_faile
     with pytest.raises(StoreError) as caught:
         await store.get("c", "k")
     assert caught.value.operation == "get"
+
+
+async def test_a_record_of_a_kind_of_the_stores_own_expires_as_any():
+    class OwnRecord(Record, frozen=True):
+        row: int = 7
+
+    class Own(BatchStore):
+        async def _read(self, refs):
+            records = await super()._read(refs)
+            return [record and OwnRecord(**msgspec.structs.asdict(record)) for record in records]
+
+    store = Own(clock=Clock())
+    await store.put("c", "k", 1, ttl=5)
+    await store.put("c", "for ever", 1)
+    assert await store.get("c", "k") == 1
+    store.clock.now += 5
+    assert await store.get("c", "k") is None
+    assert await store.get("c", "for ever") == 1
+    assert await store.get("c", "none") is None
+    await store.aclose()
 
 
 async def test_expired_entries_are_absent_on_every_path():

@@ -420,6 +420,7 @@ class TestFailures:
         run.known = 1000.0
         run.failure = StoreUnavailableError("away")
         run.reclaimer.start()
+        run.reclaimer.count(0)  # a write without one
         with caplog.at_level(logging.DEBUG, "satchel"):
             assert await run.does() == ["ask", "cull"]
         assert (caplog.records, timers()) == ([], [])

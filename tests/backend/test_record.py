@@ -286,3 +286,9 @@ def test_names_that_no_entry_can_have_are_damage(names):
     wire = pack(Record(b"1", 1, VERSION, 0.0, NEVER, names))
     with pytest.raises(IntegrityError, match="its names are none"):
         unpack(wire)
+
+
+def test_a_sealed_record_has_the_names_it_was_sealed_with():
+    sealed = msgspec.structs.replace(NAMED, names=None, checksum=None).sealed(NAMED.names)
+    assert sealed == NAMED
+    sealed.verify()

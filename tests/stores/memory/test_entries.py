@@ -167,3 +167,42 @@ class TestSweep:
         entries.remove("c", "a")
         entries.set("c", "e", record(size=6))
         assert list(entries.of("c")) == ["d", "e"]
+
+    @pytest.mark.parametrize("bounds", [{"max_entries": 2}, {"max_bytes": 2}])
+    def test_what_is_put_again_was_used_last(self, bounds):
+        entries = filled(**bounds, a=NEVER, b=NEVER)
+        assert entries.set("c", "a", record()) is True
+        entries.set("c", "d", record())
+        assert set(entries.of("c")) == {"a", "d"}
+
+
+class TestChanges:
+    @pytest.mark.parametrize("bounds", [{}, {"max_entries": 2}])
+    def test_each_is_reported_with_its_names(self, bounds):
+        class Feed:
+            changed = staticmethod(lambda collection, key: seen.append((collection, key)))
+
+        seen = []
+        entries = filled(**bounds, a=1.0)
+        entries.report_to(Feed())
+        assert entries.set("c", "b", record(at=1.0)) is True
+        assert sorted(seen) == [("c", "a"), ("c", "b")]
+
+    def test_a_listing_goes_on_while_names_come(self):
+        entries = filled(**{f"k{number}": NEVER for number in range(1500)})
+        listing = entries.listings.pages(entries.of("c"))
+        names = next(listing)
+        entries.set("c", "new", record())
+        names += [name for page in listing for name in page]
+        assert len(names) == len(set(names))
+        assert {f"k{number}" for number in range(1500)} <= set(names)
+
+    def test_a_listing_of_collections_goes_on_while_they_come(self):
+        entries = Entries(None, None)
+        for number in range(1500):
+            entries.set(f"c{number}", "k", record())
+        listing = entries.listings.pages(entries.collections)
+        names = next(listing)
+        entries.set("new", "k", record())
+        names += [name for page in listing for name in page]
+        assert {f"c{number}" for number in range(1500)} <= set(names)
