@@ -14,6 +14,7 @@ from tests.conftest import profile
 COUNT = {"quick": 20, "default": 200, "long": 2000}
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_seed_keeps_the_guarantees(name):
     count = COUNT[profile()]
@@ -21,6 +22,7 @@ def test_every_seed_keeps_the_guarantees(name):
 
 
 @pytest.mark.night
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_very_many_seeds_keep_the_guarantees(name):
     assert check(SCENARIOS[name], range(100_000, 120_000)) == 20_000
