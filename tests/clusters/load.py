@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from satchel import BatchError, StoreError
-from satchel.testing.simulation import UNKNOWN, Call, History
+from satchel.testing.simulation import UNKNOWN, History, HistoryCall
 
 CLIENTS = 32
 RATE = 200.0
@@ -160,7 +160,7 @@ class Load:
 
         await self._timed(round_, calls, make)
 
-    async def _timed(self, round_: Round, calls: dict[str, Call], make: Callable[[], Any]) -> bool:
+    async def _timed(self, round_: Round, calls: dict[str, HistoryCall], make: Callable[[], Any]) -> bool:
         self.calls += 1
         start = time.monotonic()
         answers: dict[str, Any] = {}
@@ -203,7 +203,7 @@ def judge(history: History, fault: int) -> tuple[bool, int]:
     for back in [*sorted(before, key=lambda call: -call.start), None]:
         # As a put that nobody made: it happened at some time after the fault, and no store overtook it.
         token = None if back is None else back.token
-        fall = Call("delete" if token is None else "put", fault, 1 << 60, UNKNOWN, token, client="none")
+        fall = HistoryCall("delete" if token is None else "put", fault, 1 << 60, UNKNOWN, token, client="none")
         fallen = History()
         fallen.calls = [*history.calls, fall]
         if fallen.is_linearizable():

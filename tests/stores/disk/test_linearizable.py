@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from satchel.stores.disk import DiskStore
-from satchel.testing.simulation import UNKNOWN, History, RecordedCall
+from satchel.testing.simulation import UNKNOWN, History, HistoryCall
 
 PROCESSES = 4
 
@@ -61,13 +61,13 @@ asyncio.run(main())
 
 def histories(logs: list[Path]) -> dict[str, History]:
     found: dict[str, History] = defaultdict(History)
-    calls: dict[str, RecordedCall] = {}
+    calls: dict[str, HistoryCall] = {}
     for log in logs:
         for line in log.read_text("utf-8").splitlines():
             what, number, *rest = json.loads(line)
             if what == "begin":
                 key, kind, start = rest
-                calls[number] = RecordedCall(kind, start, 1 << 62, UNKNOWN, token=number)
+                calls[number] = HistoryCall(kind, start, 1 << 62, UNKNOWN, token=number)
                 found[key].calls.append(calls[number])
             else:
                 calls[number].end, calls[number].answer = rest

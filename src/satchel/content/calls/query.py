@@ -14,7 +14,7 @@ from .recorded import RecordedCall
 Key = Callable[[RecordedCall], Any]
 
 
-class Recorder(Protocol):
+class RecordsCalls(Protocol):
     """Place of recorded calls, as `Calls` is."""
 
     async def contains(self, digest: str) -> bool:
@@ -38,7 +38,7 @@ class Query:
         read: Function that reads the calls that match.
     """
 
-    def __init__(self, calls: Recorder, read: Callable[[], AsyncGenerator[RecordedCall, None]]) -> None:
+    def __init__(self, calls: RecordsCalls, read: Callable[[], AsyncGenerator[RecordedCall, None]]) -> None:
         self._calls, self._read = calls, read
 
     def __repr__(self) -> str:
@@ -186,7 +186,7 @@ class Query:
             number += await self._calls.delete(call.digest)
         return number
 
-    async def copy_to(self, target: Recorder, *, overwrite: bool = False) -> int:
+    async def copy_to(self, target: RecordsCalls, *, overwrite: bool = False) -> int:
         """Record the calls that match in another place, with their values, and return their number.
 
         Calls whose values are gone are passed over, and, unless told otherwise, those that the target has already.

@@ -39,7 +39,7 @@ world itself checks that no task, timer or connection is left, and that no error
 from __future__ import annotations
 
 from .disturbing import disturb
-from .history import UNKNOWN, History, RecordedCall
+from .history import UNKNOWN, History, HistoryCall
 from .loop import SimulatedLoop
 from .recorder import Recorder
 from .running import Outcome, Scenario, check, run, shrink
@@ -51,10 +51,10 @@ __all__ = [
     "UNKNOWN",
     "Faults",
     "History",
+    "HistoryCall",
     "Outcome",
     "Process",
     "ProcessCrashedError",
-    "RecordedCall",
     "Recorder",
     "Scenario",
     "SimulatedEngine",

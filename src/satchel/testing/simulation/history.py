@@ -28,7 +28,7 @@ class KeyContent(NamedTuple):
 
 
 @dataclass(eq=False)
-class RecordedCall:
+class HistoryCall:
     """Call on one key.
 
     Attributes:
@@ -57,7 +57,7 @@ class RecordedCall:
     began: float = 0.0
     ended: float = math.inf
     is_late: bool = False
-    before: RecordedCall | None = None
+    before: HistoryCall | None = None
 
     @property
     def writes(self) -> bool:
@@ -113,11 +113,11 @@ class History:
     def __init__(self, skew: float = 0.0) -> None:
         self._ticks = itertools.count().__next__
         self._skew = 2 * skew
-        self.calls: list[RecordedCall] = []
+        self.calls: list[HistoryCall] = []
 
-    def begin(self, kind: str, **details: Any) -> RecordedCall:
+    def begin(self, kind: str, **details: Any) -> HistoryCall:
         """Note the start of a call, whose answer is unknown until it has ended."""
-        call = RecordedCall(kind, self._ticks(), _NEVER, UNKNOWN, **details)
+        call = HistoryCall(kind, self._ticks(), _NEVER, UNKNOWN, **details)
         self.calls.append(call)
         return call
 
@@ -125,7 +125,7 @@ class History:
         """Return a place between the starts and ends so far and those to come."""
         return self._ticks()
 
-    def end(self, call: RecordedCall, answer: Any) -> None:
+    def end(self, call: HistoryCall, answer: Any) -> None:
         """Note the end of a call."""
         call.end, call.answer = self._ticks(), answer
 
@@ -151,7 +151,7 @@ class History:
         return False
 
     def _next(
-        self, calls: list[RecordedCall], by_end: list[tuple[int, RecordedCall]], done: int, state: KeyContent | None
+        self, calls: list[HistoryCall], by_end: list[tuple[int, HistoryCall]], done: int, state: KeyContent | None
     ) -> list[tuple[int, KeyContent | None]]:
         """Return the calls that may have taken effect next: all done then, and the state."""
         # The last of these is tried first: one that ended early. What may never have happened is tried last.
@@ -172,7 +172,7 @@ class History:
         return found
 
 
-def _is_too_late(lost: RecordedCall, calls: list[RecordedCall], done: int) -> bool:
+def _is_too_late(lost: HistoryCall, calls: list[HistoryCall], done: int) -> bool:
     if lost.before is not None and done >> calls.index(lost.before) & 1:
         return True
     return not lost.is_late and any(

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ...capability import Capability
 from ...errors import StoreError, ValueTooLargeError
-from .history import UNKNOWN, History, RecordedCall
+from .history import UNKNOWN, History, HistoryCall
 from .world import Process, SimulationError, World, spread
 
 COLLECTION: Final = "c"
@@ -161,7 +161,7 @@ class Recorder:
         self._world.note(process.name, f"{step} -> {answers if error is None else type(error).__name__}")
         return error is None
 
-    def _begin(self, store: object, kind: str, key: str, expected: int, ttl: float | None) -> RecordedCall:
+    def _begin(self, store: object, kind: str, key: str, expected: int, ttl: float | None) -> HistoryCall:
         history = self.histories[key]
         lives = self._default_ttl if ttl is None else ttl
         details: dict[str, Any] = {"client": store, "began": self._world.now, "ttl": lives}
