@@ -1,11 +1,13 @@
-"""Scenarios of sessions and of blobs: the models of their own tests, lived in simulated processes that crash."""
+"""Scenarios of sessions, blobs and content: the models of their own tests, lived in simulated processes that crash."""
 
 import asyncio
 from types import SimpleNamespace
 
 from satchel.blobs import StoreBlobs
+from satchel.content import ContentStore
 from satchel.sessions import Sessions
 from tests.blobs import test_schedules as blobs
+from tests.content import test_content_schedules as contents
 from tests.sessions import test_session_schedules as sessions
 from tests.simulation.setting import Setting
 
@@ -85,4 +87,28 @@ async def large_blobs(world):
         await model.live_in(quiet, model.check())
 
 
-SCENARIOS = (web_sessions, large_blobs)
+class ContentModel(InProcesses, contents.World):
+    def process(self, *, killed=False, depth=2):
+        here = self.here
+        made = ContentStore(here.store, depth=depth, older_than=contents.AGE, clock=here.clock)
+        made.connection = SimpleNamespace(stop=here.process.freeze)
+        return made
+
+
+async def recorded_content(world):
+    """What a record or a pin refers to is never collected, is read as it was saved, and nothing else is left."""
+    # Requests that arrive late count against the quarter of its age by which clocks of content may be apart.
+    setting = Setting(world, skew=contents.AGE / 5, over=5 * contents.AGE, drifts=False)
+    model = ContentModel(0).inhabit(setting)
+
+    def process_of(work, *arguments, **options):
+        return lambda client: model.live_in(client, work(*arguments, **options))
+
+    writers = [process_of(model.write, number, killed=False) for number in range(3)]
+    await setting.work(*writers, process_of(model.collect), process_of(model.collect), process_of(model.load))
+    await setting.calm()
+    async with setting.quiet() as quiet:
+        await model.live_in(quiet, model.check())
+
+
+SCENARIOS = (web_sessions, large_blobs, recorded_content)

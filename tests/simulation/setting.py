@@ -8,8 +8,6 @@ from satchel.testing.simulation import Faults, SimulatedEngine, SimulatedStore, 
 from satchel.testing.simulation.disturbing import KINDS
 from satchel.testing.simulation.world import EPOCH
 
-_OVER = 12.0
-"""Seconds within which processes are disturbed."""
 _ARRIVED = 20.0
 """Seconds after which nothing is on its way any more."""
 
@@ -60,15 +58,17 @@ class Setting:
         skew: The most seconds by which clocks are wrong, in some of the runs.
         late: Whether a request that was abandoned may be carried out after later ones.
         kinds: How processes and the engine are disturbed.
+        over: Seconds within which processes are disturbed.
+        drifts: Whether clocks also run too fast or too slow, in which a long run makes them very wrong.
     """
 
-    def __init__(self, world, *, skew=20.0, late=True, kinds=KINDS):
+    def __init__(self, world, *, skew=20.0, late=True, kinds=KINDS, over=12.0, drifts=True):
         self.world = world
         self._shape = world.random("shape")
         self.engine = SimulatedEngine(world, in_order=not late)
         self.is_calm = self._shape.random() < 0.2
         self.skew = self._shape.choice((0.0, skew))
-        self._kinds = kinds
+        self._kinds, self._over, self._drifts = kinds, over, drifts
         self._timeout = self._shape.choice((1.0, 1.0, 10.0))
         if not self.is_calm:
             world.faults = Faults.drawn(world.random("faults"), most=0.06)
@@ -98,7 +98,9 @@ class Setting:
         """Run async functions of a client, each in a process of its own, until all have ended or crashed."""
         made = [self.world.process(f"p{number}") for number in range(len(functions))]
         count = 0 if self.is_calm else len(made) + 1
-        disturb(self.world, made, [self.engine], kinds=self._kinds, count=count, over=_OVER, skew=self.skew)
+        disturb(self.world, made, [self.engine], kinds=self._kinds, count=count, over=self._over, skew=self.skew)
+        for process in made if not self._drifts else ():
+            process.drift = 0.0
         await self.world.join(
             [process.start(self._live, process, function) for process, function in zip(made, functions, strict=True)]
         )
@@ -110,7 +112,7 @@ class Setting:
     async def calm(self):
         """Let the faults end, and wait until nothing is on its way any more."""
         self.world.faults = Faults()
-        await asyncio.sleep(max(0, 2 * _OVER - self.now) + _ARRIVED)
+        await asyncio.sleep(max(0, 2 * self._over - self.now) + _ARRIVED)
 
     def entries(self, collection, prefix=""):
         """Return the records that live in a collection, by their keys."""

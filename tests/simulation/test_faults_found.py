@@ -1,4 +1,4 @@
-"""Ten faults are put into satchel on purpose, and each is found by a few of the simulated runs.
+"""Faults are put into satchel on purpose, and each is found by a few of the simulated runs.
 
 Those that are marked as faults of the past are as they once were in satchel.
 """
@@ -13,6 +13,7 @@ from satchel.backend.coalescer import Coalescer, Operation
 from satchel.backend.engine import Engine
 from satchel.backend.lifecycle import Lifecycle
 from satchel.blobs.uploads import NEW, BlobChange
+from satchel.content import store as content_store
 from satchel.coordination import semaphore
 from satchel.coordination.claim import Claim, Claims, HeldClaim
 from satchel.coordination.queue.window import Window
@@ -21,6 +22,7 @@ from satchel.testing.simulation import run
 from satchel.testing.simulation.scenarios import bulk
 from satchel.wrappers.tiered.hot import HotTier
 from satchel.wrappers.tiered.pending import KeyState
+from tests.content.test_content_schedules import TrustingFreshener
 from tests.simulation import caching, coordination, models, records
 
 FAULTS = {}
@@ -141,6 +143,11 @@ def an_intent_goes_before_what_it_replaces_is_listed(patch):
         return None if retired is None else await self._places.retire(self._key, retired)
 
     patch.setattr(BlobChange, "end", careless)
+
+
+@fault(models.recorded_content, 33)
+def a_part_that_is_there_is_taken_as_a_sign_that_its_own_parts_are(patch):
+    patch.setattr(content_store, "Freshener", TrustingFreshener)
 
 
 @fault(models.web_sessions, 2)

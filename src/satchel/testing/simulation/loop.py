@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextvars import Context
-from typing import Any, Final, ParamSpec, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeVar
 
 from ..._threads import carry_out
 
@@ -116,10 +116,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def has_new_tasks(self) -> bool:
         """Return whether a task has not made its first step."""
-        return any(
-            inspect.getcoroutinestate(cast("Coroutine[Any, Any, Any]", task.get_coro())) == inspect.CORO_CREATED
-            for task in self.pending()
-        )
+        # The end of an async generator is a task too, whose work is no coroutine.
+        works = [work for task in self.pending() if inspect.iscoroutine(work := task.get_coro())]
+        return any(inspect.getcoroutinestate(work) == inspect.CORO_CREATED for work in works)
 
     def call_at(  # type: ignore[override]  # typeshed has names for the types of the arguments
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
