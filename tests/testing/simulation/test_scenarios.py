@@ -21,6 +21,10 @@ def test_every_seed_keeps_the_guarantees(name):
     assert check(SCENARIOS[name], range(count)) == count
 
 
+def test_a_touch_that_is_repeated_after_its_entry_expired_may_deny_it():
+    assert check(SCENARIOS["stacks"], [508_858]) == 1
+
+
 @pytest.mark.night
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", SCENARIOS)

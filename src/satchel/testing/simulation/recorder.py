@@ -14,7 +14,9 @@ from .world import Process, SimulationError, World, spread
 
 COLLECTION: Final = "c"
 _KINDS: Final = ("put", "put", "get", "delete", "put_many", "get_many")
-_CONDITIONAL_KINDS: Final = ("put_if_absent", "compare_and_put", "compare_and_delete", "touch")
+_DENYING_KINDS: Final = ("put_if_absent", "compare_and_put", "compare_and_delete")
+"""Verbs whose False also denies that an earlier attempt was carried out."""
+_CONDITIONAL_KINDS: Final = (*_DENYING_KINDS, "touch")
 _PADDING: Final = "x" * 70_000
 """Makes a value so large that a thread encodes and decodes it."""
 _LOOKS: Final = 200
@@ -156,7 +158,7 @@ class Recorder:
                 answer = UNKNOWN
             history = self.histories[key]
             history.end(call, answer)
-            if answer is False and call.kind in _CONDITIONAL_KINDS:  # then no earlier attempt may have been done
+            if answer is False and call.kind in _DENYING_KINDS:
                 history.calls = [each for each in history.calls if each.before is not call]
         self._world.note(process.name, f"{step} -> {answers if error is None else type(error).__name__}")
         return error is None
