@@ -25,7 +25,7 @@ class FunctionCall:
 
     Attributes:
         name: Name of the function, such as `module.function`.
-        arguments: The arguments by name: values, or the `Digest`s of saved ones.
+        arguments: The arguments by name: each a value, or the `Digest` of a saved one.
         result: The result: a value, or the `Digest` of a saved one.
         version: Version of the function.
         tags: Tags by name, each a str, int, float, bool or None.
