@@ -51,7 +51,7 @@ def test_a_wrong_store_is_caught_by_name(failed, store):
 
 def run_machine(store, place):
     quick = settings(
-        max_examples=200,  # the rarest fault needs a put with a ttl, one without, and time between them
+        max_examples=600,  # the rarest fault needs a put with a ttl, one without, and time between them
         stateful_step_count=40,
         phases=[Phase.generate],
         database=None,

@@ -153,7 +153,7 @@ def test_bad_settings_are_refused(url, message):
         ("a.json", '{"satchel": hunter2}', "a.json: line 1, column 13: this is not valid JSON$"),
         ("a.json", "[1]", r"must have a table \[satchel\]"),
         ("a.json", '{"satchel": {"url": 3}}', r"must have a table \[satchel\]"),
-        ("a.json", "[" * 100_000, "nested too deep|not valid JSON"),
+        ("a.json", "[" * 100_000, "a.json: this nests too deep|a.json: line 1.*not valid JSON"),
         ("a.yaml", "satchel: {url: 'hunter2", r"a.yaml: line 1, column \d+: this is not valid YAML$"),
         ("a.yaml", "satchel: !!python/object:os.system [hunter2]", "this is not valid YAML$"),
         ("a.yaml", "", r"must have a table \[satchel\]"),
