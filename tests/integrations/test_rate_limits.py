@@ -292,7 +292,10 @@ async def wait_until_all_answer(url, count):
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("backend", ["disk", pytest.param("redis", marks=pytest.mark.server("redis"))])
+@pytest.mark.parametrize(
+    "backend",
+    [pytest.param("disk", marks=pytest.mark.night), pytest.param("redis", marks=pytest.mark.server("redis"))],
+)
 def test_8_clients_of_4_workers_never_pass_limit_and_burst(backend, tmp_path):
     async def scenario(url):
         await wait_until_all_answer(url, 4)
