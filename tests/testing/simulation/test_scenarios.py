@@ -25,6 +25,10 @@ def test_a_touch_that_is_repeated_after_its_entry_expired_may_deny_it():
     assert check(SCENARIOS["stacks"], [508_858]) == 1
 
 
+def test_a_value_that_a_repeated_put_wrote_twice_has_two_versions():
+    assert check(SCENARIOS["stacks"], [518_558, 524_733]) == 2
+
+
 @pytest.mark.night
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -44,6 +44,8 @@ class HistoryCall:
         ended: When it ended, in seconds.
         is_late: It may overwrite later writes of its client when it fails.
         before: Another call; it takes effect before that one, or never.
+        is_vague: A repeated attempt may have written what it expects anew, as another version, so that it may be
+            refused.
     """
 
     kind: str
@@ -58,6 +60,7 @@ class HistoryCall:
     ended: float = math.inf
     is_late: bool = False
     before: HistoryCall | None = None
+    is_vague: bool = False
 
     @property
     def writes(self) -> bool:
@@ -73,6 +76,8 @@ class HistoryCall:
         """
         if state is None or state.latest > self.began - skew:
             yield self._effect(state, state)
+        if self.is_vague:
+            yield False, state
         acts_until = math.inf if self.answer is UNKNOWN else self.ended
         if state is not None and state.earliest < math.inf and state.earliest <= acts_until + skew:
             yield self._effect(None, state)

@@ -172,6 +172,7 @@ class Recorder:
             details["token"] = self._tokens
         if kind in ("compare_and_put", "compare_and_delete"):
             details["expected"] = expected
+            details["is_vague"] = self._repeats > 0
         call = history.begin(kind, **details)
         for _ in range(self._repeats if call.writes else 0):
             history.begin(kind, **details, before=call)
