@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ..codec import JsonCodec
+from ..codec import UNDECODABLE, JsonCodec
 from ..errors import IntegrityError, SerializationError
 from . import hdf5
 from .pickles import Pickles
@@ -67,7 +67,7 @@ class Leaves:
                 return self._json.decode(record.body)
             if record.form == HDF5:
                 return hdf5.load(record.body)
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except (*UNDECODABLE, KeyError, TypeError, OSError) as error:
             raise IntegrityError(f"the entry of {digest} is damaged") from error
         raise IntegrityError(f"the entry of {digest} has a form that this release does not know; upgrade satchel")
 

@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from ..codec import UNDECODABLE
 from ..errors import IntegrityError
 from .walk import Digest
 
@@ -107,7 +108,7 @@ def _unpack_node(frame: bytes) -> NodeRecord:
     if body <= end <= len(frame) and not len(digests) % DIGEST_SIZE:
         try:
             shape = _decoder.decode(frame[body:end])
-        except ValueError:  # its message could hold a value
+        except UNDECODABLE:  # a message could hold a value
             pass
         else:
             raw = [digests[start : start + DIGEST_SIZE] for start in range(0, len(digests), DIGEST_SIZE)]

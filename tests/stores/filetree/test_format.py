@@ -215,6 +215,7 @@ async def test_a_flipped_bit_that_no_person_flipped_is_noticed(store: FileTreeSt
         await store.get(*ADA)
 
 
+@pytest.mark.timeout(300)
 async def test_every_truncation_of_a_readable_file_is_noticed(store: FileTreeStore, tree: Path):
     path = tree / "users" / "ada.json"
     whole = path.read_bytes().rstrip()
@@ -224,6 +225,8 @@ async def test_every_truncation_of_a_readable_file_is_noticed(store: FileTreeSto
             await store.get(*ADA)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300)
 async def test_every_truncation_and_flipped_bit_of_a_binary_file_is_noticed(store: FileTreeStore, tree: Path):
     path = tree / "users" / "photo%2f1.bin"
     whole = path.read_bytes()
