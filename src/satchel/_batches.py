@@ -98,3 +98,15 @@ async def _smallest(listing: AsyncIterator[str], after: str, size: int) -> list[
                     names = sorted(names)[:size]
                     highest = names[-1]
     return sorted(names)[:size]
+
+
+async def paged(keys: AsyncIterator[str], size: int = LONG) -> AsyncIterator[list[str]]:
+    """Iterate over a listing in lists of one size, except the last."""
+    page: list[str] = []
+    async for key in keys:
+        page.append(key)
+        if len(page) == size:
+            yield page
+            page = []
+    if page:
+        yield page

@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar, Unpack, cast, overload
 
 from msgspec import UNSET, UnsetType
 
-from ._batches import checked_items, checked_names, slices
+from ._batches import checked_items, checked_names, paged, slices
 from ._conversion import Conversion, conversion_for
 from ._models import is_large, is_large_object, name_of
 from ._single_flight import SingleFlight
@@ -585,7 +585,7 @@ class Collection(Generic[T]):
         return view
 
     async def _found_items(self, keys: AsyncIterator[str]) -> AsyncIterator[tuple[str, T]]:
-        async for page in _pages(keys):
+        async for page in paged(keys, _PAGE):
             for item in (await self.get_many(page)).items():  # some may have been removed since they were listed
                 yield item
 
@@ -676,17 +676,6 @@ async def _made(factory: Callable[[], Awaitable[T]]) -> T:
     if not inspect.isawaitable(coming):
         raise TypeError(f"the factory must be an async function, but it returned {type(coming).__name__}")
     return await coming
-
-
-async def _pages(keys: AsyncIterator[str]) -> AsyncIterator[list[str]]:
-    page: list[str] = []
-    async for key in keys:
-        page.append(key)
-        if len(page) == _PAGE:
-            yield page
-            page = []
-    if page:
-        yield page
 
 
 def _check_other(source: str, target: str) -> None:

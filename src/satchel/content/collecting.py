@@ -6,13 +6,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, replace
 
+from .._batches import paged
 from ..capability import Capability
 from ..clock import Clock
 from ..errors import IntegrityError
 from ..protocol import SupportsConditional, require
 from .freshening import Pages, all_of
 from .records import NodeRecord, unpack
-from .roots import Roots, paged
+from .roots import Roots
 from .walk import Digest
 
 _AT_ONCE = 64

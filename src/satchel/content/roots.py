@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
+from .._batches import paged
 from ..capability import Capability
 from ..errors import ConfigurationError, IntegrityError
 from ..names import check_name
@@ -18,7 +19,6 @@ from .walk import Digest
 
 FORMAT = 1
 _SETTINGS_KEY: Final = "collection"
-_PAGE = 500
 
 
 class Roots:
@@ -125,15 +125,3 @@ def _checked(record: Any) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise IntegrityError("a record beside the content is damaged, or not one that this release of satchel wrote")
     return record
-
-
-async def paged(keys: AsyncIterator[str]) -> AsyncIterator[list[str]]:
-    """Iterate over keys in lists of 500."""
-    page: list[str] = []
-    async for key in keys:
-        page.append(key)
-        if len(page) == _PAGE:
-            yield page
-            page = []
-    if page:
-        yield page

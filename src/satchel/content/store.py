@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, get_args
 
+from .._batches import paged
 from .._checks import check_bool, check_choice, check_clock, check_int
 from .._keyring import Keys
 from ..capability import Capability
@@ -23,7 +24,7 @@ from .loading import Loader
 from .pickles import check_leaf_keys, read_keys
 from .planning import Plan, is_quick, make_plan
 from .records import NodeRecord, unpack
-from .roots import Roots, paged
+from .roots import Roots
 from .shortening import Shortener, check_prefix, only_one
 from .walk import Digest
 

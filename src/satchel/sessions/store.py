@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import msgspec
 
+from .._batches import paged
 from .._checks import check_clock
 from .._shielding import shielded
 from .._update import check_plain, optimistic_update, plain_result
@@ -21,7 +22,6 @@ from ..names import check_name
 from ..protocol import AsyncKeyValue, require
 from .records import LockRecord, SessionInfo, SessionLifetime, SessionRecord, record_of
 
-_PAGE = 500
 _OWNER_BYTES = 16
 
 logger = logging.getLogger("satchel")
@@ -241,7 +241,7 @@ class SessionStore:
         return sum([await self._store.delete_many(self._collection, page) async for page in self._pages()])
 
     def _pages(self) -> AsyncIterator[list[str]]:
-        return _paged(require(self._store, Capability.ENUMERATE_KEYS).keys(self._collection))
+        return paged(require(self._store, Capability.ENUMERATE_KEYS).keys(self._collection))
 
     def _found(self) -> AsyncIterator[tuple[str, SessionRecord]]:
         return self._read_pages(self._pages())
@@ -377,17 +377,6 @@ class SessionLock:
 
     def _not_released(self, error: Exception) -> None:
         logger.warning("a lock on a session of %r was not released, and will lapse: %s", self._sessions, error)
-
-
-async def _paged(keys: AsyncIterator[str]) -> AsyncIterator[list[str]]:
-    page: list[str] = []
-    async for key in keys:
-        page.append(key)
-        if len(page) == _PAGE:
-            yield page
-            page = []
-    if page:
-        yield page
 
 
 def _check_owner_type(owner: object) -> None:
