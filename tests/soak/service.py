@@ -21,7 +21,6 @@ from satchel.sessions import SessionMiddleware, Sessions
 
 CATALOGUE = Path(__file__).parents[2] / "examples/catalogue"
 WORKERS = 2
-HOUR = 3600
 
 
 def create_service() -> FastAPI:
@@ -108,10 +107,9 @@ def main() -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     sys.stdout.write(f"http://127.0.0.1:{listening.getsockname()[1]}\n")
     sys.stdout.flush()
-    # Longer than any client keeps an idle connection: else one may be closed just as a request comes.
-    config = uvicorn.Config(
-        create_service(), log_level="warning", timeout_keep_alive=HOUR * 2, timeout_graceful_shutdown=3
-    )
+    # Longer than the 5 seconds for which httpx keeps an idle connection: else one is closed just as a request comes.
+    # Not much longer: uvicorn keeps what belongs to a connection that was reset for as long as that.
+    config = uvicorn.Config(create_service(), log_level="warning", timeout_keep_alive=15, timeout_graceful_shutdown=3)
     uvicorn.Server(config).run(sockets=[listening])
 
 
