@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import re
 import shutil
 import signal
@@ -13,13 +14,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 HOST = "127.0.0.1"
 PATIENCE = 60.0
 GRACE = 5.0
-_LAST_PORT = 55_000  # a Redis cluster's second port is another one beyond
+_PORTS = range(10_000, 32_768)  # below those that any connection that goes out may be given, at any moment
 _PR_SET_PDEATHSIG = 1
 _PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
@@ -168,14 +170,29 @@ class Server:
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on."""
-    for _ in range(1000):
-        with socket.socket() as probe:
-            probe.bind((HOST, 0))
-            port: int = probe.getsockname()[1]
-        if port < _LAST_PORT:
+    """Return a loopback port that nobody listens on, and that this function gives to nobody else on this machine.
+
+    A server may bind it seconds later: it stays this process's own until that ends.
+    """
+    for port in random.sample(_PORTS, 1000):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            _claim(port)
             return port
     raise RuntimeError("no free port")
+
+
+def _claim(port: int) -> None:
+    """Hold a port's name, which the system gives to one process alone and takes back when that ends.
+
+    Raises:
+        OSError: Another one holds it.
+    """
+    if sys.platform != "linux":
+        return
+    with socket.socket(socket.AF_UNIX) as claim:
+        claim.bind(f"\0satchel-port-{port}")
+        claim.detach()  # left open until this process ends
 
 
 def as_user(user: str | None) -> list[str]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 from contextlib import asynccontextmanager
@@ -26,6 +25,7 @@ from starlette.routing import Route
 from satchel import open_store
 from satchel.integrations.py_key_value import as_py_key_value
 from satchel.wrappers import EncryptionWrapper
+from scripts.test_servers.server import free_port
 from tests.servers import server_url
 
 DEMO = Path(__file__).parents[2] / "examples" / "fastmcp_storage" / "demo.py"
@@ -75,12 +75,6 @@ class Browser(OAuth):
     async def callback_handler(self):
         issuer = self.answer.get("iss", [None])[0]
         return AuthorizationCodeResult(code=self.answer["code"][0], state=self.answer["state"][0], iss=issuer)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @asynccontextmanager

@@ -2,6 +2,8 @@
 
 import json
 import platform
+import random
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +13,7 @@ import pytest
 
 from scripts.test_servers import fleet
 from scripts.test_servers.fleet import Fleet, stop_servers, urls
-from scripts.test_servers.server import Server
+from scripts.test_servers.server import HOST, Server, free_port
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 # What `scripts/servers start` does, with a server that takes its time, in case somebody else starts it too.
@@ -32,6 +34,13 @@ def slow(server):
 
 fleet.STATE, fleet.KINDS = place / "state", {"slow": slow}
 print(fleet.Fleet(["slow"], outlive=True).urls["SATCHEL_TEST_SLOW_URL"])
+"""
+# Asks for one of a few ports in a process of its own.
+ASK_FOR_ONE_OF = """
+import random
+from scripts.test_servers.server import free_port
+random.sample = lambda *_: {}
+print(free_port())
 """
 URL = {"SATCHEL_TEST_SLEEPERS_URL": "sleep://here"}
 
@@ -133,3 +142,16 @@ def test_one_whose_program_cannot_be_run_is_a_problem_and_not_an_end(start: Call
     begun = start("broken")
     assert begun.urls == {}
     assert "nowhere" in begun.problems["broken"]
+
+
+def test_a_port_is_given_to_one_process_once_and_to_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = [free_port() for _ in range(3)]
+    with socket.create_server((HOST, 0)) as other:
+        assert max(here) < other.getsockname()[1]
+    monkeypatch.setattr(random, "sample", lambda *_: here)
+    with pytest.raises(RuntimeError, match="no free port"):
+        free_port()
+    done = subprocess.run(
+        [sys.executable, "-c", ASK_FOR_ONE_OF.format(here)], capture_output=True, text=True, check=False
+    )
+    assert "no free port" in done.stderr

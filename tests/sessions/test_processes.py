@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from scripts.test_servers.server import free_port
 from tests.servers import server_url
 
 ROOT = Path(__file__).parents[2]
@@ -30,8 +30,7 @@ STORES = [pytest.param("disk"), pytest.param("redis", marks=pytest.mark.server("
 @contextmanager
 def serving(url, **environment):
     """Run the application in several processes, and yield its URL."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "uvicorn", "tests.sessions.application:app", "--port", str(port)]
     options = ["--workers", str(WORKERS), "--log-level", "info", "--no-access-log"]
     process = subprocess.Popen(
