@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from .._threads import offload
 from ..codec import UNDECODABLE, JsonCodec
-from ..errors import IntegrityError, SerializationError
+from ..errors import DigestError, IntegrityError, SatchelError, SerializationError
 from . import hdf5
+from .digest import new_walk
 from .pickles import Pickles
 from .records import HDF5, JSON, PICKLE, RAW, LeafRecord, pack_leaf
-from .walk import Digest
+from .walk import Digest, Walk
 
 Leaf = Literal["json", "pickle", "hdf5"]
 """The form of leaves that are no JSON."""
+
+
+_SMALL = 16 * 1024
+"""Bytes from which a leaf is read in a thread."""
 
 
 class Leaves:
@@ -67,10 +73,58 @@ class Leaves:
                 return self._json.decode(record.body)
             if record.form == HDF5:
                 return hdf5.load(record.body)
-        except (*UNDECODABLE, KeyError, TypeError, OSError) as error:
+        except (*UNDECODABLE, AttributeError, LookupError, OSError, RuntimeError, TypeError) as error:
             raise IntegrityError(f"the entry of {digest} is damaged") from error
         raise IntegrityError(f"the entry of {digest} has a form that this release does not know; upgrade satchel")
+
+    def load(self, record: LeafRecord, digest: Digest, walk: Walk) -> Any:
+        """Return the value of a leaf, which has the digest; it raises what `unpack` raises.
+
+        Args:
+            record: The leaf.
+            digest: The digest.
+            walk: Makes the digest of the value.
+        """
+        value = self.unpack(record, digest)
+        if record.form != PICKLE:  # its signature was made for this digest
+            verify(digest, lambda: Digest.of_bytes(walk.digest(value)))
+        return value
+
+    async def is_damaged(self, record: LeafRecord, digest: Digest) -> bool:
+        """Return whether the value of a leaf cannot be loaded. A pickle whose keys were not given counts as whole."""
+        try:
+            if record.form == PICKLE:
+                if self._pickles is not None:
+                    self._pickles.check(record.body, digest)
+            elif record.form in (JSON, RAW) and len(record.body) < _SMALL:
+                self.load(record, digest, new_walk())
+            else:
+                await offload(self.load, record, digest, new_walk())
+        except SatchelError as error:  # another one tells nothing about the entry: h5py is missing, or a class
+            return isinstance(error, IntegrityError)
+        return False
 
     def is_stale(self, record: LeafRecord) -> bool:
         """Return whether a leaf is a pickle that the current key did not sign."""
         return record.form == PICKLE and self._pickles is not None and not self._pickles.is_current(record.body)
+
+
+def verify(asked: Digest, make: Callable[[], Digest]) -> None:
+    """Raise unless what was read has the digest that was asked for.
+
+    Args:
+        asked: The digest that was asked for.
+        make: Makes the digest of what was read.
+
+    Raises:
+        IntegrityError: It has another one, or none.
+    """
+    cause = None
+    try:
+        if make() == asked:
+            return
+    except DigestError as error:
+        cause = error
+    raise IntegrityError(
+        f"what is stored as {asked} has another digest: the entry is damaged, or its class or function has changed"
+    ) from cause

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._threads import offload
+from ..codec import MAX_DEPTH
 from ..errors import SerializationError
 from ..protocol import SupportsConditional
 from .destructuring import join
 from .digest import new_walk
 from .freshening import Pages, missing
-from .leaves import Leaves
-from .planning import SMALL, node_digest, verified
-from .records import JSON, NODE, PICKLE, RAW, LeafRecord, NodeRecord, form_of, unpack
+from .leaves import Leaves, verify
+from .planning import SMALL, node_digest
+from .records import JSON, NODE, RAW, LeafRecord, NodeRecord, form_of, unpack
 from .walk import Digest, Walk
 
 _MOST_PARTS = 10_000_000
@@ -59,6 +60,7 @@ class Loader:
 
         Raises:
             KeyMissingError: One is not there.
+            SerializationError: They nest too deep.
         """
         frame = await self._store.get(self._collection, root)
         if frame is None:
@@ -68,7 +70,8 @@ class Loader:
     async def _read_parts(self, root: Digest, frame: Any) -> Frames:
         pages = Pages(self._store, self._collection)
         frames = {root: frame}
-        waiting = deque(dict.fromkeys(_children(frame)))
+        nodes = {root: _children(frame)}
+        waiting = deque(dict.fromkeys(nodes[root]))
         seen = {root, *waiting}
         while waiting:
             page, values = await pages.read_values(waiting)
@@ -76,30 +79,48 @@ class Loader:
                 if part not in values:
                     raise missing(part)
                 frames[part] = values[part]
-                more = dict.fromkeys(child for child in _children(values[part]) if child not in seen)
-                seen.update(more)
-                waiting.extend(more)
+                if children := _children(values[part]):
+                    nodes[part] = children
+                    more = dict.fromkeys(child for child in children if child not in seen)
+                    seen.update(more)
+                    waiting.extend(more)
+        _check_depth(root, nodes)
         return frames
 
     def _build(self, root: Digest, frames: Frames, walk: Walk) -> Any:
         """Return the value of some frames. Each occurrence of a part becomes an object of its own."""
         record = unpack(frames[root])
         if isinstance(record, LeafRecord):
-            return self._leaf(root, record, walk)
+            return self._leaves.load(record, root, walk)
         value = join(record.shape, [self._build(child, frames, walk) for child in record.children])
-        verified(root, node_digest(record.shape, record.children, value))
-        return value
-
-    def _leaf(self, found: Digest, record: LeafRecord, walk: Walk) -> Any:
-        value = self._leaves.unpack(record, found)
-        if record.form != PICKLE:  # its signature was made for this digest
-            verified(found, Digest.of_bytes(walk.digest(value)))
+        verify(root, lambda: node_digest(record.shape, record.children, value))
         return value
 
 
 def _children(frame: object) -> tuple[Digest, ...]:
     record = unpack(frame)
     return record.children if isinstance(record, NodeRecord) else ()
+
+
+def _check_depth(root: Digest, nodes: Mapping[Digest, Sequence[Digest]]) -> None:
+    """Raise if a value nests deeper than any of which a digest is made, or without end, as only a forged one does.
+
+    Args:
+        root: Its digest.
+        nodes: The parts of all nodes.
+
+    Raises:
+        SerializationError: It does.
+    """
+    heights: dict[Digest, int] = {}
+
+    def height(node: Digest, room: int) -> int:
+        if node not in heights and room:
+            heights[node] = 1 + max([height(child, room - 1) for child in nodes[node] if child in nodes], default=0)
+        return heights.get(node, 1 + MAX_DEPTH)
+
+    if height(root, MAX_DEPTH) > MAX_DEPTH:
+        raise SerializationError(f"{root} nests deeper than {MAX_DEPTH}; load parts of it, by child_digests")
 
 
 def _check_count(root: Digest, frames: Frames) -> None:

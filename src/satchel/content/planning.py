@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from .._threads import offload
-from ..errors import DigestError, IntegrityError, SerializationError
+from ..errors import DigestError, SerializationError
 from .destructuring import join_plain, split
 from .digest import digest, new_walk
 from .hooks import rule_by_hook
@@ -195,18 +195,6 @@ def node_digest(shape: Shape, children: tuple[Digest, ...], value: Any) -> Diges
     names = shape.keys if shape.keys is not None else kind._fields
     parts = zip(names, map(bytes.fromhex, children), strict=True)
     return Digest.of_bytes(sha256(message_of_object(kind, NO_BASE, parts)).digest())
-
-
-def verified(asked: Digest, found: Digest) -> None:
-    """Raise unless two digests are equal.
-
-    Raises:
-        IntegrityError: They differ.
-    """
-    if asked != found:
-        raise IntegrityError(
-            f"what is stored as {asked} has another digest: the entry is damaged, or its class or function has changed"
-        )
 
 
 _PLAIN = frozenset({*_SCALARS, bytes, list, tuple, dict, Digest})

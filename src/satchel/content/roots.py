@@ -15,6 +15,7 @@ from ..capability import Capability
 from ..errors import ConfigurationError, IntegrityError
 from ..names import check_name
 from ..protocol import SupportsConditional, SupportsEnumerateKeys, require
+from .records import as_digest
 from .walk import Digest
 
 FORMAT = 1
@@ -44,6 +45,7 @@ class Roots:
 
         Raises:
             ConfigurationError: They differ.
+            IntegrityError: What is stored is none.
         """
         if self._has_agreed:
             return
@@ -53,6 +55,8 @@ class Roots:
             if await self._store.put_if_absent(self._settings, _SETTINGS_KEY, own) is None:
                 record = await self._store.get(self._settings, _SETTINGS_KEY)
         agreed = self._older_than if record is None else _checked(record).get("older_than")
+        if type(agreed) not in (int, float):
+            raise IntegrityError(f"the record of the older_than of this content, in {self._settings}, is damaged")
         if agreed != self._older_than:
             raise ConfigurationError(
                 f"this collection of content has older_than={agreed}, which its savers and collectors count on; "
@@ -94,7 +98,7 @@ class Roots:
         """
         store = require(self._store, Capability.ENUMERATE_KEYS)
         async for keys in paged(store.keys(self._pins)):
-            yield [Digest(key) for key in keys]
+            yield [as_digest(key, "a pin") for key in keys]
         async for keys in paged(store.keys(self._registered)):
             for collection in keys:
                 async for page in self._recorded(store, collection):

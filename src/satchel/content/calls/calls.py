@@ -15,22 +15,34 @@ from msgspec import UNSET
 from ...caching.binding import single_flight_of
 from ...capability import Capability
 from ...clock import Clock, system_clock
-from ...errors import ConfigurationError, KeyMissingError
+from ...errors import ConfigurationError, DigestError, KeyMissingError
 from ...names import check_name
 from ...protocol import require
 from ..digest import digest
+from ..records import as_digest
 from ..shortening import check_prefix, only_one
 from ..store import ContentStore
 from ..walk import Digest
 from .anything import ANY, AnyOf
 from .index import GRACE, CallIndex, Hit, index_keys, index_prefix, tag_value, time_of
 from .query import Query
-from .record import CallDigests, CallRecord, FunctionCall, check_call, check_tags, read_record, result_in
+from .record import (
+    CallDigests,
+    CallRecord,
+    FunctionCall,
+    check_call,
+    check_facts,
+    check_tags,
+    is_time,
+    read_record,
+    result_in,
+)
 from .recorded import RecordedCall
 
 CallChange = Callable[[RecordedCall], FunctionCall | Awaitable[FunctionCall | None] | None]
 """Function that returns the new form of a recorded call, or None to leave it as it is."""
 
+_A_CALL = "a recorded call"
 _FIRST_PAGE, _PAGE = 8, 100
 
 
@@ -120,7 +132,9 @@ class Calls:
     async def get(self, digest: str) -> RecordedCall | None:
         """Return the call with a digest; None if there is none."""
         value = await self._store.get(self._collection, digest)
-        return None if value is None else RecordedCall(Digest(digest), read_record(value, digest), self._content)
+        if value is None:
+            return None
+        return RecordedCall(as_digest(digest, _A_CALL), read_record(value, digest), self._content)
 
     async def contains(self, digest: str) -> bool:
         """Return whether a call with a digest is recorded, and its result is there."""
@@ -136,7 +150,8 @@ class Calls:
             KeyMissingError: No digest begins with it.
         """
         check_prefix(prefix)
-        return Digest(only_one(prefix, [key async for key in self._store.keys(self._collection, prefix=prefix)]))
+        keys = self._store.keys(self._collection, prefix=prefix)
+        return as_digest(only_one(prefix, [key async for key in keys]), _A_CALL)
 
     async def delete(self, digest: str) -> bool:
         """Delete the call with a digest, and return whether there was one; `ContentStore.gc` removes its values."""
@@ -214,6 +229,7 @@ class Calls:
 
     async def _record(self, call: FunctionCall, *, rewrite: bool = False) -> Digest:
         check_call(call.name, call.version, call.arguments, call.tags)
+        check_facts(call.metadata, 0 if call.recorded_at is None else call.recorded_at)
         recording = Recording(self)
         arguments = await recording.save_all(call.arguments)
         return await recording.write(call, arguments, rewrite=rewrite)
@@ -223,7 +239,11 @@ class Calls:
         value = await self._store.get(self._collection, digest)
         if value is not None:
             with suppress(KeyMissingError):
-                return await self._content.load(result_in(value, digest))
+                try:
+                    return await self._content.load(result_in(value, digest))
+                except DigestError:
+                    read_record(value, digest)  # raises the error of a damaged record
+                    raise
         return UNSET
 
     async def _matching(self, wanted: _Wanted) -> AsyncGenerator[RecordedCall, None]:
@@ -244,7 +264,7 @@ class Calls:
         found: list[RecordedCall] = []
         stale: list[Hit] = []
         began = self._clock()  # a key is old if it was so before its record was looked for
-        values = await self._store.get_many(self._collection, {hit.digest for hit in hits})
+        values = await self._store.get_many(self._collection, {hit.digest for hit in hits if hit.digest})
         for hit in hits:
             value = values.get(hit.digest)
             record = None if value is None else read_record(value, hit.digest)
@@ -367,6 +387,6 @@ def _seconds(since: object) -> float | None:
         if since.tzinfo is None:
             raise ConfigurationError("since takes a datetime with its time zone, such as datetime.now(UTC)")
         return since.timestamp()
-    if since is None or (isinstance(since, (int, float)) and not isinstance(since, bool)):
+    if since is None or is_time(since):
         return since
     raise ConfigurationError(f"since takes a datetime or seconds since the Unix epoch, got {type(since).__name__}")

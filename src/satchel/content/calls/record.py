@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from ...errors import ConfigurationError, IntegrityError, safe_repr
 from .metadata import TagValue
@@ -15,6 +15,7 @@ FORMAT = 1
 _DOMAIN = b"satchel call\x00\x01"
 _HEX = frozenset("0123456789abcdef")
 _DIGEST_LENGTH = 64
+_MOST_SECONDS = 2**63 / 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +97,20 @@ def read_record(value: object, digest: str) -> CallRecord:
             )
         try:
             names, (result, *arguments) = value["arguments"], value["roots"]
-            if all(map(_is_digest, value["roots"])):
-                return CallRecord(
-                    value["name"],
-                    value["version"],
-                    dict(zip(names, arguments, strict=True)),
-                    result,
-                    value["tags"],
-                    value["metadata"],
-                    value["at"],
-                )
-        except (KeyError, TypeError, ValueError):  # its message could hold a value
+            record = CallRecord(
+                value["name"],
+                value["version"],
+                dict(zip(names, arguments, strict=True)),
+                result,
+                value["tags"],
+                value["metadata"],
+                value["at"],
+            )
+            check_call(record.name, record.version, record.arguments, record.tags)
+            check_facts(record.metadata, record.at)
+            if type(names) is list and all(map(is_digest, value["roots"])):
+                return record
+        except (KeyError, TypeError, ValueError, ConfigurationError):  # its message could hold a value
             pass
     raise IntegrityError(f"what is stored under {digest[:12]} is no record of a call")
 
@@ -159,6 +163,25 @@ def check_call(name: object, version: object, arguments: object, tags: object) -
     check_tags(tags)
 
 
+def check_facts(metadata: object, at: object) -> None:
+    """Refuse metadata and a time that are not legal.
+
+    Raises:
+        ConfigurationError: The metadata are no dict of dicts by name, or the time is no number of seconds.
+    """
+    if not isinstance(metadata, Mapping) or not all(
+        isinstance(source, str) and isinstance(facts, Mapping) for source, facts in metadata.items()
+    ):
+        raise ConfigurationError('metadata must be a dict of dicts such as {"runtime": {"seconds": 1.5}}')
+    if not is_time(at):
+        raise ConfigurationError("recorded_at must be seconds since the Unix epoch, as a finite number, or None")
+
+
+def is_time(value: object) -> TypeGuard[float]:
+    """Return whether a value is a time in seconds that a key of the index can hold."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _MOST_SECONDS
+
+
 def check_tags(tags: object, also: object = None) -> None:
     """Refuse tags that are not legal.
 
@@ -184,5 +207,6 @@ def _framed(text: str) -> bytes:
     return len(data).to_bytes(4, "big") + data
 
 
-def _is_digest(text: object) -> bool:
+def is_digest(text: object) -> bool:
+    """Return whether something is the text of a digest."""
     return type(text) is str and len(text) == _DIGEST_LENGTH and _HEX.issuperset(text)
