@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ..codec import UNDECODABLE, JsonCodec
-from ..errors import IntegrityError, SerializationError
+from ..codec import MOST_REPEATED, UNDECODABLE, JsonCodec, repeated_size
+from ..errors import IntegrityError, SerializationError, ValueTooLargeError
 from . import hdf5
 from .pickles import Pickles
 from .records import HDF5, JSON, PICKLE, RAW, LeafRecord, pack_leaf
@@ -14,6 +14,9 @@ from .walk import Digest
 
 Leaf = Literal["json", "pickle", "hdf5"]
 """The form of leaves that are no JSON."""
+
+_MOST_IN_HDF5 = MOST_REPEATED >> 6
+"""Approximate bytes that repeated parts of an HDF5 file may add: there each array takes half a kilobyte more."""
 
 
 class Leaves:
@@ -36,6 +39,7 @@ class Leaves:
 
         Raises:
             SerializationError: It cannot be stored whole.
+            ValueTooLargeError: It holds the same parts so often that it would take all memory.
         """
         if type(value) is bytes:
             return pack_leaf(RAW, value)
@@ -44,7 +48,12 @@ class Leaves:
         except SerializationError:
             if self.leaf == "json":
                 raise
+        except ValueTooLargeError:
+            if self.leaf != "pickle":
+                raise ValueTooLargeError(_repeated(value, MOST_REPEATED)) from None
         if self.leaf == "hdf5":
+            if repeated_size(value) > _MOST_IN_HDF5:
+                raise ValueTooLargeError(_repeated(value, _MOST_IN_HDF5))
             return pack_leaf(HDF5, hdf5.dump(value))
         pickles: Any = self._pickles  # there are keys, as was checked
         return pack_leaf(PICKLE, pickles.encode(value, digest))
@@ -74,3 +83,10 @@ class Leaves:
     def is_stale(self, record: LeafRecord) -> bool:
         """Return whether a leaf is a pickle that the current key did not sign."""
         return record.form == PICKLE and self._pickles is not None and not self._pickles.is_current(record.body)
+
+
+def _repeated(value: object, limit: int) -> str:
+    return (
+        f"a part of type {type(value).__name__} holds the same parts so often that they would add more than {limit:,} "
+        'bytes; give ContentStore a larger depth, so that each is stored once, or leaf="pickle" and keys'
+    )
