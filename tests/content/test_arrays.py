@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from satchel import IntegrityError, MemoryStore, MissingExtraError, SerializationError
+from satchel import IntegrityError, MemoryStore, MissingExtraError, SerializationError, ValueTooLargeError
 from satchel.content import ContentStore, digest
 from satchel.content.records import HDF5, pack_leaf
 
@@ -80,6 +80,17 @@ async def test_what_hdf5_does_not_keep_is_refused_by_its_path(value):
     content = ContentStore(MemoryStore(), leaf="hdf5", depth=0)
     with pytest.raises((SerializationError, ValueError), match=r"\$"):
         await content.save({"a": value, 1: 2})
+
+
+async def test_arrays_that_are_held_many_times_over_are_refused_at_once():
+    value = [numpy.arange(3)]
+    for _ in range(60):
+        value = [value, value]
+    content = ContentStore(MemoryStore(), leaf="hdf5")
+    with pytest.raises(ValueTooLargeError, match="larger depth"):
+        await asyncio.wait_for(content.save(value), 20)
+    content = ContentStore(MemoryStore(), leaf="hdf5", depth=64)
+    assert await content.save(value) == digest(value)
 
 
 async def test_an_array_that_was_changed_in_the_store_is_noticed():

@@ -187,6 +187,41 @@ async def test_a_value_that_holds_one_part_many_times_over_takes_no_longer():
         await asyncio.wait_for(content.load(saved), 20)
 
 
+def doubled(value, times):
+    for _ in range(times):
+        value = [value, value]
+    return value
+
+
+@pytest.mark.parametrize("depth", [0, 1, 5])
+async def test_a_part_that_would_be_stored_whole_many_times_over_is_refused_before_any_io(store, depth, monkeypatch):
+    if depth != 1:
+        monkeypatch.setattr("satchel.codec._UNCOUNTED", 100_000)
+    content = ContentStore(store, depth=depth)
+    value = {"a": {"b": doubled([], 60)}} if depth else doubled([], 60)
+    with pytest.raises(ValueTooLargeError, match=r"more than 1,073,741,824 bytes.*larger depth.*pickle"):
+        await asyncio.wait_for(content.save(value), 20)
+    assert await listed(store.collections()) == []
+    assert await ContentStore(store, depth=64).save(value) == digest(value)
+
+
+async def test_a_pickle_holds_a_part_once_that_is_held_many_times_over(store, monkeypatch):
+    monkeypatch.setattr("satchel.codec._UNCOUNTED", 100_000)
+    content = ContentStore(store, leaf="pickle", keys=[KEY])
+    loaded = await content.load(await content.save([doubled([], 60)]))
+    assert loaded[0][0] is loaded[0][1]
+
+
+async def test_large_parts_are_not_loaded_more_often_than_memory_takes(content):
+    text = "x" * 2**20
+    parts = [await content.save([text, number]) for number in range(2)]
+    saved = await content.save(parts * 550)
+    with pytest.raises(SerializationError, match=r"1,073,741,824 bytes.*child_digests"):
+        await content.load(saved)
+    assert await content.contains(saved)
+    assert await content.load(await content.save(parts * 2)) == [[text, 0], [text, 1]] * 2
+
+
 async def test_operations_take_as_many_requests_as_documented():
     content = ContentStore(BatchStore())
     await content.save(0)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from .._threads import offload
-from ..codec import UNDECODABLE, JsonCodec
-from ..errors import DigestError, IntegrityError, SatchelError, SerializationError
+from ..codec import MOST_REPEATED, UNDECODABLE, JsonCodec, repeated_size
+from ..errors import DigestError, IntegrityError, SatchelError, SerializationError, ValueTooLargeError
 from . import hdf5
 from .digest import new_walk
 from .pickles import Pickles
@@ -17,6 +17,8 @@ from .walk import Digest, Walk
 Leaf = Literal["json", "pickle", "hdf5"]
 """The form of leaves that are no JSON."""
 
+_MOST_IN_HDF5 = MOST_REPEATED >> 6
+"""Approximate bytes that repeated parts of an HDF5 file may add: there each array takes half a kilobyte more."""
 
 _SMALL = 16 * 1024
 """Bytes from which a leaf is read in a thread."""
@@ -42,6 +44,7 @@ class Leaves:
 
         Raises:
             SerializationError: It cannot be stored whole.
+            ValueTooLargeError: It holds the same parts so often that it would take all memory.
         """
         if type(value) is bytes:
             return pack_leaf(RAW, value)
@@ -50,7 +53,12 @@ class Leaves:
         except SerializationError:
             if self.leaf == "json":
                 raise
+        except ValueTooLargeError:
+            if self.leaf != "pickle":
+                raise ValueTooLargeError(_repeated(value, MOST_REPEATED)) from None
         if self.leaf == "hdf5":
+            if repeated_size(value) > _MOST_IN_HDF5:
+                raise ValueTooLargeError(_repeated(value, _MOST_IN_HDF5))
             return pack_leaf(HDF5, hdf5.dump(value))
         pickles: Any = self._pickles  # there are keys, as was checked
         return pack_leaf(PICKLE, pickles.encode(value, digest))
@@ -128,3 +136,10 @@ def verify(asked: Digest, make: Callable[[], Digest]) -> None:
     raise IntegrityError(
         f"what is stored as {asked} has another digest: the entry is damaged, or its class or function has changed"
     ) from cause
+
+
+def _repeated(value: object, limit: int) -> str:
+    return (
+        f"a part of type {type(value).__name__} holds the same parts so often that they would add more than {limit:,} "
+        'bytes; give ContentStore a larger depth, so that each is stored once, or leaf="pickle" and keys'
+    )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._threads import offload
-from ..codec import MAX_DEPTH
+from ..codec import MAX_DEPTH, MOST_REPEATED
 from ..errors import SerializationError
 from ..protocol import SupportsConditional
 from .destructuring import join
@@ -50,7 +50,7 @@ class Loader:
         if isinstance(record, LeafRecord) and len(frame) < SMALL and _is_quick(record):
             return self._build(root, {root: frame}, new_walk())
         frames = await self._read_parts(root, frame)
-        _check_count(root, frames)
+        _check_size(root, frames)
         if sum(map(len, frames.values())) < SMALL and all(_is_quick(unpack(part)) for part in frames.values()):
             return self._build(root, frames, new_walk())
         return await offload(self._build, root, frames, new_walk())
@@ -123,25 +123,31 @@ def _check_depth(root: Digest, nodes: Mapping[Digest, Sequence[Digest]]) -> None
         raise SerializationError(f"{root} nests deeper than {MAX_DEPTH}; load parts of it, by child_digests")
 
 
-def _check_count(root: Digest, frames: Frames) -> None:
-    """Raise if a value has so many parts, of which few differ, that it could not be put together.
+def _check_size(root: Digest, frames: Frames) -> None:
+    """Raise if a value holds few parts so often that it could not be put together.
 
     Raises:
-        SerializationError: It has.
+        SerializationError: It has more parts, or repeats more bytes, than memory takes.
     """
     nodes = {part: _children(frame) for part, frame in frames.items() if form_of(frame) == NODE}
-    counts: dict[Digest, int] = {}
+    sizes = {part: (1, len(frame)) for part, frame in frames.items() if part not in nodes}
 
-    def count(part: Digest) -> int:
-        if part in nodes and part not in counts:
-            counts[part] = 1 + sum(map(count, nodes[part]))
-        return counts.get(part, 1)
+    def size(part: Digest) -> tuple[int, int]:
+        if part not in sizes:
+            counts, lengths = zip((1, len(frames[part])), *map(size, nodes[part]), strict=True)
+            sizes[part] = sum(counts), sum(lengths)
+        return sizes[part]
 
-    if len(nodes) > 1 and count(root) > _MOST_PARTS:
-        raise SerializationError(
-            f"{root} holds equal parts so often that it has more than {_MOST_PARTS:,}, each an object of its own; "
-            "load parts of it, by child_digests"
-        )
+    count, length = size(root)
+    if count > _MOST_PARTS:
+        most = f"it has more than {_MOST_PARTS:,}"
+    elif length - sum(map(len, frames.values())) > MOST_REPEATED:
+        most = f"they add more than {MOST_REPEATED:,} bytes"
+    else:
+        return
+    raise SerializationError(
+        f"{root} holds equal parts so often that {most}, each an object of its own; load parts of it, by child_digests"
+    )
 
 
 def _is_quick(record: LeafRecord | NodeRecord) -> bool:
