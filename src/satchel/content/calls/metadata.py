@@ -109,6 +109,8 @@ def check_sources(sources: Iterable[MetadataSource]) -> tuple[MetadataSource, ..
     Raises:
         ConfigurationError: One is not a plain function with a name, or two have the same name.
     """
+    if not isinstance(sources, Iterable):
+        raise ConfigurationError("metadata must be a list of functions, such as [satchel.content.runtime]")
     found = tuple(sources)
     names: set[str] = set()
     for source in found:

@@ -179,10 +179,11 @@ def _name_of(function: Callable[..., Any]) -> str:
     Raises:
         ConfigurationError: Other functions have the same.
     """
-    name = getattr(function, "__qualname__", None)
-    if name is None:
+    name = function.__qualname__
+    if inspect.ismethod(function):
         raise ConfigurationError(
-            f"memoize takes a function, got an object of type {type(function).__name__}; give it a name with name="
+            f"{name} is bound to an object, which is no part of its calls: decorate the method in its class, or give "
+            "name= if the object makes no difference to the result"
         )
     plain = inspect.unwrap(function)
     closed_over = getattr(getattr(plain, "__code__", None), "co_freevars", ())
