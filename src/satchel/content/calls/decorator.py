@@ -12,8 +12,7 @@ from ...errors import ConfigurationError
 from .base import LateCalls
 from .calls import Calls
 from .memoized import Memoized
-from .metadata import MetadataSource, Tagging, check_sources, runtime
-from .record import check_tags
+from .metadata import MetadataSource, Tagging, check_sources, check_tags, runtime
 from .run import Terms
 from .target import CallTarget
 
@@ -117,9 +116,7 @@ def memoize(
     check_bool("isolate", isolate)
     check_bool("across_processes", across_processes)
     if inspect.iscoroutinefunction(tags):
-        raise ConfigurationError(
-            "tags must be a plain function, or a dict: an async function cannot be called for them"
-        )
+        raise ConfigurationError("tags must be a plain function or a dict, got an async function")
     if not callable(tags):
         check_tags(tags or {})
     agreed = Terms(isolate, check_sources(metadata), tags, across_processes)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import ConfigurationError, IntegrityError, safe_repr
-from .metadata import TagValue
+from .metadata import TagValue, as_json, check_tags
 
 FORMAT = 1
 _DOMAIN = b"satchel call\x00\x01"
@@ -143,40 +143,47 @@ class CallDigests:
         return hashlib.sha256(b"".join((self._start, *frames))).hexdigest()
 
 
-def check_call(name: object, version: object, arguments: object, tags: object) -> None:
-    """Refuse the parts of a call that are not legal.
+def check_target(name: object, version: object) -> None:
+    """Refuse a name or a version of a function that is not legal.
 
     Raises:
-        ConfigurationError: The name is no text, the version neither text nor int, or an argument or tag has no legal
-            name or value.
+        ConfigurationError: The name is no text, or the version neither text nor int.
     """
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"the name of a call must be a str that is not empty, got {safe_repr(name)}")
     if version is not None and type(version) not in (str, int):
         raise ConfigurationError(f"version must be a str, an int or None, got {type(version).__name__}")
-    if not isinstance(arguments, Mapping) or not all(isinstance(argument, str) for argument in arguments):
-        raise ConfigurationError("the arguments of a call must be a dict of values by name")
-    check_tags(tags)
 
 
-def check_tags(tags: object, also: object = None) -> None:
-    """Refuse tags that are not legal.
-
-    Args:
-        tags: The tags.
-        also: Another value that is legal here.
+def check_call(call: object) -> None:
+    """Refuse a call that cannot be recorded, before any of it is.
 
     Raises:
-        ConfigurationError: They are no dict of texts, numbers, bools and None by name.
+        ConfigurationError: It is no `FunctionCall`, or an attribute of it is not legal.
+        SerializationError: Its name, version or metadata are no JSON.
     """
-    if not isinstance(tags, Mapping):
-        raise ConfigurationError(f'tags must be a dict such as {{"project": "alpha"}}, got {type(tags).__name__}')
-    for name, value in tags.items():
-        is_plain = value is None or value is also or type(value) in (str, int, bool)
-        if not isinstance(name, str) or not (is_plain or (type(value) is float and math.isfinite(value))):
-            raise ConfigurationError(
-                f"a tag has a str as its name and is a str, int, float, bool or None, got {type(value).__name__}"
-            )
+    if not isinstance(call, FunctionCall):
+        raise ConfigurationError(f"record takes a FunctionCall, got an object of type {type(call).__name__}")
+    check_target(call.name, call.version)
+    if not isinstance(call.arguments, Mapping) or not all(isinstance(argument, str) for argument in call.arguments):
+        raise ConfigurationError("the arguments of a call must be a dict of values by name")
+    check_tags(call.tags)
+    facts = call.metadata
+    if not isinstance(facts, Mapping) or not all(isinstance(each, Mapping) for each in facts.values()):
+        raise ConfigurationError('metadata must be a dict of dicts, such as {"host": {"name": "a"}}')
+    if call.recorded_at is not None and not is_time(call.recorded_at):
+        raise ConfigurationError(
+            "recorded_at must be seconds since the Unix epoch, as datetime.timestamp() gives them, or None, got "
+            f"{safe_repr(call.recorded_at)}"
+        )
+    as_json(
+        {"name": call.name, "version": call.version, "metadata": {name: dict(each) for name, each in facts.items()}}
+    )
+
+
+def is_time(moment: object) -> bool:
+    """Return whether a value is a finite number of seconds."""
+    return isinstance(moment, (int, float)) and not isinstance(moment, bool) and math.isfinite(moment)
 
 
 def _framed(text: str) -> bytes:

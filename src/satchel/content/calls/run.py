@@ -9,8 +9,8 @@ from ..._copies import copied
 from ...errors import ConfigurationError, SerializationError, StoreError
 from ..walk import Digest
 from .calls import Calls, Recording
-from .metadata import Facts, MetadataSource, Tagging, current_tags
-from .record import FunctionCall, check_tags
+from .metadata import Facts, MetadataSource, Tagging, check_tags, current_tags
+from .record import FunctionCall
 from .target import CallTarget, Digests
 
 logger = logging.getLogger("satchel")

@@ -12,7 +12,7 @@ from ...caching.decorator import ignored_names
 from ...errors import ConfigurationError, DigestError
 from ..digest import digest_bytes
 from ..walk import Digest
-from .record import CallDigests, check_call
+from .record import CallDigests, check_target
 
 Digests = dict[str, bytes]
 """Digests of the arguments of a call, by name, as 32 bytes."""
@@ -48,7 +48,7 @@ class CallTarget:
     ) -> None:
         self.function, self.version = function, version
         self.name = _name_of(function) if name is None else name
-        check_call(self.name, version, {}, {})
+        check_target(self.name, version)
         self._signature = inspect.signature(function)
         self._ignored = ignored_names(ignore, None)
         parameters = self._signature.parameters
