@@ -11,6 +11,7 @@ import msgspec
 
 from ..codec import JsonCodec
 from ..errors import SerializationError, missing_extra
+from .tracing import step_of
 
 _STRUCTURE = "structure"
 _NATIVE = "biufcS"
@@ -77,7 +78,7 @@ class _Writer:
             return {kind.__name__: [self.write(part, f"{path}[{index}]") for index, part in enumerate(value)]}
         if kind is dict:
             pairs = value.items()
-            return {"dict": [[self.write(key, path), self.write(part, f"{path}[{key!r}]")] for key, part in pairs]}
+            return {"dict": [[self.write(key, path), self.write(part, path + step_of(key))] for key, part in pairs]}
         if kind is complex or kind is float:
             return {kind.__name__: self._add(numpy.asarray(value), path)}  # with NaN, which JSON does not have
         raise SerializationError(
@@ -90,6 +91,8 @@ class _Writer:
             stored = _as_code_points(array)
         elif kind in "mM":
             stored = array.astype(array.dtype.newbyteorder("=")).view("i8") if array.ndim else array.view("i8")
+        elif kind == "S" and not array.ndim:  # HDF5 would leave out zeros at its end
+            stored = _numpy().frombuffer(array.tobytes(), dtype="u1")
         elif kind not in _NATIVE or (kind in "fc" and size > _MAX_REAL * (1 + (kind == "c"))) or not size:
             raise SerializationError(f'{path}: HDF5 does not keep arrays of {array.dtype}; use leaf="pickle"')
         else:
@@ -117,10 +120,19 @@ def _restored(stored: Any, dtype: Any) -> Any:
     return stored.astype(dtype, copy=False)
 
 
+def _text(stored: Any, kind: str, length: int) -> Any:
+    """Return a scalar of text or bytes: not by an array, which has no text of length 0, and no zeros at its end."""
+    if kind == "S":
+        return _numpy().bytes_(stored.tobytes()[:length])
+    return _numpy().str_("".join(map(chr, stored.tolist()[:length])))
+
+
 def _read(file: Any, node: dict[str, Any]) -> Any:
     numpy = _numpy()
     if "array" in node or "scalar" in node:
         stored = numpy.asarray(file[node.get("array", node.get("scalar"))][()])
+        if "scalar" in node and node["dtype"][1] in "US":
+            return _text(stored, node["dtype"][1], int(node["dtype"][2:]))
         array = _restored(stored, numpy.dtype(node["dtype"]))
         return array if "array" in node else array[()]
     ((kind, inside),) = node.items()
