@@ -41,7 +41,16 @@ class Loader:
 
         Raises:
             KeyMissingError: It is not there, or a part of it is not; the message names that.
+            SerializationError: It has more parts, or more levels, than can be put together.
         """
+        try:
+            return await self._load(root)
+        except RecursionError:
+            raise SerializationError(
+                f"{root} has too many levels to be put together; load parts of it, by child_digests"
+            ) from None
+
+    async def _load(self, root: Digest) -> Any:
         frame = await self._store.get(self._collection, root)
         if frame is None:
             raise missing(root)

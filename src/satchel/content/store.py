@@ -146,7 +146,7 @@ class ContentStore:
             KeyMissingError: It is not there, or one of its parts is not; the message names that.
             IntegrityError: An entry is damaged, or a pickle was not signed with any of the keys.
             SerializationError: It needs keys that were not given, or a class that has gone or is not imported; or it
-                has more than ten million parts.
+                has more than ten million parts, or hundreds of levels.
             DigestError: The text is not a digest; `expand` completes a short one.
         """
         return await self._loader.load(Digest(digest))
