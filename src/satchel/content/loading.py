@@ -42,6 +42,7 @@ class Loader:
 
         Raises:
             KeyMissingError: It is not there, or a part of it is not; the message names that.
+            SerializationError: It has more parts than can be put together, or nests too deep.
         """
         frame = await self._store.get(self._collection, root)
         if frame is None:

@@ -1,14 +1,16 @@
 """Memoized functions: what counts as the same call, what is recorded, and what is refused."""
 
 import asyncio
+import functools
 import inspect
+import math
 import pickle
 import threading
 
 import pytest
 
 from satchel import MemoryStore
-from satchel.content import ANY, Calls, ContentStore, memoize
+from satchel.content import ANY, Calls, ContentStore, memoize, runtime
 from satchel.content.calls.target import CallTarget
 from satchel.errors import (
     ConfigurationError,
@@ -20,7 +22,7 @@ from satchel.errors import (
     ValueTooLargeError,
 )
 from tests.content.calls import functions
-from tests.content.calls.functions import Model, add, double, fail, gather, grow, halve, positions
+from tests.content.calls.functions import Guarded, Model, add, double, fail, gather, grow, halve, positions
 
 
 async def test_keywords_positions_and_defaults_make_the_same_call(calls, ran):
@@ -448,6 +450,14 @@ def make_closure(number):
         (make_closure(2), "uses 'number' of the function around it"),
         (Model, "takes a function"),
         (functions, "takes a function"),
+        (Model(2.0).predict, r"Model\.predict is bound to an object"),
+        (Model.make, r"Model\.make is bound to an object"),
+        (math.sqrt, "got an object of type builtin_function_or_method"),
+        (str.upper, "got an object of type method_descriptor"),
+        (functools.partial(double, 1), "got an object of type partial"),
+        (functools.update_wrapper(functools.partial(add, 1), add), "got an object of type partial"),
+        (staticmethod(double), "put @staticmethod above @memoize"),
+        (classmethod(double), "put @classmethod above @memoize"),
     ],
 )
 def test_functions_that_others_may_be_taken_for_are_refused(calls, function, message):
@@ -458,6 +468,30 @@ def test_functions_that_others_may_be_taken_for_are_refused(calls, function, mes
 async def test_a_name_tells_closures_apart(calls):
     twice, thrice = (memoize(calls, name=f"times {number}")(make_closure(number)) for number in (2, 3))
     assert [await twice(1), await thrice(1), await twice(1)] == [2, 3, 2]
+
+
+async def test_a_name_tells_methods_of_objects_apart(calls):
+    twice, thrice = (memoize(calls, name=f"times {weight}")(Model(weight).predict) for weight in (2.0, 3.0))
+    assert [await twice(1), await thrice(1), await twice(1)] == [2.0, 3.0, 2.0]
+
+
+async def test_functions_in_decorators_are_memoized(calls, ran):
+    memoized = memoize(calls)(functools.lru_cache(halve))
+    assert [await memoized(4), await memoized(4)] == [2.0, 2.0]
+    assert ran == [4]
+    assert await memoize(calls, name="outer")(memoized)(4) == 2.0
+
+
+@pytest.mark.parametrize("function", [double, halve])
+def test_a_memoized_function_is_an_async_one(calls, function):
+    assert inspect.iscoroutinefunction(memoize(calls)(function))
+
+
+async def test_an_argument_that_cannot_be_copied_is_named(calls, ran):
+    guarded = Guarded(3)
+    with pytest.raises(SerializationError, match=r"argument 'x' of .*double cannot be copied.*isolate=False"):
+        await memoize(calls)(double)(guarded)
+    assert ran == []
 
 
 def test_options_are_checked(calls):
@@ -475,6 +509,13 @@ def test_options_are_checked(calls):
         (lambda: memoize(calls, metadata=[double]), "plain functions"),
         (lambda: memoize(calls, sync=MemoryStore())(halve), "takes a SyncStore"),
         (lambda: memoize(calls)(items), "is a generator"),
+        (lambda: memoize(halve), r"write @memoize\(calls\)"),
+        (lambda: memoize(calls, isolate="no"), "isolate must be a bool"),
+        (lambda: memoize(calls, across_processes=1), "across_processes must be a bool"),
+        (lambda: memoize(calls, ignore=5)(double), "ignore must be a list"),
+        (lambda: memoize(calls, ignore=[1])(double), "ignore must be a list"),
+        (lambda: memoize(calls, metadata=runtime), "metadata must be a list"),
+        (lambda: memoize(calls, tags=double), "tags must be a plain function"),
     ):
         with pytest.raises(ConfigurationError, match=message):
             refused()

@@ -12,7 +12,7 @@ from ...caching.decorator import ignored_names
 from ...errors import ConfigurationError, DigestError
 from ..digest import digest_bytes
 from ..walk import Digest
-from .record import CallDigests, check_call
+from .record import CallDigests, check_target
 
 Digests = dict[str, bytes]
 """Digests of the arguments of a call, by name, as 32 bytes."""
@@ -48,7 +48,7 @@ class CallTarget:
     ) -> None:
         self.function, self.version = function, version
         self.name = _name_of(function) if name is None else name
-        check_call(self.name, version, {}, {})
+        check_target(self.name, version)
         self._signature = inspect.signature(function)
         self._ignored = ignored_names(ignore, None)
         parameters = self._signature.parameters
@@ -179,10 +179,11 @@ def _name_of(function: Callable[..., Any]) -> str:
     Raises:
         ConfigurationError: Other functions have the same.
     """
-    name = getattr(function, "__qualname__", None)
-    if name is None:
+    name = function.__qualname__
+    if inspect.ismethod(function):
         raise ConfigurationError(
-            f"memoize takes a function, got an object of type {type(function).__name__}; give it a name with name="
+            f"{name} is bound to an object, which is no part of its calls: decorate the method in its class, or give "
+            "name= if the object makes no difference to the result"
         )
     plain = inspect.unwrap(function)
     closed_over = getattr(getattr(plain, "__code__", None), "co_freevars", ())
