@@ -637,9 +637,9 @@ async def test_a_key_that_cannot_be_hashed_is_damage(content, store):
 async def test_a_value_that_holds_itself_is_refused(content, store, children):
     for name in ("a", "b"):
         await store.put("content", digest(name), pack_node(Shape(type="list"), list(map(digest, children))))
-    for use in (content.load, content.contains):
-        with pytest.raises(SerializationError, match="nests deeper than 100"):
-            await use(digest(children[0]))
+    with pytest.raises(SerializationError, match="nests deeper than 100"):
+        await content.load(digest(children[0]))
+    assert await content.contains(digest(children[0]))
 
 
 async def test_a_value_of_digests_nests_as_deep_as_any_other(content):
@@ -648,7 +648,8 @@ async def test_a_value_of_digests_nests_as_deep_as_any_other(content):
         saved = await content.save([saved])
     assert digest(await content.load(saved)) == saved
     assert await content.contains(saved)
-    saved = await content.save([saved])
+    for _ in range(2):
+        saved = await content.save([saved])
     with pytest.raises(SerializationError, match="nests deeper than 100; load parts of it, by child_digests"):
         await content.load(saved)
 
