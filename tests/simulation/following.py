@@ -324,7 +324,7 @@ async def near_caches(world):
 
         async def is_used_again():
             own = f"own of {client.name}"
-            await asyncio.sleep(30)  # all the others have made their changes
+            await asyncio.sleep(SETTLED)
             await store.put(COLLECTION, own, 1)
             for _ in range(3):
                 await asyncio.sleep(5)
