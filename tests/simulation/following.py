@@ -30,8 +30,6 @@ LATE = 3.0
 SLACK = 0.5
 SETTLED = 70.0
 """Seconds after which a near cache takes it that a change without an answer will not happen any more."""
-REMOVING = {"near": 0.0, "memory": 0.0, "slow": 5.0, "remote": 15.0}
-"""Seconds that a near cache takes at most to remove from hot what was reported, one key after the other."""
 OWN = "own"
 
 
@@ -298,8 +296,7 @@ async def near_caches(world):
 
     async def reads(client):
         store, own = cached(client), defaultdict(float)
-        removing = REMOVING[kinds[int(client.name[1:])]]
-        bound, is_calm = setting.bound + removing, False
+        bound, is_calm = setting.bound, False
 
         def note(keys, since):
             for key in keys:
@@ -342,7 +339,7 @@ async def near_caches(world):
             await asyncio.gather(some("a"), some("b"), setting.change(client, store, "c", note))
             await setting.calm()
             await asyncio.sleep(SETTLED)
-            bound, is_calm = SLACK + min(removing, REMOVING["slow"]), True
+            bound, is_calm = SLACK, True
             await asyncio.gather(some("d"), setting.change(client, store, "e", note))
             assert kinds[int(client.name[1:])] == "near" or await is_used_again(), "hot is not used any more"
 
