@@ -70,7 +70,7 @@ class Loader:
     async def _read_parts(self, root: Digest, frame: Any) -> Frames:
         pages = Pages(self._store, self._collection)
         frames = {root: frame}
-        waiting = deque(dict.fromkeys(_children(frame)))
+        waiting = deque(sorted(set(_children(frame))))  # databases keep neighbours on the same pages
         seen = {root, *waiting}
         while waiting:
             page, values = await pages.read_values(waiting)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+import msgspec
+
 from .._threads import offload
 from ..errors import DigestError, SerializationError
 from .destructuring import join_plain, split
@@ -25,9 +27,8 @@ SMALL = 16 * 1024
 _SCALARS = (str, int, float, bool, type(None))
 
 
-@dataclass(slots=True)
-class StoredPart:
-    """StoredPart of a value that is to be stored.
+class StoredPart(msgspec.Struct, gc=False):  # no part of a cycle: nothing that it holds refers to it
+    """Part of a value that is to be stored.
 
     Attributes:
         digest: Its digest.
