@@ -113,7 +113,9 @@ def read_record(value: object, digest: str) -> CallRecord:
                 return record
         except (KeyError, TypeError, ValueError):  # its message could hold a value
             pass
-    raise IntegrityError(f"what is stored under {digest[:12]} is no record of a call")
+    raise IntegrityError(
+        f"what is stored under {digest[:12]} is no record of a call; record it again, or delete the entry"
+    )
 
 
 def _is_legal(record: CallRecord) -> bool:
