@@ -131,6 +131,14 @@ async def test_a_record_that_cannot_be_read_ends_a_collection_before_anything_is
     assert await store.count("content") == 2
 
 
+async def test_a_record_that_cannot_be_read_is_named(content, store):
+    await content.register_roots("calls")
+    for damaged in ("text", {"format": 1}, {"format": 2, "roots": []}):
+        await store.put("calls", "the key", damaged)
+        with pytest.raises(IntegrityError, match="the record under 'the key' in 'calls'"):
+            await content.gc()
+
+
 async def test_a_damaged_node_ends_a_collection_and_is_named(content, store, clock):
     saved = await content.save([1])
     await content.pin(saved)

@@ -52,7 +52,7 @@ def load(body: bytes) -> Any:
     import h5py  # noqa: PLC0415  # as above
 
     with h5py.File(io.BytesIO(body), "r") as file:
-        return _Reader(file, len(body)).load()
+        return _LeafReader(file, len(body)).load()
 
 
 def _numpy() -> Any:
@@ -113,7 +113,7 @@ def _as_code_points(array: Any) -> Any:
     return numpy.frombuffer(native.tobytes(), dtype="u4").reshape((*array.shape, length))
 
 
-class _Reader:
+class _LeafReader:
     """Reader of a value from a file. It takes no more memory than the file, whatever that claims to hold.
 
     Args:

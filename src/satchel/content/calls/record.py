@@ -14,6 +14,9 @@ FORMAT = 1
 _DOMAIN = b"satchel call\x00\x01"
 _HEX = frozenset("0123456789abcdef")
 _DIGEST_LENGTH = 64
+_STR, _DICT = frozenset({str}), frozenset({dict})
+_VERSIONS = frozenset({str, int, type(None)})
+_TAGS = frozenset({str, int, float, bool, type(None)})
 _MOST_SECONDS = 2**63 / 1e6
 
 
@@ -105,15 +108,28 @@ def read_record(value: object, digest: str) -> CallRecord:
                 value["metadata"],
                 value["at"],
             )
-            check_target(record.name, record.version)
-            _check_arguments(record.arguments)
-            check_tags(record.tags)
-            check_facts(record.metadata, record.at)
-            if type(names) is list and all(map(is_digest, value["roots"])):
+            if type(names) is list and all(map(is_digest, value["roots"])) and _is_legal(record):
                 return record
-        except (KeyError, TypeError, ValueError, ConfigurationError):  # its message could hold a value
+        except (KeyError, TypeError, ValueError):  # its message could hold a value
             pass
-    raise IntegrityError(f"what is stored under {digest[:12]} is no record of a call")
+    raise IntegrityError(
+        f"what is stored under {digest[:12]} is no record of a call; record it again, or delete the entry"
+    )
+
+
+def _is_legal(record: CallRecord) -> bool:
+    """Return whether the fields of a record are ones that can be recorded; a query asks it of every call."""
+    return (
+        type(record.name) is str
+        and record.name != ""
+        and type(record.version) in _VERSIONS
+        and _STR.issuperset(map(type, record.arguments))
+        and type(record.tags) is dict
+        and _TAGS.issuperset(map(type, record.tags.values()))
+        and type(record.metadata) is dict
+        and _DICT.issuperset(map(type, record.metadata.values()))
+        and is_time(record.at)
+    )
 
 
 def result_in(value: Any, digest: str) -> str:
@@ -156,7 +172,7 @@ def check_target(name: object, version: object) -> None:
     """
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"the name of a call must be a str that is not empty, got {safe_repr(name)}")
-    if version is not None and type(version) not in (str, int):
+    if type(version) not in _VERSIONS:
         raise ConfigurationError(f"version must be a str, an int or None, got {type(version).__name__}")
 
 
