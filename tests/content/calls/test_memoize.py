@@ -21,7 +21,7 @@ from satchel.errors import (
     StoreUnavailableError,
 )
 from tests.content.calls import functions
-from tests.content.calls.functions import Guarded, Model, add, double, fail, gather, grow, halve, positions
+from tests.content.calls.functions import Biased, Guarded, Model, add, double, fail, gather, grow, halve, positions
 
 
 async def test_keywords_positions_and_defaults_make_the_same_call(calls, ran):
@@ -383,6 +383,12 @@ async def test_methods_take_their_object_as_an_argument(calls, ran, monkeypatch)
     assert await light.predict.query().count() == 1
     assert await light.predict.query({"x": 3}).count() == 0
     assert await Model.predict.query().count() == 2
+
+
+async def test_a_method_may_call_that_of_the_class_it_is_derived_from(calls, ran, monkeypatch):
+    monkeypatch.setattr(Biased, "predict", memoize(calls)(Biased.predict))
+    assert [await Biased(2.0).predict(3), await Biased(2.0).predict(3)] == [7.0, 7.0]
+    assert ran == [(2.0, 3)]
 
 
 async def test_a_method_keeps_its_own_object(calls):

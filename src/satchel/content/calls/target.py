@@ -186,7 +186,8 @@ def _name_of(function: Callable[..., Any]) -> str:
             "name= if the object makes no difference to the result"
         )
     plain = inspect.unwrap(function)
-    closed_over = getattr(getattr(plain, "__code__", None), "co_freevars", ())
+    # `super()` uses `__class__`, which the qualified name tells already.
+    closed_over = [name for name in plain.__code__.co_freevars if name != "__class__"]
     if closed_over:
         raise ConfigurationError(
             f"{name} uses {closed_over[0]!r} of the function around it, which is no part of its calls: make that an "
