@@ -11,6 +11,7 @@ import pytest
 
 from satchel import MemoryStore
 from satchel.content import ANY, Calls, ContentStore, memoize, runtime
+from satchel.content.calls import target
 from satchel.content.calls.target import CallTarget
 from satchel.errors import (
     ConfigurationError,
@@ -222,6 +223,19 @@ async def test_an_argument_with_parts_in_common_is_looked_through_once(calls):
         given = [given, given]
     target = CallTarget(double, name=None, version=None, ignore=())
     assert (await target.filled({"x": given}, calls.content.load))["x"] is given
+
+
+async def test_a_large_argument_is_looked_through_in_a_thread(calls, monkeypatch):
+    threads = []
+
+    def note(value):
+        threads.append(threading.current_thread() is threading.main_thread())
+        return False
+
+    monkeypatch.setattr(target, "_holds_digest", note)
+    memoized = memoize(calls, name="length")(lambda items: len(items))
+    assert [await memoized([1, 2]), await memoized("x" * 200_000)] == [2, 200_000]
+    assert threads == [True, False]
 
 
 async def test_a_digest_that_is_returned_stands_for_its_value(calls):
