@@ -126,6 +126,13 @@ async def test_equal_parts_of_a_loaded_value_are_not_one_object(content):
     assert second == {"n": []}
 
 
+async def test_an_object_of_a_generic_class_comes_back(content):
+    box = values.Box[int](1)
+    loaded = await content.load(await content.save(box))
+    assert loaded == box
+    assert vars(loaded) == {"content": 1}
+
+
 async def test_a_load_calls_no_property(content):
     value = Guarded(10)
     saved = await content.save(value)

@@ -16,7 +16,7 @@ import sys
 import threading
 from collections import deque
 from functools import cached_property
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import attrs
 import numpy as np
@@ -212,6 +212,19 @@ def reference_of_object(kind: type, attributes: dict[str, object]) -> str:
     pairs = sorted(bytes.fromhex(digest(name)) + bytes.fromhex(digest(value)) for name, value in attributes.items())
     message = b"object:" + bytes.fromhex(digest(kind)) + bytes.fromhex(digest(None)) + b"".join(pairs)
     return hashlib.sha256(message).hexdigest()
+
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass
+class Box(Generic[T]):
+    content: T
+
+
+def test_the_arguments_of_a_generic_class_do_not_count():
+    assert Box[int](1) == Box(1)
+    assert digest(Box[int](1)) == digest(Box(1))
 
 
 class Uncached(Cached):

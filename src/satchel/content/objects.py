@@ -103,10 +103,14 @@ def _cached_by_attrs(owner: type) -> set[str]:
 
 
 def attributes_of(value: Any) -> dict[str, object]:
-    """Return the attributes of an object that make its value: all but those that `cached_property` keeps."""
+    """Return the attributes of an object that make its value.
+
+    These are all but what `cached_property` keeps, and what `typing` notes when a generic class is called with types.
+    """
     names, derived = _layout(type(value))  # type: ignore[arg-type]  # a class can be hashed
     state = {name: getattr(value, name, _ABSENT) for name in names}
     state.update(getattr(value, "__dict__", ()))
+    state.pop("__orig_class__", None)
     for more in ("__pydantic_extra__", "__pydantic_private__"):
         state.update(getattr(value, more, None) or ())
     if derived or any(part is _ABSENT for part in state.values()):

@@ -63,6 +63,14 @@ class Model:
         return weight
 
 
+@dataclass
+class Biased(Model):
+    """Object whose memoized method calls that of the class it is derived from."""
+
+    async def predict(self, x):
+        return await super().predict(x) + 1
+
+
 class Guarded:
     """Object that has a digest, and that cannot be copied."""
 

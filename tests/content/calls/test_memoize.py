@@ -11,6 +11,7 @@ import pytest
 
 from satchel import MemoryStore
 from satchel.content import ANY, Calls, ContentStore, memoize, runtime
+from satchel.content.calls import target
 from satchel.content.calls.target import CallTarget
 from satchel.errors import (
     ConfigurationError,
@@ -22,7 +23,7 @@ from satchel.errors import (
     ValueTooLargeError,
 )
 from tests.content.calls import functions
-from tests.content.calls.functions import Guarded, Model, add, double, fail, gather, grow, halve, positions
+from tests.content.calls.functions import Biased, Guarded, Model, add, double, fail, gather, grow, halve, positions
 
 
 async def test_keywords_positions_and_defaults_make_the_same_call(calls, ran):
@@ -240,6 +241,19 @@ async def test_an_argument_with_parts_in_common_is_looked_through_once(calls):
     assert (await target.filled({"x": given}, calls.content.load))["x"] is given
 
 
+async def test_a_large_argument_is_looked_through_in_a_thread(calls, monkeypatch):
+    threads = []
+
+    def note(value):
+        threads.append(threading.current_thread() is threading.main_thread())
+        return False
+
+    monkeypatch.setattr(target, "_holds_digest", note)
+    memoized = memoize(calls, name="length")(lambda items: len(items))
+    assert [await memoized([1, 2]), await memoized("x" * 200_000)] == [2, 200_000]
+    assert threads == [True, False]
+
+
 async def test_a_digest_that_is_returned_stands_for_its_value(calls):
     async def latest():
         return await calls.content.save(["weights"])
@@ -399,6 +413,12 @@ async def test_methods_take_their_object_as_an_argument(calls, ran, monkeypatch)
     assert await light.predict.query().count() == 1
     assert await light.predict.query({"x": 3}).count() == 0
     assert await Model.predict.query().count() == 2
+
+
+async def test_a_method_may_call_that_of_the_class_it_is_derived_from(calls, ran, monkeypatch):
+    monkeypatch.setattr(Biased, "predict", memoize(calls)(Biased.predict))
+    assert [await Biased(2.0).predict(3), await Biased(2.0).predict(3)] == [7.0, 7.0]
+    assert ran == [(2.0, 3)]
 
 
 async def test_a_method_keeps_its_own_object(calls):
