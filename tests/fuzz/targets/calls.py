@@ -172,7 +172,7 @@ async def query(calls: Calls) -> None:
     ]
     for conditions in by_index:
         found = calls.query(**conditions)
-        await reported(lambda found=found: found.sorted(lambda call: call.recorded_at))  # type: ignore[misc]
+        await reported(lambda found=found: found.sorted(lambda call: call.recorded_at))  # type: ignore[misc]  # mypy wants to know its type
     found = calls.query()
     for use in (found.latest, found.first, found.rows, lambda: found.group_by(lambda call: call.name)):
         await reported(use)
@@ -202,6 +202,6 @@ async def change(calls: Calls, store: MemoryStore, clock: FakeClock) -> None:
     await reported(calls.query().delete)
     clock.advance(7200)
     for call in CALLS:  # whatever was damaged, it is recorded anew
-        key = await reported(lambda call=call: calls.record(call))  # type: ignore[misc]
+        key = await reported(lambda call=call: calls.record(call))  # type: ignore[misc]  # mypy wants to know its type
         if not isinstance(key, SatchelError):
             assert await (await calls.load(key)).result() == call.result
