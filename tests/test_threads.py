@@ -9,6 +9,7 @@ import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from typing import Any
 
 import pytest
 
@@ -93,6 +94,17 @@ async def test_what_a_function_raises_comes_back() -> None:
         with pytest.raises(SystemExit):
             await run(sys.exit)
         assert await run(lambda: 1) == 1
+
+
+def run_out() -> None:
+    raise StopIteration(3)
+
+
+@pytest.mark.parametrize("run", [in_thread, offload])
+async def test_a_stop_iteration_becomes_an_error_that_can_be_awaited(run: Any) -> None:
+    with pytest.raises(RuntimeError, match="raised StopIteration") as caught:
+        await asyncio.wait_for(run(run_out), 5)
+    assert isinstance(caught.value.__cause__, StopIteration)
 
 
 async def test_it_runs_in_the_callers_context_and_keeps_nothing_of_it() -> None:

@@ -114,6 +114,11 @@ def carry_out(future: Future[R], function: Callable[P, R], *args: P.args, **kwar
         return
     try:
         result = function(*args, **kwargs)
+    except StopIteration as error:  # a future of asyncio's would never end with it
+        raised = RuntimeError("a function raised StopIteration")
+        raised.__cause__ = error
+        future.set_exception(raised)
+        del future, raised  # or the traceback would hold them in a cycle
     except BaseException as error:  # it belongs to the caller, whatever it is
         future.set_exception(error)
         del future  # or the traceback would hold it in a cycle

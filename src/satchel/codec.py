@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, ClassVar
 
 import msgspec
@@ -77,8 +76,10 @@ class StrictCodec(Codec):
                 check_repeated(value)
                 room = room_left([value], math.inf, MAX_DEPTH)
             if room >= 0:
-                with suppress(UnicodeEncodeError):
+                try:
                     return self._encode(value)
+                except UnicodeEncodeError:
+                    pass  # the explanation has its place
             raise explain(value)
         except RuntimeError as error:  # a dict changed size while a worker thread iterated over it
             raise SerializationError(f"$: {_CHANGED}") from error

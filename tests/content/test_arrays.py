@@ -33,6 +33,7 @@ ARRAYS = [
 SCALARS = [
     *(numpy.float32(1.5), numpy.float64("nan"), numpy.int8(-3), numpy.bool_(True), numpy.complex64(1j)),
     *(numpy.datetime64("2026-01-01"), numpy.timedelta64(3, "h"), numpy.str_("ü"), numpy.bytes_(b"a")),
+    *(numpy.str_(""), numpy.bytes_(b"")),
 ]
 NESTED = [
     {"weights": [numpy.ones(3), numpy.zeros(2)], "n": (numpy.float64(2), 1, None, "text", float("inf"), 2j)},
@@ -55,6 +56,27 @@ async def test_arrays_come_back_equal(leaf, depth):
         loaded = await content.load(await content.save(value))
         assert type(loaded) is type(value)
         assert is_equal(loaded, value), value
+
+
+@pytest.mark.parametrize(
+    "value", [numpy.str_("a\0"), numpy.bytes_(b"a\0"), numpy.str_("\ud800"), numpy.str_(""), numpy.bytes_(b"")]
+)
+async def test_text_comes_back_with_the_zeros_at_its_end(value):
+    content = ContentStore(MemoryStore(), leaf="hdf5")
+    loaded = await content.load(await content.save(value))
+    assert (type(loaded), len(loaded), bytes(numpy.asarray(loaded))) == (
+        type(value),
+        len(value),
+        bytes(numpy.asarray(value)),
+    )
+
+
+async def test_a_path_shows_no_key_that_may_be_secret():
+    content = ContentStore(MemoryStore(), leaf="hdf5", depth=0)
+    for key, path in (("name", "$.name"), ("Ada's token", "$[...]"), (7, "$[...]"), ("n" * 41, "$[...]")):
+        with pytest.raises(SerializationError) as caught:
+            await content.save({key: {numpy.float64(1)}})
+        assert str(caught.value).startswith(f"{path}: HDF5 does not keep set")
 
 
 async def test_numbers_beside_arrays_take_little_room():

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import datetime as dt
+import hashlib
 import itertools
 import json
 import math
@@ -15,8 +16,9 @@ import sys
 import threading
 from collections import deque
 from functools import cached_property
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -181,6 +183,48 @@ def test_what_cached_property_keeps_does_not_count():
     before = digest(value)
     assert value.total == 3
     assert digest(value) == before
+
+
+@attrs.define
+class Slim:
+    n: int
+
+    @cached_property
+    def double(self) -> int:
+        CALLED.append(self.n)
+        return 2 * self.n
+
+
+CALLED: list[int] = []
+
+
+def test_what_attrs_keeps_for_cached_property_does_not_count():
+    value = Slim(2)
+    before = digest(value)
+    assert CALLED == []
+    assert value.double == 4
+    assert digest(value) == before
+    plain = reference_of_object(Slim, {"n": 2})
+    assert before == plain
+
+
+def reference_of_object(kind: type, attributes: dict[str, object]) -> str:
+    pairs = sorted(bytes.fromhex(digest(name)) + bytes.fromhex(digest(value)) for name, value in attributes.items())
+    message = b"object:" + bytes.fromhex(digest(kind)) + bytes.fromhex(digest(None)) + b"".join(pairs)
+    return hashlib.sha256(message).hexdigest()
+
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass
+class Box(Generic[T]):
+    content: T
+
+
+def test_the_arguments_of_a_generic_class_do_not_count():
+    assert Box[int](1) == Box(1)
+    assert digest(Box[int](1)) == digest(Box(1))
 
 
 class Uncached(Cached):

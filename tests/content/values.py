@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import attrs
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -27,6 +29,11 @@ class Frozen:
 class Sized:
     size: int
     content: object
+
+
+@dataclass
+class Box(Generic[T]):
+    content: T
 
 
 @dataclass

@@ -157,11 +157,14 @@ def ignored_names(ignore: Iterable[str], key: object) -> frozenset[str]:
     """Return the names of arguments that are not part of the key.
 
     Raises:
-        ConfigurationError: It is one text in place of a list, or there is a function for the key.
+        ConfigurationError: It is no list of texts, or there is a function for the key.
     """
     if isinstance(ignore, str):
         raise ConfigurationError(f"ignore must be a list of names, got one str; write ignore=({ignore!r},)")
-    names = frozenset(ignore)
+    listed = list(ignore) if isinstance(ignore, Iterable) else [ignore]
+    if not all(isinstance(name, str) for name in listed):
+        raise ConfigurationError("ignore must be a list of names, each a str")
+    names = frozenset(listed)
     if names and key is not None:
         raise ConfigurationError("ignore and key contradict each other: give one of them")
     return names
@@ -291,5 +294,7 @@ def _mark_as_async(wrapper: Any, function: Any) -> None:
     if mark is not None:
         mark(wrapper)
         return
-    for name in ("__code__", "__defaults__", "__kwdefaults__"):  # Python 3.11 looks at the code of what has these
-        setattr(wrapper, name, getattr(function, name))
+    plain = inspect.unwrap(function)
+    for name in ("__defaults__", "__kwdefaults__"):  # Python 3.11 looks at the code of what has these
+        setattr(wrapper, name, getattr(plain, name))
+    wrapper.__code__ = plain.__code__.replace(co_flags=plain.__code__.co_flags | inspect.CO_COROUTINE)

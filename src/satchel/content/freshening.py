@@ -166,7 +166,8 @@ class Freshener:
     async def _freshen_leaves(self, parts: Mapping[Digest, StoredPart], always: bool) -> list[Plan]:
         """Freshen leaves, and return the plans of those that are stored as nodes."""
         expanded: list[Plan] = []
-        async for page, entries in Pages(self._store, self._collection).iterate(parts):
+        # In order, since databases keep entries so: neighbours are read from the same pages.
+        async for page, entries in Pages(self._store, self._collection).iterate(sorted(parts)):
             due: dict[str, bytes] = {}
             oldest = self._oldest()
             for digest in page:

@@ -13,6 +13,7 @@ import msgspec
 
 from ..codec import JsonCodec
 from ..errors import SerializationError, missing_extra
+from .tracing import step_of
 
 _STRUCTURE = "structure"
 _NATIVE = "biufcS"
@@ -80,7 +81,7 @@ class _Writer:
             return {kind.__name__: [self.write(part, f"{path}[{index}]") for index, part in enumerate(value)]}
         if kind is dict:
             pairs = value.items()
-            return {"dict": [[self.write(key, path), self.write(part, f"{path}[{key!r}]")] for key, part in pairs]}
+            return {"dict": [[self.write(key, path), self.write(part, path + step_of(key))] for key, part in pairs]}
         if kind is complex or kind is float:
             return {kind.__name__: self._add(numpy.asarray(value), path)}  # with NaN, which JSON does not have
         raise SerializationError(
@@ -93,6 +94,8 @@ class _Writer:
             stored = _as_code_points(array)
         elif kind in "mM":
             stored = array.astype(array.dtype.newbyteorder("=")).view("i8") if array.ndim else array.view("i8")
+        elif kind == "S" and not array.ndim:  # HDF5 would leave out zeros at its end
+            stored = _numpy().frombuffer(array.tobytes(), dtype="u1")
         elif kind not in _NATIVE or (kind in "fc" and size > _MAX_REAL * (1 + (kind == "c"))) or not size:
             raise SerializationError(f'{path}: HDF5 does not keep arrays of {array.dtype}; use leaf="pickle"')
         else:
@@ -131,7 +134,10 @@ class _LeafReader:
             raise ValueError("a part of the structure is no object")
         if "array" in node or "scalar" in node:
             stored = self._stored(_checked_name(node.get("array", node.get("scalar"))))
-            array = _restored(stored, _dtype(node["dtype"]))
+            dtype = _dtype(node["dtype"])
+            if "scalar" in node and dtype.kind in "US":
+                return _text(stored, dtype)
+            array = _restored(stored, dtype)
             return array if "array" in node else array[()]
         ((kind, inside),) = node.items()
         if kind in ("list", "tuple"):
@@ -179,8 +185,9 @@ def _restored(stored: Any, dtype: Any) -> Any:
     numpy = _numpy()
     if dtype.kind == "U":
         native = dtype.newbyteorder("=")
-        if stored.dtype != "u4" or stored.shape[-1] * 4 != dtype.itemsize or (stored > sys.maxunicode).any():
-            raise ValueError("these are no code points of text")
+        _check_code_points(stored)
+        if stored.shape[-1] * 4 != dtype.itemsize:
+            raise ValueError("the text has another length")
         return numpy.frombuffer(stored.tobytes(), dtype=native).reshape(stored.shape[:-1]).astype(dtype)
     if dtype.kind in "mM":
         if stored.dtype != "i8":
@@ -189,3 +196,16 @@ def _restored(stored: Any, dtype: Any) -> Any:
     if stored.dtype.newbyteorder("=") != dtype.newbyteorder("="):
         raise ValueError("the dataset has another dtype")
     return stored.astype(dtype, copy=False)
+
+
+def _text(stored: Any, dtype: Any) -> Any:
+    """Return a scalar of text or bytes: not by an array, which has no text of length 0, and no zeros at its end."""
+    if dtype.kind == "S":
+        return _numpy().bytes_(stored.tobytes()[: dtype.itemsize])
+    _check_code_points(stored)
+    return _numpy().str_("".join(map(chr, stored.tolist()[: dtype.itemsize // 4])))
+
+
+def _check_code_points(stored: Any) -> None:
+    if stored.dtype != "u4" or (stored > sys.maxunicode).any():
+        raise ValueError("these are no code points of text")

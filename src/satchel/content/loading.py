@@ -42,6 +42,7 @@ class Loader:
 
         Raises:
             KeyMissingError: It is not there, or a part of it is not; the message names that.
+            SerializationError: It has more parts than can be put together, or nests too deep.
         """
         frame = await self._store.get(self._collection, root)
         if frame is None:
@@ -50,7 +51,7 @@ class Loader:
         if isinstance(record, LeafRecord) and len(frame) < SMALL and _is_quick(record):
             return self._build(root, {root: frame}, new_walk())
         frames = await self._read_parts(root, frame)
-        _check_size(root, frames)
+        _check_shape(root, frames)
         if sum(map(len, frames.values())) < SMALL and all(_is_quick(unpack(part)) for part in frames.values()):
             return self._build(root, frames, new_walk())
         return await offload(self._build, root, frames, new_walk())
@@ -60,7 +61,6 @@ class Loader:
 
         Raises:
             KeyMissingError: One is not there.
-            SerializationError: They nest too deep.
         """
         frame = await self._store.get(self._collection, root)
         if frame is None:
@@ -70,8 +70,7 @@ class Loader:
     async def _read_parts(self, root: Digest, frame: Any) -> Frames:
         pages = Pages(self._store, self._collection)
         frames = {root: frame}
-        nodes = {root: _children(frame)}
-        waiting = deque(dict.fromkeys(nodes[root]))
+        waiting = deque(sorted(set(_children(frame))))  # databases keep neighbours on the same pages
         seen = {root, *waiting}
         while waiting:
             page, values = await pages.read_values(waiting)
@@ -79,12 +78,9 @@ class Loader:
                 if part not in values:
                     raise missing(part)
                 frames[part] = values[part]
-                if children := _children(values[part]):
-                    nodes[part] = children
-                    more = dict.fromkeys(child for child in children if child not in seen)
-                    seen.update(more)
-                    waiting.extend(more)
-        _check_depth(root, nodes)
+                more = dict.fromkeys(child for child in _children(values[part]) if child not in seen)
+                seen.update(more)
+                waiting.extend(more)
         return frames
 
     def _build(self, root: Digest, frames: Frames, walk: Walk) -> Any:
@@ -102,6 +98,12 @@ def _children(frame: object) -> tuple[Digest, ...]:
     return record.children if isinstance(record, NodeRecord) else ()
 
 
+def _check_shape(root: Digest, frames: Frames) -> None:
+    nodes = {part: _children(frame) for part, frame in frames.items() if form_of(frame) == NODE}
+    _check_depth(root, nodes)
+    _check_size(root, frames, nodes)
+
+
 def _check_depth(root: Digest, nodes: Mapping[Digest, Sequence[Digest]]) -> None:
     """Raise if a value nests deeper than any of which a digest is made, or without end, as only a forged one does.
 
@@ -110,7 +112,7 @@ def _check_depth(root: Digest, nodes: Mapping[Digest, Sequence[Digest]]) -> None
         nodes: The parts of all nodes.
 
     Raises:
-        SerializationError: It does.
+        SerializationError: It nests deeper.
     """
     heights: dict[Digest, int] = {}
 
@@ -119,17 +121,16 @@ def _check_depth(root: Digest, nodes: Mapping[Digest, Sequence[Digest]]) -> None
             heights[node] = 1 + max([height(child, room - 1) for child in nodes[node] if child in nodes], default=0)
         return heights.get(node, 1 + MAX_DEPTH)
 
-    if height(root, MAX_DEPTH) > MAX_DEPTH:
+    if root in nodes and height(root, MAX_DEPTH) > MAX_DEPTH:
         raise SerializationError(f"{root} nests deeper than {MAX_DEPTH}; load parts of it, by child_digests")
 
 
-def _check_size(root: Digest, frames: Frames) -> None:
+def _check_size(root: Digest, frames: Frames, nodes: Mapping[Digest, Sequence[Digest]]) -> None:
     """Raise if a value holds few parts so often that it could not be put together.
 
     Raises:
         SerializationError: It has more parts, or repeats more bytes, than memory takes.
     """
-    nodes = {part: _children(frame) for part, frame in frames.items() if form_of(frame) == NODE}
     sizes = {part: (1, len(frame)) for part, frame in frames.items() if part not in nodes}
 
     def size(part: Digest) -> tuple[int, int]:

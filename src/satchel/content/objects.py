@@ -90,14 +90,27 @@ def _layout(kind: type) -> tuple[tuple[str, ...], frozenset[str]]:
             names.setdefault(f"_{owner.__name__.lstrip('_')}{slot}" if private else slot)
         for name, part in vars(owner).items():
             (derived.add if isinstance(part, cached_property) else derived.discard)(name)
-    return tuple(name for name in names if name not in _NOT_STATE), frozenset(derived)
+        derived.update(_cached_by_attrs(owner))
+    return tuple(name for name in names if name not in _NOT_STATE and name not in derived), frozenset(derived)
+
+
+def _cached_by_attrs(owner: type) -> set[str]:
+    """Return the slots in which attrs keeps values, having taken the `cached_property` objects off a class."""
+    getter = getattr(vars(owner).get("__getattr__"), "__code__", None)
+    if "__attrs_attrs__" in vars(owner) and getter is not None and "cached_properties" in getter.co_varnames:
+        return set(owner.__slots__) - {*(fields_of(owner) or ()), *_NOT_STATE}  # type: ignore[attr-defined]  # it has slots
+    return set()
 
 
 def attributes_of(value: Any) -> dict[str, object]:
-    """Return the attributes of an object that make its value: all but those that `cached_property` keeps."""
+    """Return the attributes of an object that make its value.
+
+    These are all but what `cached_property` keeps, and what `typing` notes when a generic class is called with types.
+    """
     names, derived = _layout(type(value))  # type: ignore[arg-type]  # a class can be hashed
     state = {name: getattr(value, name, _ABSENT) for name in names}
     state.update(getattr(value, "__dict__", ()))
+    state.pop("__orig_class__", None)
     for more in ("__pydantic_extra__", "__pydantic_private__"):
         state.update(getattr(value, more, None) or ())
     if derived or any(part is _ABSENT for part in state.values()):

@@ -92,7 +92,7 @@ class Pickles:
 def _pickled(value: object) -> bytes:
     try:
         return _dumped(_Pickler, value)
-    except _HoldsDigestError:
+    except _RefusedError:
         raise
     except Exception as error:  # an object's own __reduce__ can raise anything
         try:
@@ -105,25 +105,25 @@ def _pickled(value: object) -> bytes:
     class _CloudPickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         def reducer_override(self, obj: Any) -> Any:
             _refuse_digest(obj)
+            if type(obj) is memoryview:
+                raise _RefusedError("a pickle cannot hold a memoryview; give its bytes")
             return super().reducer_override(obj)
 
     try:
         return _dumped(_CloudPickler, value)
-    except _HoldsDigestError:
+    except _RefusedError:
         raise
     except Exception as error:  # as above
         raise SerializationError(f"this {type(value).__name__} cannot be pickled") from error
 
 
-class _HoldsDigestError(SerializationError):
-    pass
+class _RefusedError(SerializationError):
+    """A pickle would not come back as the value."""
 
 
 def _refuse_digest(value: object) -> None:
     if type(value) is Digest:
-        raise _HoldsDigestError(
-            "a pickle cannot hold a Digest, which stands for the value that it is of; load it first"
-        )
+        raise _RefusedError("a pickle cannot hold a Digest, which stands for the value that it is of; load it first")
 
 
 class _Pickler(pickle.Pickler):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+import msgspec
+
 from .._threads import offload
 from ..errors import DigestError, SerializationError
 from .destructuring import join_plain, split
@@ -16,6 +18,7 @@ from .hooks import rule_by_hook
 from .leaves import Leaf, Leaves
 from .objects import is_open
 from .records import Shape, pack_node
+from .tracing import step_of
 from .walk import NO_BASE, Digest, message_of_object
 
 SMALL = 16 * 1024
@@ -24,9 +27,8 @@ SMALL = 16 * 1024
 _SCALARS = (str, int, float, bool, type(None))
 
 
-@dataclass(slots=True)
-class StoredPart:
-    """StoredPart of a value that is to be stored.
+class StoredPart(msgspec.Struct, gc=False):  # no part of a cycle: nothing that it holds refers to it
+    """Part of a value that is to be stored.
 
     Attributes:
         digest: Its digest.
@@ -157,8 +159,11 @@ class _LeafError(SerializationError):
 def _explained(error: _LeafError, whole: object, leaf: Leaf) -> str:
     """Return the message of an error with the path of the part from the whole value."""
     path = next(_paths(error.part, whole, "$", set()), "$")
-    hint = '; or give ContentStore leaf="pickle" and keys' if leaf == "json" else ""
-    return f"{path}: {str(error).removeprefix('$: ')}{hint}"
+    reason = str(error).removeprefix("$: ")
+    if leaf == "json":  # its advice is for values that are put under a key
+        remedy = 'convert it to JSON values or bytes, or give ContentStore leaf="pickle" and keys'
+        reason = f"{reason.partition('; ')[0]}; {remedy}"
+    return f"{path}: {reason}"
 
 
 def _paths(part: object, whole: object, path: str, seen: set[int]) -> Iterator[str]:
@@ -176,7 +181,7 @@ def _paths(part: object, whole: object, path: str, seen: set[int]) -> Iterator[s
 def _step(shape: Shape | None, names: Sequence[str] | None, index: int) -> str:
     if names is None:
         return "[...]" if shape is not None and shape.type == "dict" else f"[{index}]"
-    return f".{names[index]}" if names[index].isidentifier() else "[...]"
+    return step_of(names[index])
 
 
 def node_digest(shape: Shape, children: tuple[Digest, ...], value: Any) -> Digest:

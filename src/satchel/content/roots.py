@@ -33,6 +33,7 @@ class Roots:
 
     def __init__(self, store: SupportsConditional, collection: str, older_than: float) -> None:
         self._store = store
+        self._content = collection
         self._pins = check_name(f"{collection}/pins", "collection")
         self._registered = check_name(f"{collection}/roots", "collection")
         self._settings = check_name(f"{collection}/settings", "collection")
@@ -62,6 +63,17 @@ class Roots:
             )
         self._has_agreed = True
 
+    def check_apart(self, collection: str) -> str:
+        """Return the name of a collection for records that refer to content.
+
+        Raises:
+            InvalidKeyError: It is no legal name.
+            ConfigurationError: It is a collection that holds content, or what belongs to that.
+        """
+        if check_name(collection, "collection") in (self._content, self._pins, self._registered, self._settings):
+            raise ConfigurationError(f"the collection {collection} holds content; use another one for records")
+        return collection
+
     def _age_in(self, record: Any) -> float:
         age: Any = _checked(record, self._settings, _SETTINGS_KEY).get("older_than")
         if type(age) not in (int, float):
@@ -71,10 +83,10 @@ class Roots:
         return age  # type: ignore[no-any-return]  # as was checked
 
     async def register(self, collection: str) -> None:
-        """Tell collectors that the records of a collection refer to content."""
+        """Tell collectors that the records of a collection refer to content; it raises what `check_apart` raises."""
         if collection not in self._known:
-            record = {"format": FORMAT, "collection": collection}
-            await self._store.put_if_absent(self._registered, check_name(collection, "collection"), record)
+            record = {"format": FORMAT, "collection": self.check_apart(collection)}
+            await self._store.put_if_absent(self._registered, collection, record)
             self._known.add(collection)
 
     async def pin(self, digest: Digest) -> str | None:

@@ -132,6 +132,9 @@ class ContentStore:
 
         Every record of it is a dict with `"format": 1` and the field `roots`, a list of digests. A collection of
         garbage in any process reads them.
+
+        Raises:
+            ConfigurationError: It is a collection that holds the content itself, or its pins or settings.
         """
         await self._roots.register(collection)
 
@@ -288,6 +291,8 @@ class ContentStore:
             raise ConfigurationError("on_progress must be a plain function")
         if isinstance(roots, str):
             raise ConfigurationError("roots must be a list of digests, got one str; write [digest]")
+        if roots is not None and not isinstance(roots, Iterable):
+            raise ConfigurationError(f"roots must be a list of digests, got {type(roots).__name__}")
         more = [Digest(root) for root in roots or ()]
         require(self._store, Capability.ENUMERATE_KEYS)
         await self._roots.agree()

@@ -83,11 +83,13 @@ def _step(whole: Any, part: object) -> str:
 
 
 def _step_into_dict(whole: dict[Any, object], part: object) -> str:
-    for key, item in whole.items():
-        if item is part:
-            shown = type(key) is str and key.isidentifier() and len(key) <= _LONGEST_NAME
-            return f".{key}" if shown else "[...]"
-    return "[...]"
+    return next((step_of(key) for key, item in whole.items() if item is part), "[...]")
+
+
+def step_of(key: object) -> str:
+    """Return the step of a path to what a dict has under a key, which is shown only if it looks like a name."""
+    shown = type(key) is str and key.isidentifier() and len(key) <= _LONGEST_NAME
+    return f".{key}" if shown else "[...]"
 
 
 def _attributes(whole: Any) -> Iterable[tuple[str, object]]:

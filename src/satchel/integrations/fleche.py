@@ -23,7 +23,7 @@ import gzip
 import io
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,7 +63,7 @@ class RecordedByFleche(Protocol):
         """Facts about the run."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class FlecheCall:
     """Call that was read from fleche's files.
 
@@ -124,7 +124,7 @@ def read_fleche(root: str | Path) -> Iterator[FlecheCall]:
                 result = values.load(call.result)
             except FileNotFoundError:  # it was evicted
                 continue
-            yield FlecheCall(call.name, call.module, call.version, arguments, result, call.metadata)
+            yield replace(call, arguments=arguments, result=result)
 
 
 def _next_call(found: Iterator[RecordedByFleche]) -> FunctionCall | None:
@@ -166,19 +166,8 @@ class _Digest(str):
     __slots__ = ()
 
 
-class _Pickled:
-    """Object of fleche's with the attributes that were pickled."""
-
-    name: str
-    module: str | None
-    version: str | int | None
-    arguments: Mapping[str, Any]
-    result: Any
-    metadata: Mapping[str, Mapping[str, Any]]
-
-
-class _Apart(_Pickled):
-    """Container that was taken apart."""
+class _Apart:
+    """Container that was taken apart, as fleche pickles it."""
 
     items: Any
     cls: type
@@ -204,7 +193,7 @@ class _Unpickler(pickle.Unpickler):
         if module == "fleche.digest":
             return _Digest
         if module == "fleche.call":
-            return _Pickled
+            return FlecheCall
         if module == "fleche.storage.destructuring":
             return _Apart
         return super().find_class(module, name)

@@ -1,6 +1,7 @@
 """Functions that are memoized in tests: at the top level of a module, as those of users are."""
 
 from dataclasses import dataclass
+from threading import Lock
 
 RAN = []
 """Arguments of the runs in this process, which a fixture clears."""
@@ -56,3 +57,25 @@ class Model:
     async def predict(self, x):
         RAN.append((self.weight, x))
         return self.weight * x
+
+    @classmethod
+    async def make(cls, weight):
+        return weight
+
+
+@dataclass
+class Biased(Model):
+    """Object whose memoized method calls that of the class it is derived from."""
+
+    async def predict(self, x):
+        return await super().predict(x) + 1
+
+
+class Guarded:
+    """Object that has a digest, and that cannot be copied."""
+
+    def __init__(self, number):
+        self.number, self.lock = number, Lock()
+
+    def __digest__(self):
+        return self.number

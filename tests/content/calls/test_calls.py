@@ -1,6 +1,7 @@
 """Recorded calls: queries, what they read, transforming, and what is refused."""
 
 import asyncio
+import math
 import threading
 from datetime import UTC, datetime
 
@@ -17,6 +18,7 @@ from satchel.errors import (
     IntegrityError,
     InvalidKeyError,
     KeyMissingError,
+    SerializationError,
     UnsupportedOperationError,
 )
 from satchel.stores.null import NullStore
@@ -145,11 +147,58 @@ def test_conditions_are_checked(calls):
         ({"args": ["x"]}, "args takes a dict"),
         ({"tags": ["x"]}, "tags must be a dict"),
         ({"tags": {"x": [1]}}, "a tag has a str"),
+        ({"args": {1: 1}}, "args takes a dict"),
+        ({"since": math.nan}, "since takes a datetime or seconds"),
+        ({"since": -math.inf}, "since takes a datetime or seconds"),
     ):
         with pytest.raises(ConfigurationError, match=message):
             calls.query(**refused)
     with pytest.raises(DigestError):
         calls.query(result=threading.Lock())
+
+
+async def test_a_helper_takes_a_plain_function(calls):
+    async def is_old(call):
+        return False
+
+    await record_some(calls, 2)
+    query = calls.query()
+    for name in ("filter", "unique"):
+        for refused in (is_old, "name"):
+            with pytest.raises(ConfigurationError, match=f"{name} takes a plain function of a recorded call"):
+                getattr(query, name)(refused)
+    for name in ("sorted", "group_by"):
+        for refused in (is_old, "name"):
+            with pytest.raises(ConfigurationError, match=f"{name} takes a plain function of a recorded call"):
+                await getattr(query, name)(refused)
+    assert await query.count() == 2
+
+
+async def test_a_change_that_is_no_function_is_refused_though_nothing_is_recorded(calls):
+    with pytest.raises(ConfigurationError, match="transform takes a function, got an object of type str"):
+        await calls.transform("renamed")
+
+
+async def test_a_call_is_asked_for_by_a_whole_digest(calls):
+    await record_some(calls, 1)
+    short = (await calls.query().only()).digest[:8]
+    for ask in (calls.load, calls.get, calls.contains, calls.delete):
+        with pytest.raises(DigestError, match="64 hexadecimal digits"):
+            await ask(short)
+
+
+@pytest.mark.parametrize("collection", ["content", "content/pins", "content/roots", "content/settings"])
+async def test_calls_are_not_recorded_among_the_content(calls, collection):
+    with pytest.raises(ConfigurationError, match=f"{collection} holds content"):
+        Calls(calls.content, collection)
+    with pytest.raises(ConfigurationError, match=f"{collection} holds content"):
+        await calls.content.register_roots(collection)
+    assert (await calls.content.gc()).examined == 0
+
+
+def test_the_clock_is_checked(calls):
+    with pytest.raises(ConfigurationError, match="clock must be a function"):
+        Calls(calls.content, clock=5)
 
 
 class Watched(MemoryStore):
@@ -264,12 +313,22 @@ async def test_what_is_recorded_is_checked(calls):
         (FunctionCall("f", {}, 1, version=1.5), "version must be"),
         (FunctionCall("f", {}, 1, metadata={"runtime": 1}), "metadata must be a dict of dicts"),
         (FunctionCall("f", {}, 1, metadata=[]), "metadata must be a dict of dicts"),
-        (FunctionCall("f", {}, 1, recorded_at="now"), "recorded_at must be"),
-        (FunctionCall("f", {}, 1, recorded_at=float("nan")), "recorded_at must be"),
         (FunctionCall("f", {}, 1, recorded_at=1e300), "recorded_at must be"),
+        (FunctionCall("f", {}, 1, recorded_at=math.nan), "recorded_at must be"),
+        (FunctionCall("f", {}, 1, recorded_at=math.inf), "recorded_at must be"),
+        (FunctionCall("f", {}, 1, recorded_at="today"), "recorded_at must be"),
+        (FunctionCall("f", {}, 1, recorded_at=datetime.now(UTC)), "recorded_at must be"),
+        (FunctionCall("f", {}, 1, metadata=5), "metadata must be"),
+        (FunctionCall("f", {}, 1, metadata={"host": 5}), "metadata must be"),
+        (FunctionCall("f", {}, 1, tags={"n": 2**64}), "beyond 64 bits"),
+        (FunctionCall("f", {}, 1, tags={"t": "\ud800"}), "lone surrogate"),
+        ({"name": "f"}, "record takes a FunctionCall, got an object of type dict"),
     ):
         with pytest.raises(ConfigurationError, match=message):
             await calls.record(call)
+    with pytest.raises(SerializationError, match=r"\$\.metadata\.host\.since: a datetime"):
+        await calls.record(FunctionCall("f", {}, 1, metadata={"host": {"since": datetime.now(UTC)}}))
+    assert [key async for key in calls.content.store.keys("calls/index")] == []
     with pytest.raises(ConfigurationError, match="Calls takes a ContentStore"):
         Calls(MemoryStore())
     with pytest.raises(KeyMissingError):
@@ -336,8 +395,10 @@ async def test_a_record_under_a_key_that_is_no_digest_is_told(calls, store):
     await record_some(calls, 1)
     record = await store.get("calls", (await calls.query().only()).digest)
     await store.put("calls", "abcdefab", record)
-    for use in (calls.load, calls.get, calls.contains, calls.delete, calls.expand):
-        with pytest.raises(IntegrityError, match="a key that is not a digest"):
+    with pytest.raises(IntegrityError, match="a key that is not a digest"):
+        await calls.expand("abcdefab")
+    for use in (calls.load, calls.get, calls.contains, calls.delete):
+        with pytest.raises(DigestError, match="64 hexadecimal digits"):
             await use("abcdefab")
     with pytest.raises(IntegrityError, match="a key that is not a digest"):
         await calls.transform(lambda call: None)

@@ -1,14 +1,17 @@
 """Memoized functions: what counts as the same call, what is recorded, and what is refused."""
 
 import asyncio
+import functools
 import inspect
+import math
 import pickle
 import threading
 
 import pytest
 
 from satchel import MemoryStore
-from satchel.content import ANY, Calls, ContentStore, memoize
+from satchel.content import ANY, Calls, ContentStore, memoize, runtime
+from satchel.content.calls import target
 from satchel.content.calls.target import CallTarget
 from satchel.errors import (
     ConfigurationError,
@@ -20,7 +23,7 @@ from satchel.errors import (
     ValueTooLargeError,
 )
 from tests.content.calls import functions
-from tests.content.calls.functions import Model, add, double, fail, gather, grow, halve, positions
+from tests.content.calls.functions import Biased, Guarded, Model, add, double, fail, gather, grow, halve, positions
 
 
 async def test_keywords_positions_and_defaults_make_the_same_call(calls, ran):
@@ -238,6 +241,19 @@ async def test_an_argument_with_parts_in_common_is_looked_through_once(calls):
     assert (await target.filled({"x": given}, calls.content.load))["x"] is given
 
 
+async def test_a_large_argument_is_looked_through_in_a_thread(calls, monkeypatch):
+    threads = []
+
+    def note(value):
+        threads.append(threading.current_thread() is threading.main_thread())
+        return False
+
+    monkeypatch.setattr(target, "_holds_digest", note)
+    memoized = memoize(calls, name="length")(lambda items: len(items))
+    assert [await memoized([1, 2]), await memoized("x" * 200_000)] == [2, 200_000]
+    assert threads == [True, False]
+
+
 async def test_a_digest_that_is_returned_stands_for_its_value(calls):
     async def latest():
         return await calls.content.save(["weights"])
@@ -399,6 +415,12 @@ async def test_methods_take_their_object_as_an_argument(calls, ran, monkeypatch)
     assert await Model.predict.query().count() == 2
 
 
+async def test_a_method_may_call_that_of_the_class_it_is_derived_from(calls, ran, monkeypatch):
+    monkeypatch.setattr(Biased, "predict", memoize(calls)(Biased.predict))
+    assert [await Biased(2.0).predict(3), await Biased(2.0).predict(3)] == [7.0, 7.0]
+    assert ran == [(2.0, 3)]
+
+
 async def test_a_method_keeps_its_own_object(calls):
     class Counter:
         def __init__(self):
@@ -448,6 +470,14 @@ def make_closure(number):
         (make_closure(2), "uses 'number' of the function around it"),
         (Model, "takes a function"),
         (functions, "takes a function"),
+        (Model(2.0).predict, r"Model\.predict is bound to an object"),
+        (Model.make, r"Model\.make is bound to an object"),
+        (math.sqrt, "got an object of type builtin_function_or_method"),
+        (str.upper, "got an object of type method_descriptor"),
+        (functools.partial(double, 1), "got an object of type partial"),
+        (functools.update_wrapper(functools.partial(add, 1), add), "got an object of type partial"),
+        (staticmethod(double), "put @staticmethod above @memoize"),
+        (classmethod(double), "put @classmethod above @memoize"),
     ],
 )
 def test_functions_that_others_may_be_taken_for_are_refused(calls, function, message):
@@ -458,6 +488,30 @@ def test_functions_that_others_may_be_taken_for_are_refused(calls, function, mes
 async def test_a_name_tells_closures_apart(calls):
     twice, thrice = (memoize(calls, name=f"times {number}")(make_closure(number)) for number in (2, 3))
     assert [await twice(1), await thrice(1), await twice(1)] == [2, 3, 2]
+
+
+async def test_a_name_tells_methods_of_objects_apart(calls):
+    twice, thrice = (memoize(calls, name=f"times {weight}")(Model(weight).predict) for weight in (2.0, 3.0))
+    assert [await twice(1), await thrice(1), await twice(1)] == [2.0, 3.0, 2.0]
+
+
+async def test_functions_in_decorators_are_memoized(calls, ran):
+    memoized = memoize(calls)(functools.lru_cache(halve))
+    assert [await memoized(4), await memoized(4)] == [2.0, 2.0]
+    assert ran == [4]
+    assert await memoize(calls, name="outer")(memoized)(4) == 2.0
+
+
+@pytest.mark.parametrize("function", [double, halve])
+def test_a_memoized_function_is_an_async_one(calls, function):
+    assert inspect.iscoroutinefunction(memoize(calls)(function))
+
+
+async def test_an_argument_that_cannot_be_copied_is_named(calls, ran):
+    guarded = Guarded(3)
+    with pytest.raises(SerializationError, match=r"argument 'x' of .*double cannot be copied.*isolate=False"):
+        await memoize(calls)(double)(guarded)
+    assert ran == []
 
 
 def test_options_are_checked(calls):
@@ -475,6 +529,13 @@ def test_options_are_checked(calls):
         (lambda: memoize(calls, metadata=[double]), "plain functions"),
         (lambda: memoize(calls, sync=MemoryStore())(halve), "takes a SyncStore"),
         (lambda: memoize(calls)(items), "is a generator"),
+        (lambda: memoize(halve), r"write @memoize\(calls\)"),
+        (lambda: memoize(calls, isolate="no"), "isolate must be a bool"),
+        (lambda: memoize(calls, across_processes=1), "across_processes must be a bool"),
+        (lambda: memoize(calls, ignore=5)(double), "ignore must be a list"),
+        (lambda: memoize(calls, ignore=[1])(double), "ignore must be a list"),
+        (lambda: memoize(calls, metadata=runtime), "metadata must be a list"),
+        (lambda: memoize(calls, tags=double), "tags must be a plain function"),
     ):
         with pytest.raises(ConfigurationError, match=message):
             refused()

@@ -1,9 +1,11 @@
 """Metadata and tags of recorded calls."""
 
 import asyncio
+import math
 import platform
 import subprocess
 import threading
+from datetime import date
 
 import pytest
 
@@ -127,6 +129,45 @@ async def test_tags_of_a_block_are_those_of_its_task(calls):
 
     await asyncio.gather(work(1), work(2))
     assert (await memoized.query({"x": 2}).only()).tags["number"] == 2
+
+
+async def test_tags_of_a_block_that_are_not_legal_are_refused(ran):
+    for tags in ({"project": ["alpha"]}, {"number": math.nan}, {"number": 2**64}, {"name": "\ud800"}):
+        with pytest.raises(ConfigurationError, match="a tag "), tagged(**tags):
+            ran.append(1)
+    assert ran == []
+
+
+async def test_metadata_that_cannot_be_recorded_are_refused_before_the_run(calls, ran):
+    def since():
+        return {"day": date(2026, 1, 2)}
+
+    def around():
+        yield {"day": date(2026, 1, 2)}
+
+    for source in (since, around):
+        with pytest.raises(ConfigurationError, match=rf"source of metadata '{source.__name__}': \$\.day: a date"):
+            await memoize(calls, metadata=[source])(double)(1)
+    assert ran == []
+
+
+async def test_a_source_is_closed_when_another_one_fails(calls):
+    closed = []
+
+    def first():
+        try:
+            yield {}
+        finally:
+            closed.append(True)
+
+    def second():
+        raise ValueError("no facts")
+        yield {}
+
+    with pytest.raises(ValueError, match="no facts") as caught:
+        await memoize(calls, metadata=[first, second])(double)(1)
+    assert closed == [True]
+    assert caught.value  # which keeps the frames alive
 
 
 async def test_tags_that_are_not_legal_are_refused(calls, ran):

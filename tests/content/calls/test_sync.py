@@ -11,7 +11,7 @@ import pytest
 
 from satchel import MemoryStore
 from satchel.content import Calls, ContentStore, memoize
-from satchel.errors import ConfigurationError, KeyMissingError, StoreUnavailableError
+from satchel.errors import ConfigurationError, KeyMissingError, StoreError, StoreUnavailableError
 from satchel.sync import SyncStore, in_sync
 from tests.content.calls.functions import Model, double, halve
 
@@ -180,6 +180,12 @@ def test_methods_take_their_object_as_an_argument(calls, sync):
 def test_calls_over_another_store_are_refused(sync):
     with pytest.raises(ConfigurationError, match=r"make them with sync\.inner"):
         memoize(Calls(ContentStore(MemoryStore())), sync=sync)(halve)
+
+
+async def test_a_call_that_would_block_the_event_loop_names_the_function(calls, sync):
+    memoized = memoize(calls, sync=sync, name="halved")(halve)
+    with pytest.raises(StoreError, match="halved of .* would block the event loop"):
+        memoized(2)
 
 
 def test_an_async_function_is_refused(calls, sync):

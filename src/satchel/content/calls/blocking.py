@@ -103,7 +103,7 @@ class SyncMemoized(MemoizedBase[P, R]):
         return in_sync(self._query(args, result, tags, since), self._sync)
 
     def _wait(self, function: Callable[Q, Coroutine[Any, Any, T]], *args: Q.args, **kwargs: Q.kwargs) -> T:
-        return self._sync._thread.call(function, *args, **kwargs)
+        return self._sync._thread.carry_out(self.call_name, functools.partial(function, *args, **kwargs))
 
     def _run_once(self, calls: Calls, asked: Asked) -> Ran:
         """Run the function, unless another thread or process has just recorded the call."""

@@ -12,10 +12,11 @@ from typing import Any, cast
 
 from msgspec import UNSET
 
+from ..._checks import check_clock
 from ...caching.binding import single_flight_of
 from ...capability import Capability
 from ...clock import Clock, system_clock
-from ...errors import ConfigurationError, DigestError, KeyMissingError
+from ...errors import ConfigurationError, DigestError, KeyMissingError, safe_repr
 from ...names import check_name
 from ...protocol import require
 from ..digest import digest
@@ -25,18 +26,9 @@ from ..store import ContentStore
 from ..walk import Digest
 from .anything import ANY, AnyOf
 from .index import GRACE, CallIndex, Hit, index_keys, index_prefix, tag_value, time_of
+from .metadata import check_tags
 from .query import Query
-from .record import (
-    CallDigests,
-    CallRecord,
-    FunctionCall,
-    check_call,
-    check_facts,
-    check_tags,
-    is_time,
-    read_record,
-    result_in,
-)
+from .record import CallDigests, CallRecord, FunctionCall, check_call, is_time, read_record, result_in
 from .recorded import RecordedCall
 
 CallChange = Callable[[RecordedCall], FunctionCall | Awaitable[FunctionCall | None] | None]
@@ -78,7 +70,7 @@ class Calls:
         clock: Source of the time at which calls are recorded.
 
     Raises:
-        ConfigurationError: `content` is no `ContentStore`.
+        ConfigurationError: `content` is no `ContentStore`, or has the collection for itself.
         UnsupportedOperationError: Its store cannot list keys.
     """
 
@@ -86,7 +78,8 @@ class Calls:
         if not isinstance(content, ContentStore):
             raise ConfigurationError(f"Calls takes a ContentStore, got an object of type {type(content).__name__}")
         self._store = require(content.store, Capability.CONDITIONAL | Capability.ENUMERATE_KEYS)
-        self._content, self._collection, self._clock = content, check_name(collection, "collection"), clock
+        check_clock(clock)
+        self._content, self._collection, self._clock = content, content._roots.check_apart(collection), clock
         self._flights = single_flight_of(content.store)
         self._index = CallIndex(self._store, check_name(f"{collection}/index", "collection"))
 
@@ -131,6 +124,9 @@ class Calls:
 
     async def get(self, digest: str) -> RecordedCall | None:
         """Return the call with a digest; None if there is none."""
+        return await self._read(Digest(digest))
+
+    async def _read(self, digest: str) -> RecordedCall | None:
         value = await self._store.get(self._collection, digest)
         if value is None:
             return None
@@ -207,9 +203,11 @@ class Calls:
         Raises:
             KeyMissingError: A value of a call that is to be changed is gone.
         """
+        if not callable(change):
+            raise ConfigurationError(f"transform takes a function, got an object of type {type(change).__name__}")
         changed = 0
         async for key in self._store.keys(self._collection):
-            old = await self.get(key)
+            old = await self._read(key)
             if old is None:
                 continue
             new = change(old)
@@ -228,8 +226,7 @@ class Calls:
         return changed
 
     async def _record(self, call: FunctionCall, *, rewrite: bool = False) -> Digest:
-        check_call(call.name, call.version, call.arguments, call.tags)
-        check_facts(call.metadata, 0 if call.recorded_at is None else call.recorded_at)
+        check_call(call)
         recording = Recording(self)
         arguments = await recording.save_all(call.arguments)
         return await recording.write(call, arguments, rewrite=rewrite)
@@ -364,7 +361,7 @@ def _wanted(fn: Any, args: Any, result: Any, tags: Any, since: Any) -> _Wanted:
     if fn is not ANY and not isinstance(name, str):
         raise ConfigurationError(f"fn takes a memoized function, or the name of one as a str, got {type(fn).__name__}")
     arguments, given = ({} if args is ANY else args), ({} if tags is ANY else tags)
-    if not isinstance(arguments, Mapping):
+    if not isinstance(arguments, Mapping) or not all(isinstance(argument, str) for argument in arguments):
         raise ConfigurationError(f"args takes a dict of arguments by name, got {type(arguments).__name__}")
     check_tags(
         {tag: value for tag, value in given.items() if value is not ANY} if isinstance(given, Mapping) else given
@@ -389,4 +386,4 @@ def _seconds(since: object) -> float | None:
         return since.timestamp()
     if since is None or is_time(since):
         return since
-    raise ConfigurationError(f"since takes a datetime or seconds since the Unix epoch, got {type(since).__name__}")
+    raise ConfigurationError(f"since takes a datetime or seconds since the Unix epoch, got {safe_repr(since)}")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
+from ..._checks import check_bool
 from ...errors import ConfigurationError
 from .base import LateCalls
 from .calls import Calls
 from .memoized import Memoized
-from .metadata import MetadataSource, Tagging, check_sources, runtime
-from .record import check_tags
+from .metadata import MetadataSource, Tagging, check_sources, check_tags, runtime
 from .run import Terms
 from .target import CallTarget
 
@@ -111,10 +112,11 @@ def memoize(
     Raises:
         ConfigurationError: An option is not legal, or the function cannot be memoized.
     """
-    if not isinstance(calls, Calls) and (not callable(calls) or inspect.iscoroutinefunction(calls)):
-        raise ConfigurationError(
-            f"memoize takes Calls, or a plain function that returns them, got an object of type {type(calls).__name__}"
-        )
+    _check_calls(calls)
+    check_bool("isolate", isolate)
+    check_bool("across_processes", across_processes)
+    if inspect.iscoroutinefunction(tags):
+        raise ConfigurationError("tags must be a plain function or a dict, got an async function")
     if not callable(tags):
         check_tags(tags or {})
     agreed = Terms(isolate, check_sources(metadata), tags, across_processes)
@@ -131,9 +133,31 @@ def memoize(
     return decorate
 
 
+def _check_calls(calls: Any) -> None:
+    if isinstance(calls, Calls):
+        return
+    if not callable(calls) or inspect.iscoroutinefunction(calls):
+        raise ConfigurationError(
+            f"memoize takes Calls, or a plain function that returns them, got an object of type {type(calls).__name__}"
+        )
+    try:
+        inspect.signature(calls).bind()
+    except TypeError:
+        raise ConfigurationError(
+            "memoize takes Calls, or a function without arguments that returns them; write @memoize(calls)"
+        ) from None
+    except ValueError:  # a function in C may have no signature
+        pass
+
+
 def _check_function(function: Any) -> None:
-    if not callable(function) or not hasattr(function, "__name__") or isinstance(function, type):
-        raise ConfigurationError(f"memoize takes a function, got an object of type {type(function).__name__}")
+    if isinstance(function, (staticmethod, classmethod)):
+        raise ConfigurationError(f"put @{type(function).__name__} above @memoize, which takes the function itself")
+    plain = inspect.unwrap(function) if callable(function) else function
+    if not (inspect.isfunction(plain) or inspect.ismethod(plain)) or isinstance(function, (type, partial)):
+        raise ConfigurationError(
+            f"memoize takes a function that is written in Python, got an object of type {type(function).__name__}"
+        )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise ConfigurationError(
             f"{function.__name__} is a generator, whose items are gone once they are read; return a list"

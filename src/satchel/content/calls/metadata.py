@@ -21,7 +21,8 @@ from typing import Any
 
 from ..._threads import in_thread
 from ...clock import system_clock
-from ...errors import ConfigurationError
+from ...codec import JsonCodec
+from ...errors import ConfigurationError, SerializationError
 
 MetadataSource = Callable[[], Mapping[str, Any] | Iterator[Mapping[str, Any]]]
 """Function that gives facts about a run: before it, or, if it is a generator function, around it."""
@@ -29,6 +30,9 @@ MetadataSource = Callable[[], Mapping[str, Any] | Iterator[Mapping[str, Any]]]
 TagValue = str | int | float | bool | None
 Tagging = Mapping[str, TagValue] | Callable[..., Mapping[str, TagValue]]
 """Tags, or a plain function that takes the arguments of a call and returns them."""
+
+as_json = JsonCodec().encode
+"""Encodes what is recorded beside values, or raises `SerializationError`."""
 
 _GIT_SECONDS = 5
 
@@ -90,12 +94,36 @@ def _git(*arguments: str) -> str | None:
 
 @contextmanager
 def tagged(**tags: TagValue) -> Iterator[None]:
-    """Give tags to every call that is recorded within the block, by this task or thread; inner blocks add theirs."""
+    """Give tags to every call that is recorded within the block, by this task or thread; inner blocks add theirs.
+
+    Raises:
+        ConfigurationError: A value is neither a str, int, float, bool nor None, or JSON does not have it.
+    """
+    check_tags(tags)
     token = _tags.set({**(_tags.get() or {}), **tags})
     try:
         yield
     finally:
         _tags.reset(token)
+
+
+def check_tags(tags: object) -> None:
+    """Refuse tags that are not legal.
+
+    Raises:
+        ConfigurationError: They are no dict of texts, numbers, bools and None by name.
+    """
+    if not isinstance(tags, Mapping):
+        raise ConfigurationError(f'tags must be a dict such as {{"project": "alpha"}}, got {type(tags).__name__}')
+    for name, value in tags.items():
+        if not isinstance(name, str) or (value is not None and type(value) not in (str, int, float, bool)):
+            raise ConfigurationError(
+                f"a tag has a str as its name and is a str, int, float, bool or None, got {type(value).__name__}"
+            )
+    try:
+        as_json(dict(tags))
+    except SerializationError as error:
+        raise ConfigurationError(f"a tag cannot be recorded: {error}") from None
 
 
 def current_tags() -> dict[str, TagValue]:
@@ -109,6 +137,8 @@ def check_sources(sources: Iterable[MetadataSource]) -> tuple[MetadataSource, ..
     Raises:
         ConfigurationError: One is not a plain function with a name, or two have the same name.
     """
+    if not isinstance(sources, Iterable):
+        raise ConfigurationError("metadata must be a list of functions, such as [satchel.content.runtime]")
     found = tuple(sources)
     names: set[str] = set()
     for source in found:
@@ -142,7 +172,11 @@ class Facts:
         for source in self._sources:
             if not inspect.isgeneratorfunction(source):
                 self._facts[source.__name__] = _checked(source, await in_thread(source))
-        self._follow()
+        try:
+            self._follow()
+        except BaseException:
+            self.drop()
+            raise
 
     def end(self) -> dict[str, Mapping[str, Any]]:
         """Return the facts, after the sources that stayed with the run have had their last word."""
@@ -160,8 +194,8 @@ class Facts:
         for source in self._sources:
             if inspect.isgeneratorfunction(source):
                 following = source()
-                self._facts[source.__name__] = _checked(source, next(following, None))
                 self._open.append(following)
+                self._facts[source.__name__] = _checked(source, next(following, None))
 
 
 def _checked(source: MetadataSource, facts: object) -> Mapping[str, Any]:
@@ -169,4 +203,8 @@ def _checked(source: MetadataSource, facts: object) -> Mapping[str, Any]:
         raise ConfigurationError(
             f"the source of metadata {source.__name__!r} must give a dict, got {type(facts).__name__}"
         )
+    try:
+        as_json(dict(facts))
+    except SerializationError as error:
+        raise ConfigurationError(f"the source of metadata {source.__name__!r}: {error}") from None
     return facts

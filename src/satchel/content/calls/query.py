@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable
 from contextlib import aclosing
 from typing import Any, Protocol
@@ -80,6 +81,7 @@ class Query:
 
     def filter(self, matches: Callable[[RecordedCall], object]) -> Query:
         """Return a query of the calls for which a plain function returns a true value."""
+        _check_function("filter", matches)
 
         async def read() -> AsyncGenerator[RecordedCall, None]:
             async with aclosing(self._read()) as found:
@@ -91,6 +93,7 @@ class Query:
 
     def unique(self, key: Callable[[RecordedCall], Hashable]) -> Query:
         """Return a query of the first call for each value of a function; the values are kept while it is read."""
+        _check_function("unique", key)
 
         async def read() -> AsyncGenerator[RecordedCall, None]:
             seen: set[Hashable] = set()
@@ -152,10 +155,12 @@ class Query:
 
     async def sorted(self, key: Key, *, reverse: bool = False) -> list[RecordedCall]:
         """Return all calls that match, sorted by a function."""
+        _check_function("sorted", key)
         return sorted([call async for call in self], key=key, reverse=reverse)
 
     async def group_by(self, key: Callable[[RecordedCall], Hashable]) -> dict[Any, list[RecordedCall]]:
         """Return all calls that match, in a list for each value of a function."""
+        _check_function("group_by", key)
         groups: dict[Any, list[RecordedCall]] = {}
         async for call in self:
             groups.setdefault(key(call), []).append(call)
@@ -224,6 +229,12 @@ async def _or_none(value: Any) -> Any:
         return await value
     except KeyMissingError:
         return None
+
+
+def _check_function(what: str, function: object) -> None:
+    if not callable(function) or inspect.iscoroutinefunction(function):
+        kind = "an async function" if callable(function) else type(function).__name__
+        raise ConfigurationError(f"{what} takes a plain function of a recorded call, got {kind}")
 
 
 def _check_number(what: str, number: object) -> None:

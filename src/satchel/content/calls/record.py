@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from ...errors import ConfigurationError, IntegrityError, safe_repr
-from .metadata import TagValue
+from .metadata import TagValue, as_json, check_tags
 
 FORMAT = 1
 _DOMAIN = b"satchel call\x00\x01"
@@ -165,20 +164,38 @@ class CallDigests:
         return hashlib.sha256(b"".join((self._start, *frames))).hexdigest()
 
 
-def check_call(name: object, version: object, arguments: object, tags: object) -> None:
-    """Refuse the parts of a call that are not legal.
+def check_target(name: object, version: object) -> None:
+    """Refuse a name or a version of a function that is not legal.
 
     Raises:
-        ConfigurationError: The name is no text, the version neither text nor int, or an argument or tag has no legal
-            name or value.
+        ConfigurationError: The name is no text, or the version neither text nor int.
     """
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"the name of a call must be a str that is not empty, got {safe_repr(name)}")
     if type(version) not in _VERSIONS:
         raise ConfigurationError(f"version must be a str, an int or None, got {type(version).__name__}")
+
+
+def check_call(call: object) -> None:
+    """Refuse a call that cannot be recorded, before any of it is.
+
+    Raises:
+        ConfigurationError: It is no `FunctionCall`, or an attribute of it is not legal.
+        SerializationError: Its name, version or metadata are no JSON.
+    """
+    if not isinstance(call, FunctionCall):
+        raise ConfigurationError(f"record takes a FunctionCall, got an object of type {type(call).__name__}")
+    check_target(call.name, call.version)
+    _check_arguments(call.arguments)
+    check_tags(call.tags)
+    check_facts(call.metadata, 0 if call.recorded_at is None else call.recorded_at)
+    facts = {source: dict(each) for source, each in call.metadata.items()}
+    as_json({"name": call.name, "version": call.version, "metadata": facts})
+
+
+def _check_arguments(arguments: object) -> None:
     if not isinstance(arguments, Mapping) or not all(isinstance(argument, str) for argument in arguments):
         raise ConfigurationError("the arguments of a call must be a dict of values by name")
-    check_tags(tags)
 
 
 def check_facts(metadata: object, at: object) -> None:
@@ -190,34 +207,17 @@ def check_facts(metadata: object, at: object) -> None:
     if not isinstance(metadata, Mapping) or not all(
         isinstance(source, str) and isinstance(facts, Mapping) for source, facts in metadata.items()
     ):
-        raise ConfigurationError('metadata must be a dict of dicts such as {"runtime": {"seconds": 1.5}}')
+        raise ConfigurationError('metadata must be a dict of dicts, such as {"host": {"name": "a"}}')
     if not is_time(at):
-        raise ConfigurationError("recorded_at must be seconds since the Unix epoch, as a finite number, or None")
+        raise ConfigurationError(
+            "recorded_at must be seconds since the Unix epoch, as datetime.timestamp() gives them, or None, got "
+            f"{safe_repr(at)}"
+        )
 
 
 def is_time(value: object) -> TypeGuard[float]:
     """Return whether a value is a time in seconds that a key of the index can hold."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _MOST_SECONDS
-
-
-def check_tags(tags: object, also: object = None) -> None:
-    """Refuse tags that are not legal.
-
-    Args:
-        tags: The tags.
-        also: Another value that is legal here.
-
-    Raises:
-        ConfigurationError: They are no dict of texts, numbers, bools and None by name.
-    """
-    if not isinstance(tags, Mapping):
-        raise ConfigurationError(f'tags must be a dict such as {{"project": "alpha"}}, got {type(tags).__name__}')
-    for name, value in tags.items():
-        is_plain = value is also or type(value) in _TAGS
-        if not isinstance(name, str) or not is_plain or (type(value) is float and not math.isfinite(value)):
-            raise ConfigurationError(
-                f"a tag has a str as its name and is a str, int, float, bool or None, got {type(value).__name__}"
-            )
 
 
 def _framed(text: str) -> bytes:

@@ -6,11 +6,11 @@ import logging
 from typing import Any, NamedTuple
 
 from ..._copies import copied
-from ...errors import ConfigurationError, StoreError
+from ...errors import ConfigurationError, SerializationError, StoreError
 from ..walk import Digest
 from .calls import Calls, Recording
-from .metadata import Facts, MetadataSource, Tagging, current_tags
-from .record import FunctionCall, check_tags
+from .metadata import Facts, MetadataSource, Tagging, check_tags, current_tags
+from .record import FunctionCall
 from .target import CallTarget, Digests
 
 logger = logging.getLogger("satchel")
@@ -88,7 +88,7 @@ class Run:
 
         Raises:
             ConfigurationError: An argument changed after its digest was made, or tags are not legal.
-            SerializationError: An argument cannot be saved.
+            SerializationError: An argument cannot be copied or saved.
             KeyMissingError: The value of a digest is not saved.
         """
         target, asked = self._target, self._asked
@@ -97,7 +97,7 @@ class Run:
         if self._terms.isolate:
             for name in asked.digests:
                 if self.arguments[name] is not instance:
-                    self.arguments[name] = await copied(self.arguments[name])
+                    self.arguments[name] = await self._copied(name)
         self._saved = await self._recording.save_all(target.part(self.arguments))
         for name, digest in self._saved.items():
             if digest != asked.digests[name].hex():
@@ -132,6 +132,15 @@ class Run:
     def fail(self) -> None:
         """End a run that raised or was cancelled: nothing is recorded."""
         self._facts.drop()
+
+    async def _copied(self, name: str) -> Any:
+        try:
+            return await copied(self.arguments[name])
+        except Exception as error:  # an object's own __deepcopy__ can raise anything
+            raise SerializationError(
+                f"argument {name!r} of {self._target.name} cannot be copied for the function: {type(error).__name__}; "
+                "give memoize isolate=False, and leave the argument unchanged in the function"
+            ) from error
 
     def _own_tags(self) -> dict[str, Any]:
         tags = self._terms.tags

@@ -6,14 +6,17 @@ import inspect
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from ..._threads import in_thread
 from ...caching.decorator import ignored_names
 from ...errors import ConfigurationError, DigestError
 from ..digest import digest_bytes
 from ..walk import Digest
-from .record import CallDigests, check_call
+from .record import CallDigests, check_target
+from .weighing import is_light
 
+R = TypeVar("R")
 Digests = dict[str, bytes]
 """Digests of the arguments of a call, by name, as 32 bytes."""
 
@@ -48,7 +51,7 @@ class CallTarget:
     ) -> None:
         self.function, self.version = function, version
         self.name = _name_of(function) if name is None else name
-        check_call(self.name, version, {}, {})
+        check_target(self.name, version)
         self._signature = inspect.signature(function)
         self._ignored = ignored_names(ignore, None)
         parameters = self._signature.parameters
@@ -140,7 +143,7 @@ class CallTarget:
                 filled[name] = {key: await value_of(item) for key, item in given.items()}
             else:
                 filled[name] = await value_of(given)
-            if _holds_digest(filled[name]):
+            if await _call(_holds_digest, filled[name]):
                 raise ConfigurationError(
                     f"argument {name!r} of {self.name} holds a Digest, which the function would get in place of its "
                     "value; load it first, or pass it as an argument of its own"
@@ -152,6 +155,11 @@ class CallTarget:
             f"{error.reason}; leave the argument out with ignore= if the result of {self.name} does not depend on it",
             path=f"{name}{error.path.removeprefix('$')}",
         )
+
+
+async def _call(function: Callable[[Any], R], value: Any) -> R:
+    """Return what a function returns for a value; it is called in a worker thread if the value is large."""
+    return function(value) if is_light([value]) else await in_thread(function, value)
 
 
 def _holds_digest(value: object) -> bool:
@@ -179,13 +187,15 @@ def _name_of(function: Callable[..., Any]) -> str:
     Raises:
         ConfigurationError: Other functions have the same.
     """
-    name = getattr(function, "__qualname__", None)
-    if name is None:
+    name = function.__qualname__
+    if inspect.ismethod(function):
         raise ConfigurationError(
-            f"memoize takes a function, got an object of type {type(function).__name__}; give it a name with name="
+            f"{name} is bound to an object, which is no part of its calls: decorate the method in its class, or give "
+            "name= if the object makes no difference to the result"
         )
     plain = inspect.unwrap(function)
-    closed_over = getattr(getattr(plain, "__code__", None), "co_freevars", ())
+    # `super()` uses `__class__`, which the qualified name tells already.
+    closed_over = [name for name in plain.__code__.co_freevars if name != "__class__"]
     if closed_over:
         raise ConfigurationError(
             f"{name} uses {closed_over[0]!r} of the function around it, which is no part of its calls: make that an "
