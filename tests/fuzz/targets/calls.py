@@ -5,7 +5,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from typing import Any
 
-from satchel import IntegrityError, InvalidKeyError, KeyMissingError, MemoryStore, SatchelError, SerializationError
+from satchel import (
+    DigestError,
+    IntegrityError,
+    InvalidKeyError,
+    KeyMissingError,
+    MemoryStore,
+    SatchelError,
+    SerializationError,
+)
 from satchel.content import ANY, Calls, ContentStore, Digest, FunctionCall, memoize
 from satchel.content.calls import RecordedCall
 from satchel.testing import FakeClock
@@ -155,8 +163,13 @@ async def reported(use: Callable[[], Awaitable[Any]], *errors: type[SatchelError
 async def read(calls: Calls, text: str) -> None:
     """Use a call by its digest, or by a text that is given as one."""
     await reported(lambda: calls.expand(text[:8]), InvalidKeyError, KeyMissingError)
-    await reported(lambda: calls.contains(text), InvalidKeyError)
-    call = await reported(lambda: calls.load(text), InvalidKeyError, KeyMissingError)
+    try:
+        Digest(text)
+    except DigestError:
+        assert type(await reported(lambda: calls.load(text), DigestError)) is DigestError
+        return
+    await reported(lambda: calls.contains(text))
+    call = await reported(lambda: calls.load(text), KeyMissingError)
     if isinstance(call, RecordedCall):
         assert call == await calls.get(text)
         assert repr(call)
