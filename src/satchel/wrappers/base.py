@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import operator
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar, cast, overload
+
+import msgspec
 
 from .._batches import LONG, checked_items, checked_names, in_order, slices
 from .._threads import Yielder, offload
@@ -217,7 +218,7 @@ class Passage(Seams):
         return await self._transformed(self._decode_if_small, self._decode, operation, ref, value)
 
     async def _decoded_entry(self, operation: str, ref: Ref, entry: Entry) -> Entry:
-        return dataclasses.replace(entry, value=await self._decoded(operation, ref, entry.value))
+        return msgspec.structs.replace(entry, value=await self._decoded(operation, ref, entry.value))
 
     async def _decoded_many(
         self, operation: str, collection: str, found: Mapping[str, Any], decode: Callable[[str, Ref, Any], Awaitable[T]]

@@ -249,7 +249,11 @@ async def test_a_large_argument_is_looked_through_in_a_thread(calls, monkeypatch
         return False
 
     monkeypatch.setattr(target, "_holds_digest", note)
-    memoized = memoize(calls, name="length")(lambda items: len(items))
+
+    def length(items):
+        return len(items)
+
+    memoized = memoize(calls)(length)
     assert [await memoized([1, 2]), await memoized("x" * 200_000)] == [2, 200_000]
     assert threads == [True, False]
 

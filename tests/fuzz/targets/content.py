@@ -299,7 +299,7 @@ async def read(content: ContentStore, store: MemoryStore, text: Any) -> None:
         Digest(text)
     except DigestError:
         for use in (*uses, content.evict, content.shrink):
-            assert type(await reported(lambda use=use: use(text), DigestError)) is DigestError  # type: ignore[misc]
+            assert type(await reported(lambda use=use: use(text), DigestError)) is DigestError  # type: ignore[misc]  # mypy wants to know its type
         await reported(lambda: content.expand(text), InvalidKeyError, KeyMissingError, IntegrityError)
         return
     loaded = await reported(lambda: content.load(text), IntegrityError, KeyMissingError, SerializationError)
@@ -327,7 +327,7 @@ async def digest_of(value: Any) -> Any:
 async def mend(content: ContentStore, saved: list[Digest]) -> None:
     """Save all values again, after which they are whole."""
     for value, known in zip(VALUES, saved, strict=False):
-        again = await reported(lambda value=value: content.save(value), IntegrityError, ConfigurationError)  # type: ignore[misc]
+        again = await reported(lambda value=value: content.save(value), IntegrityError, ConfigurationError)  # type: ignore[misc]  # mypy wants to know its type
         if isinstance(again, SatchelError):
             return  # others use the collection with another age, or it is not known
         assert again == known
@@ -339,7 +339,7 @@ async def collect(content: ContentStore, store: MemoryStore, clock: FakeClock, s
     clock.advance(2 * AGE)
     before = {key async for key in store.keys("content")}
     for dry_run in (True, False):
-        report = await reported(lambda dry_run=dry_run: content.gc(dry_run=dry_run), IntegrityError, ConfigurationError)  # type: ignore[misc]
+        report = await reported(lambda dry_run=dry_run: content.gc(dry_run=dry_run), IntegrityError, ConfigurationError)  # type: ignore[misc]  # mypy wants to know its type
         if dry_run or isinstance(report, SatchelError):
             assert {key async for key in store.keys("content")} == before
     for known in saved:
