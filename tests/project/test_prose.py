@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.project.checkout import ROOT, committed_files, short
+from tests.project.checkout import ROOT, committed_files, parsed, short, statements
 
 SOURCES = [path for path in committed_files() if path.suffix == ".py" and ROOT / "src" in path.parents]
 PAGES = [path for path in committed_files() if path.suffix == ".md" and "golden" not in path.parts]
@@ -65,10 +65,10 @@ TWICE = re.compile(
 )
 
 
-def verbs(source: str) -> list[str]:
+def verbs(tree: ast.Module) -> list[str]:
     """Return the first lines of classes' docstrings that begin with a verb."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in statements(tree):
         if isinstance(node, ast.ClassDef) and (text := ast.get_docstring(node)) is not None:
             first = re.split(r"[\s,.:`]", text, maxsplit=1)[0]
             if VERB.fullmatch(first) and first not in NOUNS:
@@ -82,13 +82,14 @@ def twice(text: str) -> list[str]:
 
 
 def test_a_verb_at_the_beginning_is_found() -> None:
-    assert verbs('class A:\n    """Keeps entries."""') == ["A: Keeps entries."]
-    assert verbs('class A:\n    """Store that keeps entries."""\n\n\nclass B:\n    """Reads of entries."""') == []
+    assert verbs(ast.parse('class A:\n    """Keeps entries."""')) == ["A: Keeps entries."]
+    nouns = 'class A:\n    """Store that keeps entries."""\n\n\nclass B:\n    """Reads of entries."""'
+    assert verbs(ast.parse(nouns)) == []
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=short)
 def test_classes_are_described_by_nouns(path: Path) -> None:
-    assert verbs(path.read_text("utf-8")) == []
+    assert verbs(parsed(path)) == []
 
 
 def test_a_phrase_is_found_across_lines_and_in_messages() -> None:
