@@ -60,9 +60,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    # All that is there by now, drivers and tests, stays to the end. Left where it is, it would be gone over by each
-    # collection of garbage, of which there are many: a third of a second each.
-    gc.collect()
+    keep_out_of_collections()
+
+
+def keep_out_of_collections() -> None:
+    """Take what is there out of each later collection of garbage, of which there are many: a third of a second each."""
+    gc.collect()  # so that no garbage is kept, and what it warns of is not lost
     gc.freeze()
 
 
@@ -88,6 +91,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(autouse=True, scope="module")  # it costs a millisecond to set up
 def blocking_detector() -> Iterator[BlockBuster]:
+    keep_out_of_collections()  # reports and fixtures of the modules before, and what these have imported
     with blocking_detected() as detector:
         # PyMongo looks for a file /.dockerenv at each new server, on the event loop, and has no option against it.
         detector.functions["os.stat"].can_block_in("pymongo/pool_options.py", "get_container_env_info")
