@@ -8,7 +8,7 @@ left out and the summary says so, but with CI set it runs and fails.
 import gc
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -39,6 +39,15 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # the programs that tests interrupt inherit it
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    gc.disable()  # almost nothing of what is made here is garbage, and looking for it takes a fifth of the time
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
 def pytest_pycollect_makeitem(collector: pytest.Collector, obj: object) -> list[pytest.Item] | None:
     # Before its tests are made: that takes most of a millisecond for each, in every worker.
     marks = getattr(obj, "pytestmark", [])
@@ -60,9 +69,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    # All that is there by now, drivers and tests, stays to the end. Left where it is, it would be gone over by each
-    # collection of garbage, of which there are many: a third of a second each.
-    gc.collect()
+    keep_out_of_collections()
+
+
+def keep_out_of_collections() -> None:
+    """Take what is there out of each later collection of garbage, of which there are many: a third of a second each."""
+    gc.collect()  # so that no garbage is kept, and what it warns of is not lost
     gc.freeze()
 
 
@@ -88,6 +100,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(autouse=True, scope="module")  # it costs a millisecond to set up
 def blocking_detector() -> Iterator[BlockBuster]:
+    keep_out_of_collections()  # reports and fixtures of the modules before, and what these have imported
     with blocking_detected() as detector:
         # PyMongo looks for a file /.dockerenv at each new server, on the event loop, and has no option against it.
         detector.functions["os.stat"].can_block_in("pymongo/pool_options.py", "get_container_env_info")

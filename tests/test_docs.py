@@ -19,7 +19,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from scripts.test_servers.kinds import KINDS, variable
-from tests.project.checkout import ROOT, committed_files, short
+from tests.project.checkout import ROOT, committed_files, parsed, short
 from tests.project.markdown import Block, Page
 
 # A fence that MyST reads as a directive starts with a brace.
@@ -43,7 +43,7 @@ class Program:
 def docstrings() -> Iterator[tuple[str, Program]]:
     """Give every public docstring with a block."""
     for path in sorted((ROOT / "src").rglob("*.py")):
-        pending: list[tuple[str, DOCUMENTED]] = [(short(path), ast.parse(path.read_text("utf-8")))]
+        pending: list[tuple[str, DOCUMENTED]] = [(short(path), parsed(path))]
         while pending:
             name, node = pending.pop()
             text = ast.get_docstring(node, clean=False)

@@ -1,10 +1,14 @@
 """Finds the project's own files."""
 
+import ast
 import subprocess
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_OURS = {".git", ".nox", "__pycache__", "build"}
+BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
 def committed_files() -> list[Path]:
@@ -25,3 +29,19 @@ def is_not_ours(name: str) -> bool:
 def short(path: Path) -> str:
     """Return the path as seen from the checkout."""
     return path.relative_to(ROOT).as_posix()
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    """Return the tree of a Python file, which several tests look at and none changes."""
+    return ast.parse(path.read_text("utf-8"))
+
+
+def statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """Iterate over all statements, at any depth, without going over expressions, which are most of a tree."""
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
+        yield node
+        for block in BLOCKS:
+            pending += getattr(node, block, ())

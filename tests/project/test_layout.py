@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.project.checkout import ROOT
+from tests.project.checkout import ROOT, parsed, statements
 
 SOURCE = ROOT / "src"
 CONTRACT = {
@@ -57,7 +57,7 @@ def module_name(path: Path) -> str:
 
 
 PATHS = {module_name(path): path for path in sorted(SOURCE.rglob("*.py"))}
-TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in PATHS.items()}
+TREES = {name: parsed(path) for name, path in PATHS.items()}
 
 
 def imported(name: str, node: ast.AST) -> Iterator[str]:
@@ -84,7 +84,9 @@ def is_module(target: str) -> bool:
     return inside(target) in PATHS
 
 
-IMPORTS = {name: {target for node in ast.walk(tree) for target in imported(name, node)} for name, tree in TREES.items()}
+IMPORTS = {
+    name: {target for node in statements(tree) for target in imported(name, node)} for name, tree in TREES.items()
+}
 EDGES = [(name, target) for name, targets in IMPORTS.items() for target in sorted(targets)]
 
 
@@ -200,7 +202,7 @@ def test_a_package_imports_its_modules_when_they_are_asked_for(package: str) -> 
 def test_a_class_name_means_one_thing_outside_of_the_backends() -> None:
     places = defaultdict(list)
     for name, tree in TREES.items():
-        for node in ast.walk(tree):
+        for node in statements(tree):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(name)
     shared = {kind: names for kind, names in places.items() if len(names) > 1}

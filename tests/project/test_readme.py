@@ -1,13 +1,14 @@
 """The table of stores and capabilities in the README is what the stores say of themselves."""
 
-import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+import pytest
+
+from scripts import capability_table
 
 
-def test_the_table_of_capabilities_is_up_to_date():
-    command = [sys.executable, str(ROOT / "scripts" / "capability_table.py"), "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_the_table_of_capabilities_is_up_to_date(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["capability_table.py", "--check"])  # not as a process: that loads all drivers
+    assert capability_table.main() == 0, capsys.readouterr().out

@@ -1,7 +1,7 @@
 import string
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from satchel import Capability, ConfigurationError, InvalidKeyError, MemoryStore
@@ -102,7 +102,6 @@ def test_listing_and_watching_are_dropped_where_names_cannot_be_got_back(options
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@settings(max_examples=50, deadline=None)
 @given(one=legal, other=legal)
 def test_presets_keep_the_limit_and_never_make_two_names_one(preset, one, other):
     assume(one != other)

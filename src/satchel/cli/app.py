@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import logging
 import sys
 import warnings
@@ -72,13 +73,17 @@ Glob = Annotated[
 ]
 
 
+_parser = functools.cache(typer.main.get_command)
+"""Makes the parser of all commands once for a process that runs several: that takes longer than most commands."""
+
+
 def command(arguments: list[str]) -> int:
     """Run a command line, and return its exit code."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # warnings are for programmers
     logging.lastResort = None  # drivers log failures that we report as errors, in one line
     try:
-        code = typer.main.get_command(app).main(arguments or ["--help"], prog_name="satchel", standalone_mode=False)
+        code = _parser(app).main(arguments or ["--help"], prog_name="satchel", standalone_mode=False)
     except _ClickError as error:
         where = getattr(getattr(error, "ctx", None), "command_path", "satchel")
         said = _without_given(" ".join(error.format_message().split()), arguments)
