@@ -233,8 +233,8 @@ async def test_a_large_argument_is_looked_through_in_a_thread(calls, monkeypatch
         return False
 
     monkeypatch.setattr(target, "_holds_digest", note)
-    memoized = memoize(calls, name="length")(lambda items: len(items))
-    assert [await memoized([1, 2]), await memoized("x" * 200_000)] == [2, 200_000]
+    memoized = memoize(calls, name="double")(lambda items: items * 2)
+    assert [await memoized([1, 2]), await memoized("x" * 200_000)] == [[1, 2, 1, 2], "x" * 400_000]
     assert threads == [True, False]
 
 

@@ -184,7 +184,7 @@ def test_calls_over_another_store_are_refused(sync):
 
 async def test_a_call_that_would_block_the_event_loop_names_the_function(calls, sync):
     memoized = memoize(calls, sync=sync, name="halved")(halve)
-    with pytest.raises(StoreError, match="halved of .* would block the event loop"):
+    with pytest.raises(StoreError, match=r"halved of .* would block the event loop"):
         memoized(2)
 
 
