@@ -479,6 +479,12 @@ async def test_a_name_tells_methods_of_objects_apart(calls):
     assert [await twice(1), await thrice(1), await twice(1)] == [2.0, 3.0, 2.0]
 
 
+def test_bound_methods_in_decorators_are_refused(calls, monkeypatch):
+    monkeypatch.setattr(Model, "predict", memoize(calls)(Model.predict))
+    with pytest.raises(ConfigurationError, match="is bound to an object"):
+        memoize(calls)(Model(2.0).predict)
+
+
 async def test_functions_in_decorators_are_memoized(calls, ran):
     memoized = memoize(calls)(functools.lru_cache(halve))
     assert [await memoized(4), await memoized(4)] == [2.0, 2.0]
