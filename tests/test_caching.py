@@ -596,6 +596,31 @@ async def test_a_cached_function_is_pickled_and_copied_as_a_function_is():
     assert await copy.deepcopy(Shelf("Songs").book)(7) == "Songs 7"
 
 
+@cached_many(MemoryStore(), "module")
+async def many_at_the_top(self: list[int]) -> dict[int, int]:
+    return {number: 2 * number for number in self}
+
+
+async def test_a_function_of_many_is_pickled_and_copied_as_a_function_is():
+    assert pickle.loads(pickle.dumps(many_at_the_top)) is many_at_the_top  # made here
+    assert copy.deepcopy({"function": many_at_the_top}) == {"function": many_at_the_top}
+
+
+async def test_a_function_of_many_takes_its_argument_by_name_whatever_the_name(store):
+    @cached_many(store, "c")
+    async def films(numbers: list[int] = (7,)):
+        return {number: 2 * number for number in numbers}
+
+    assert await films(numbers=[1, 2]) == {1: 2, 2: 4}
+    assert await films() == {7: 14}
+    assert await many_at_the_top(self=[3]) == await many_at_the_top([3]) == {3: 6}
+    for wrong in ({"items": [1]}, {"numbers": [1], "other": [2]}):
+        with pytest.raises(TypeError, match="unexpected keyword argument"):
+            await films(**wrong)
+    with pytest.raises(TypeError, match="too many positional"):
+        await films([1], [2])
+
+
 async def test_a_cached_function_within_another_is_not_pickled(store):
     @cached(store, "c")
     async def inner():
@@ -1108,9 +1133,12 @@ async def test_a_function_of_many_returns_a_dict_and_takes_one_argument(store):
         await films([1])
 
     async def method(self, numbers): ...
+    async def spread(*numbers): ...
+    async def named(*, numbers): ...
 
-    with pytest.raises(ConfigurationError, match="one argument, the list of items"):
-        cached_many(store, "c")(method)
+    for function in (method, spread, named):
+        with pytest.raises(ConfigurationError, match="one argument, the list of items"):
+            cached_many(store, "c")(function)
     with pytest.raises(ConfigurationError, match="cached_many takes an async function"):
         cached_many(store, "c")(len)
     with pytest.raises(ConfigurationError, match="which cannot be part of a key"):

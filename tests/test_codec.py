@@ -23,8 +23,9 @@ from satchel import (
     MessagePackCodec,
     SerializationError,
     SignedPickleCodec,
+    ValueTooLargeError,
 )
-from satchel.codec import LARGE, MAX_DEPTH, explain
+from satchel.codec import LARGE, MAX_DEPTH, AutoCodec, explain, repeated_size
 
 CODECS = pytest.mark.parametrize("codec", [JsonCodec(), MessagePackCodec()], ids=repr)
 KEY = bytes(range(32))
@@ -231,6 +232,68 @@ async def test_large_wrong_values_are_refused_too():
     with pytest.raises(SerializationError, match=r"\$\[1\]: a tuple"):
         await store.put("c", "k", ["x" * LARGE, (1,)])
     await store.aclose()
+
+
+def doubled(value, times, pair=lambda part: [part, part]):
+    """Return a value that holds another one 2**times times, in as many objects as times."""
+    for _ in range(times):
+        value = pair(value)
+    return value
+
+
+LENIENT = JsonCodec(strict=False)
+DOUBLED = {
+    "lists": (JsonCodec(), doubled([], 60)),
+    "dicts": (JsonCodec(), doubled({}, 60, lambda part: {"a": part, "b": part})),
+    "lists as MessagePack": (MessagePackCodec(), doubled([1, "a"], 60)),
+    "lists, leniently": (LENIENT, doubled([], 60)),
+    "tuples and sets": (LENIENT, {"a": doubled(({1}, ()), 60, lambda part: (part, part))}),
+    "lists without a key to pickle": (AutoCodec(), doubled([], 60)),
+    "lists after much text": (JsonCodec(), [["x" * 2**20] * 20, doubled([], 60)]),
+}
+
+
+@pytest.mark.parametrize("name", DOUBLED)
+def test_a_value_that_holds_one_part_so_often_that_no_store_takes_it_is_refused(name, monkeypatch):
+    monkeypatch.setattr("satchel.codec._UNCOUNTED", LARGE)
+    codec, value = DOUBLED[name]
+    with pytest.raises(ValueTooLargeError, match=r"more than 1,073,741,824 bytes.*key of its own"):
+        codec.encode(value)
+
+
+async def test_a_put_of_such_a_value_soon_ends():
+    async with MemoryStore() as store:
+        with pytest.raises(ValueTooLargeError, match=r"put of key 'k'.*same lists or dicts"):
+            await asyncio.wait_for(store.put("c", "k", doubled([], 60)), 20)
+
+
+def test_one_that_is_pickled_holds_each_part_once(monkeypatch):
+    monkeypatch.setattr("satchel.codec._UNCOUNTED", LARGE)
+    codec = AutoCodec(signing_key=KEY)
+    payload = codec.encode(doubled([], 60))
+    assert len(payload) < 1000
+    loaded = codec.decode(payload)
+    assert loaded[0] is loaded[1]
+
+
+def test_what_repeated_parts_add_is_counted_once_for_each_further_place():
+    row, numbers = ["x" * 1000], [0] * 1000
+    assert repeated_size([["x" * 1000], numbers, {"a": "x" * 1000}, 1.5]) == 0
+    assert repeated_size([row] * 4) == 3 * repeated_size([row] * 2) == 3 * 1008
+    assert repeated_size(doubled([], 60)) > 2**60
+    assert repeated_size([[row, row], {"a": row}, (row, row)]) == 4 * 1008
+
+
+def test_a_large_value_in_itself_is_refused():
+    loop = ["x" * 2**20] * 20
+    loop += [loop, loop]
+    with pytest.raises(SerializationError, match="nested deeper than 100"):
+        JsonCodec().encode(loop)
+    assert repeated_size(loop) == 0
+
+
+def test_large_values_without_repeated_parts_are_taken():
+    assert len(JsonCodec().encode(["x" * 2**20] * 20)) > 20 * 2**20
 
 
 @pytest.mark.parametrize(

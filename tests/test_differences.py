@@ -5,6 +5,7 @@ import datetime as dt
 import decimal
 import math
 import uuid
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -12,6 +13,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pydantic
 import pytest
+from pydantic import BaseModel, ConfigDict
 
 from satchel import MemoryStore, SerializationError
 
@@ -233,6 +235,7 @@ AGAIN = "let validators return their own results as they are"
         (HoldsBase(Derived()), "$.base", "a tag (Struct)"),
         (Open(**{SECRET: dt.datetime.now(dt.UTC)}), "$[...]", "__pydantic_extra__: dict[str, ...]"),
         (Open(**{SECRET: (1, 2)}), "$[...]", "declare the field"),
+        (Open(**{SECRET: math.nan}), "$[...]", "a float that is NaN or infinite cannot be stored"),
         (Open(**{SECRET: object()}), "$[...]", "JSON cannot represent an object of type object"),
         (Login(password=SECRET), "$.password", "add a field_serializer that returns get_secret_value()"),
         (Logins(all=[Login(password=SECRET)]), "$.all[0].password", "get_secret_value()"),
@@ -278,6 +281,38 @@ async def test_a_refusal_names_the_part_and_the_cure_before_any_io(value, path, 
 async def test_odd_keys_of_a_dict_are_for_json_to_refuse(kind, value):
     with pytest.raises(SerializationError, match="JSON cannot represent a key of type"):
         await MemoryStore().collection("things", model=kind).put("k", value)
+
+
+class Color(Enum):
+    RED = 1
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    a: int = 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        (tuple[int, int], (1, 2)),
+        (None, None),
+        (int | None, None),
+        (Frozen, Frozen()),
+        (Color, Color.RED),
+        (Any, (1, 2)),
+        (Any, None),
+    ],
+    ids=str,
+)
+async def test_keys_that_pydantic_writes_but_cannot_read_are_for_json_to_refuse(kind, key):
+    class Table(BaseModel):
+        cells: dict[kind, int]
+
+    tables = MemoryStore().collection("tables", model=list[Table])
+    refusal = rf"at \$\[0\]\.cells: JSON cannot represent a key of type {type(key).__name__}; use str for keys"
+    with pytest.raises(SerializationError, match=refusal):
+        await tables.put("k", [Table(cells={key: 1})])
 
 
 @pytest.mark.parametrize(

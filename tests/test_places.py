@@ -27,6 +27,14 @@ def test_a_place_is_settled_when_the_store_is_made(
     assert "~" not in repr(store)
 
 
+@pytest.mark.parametrize("kind", [DiskStore, FileTreeStore])
+def test_a_directory_named_like_a_home_can_be_given(
+    kind: type[DiskStore | FileTreeStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert repr(str(tmp_path / "~")) in repr(kind("./~"))
+
+
 @pytest.mark.parametrize("scheme", ["disk", "file"])
 def test_a_home_in_a_url_is_the_users(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 _UNCHANGING = frozenset({str, int, float, bool, type(None), bytes})
-_AT_ONCE = LARGE // 8
+AT_ONCE = LARGE // 8
 """Maximum number of items copied at once."""
 
 
@@ -30,23 +30,28 @@ async def copied(value: T) -> T:
     return await offload(copy.deepcopy, value) if rough_size(value) >= LARGE else copy.deepcopy(value)
 
 
-def copied_at_once(value: object) -> Any:
-    """Return a deep copy of a JSON value that is quickly copied, at a fifth of `copy.deepcopy`; None for any other."""
+def copied_at_once(value: object, room: list[int] | None = None) -> Any:
+    """Return a deep copy of a JSON value that is quickly copied, at a fifth of `copy.deepcopy`; None for any other.
+
+    Args:
+        value: The value.
+        room: How many items several values may have together, in a list that counts down; `AT_ONCE` for this one.
+    """
     kind = type(value)
     if kind in _UNCHANGING:
         return value
     if kind is dict or kind is list:
         try:
-            return _twin(value, [_AT_ONCE])
+            return _twin(value, [AT_ONCE] if room is None else room)
         except (_TakesLongerError, RecursionError):
             return None
     return None
 
 
 def _twin(container: Any, room: list[int]) -> Any:
-    room[0] -= len(container)
-    if room[0] < 0:
+    if len(container) > room[0]:
         raise _TakesLongerError
+    room[0] -= len(container)
     twin = container.copy()
     for place, item in container.items() if type(container) is dict else enumerate(container):
         kind = type(item)

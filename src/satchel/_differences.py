@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
+from types import NoneType
 from typing import Any, ClassVar, get_origin, get_type_hints
 
 import msgspec
@@ -63,7 +65,7 @@ def first_difference(loaded: Any, value: Any, names: Collection[str], path: str 
     if isinstance(value, datetime) and isinstance(loaded, datetime):
         return None if _fixed(loaded) == _fixed(value) else _validated_again(path)
     if type(loaded) is not type(value):
-        return Difference(path, _changed_type(loaded, value))
+        return Difference(path, changed_type(loaded, value))
     if isinstance(value, (set, frozenset)):
         return None if set(map(_fixed, loaded)) == set(map(_fixed, value)) else _other_items(path, loaded, value)
     if isinstance(value, dict) and set(map(_fixed, loaded)) != set(map(_fixed, value)):
@@ -73,13 +75,15 @@ def first_difference(loaded: Any, value: Any, names: Collection[str], path: str 
     return _first_in_parts(loaded, value, names, path)
 
 
-def first_unstorable_number(value: Any, names: Collection[str]) -> Difference | None:
-    """Return the first float in a value that is NaN or infinite; None if there is none."""
+def first_unstorable(value: Any, names: Collection[str]) -> Difference | None:
+    """Return the first float in a value that is NaN or infinite, or key that no text stands for; None without any."""
     todo, seen = [("$", value)], set[int]()
     while todo:
         path, part = todo.pop()
         if isinstance(part, float) and not math.isfinite(part):
             return Difference(path, _NOT_FINITE)
+        if isinstance(part, dict) and (odd := _odd_key(part)) is not None:
+            return Difference(path, odd)
         if id(part) not in seen:  # a value may hold itself
             seen.add(id(part))
             todo.extend(reversed([(path + step, inner) for _, step, inner in _stored_parts(part, names)]))
@@ -115,7 +119,7 @@ def _first_in_parts(loaded: Any, value: Any, names: Collection[str], path: str) 
     for name, part in (getattr(value, "__pydantic_extra__", None) or {}).items():
         difference = first_difference((loaded.__pydantic_extra__ or {}).get(name), part, names, f"{path}[...]")
         if difference is not None:
-            return Difference(difference.path, _EXTRA)
+            return difference if difference.reason == _NOT_FINITE else Difference(difference.path, _EXTRA)
     private, loaded_private = (getattr(each, "__pydantic_private__", None) or {} for each in (value, loaded))
     for name, part in private.items():
         if first_difference(loaded_private.get(name), part, names) is not None:
@@ -196,12 +200,13 @@ def _validated_again(path: str, value: Any = None) -> Difference:
     )
 
 
-def _changed_type(loaded: Any, value: Any) -> str:
+def changed_type(loaded: Any, value: Any) -> str:
+    """Return how the type of a value changes, and what to do about it."""
     kind, other = type(value), type(loaded)
     becomes = f"is of type {kind.__name__}, but comes back as {other.__name__}"
     if issubclass(kind, other) and fields_of(kind):
         return (
-            f"{becomes}, as the field is declared; declare a union of the classes, told apart by a discriminator "
+            f"{becomes}, which is the type declared; declare a union of the classes, told apart by a discriminator "
             "(pydantic) or a tag (Struct); SerializeAsAny alone writes a subclass, but does not read it"
         )
     if isinstance(value, float) and not math.isfinite(value):
@@ -216,7 +221,23 @@ def _other_items(path: str, loaded: Any, value: Any) -> Difference:
     return Difference(path, "its items come back as other types; declare theirs, as in set[...]")
 
 
+def _odd_key(value: dict[Any, Any]) -> str | None:
+    """Return what is wrong with the first key that comes back from no text, whatever type is declared; None if none."""
+    for key in value:
+        is_odd = isinstance(key, (tuple, frozenset, NoneType)) or fields_of(type(key))
+        if is_odd or (isinstance(key, Enum) and not isinstance(key, str)):
+            return _no_key(key)
+    return None
+
+
+def _no_key(key: Any) -> str:
+    return f"JSON cannot represent a key of type {type(key).__name__}; use str for keys"
+
+
 def _other_keys(path: str, loaded: Any, value: Any) -> Difference:
+    odd = _odd_key(value)
+    if odd is not None:
+        return Difference(path, odd)
     if any(type(key) is not str for key in value):
         return Difference(
             path,
@@ -233,7 +254,7 @@ def _no_form(value: Any, dump: Callable[[Any], Any]) -> str:
     if isinstance(value, dict):
         for key in value:
             if _fails(dump, {key: None}):
-                return f"JSON cannot represent a key of type {type(key).__name__}; use str for keys"
+                return _no_key(key)
     if isinstance(value, (bytes, bytearray)):
         return (
             "bytes that are not UTF-8 have no form in JSON unless the model says which: "

@@ -23,7 +23,15 @@ from typing import (
 
 import msgspec
 
-from ._differences import Difference, fields_of, first_difference, first_unstorable_number, is_typeddict, without_form
+from ._differences import (
+    Difference,
+    changed_type,
+    fields_of,
+    first_difference,
+    first_unstorable,
+    is_typeddict,
+    without_form,
+)
 from .errors import ConfigurationError, MissingExtraError, ModelMismatchError, SatchelError, SerializationError
 
 _MISFITS = (ValueError, TypeError, ArithmeticError, RecursionError)
@@ -125,7 +133,7 @@ def dump_checked(kind: Any, model: Model, value: Any) -> Any:
 def _changed(kind: Any, loaded: Any, value: Any) -> SatchelError | None:
     """Return the error for a value that comes back changed; None if it counts as equal."""
     if type(loaded) is not type(value) and not (type(value) is int and type(loaded) is float):
-        return ModelMismatchError(f"is of type {type(value).__name__}, but comes back as {type(loaded).__name__}")
+        return ModelMismatchError(changed_type(loaded, value))
     try:
         different = None if loaded == value else first_difference(loaded, value, _names(kind))
     except RecursionError:
@@ -138,7 +146,7 @@ def _refusal(kind: Any, model: Model, value: Any, error: Exception, *, is_dumped
     problem = model.explain(error)
     different = None
     if is_dumped:
-        different = first_unstorable_number(value, _names(kind))
+        different = first_unstorable(value, _names(kind))
     elif isinstance(error, RecursionError):
         different = Difference("$", "it is nested too deep, or holds itself")
     elif isinstance(error, _MISFITS) and kind is not bytes:

@@ -14,7 +14,10 @@ def settled(directory: str, name: str) -> Path:
         ConfigurationError: The home, or the working directory of a relative path, is not known.
     """
     try:
-        return Path(directory).expanduser().absolute()
+        path = Path(directory)
+        if directory.startswith("~"):  # `./~` is no home, but becomes `~` in a Path
+            path = path.expanduser()
+        return path.absolute()
     except RuntimeError:
         raise ConfigurationError(f"{name} begins with a user's home that is not known; give an absolute path") from None
     except FileNotFoundError:

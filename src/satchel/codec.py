@@ -10,12 +10,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, ClassVar
 
 import msgspec
 
-from .errors import ConfigurationError, IntegrityError, SerializationError, with_article
+from .errors import ConfigurationError, IntegrityError, SerializationError, ValueTooLargeError, with_article
 
 RAW_BYTES = 0
 """The codec number of `bytes`, which every store keeps unchanged."""
@@ -29,6 +28,9 @@ _CHANGED = "this value changed while it was being encoded; leave it alone until 
 _NODE_SIZE = 8  # rough bytes per item of a container
 UNDECODABLE = (ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 """What decoders of JSON, TOML and MessagePack raise for data that is none, is not UTF-8, or nests or counts too far."""
+MOST_REPEATED = 1 << 30
+"""Approximate bytes that parts may add that a value holds more than once: a list of itself twice doubles each time."""
+_UNCOUNTED = 16 << 20  # rough bytes of a value, up to which its repeated parts need not be counted: a second of walking
 REFUSED = -math.inf
 """Result of `room_left` for a value that would come back changed."""
 
@@ -50,6 +52,7 @@ class Codec(ABC):
 
         Raises:
             SerializationError: The value would not come back the same.
+            ValueTooLargeError: It holds the same parts so often that it would take all memory.
         """
 
     @abstractmethod
@@ -68,9 +71,15 @@ class StrictCodec(Codec):
 
     def encode(self, value: object) -> bytes:
         try:
-            if room_left([value], math.inf, MAX_DEPTH) >= 0:
-                with suppress(UnicodeEncodeError):
+            room = room_left([value], _UNCOUNTED, MAX_DEPTH)
+            if room < 0 and room != REFUSED:
+                check_repeated(value)
+                room = room_left([value], math.inf, MAX_DEPTH)
+            if room >= 0:
+                try:
                     return self._encode(value)
+                except UnicodeEncodeError:
+                    pass  # the explanation has its place
             raise explain(value)
         except RuntimeError as error:  # a dict changed size while a worker thread iterated over it
             raise SerializationError(f"$: {_CHANGED}") from error
@@ -104,11 +113,22 @@ class JsonCodec(StrictCodec):
     def __init__(self, *, strict: bool = True) -> None:
         self.strict = strict
         if not strict:
-            self.encode = self._convert  # type: ignore[method-assign]  # decided here, not at every put
-            self.encode_if_small = super(StrictCodec, self).encode_if_small  # type: ignore[method-assign]  # as above
+            self.encode = self._convert_any  # type: ignore[method-assign]  # decided here, not at every put
+            self.encode_if_small = self._convert_if_small  # type: ignore[method-assign]  # as above
 
     def __repr__(self) -> str:
         return f"JsonCodec(strict={self.strict})"
+
+    def _convert_any(self, value: object) -> bytes:
+        try:
+            if rough_size(value) >= LARGE:
+                check_repeated(value)
+        except RuntimeError as error:  # as above
+            raise SerializationError(f"$: {_CHANGED}") from error
+        return self._convert(value)
+
+    def _convert_if_small(self, value: object) -> bytes | None:
+        return self._convert(value) if rough_size(value) < LARGE else None
 
     def _convert(self, value: object) -> bytes:
         try:
@@ -197,9 +217,9 @@ class AutoCodec(Codec):
             return b"b" + value
         try:
             return b"j" + self._json.encode(value)
-        except SerializationError as error:
+        except (SerializationError, ValueTooLargeError) as error:
             if self._pickle is None:
-                raise SerializationError(f"{error}; or give AutoCodec a signing_key, with which it pickles") from None
+                raise type(error)(f"{error}; or give AutoCodec a signing_key, with which it pickles") from None
         return b"p" + self._pickle.encode(value)
 
     def decode(self, payload: bytes) -> Any:
@@ -296,6 +316,46 @@ def rough_size(value: object) -> int:
     return size
 
 
+def check_repeated(value: object) -> None:
+    """Raise if a value holds the same lists or dicts so often that encoding it would take all memory, or never end.
+
+    Raises:
+        ValueTooLargeError: They would add more than `MOST_REPEATED` bytes.
+    """
+    if repeated_size(value) > MOST_REPEATED:
+        raise ValueTooLargeError(
+            f"the value holds the same lists or dicts so often that they would add more than {MOST_REPEATED:,} bytes "
+            "when it is encoded; put each of them once, under a key of its own"
+        )
+
+
+def repeated_size(value: object) -> int:
+    """Return how many bytes, roughly, containers would add to an encoded value that it holds more than once.
+
+    Each container is looked at once, however often the value holds it.
+    """
+    known: dict[int, int] = {}
+    own = 0
+
+    def size(container: Any, depth: int) -> int:
+        nonlocal own
+        known[id(container)] = 0  # for one that holds itself
+        total = here = _NODE_SIZE * len(container)
+        for item in container.values() if type(container) is dict else container:
+            kind = type(item)
+            if kind is str or kind is bytes:
+                here += len(item)
+                total += len(item)
+            elif kind in _CONTAINERS:
+                found = known.get(id(item))
+                total += (size(item, depth - 1) if depth else 0) if found is None else found
+        known[id(container)] = total
+        own += here
+        return total
+
+    return size([value], MAX_DEPTH) - own
+
+
 def explain(value: object) -> SerializationError:
     """Return an error with the path of the part of a value that is not accepted, and a remedy."""
     stack: list[tuple[object, str, int]] = [(value, "$", MAX_DEPTH)]
@@ -331,6 +391,7 @@ def _complaint(item: object, depth: int) -> str:
     return f"{_describe(item)} would not come back unchanged; {_ADVICE.get(kind, _CONVERT)}"
 
 
+_CONTAINERS = frozenset({list, dict, tuple, set, frozenset})
 _CONVERT = "convert it to plain JSON types, or declare its type: store.collection(..., model=...)"
 _ADVICE: dict[type, str] = {
     tuple: "convert it to a list",

@@ -6,10 +6,10 @@ import copy
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import replace
 from typing import Any, Generic, Protocol, Self, TypeVar, Unpack, cast, overload
 
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from ._batches import checked_items, checked_names, paged, slices
 from ._conversion import Conversion, conversion_for

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic
+
+import msgspec
 
 if TYPE_CHECKING:
     # Type checkers carry typing_extensions with them; at run time a default for the variable is not needed.
@@ -17,8 +18,7 @@ else:
     T_co = TypeVar("T_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry(Generic[T_co]):
+class Entry(msgspec.Struct, Generic[T_co], frozen=True, kw_only=True):
     """Value together with its version, times and size.
 
     A store gives an `Entry` of anything, a `Collection[User]` an `Entry[User]`.

@@ -98,7 +98,13 @@ def check_names(names: object, limit: int = MAX_NAME_BYTES) -> list[str]:
         raise InvalidKeyError("keys must be an iterable of str, got one bare string; write [key]")
     if not isinstance(names, Iterable):
         raise InvalidKeyError(f"keys must be an iterable of str, got {type(names).__name__}")
-    return list(dict.fromkeys([check_name(name, "key", limit) for name in names]))
+    given = list(names)
+    # Most batches are as simple as this, and need no call for each name.
+    if given and {str}.issuperset(map(type, given)) and all(map(str.isascii, given)):
+        lengths = set(map(len, given))
+        if min(lengths) and max(lengths) <= limit:
+            return list(dict.fromkeys(given))
+    return list(dict.fromkeys([check_name(name, "key", limit) for name in given]))
 
 
 def check_limit(limit: object) -> int | None:

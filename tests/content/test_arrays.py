@@ -1,14 +1,19 @@
 """Arrays and frames as content: by HDF5 and by pickles."""
 
 import asyncio
+import io
+import json
+import tracemalloc
 
 import pytest
 
-from satchel import IntegrityError, MemoryStore, MissingExtraError, SerializationError
+from satchel import IntegrityError, MemoryStore, MissingExtraError, SerializationError, ValueTooLargeError
 from satchel.content import ContentStore, digest
+from satchel.content.records import HDF5, pack_leaf
 
 numpy = pytest.importorskip("numpy")
 pandas = pytest.importorskip("pandas")
+h5py = pytest.importorskip("h5py")
 
 KEY = b"k" * 32
 ARRAYS = [
@@ -99,6 +104,17 @@ async def test_what_hdf5_does_not_keep_is_refused_by_its_path(value):
         await content.save({"a": value, 1: 2})
 
 
+async def test_arrays_that_are_held_many_times_over_are_refused_at_once():
+    value = [numpy.arange(3)]
+    for _ in range(60):
+        value = [value, value]
+    content = ContentStore(MemoryStore(), leaf="hdf5")
+    with pytest.raises(ValueTooLargeError, match="larger depth"):
+        await asyncio.wait_for(content.save(value), 20)
+    content = ContentStore(MemoryStore(), leaf="hdf5", depth=64)
+    assert await content.save(value) == digest(value)
+
+
 async def test_an_array_that_was_changed_in_the_store_is_noticed():
     content = ContentStore(MemoryStore(), leaf="hdf5")
     saved, other = await content.save(numpy.arange(3)), await content.save(numpy.arange(4))
@@ -122,3 +138,53 @@ def test_a_missing_driver_is_told_when_the_store_is_made(monkeypatch):
 
 def test_an_array_has_one_digest_in_every_form():
     assert digest(ARRAYS[0]) == digest(numpy.asfortranarray(ARRAYS[0]))
+
+
+def file_with(structure, **datasets):
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        for name, data in datasets.items():
+            file.create_dataset(name.strip("_"), **(data if type(data) is dict else {"data": data}))
+        file.create_dataset("structure", data=numpy.frombuffer(json.dumps(structure).encode(), "u1"))
+    return buffer.getvalue()
+
+
+HOSTILE = {
+    "a number": file_with(7),
+    "a text": file_with("array"),
+    "a list": file_with([1]),
+    "no file at all": b"rubbish",
+    "no dataset": file_with({"array": "/", "dtype": "<i4"}),
+    "the structure as text": file_with({"array": "1", "dtype": "<i4"}, _1="text"),
+    "another dtype": file_with({"array": "0", "dtype": "S99999999"}, _0=numpy.arange(3)),
+    "a dtype of objects": file_with({"array": "0", "dtype": "O"}, _0=numpy.arange(3)),
+    "code points that are none": file_with({"array": "0", "dtype": "<U2"}, _0=numpy.array([2**31, 1], "u4")),
+    "more than the file holds": file_with({"array": "0", "dtype": "|u1"}, _0={"shape": (1 << 36,), "dtype": "u1"}),
+    "chunks": file_with({"array": "0", "dtype": "|u1"}, _0={"shape": (1 << 36,), "dtype": "u1", "chunks": (1024,)}),
+    "one dataset twice": file_with({"list": [{"array": "0", "dtype": "<i8"}] * 2}, _0=numpy.arange(3)),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.timeout(60)
+async def test_an_hdf5_file_that_nobody_wrote_is_damaged(name):
+    content = ContentStore(MemoryStore(), leaf="hdf5")
+    await content.store.put("content", digest(1), pack_leaf(HDF5, HOSTILE[name]))
+    tracemalloc.start()
+    try:
+        with pytest.raises(IntegrityError, match="is damaged"):
+            await content.load(digest(1))
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+async def test_an_hdf5_file_reads_no_other_file(tmp_path):
+    (tmp_path / "secret").write_bytes(b"1234")
+    outside = {"shape": (4,), "dtype": "u1", "external": [(bytes(tmp_path / "secret"), 0, 4)]}
+    content = ContentStore(MemoryStore(), leaf="hdf5")
+    saved = digest(numpy.frombuffer(b"1234", "u1"))
+    frame = pack_leaf(HDF5, file_with({"array": "0", "dtype": "|u1"}, _0=outside))
+    await content.store.put("content", saved, frame)
+    with pytest.raises(IntegrityError, match="is damaged"):
+        await content.load(saved)

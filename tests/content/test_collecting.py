@@ -81,6 +81,13 @@ async def test_a_pin_of_what_is_not_whole_is_refused_and_leaves_no_pin(content, 
     assert await listed(store.keys("content/pins")) == [whole]
 
 
+async def test_a_pin_of_what_is_damaged_is_refused_and_leaves_no_pin(content, store):
+    await store.put("content", digest(1), b"SCV1")
+    with pytest.raises(IntegrityError):
+        await content.pin(digest(1))
+    assert await listed(store.keys("content/pins")) == []
+
+
 async def test_a_pin_that_is_refused_does_not_take_another_one_along(store, clock, monkeypatch):
     one, other = (ContentStore(store, clock=clock) for _ in range(2))
 
@@ -122,6 +129,14 @@ async def test_a_record_that_cannot_be_read_ends_a_collection_before_anything_is
         await content.gc()
     assert "hush" not in str(refused.value)
     assert await store.count("content") == 2
+
+
+async def test_a_record_that_cannot_be_read_is_named(content, store):
+    await content.register_roots("calls")
+    for damaged in ("text", {"format": 1}, {"format": 2, "roots": []}):
+        await store.put("calls", "the key", damaged)
+        with pytest.raises(IntegrityError, match="the record under 'the key' in 'calls'"):
+            await content.gc()
 
 
 async def test_a_damaged_node_ends_a_collection_and_is_named(content, store, clock):
@@ -278,3 +293,19 @@ async def test_a_failed_removal_waits_for_those_that_run(clock):
     server.server.faults.clear()
     assert (await content.gc()).examined <= 3
     assert server.server.data.keys() == {("content/settings", "collection")}
+
+
+async def test_a_pin_of_no_digest_is_told(content, store, clock):
+    await content.save("old")
+    clock.advance(AGE + 1)
+    await store.put("content/pins", "x", {"format": 1})
+    with pytest.raises(IntegrityError, match="a pin has a key that is not a digest"):
+        await content.gc()
+    assert await content.load(digest("old")) == "old"
+
+
+@pytest.mark.parametrize("age", [[], "x", None, True])
+async def test_an_age_that_is_none_is_told(content, store, age):
+    await store.put("content/settings", "collection", {"format": 1, "older_than": age})
+    with pytest.raises(IntegrityError, match="older_than"):
+        await content.save(1)

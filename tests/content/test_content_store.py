@@ -201,6 +201,41 @@ async def test_a_value_that_holds_one_part_many_times_over_takes_no_longer():
         await asyncio.wait_for(content.load(saved), 20)
 
 
+def doubled(value, times):
+    for _ in range(times):
+        value = [value, value]
+    return value
+
+
+@pytest.mark.parametrize("depth", [0, 1, 5])
+async def test_a_part_that_would_be_stored_whole_many_times_over_is_refused_before_any_io(store, depth, monkeypatch):
+    if depth != 1:
+        monkeypatch.setattr("satchel.codec._UNCOUNTED", 100_000)
+    content = ContentStore(store, depth=depth)
+    value = {"a": {"b": doubled([], 60)}} if depth else doubled([], 60)
+    with pytest.raises(ValueTooLargeError, match=r"more than 1,073,741,824 bytes.*larger depth.*pickle"):
+        await asyncio.wait_for(content.save(value), 20)
+    assert await listed(store.collections()) == []
+    assert await ContentStore(store, depth=64).save(value) == digest(value)
+
+
+async def test_a_pickle_holds_a_part_once_that_is_held_many_times_over(store, monkeypatch):
+    monkeypatch.setattr("satchel.codec._UNCOUNTED", 100_000)
+    content = ContentStore(store, leaf="pickle", keys=[KEY])
+    loaded = await content.load(await content.save([doubled([], 60)]))
+    assert loaded[0][0] is loaded[0][1]
+
+
+async def test_large_parts_are_not_loaded_more_often_than_memory_takes(content):
+    text = "x" * 2**20
+    parts = [await content.save([text, number]) for number in range(2)]
+    saved = await content.save(parts * 550)
+    with pytest.raises(SerializationError, match=r"1,073,741,824 bytes.*child_digests"):
+        await content.load(saved)
+    assert await content.contains(saved)
+    assert await content.load(await content.save(parts * 2)) == [[text, 0], [text, 1]] * 2
+
+
 async def test_operations_take_as_many_requests_as_documented():
     content = ContentStore(BatchStore())
     await content.save(0)
@@ -490,7 +525,7 @@ async def test_a_value_of_too_many_levels_is_refused_and_its_parts_can_be_loaded
         for _ in range(90):
             value = [value]
         saved.append(await content.save(value))
-    with pytest.raises(SerializationError, match=f"{saved[-1]} has too many levels.*child_digests"):
+    with pytest.raises(SerializationError, match=f"{saved[-1]} nests deeper than 100; .*child_digests"):
         await content.load(saved[-1])
     assert await content.contains(saved[-1])
     assert await content.load(saved[1])
@@ -580,6 +615,113 @@ def test_damaged_bytes_are_never_loaded(noise, place):
     asyncio.run(load())
 
 
+@pytest.mark.parametrize(
+    "shape",
+    [
+        *(Shape(type="object", cls="tests.content.values:Point"), Shape(type="list", cls="tests.content.values:Point")),
+        *(Shape(type="named_tuple", cls="tests.content.values:Pair"), Shape(type="tuple", keys=("a",))),
+        *(Shape(type="dict", cls="tests.content.values:Point", keys=("a",)), Shape(type="named_tuple", keys=("a",))),
+        Shape(type="named_tuple", cls="tests.content.values:Pair", join="tests.content.values:matrix_of"),
+        Shape(type="dict", keys=("other",), join="tests.content.values:matrix_of"),
+        Shape(type="dict", keys=("rows",), join="tests.content.values:matrix_of"),
+    ],
+)
+async def test_a_head_that_does_not_fit_its_parts_is_damaged_and_a_save_mends_it(content, store, matrices, shape):
+    saved = await content.save([1])
+    await store.put("content", saved, pack_node(shape, [digest(1)]))
+    with pytest.raises(IntegrityError):
+        await content.load(saved)
+    await content.save([1])
+    assert await content.load(saved) == [1]
+
+
+async def test_a_key_that_cannot_be_hashed_is_damage(content, store):
+    hollow = Frozen.__new__(Frozen)  # its attributes are not there
+    await content.save(1)
+    await store.put(
+        "content", digest(hollow), pack_node(Shape(type="object", cls="tests.content.values:Frozen", keys=()), [])
+    )
+    assert await content.load(digest(hollow)) is not None
+    await store.put("content", digest("x"), pack_node(Shape(type="dict"), [digest(hollow), digest(1)]))
+    with pytest.raises(IntegrityError, match="does not fit its parts"):
+        await content.load(digest("x"))
+
+
+@pytest.mark.parametrize("children", [("a",), ("b",), ("a", "b")])
+async def test_a_value_that_holds_itself_is_refused(content, store, children):
+    for name in ("a", "b"):
+        await store.put("content", digest(name), pack_node(Shape(type="list"), list(map(digest, children))))
+    with pytest.raises(SerializationError, match="nests deeper than 100"):
+        await content.load(digest(children[0]))
+    assert await content.contains(digest(children[0]))
+
+
+async def test_a_value_of_digests_nests_as_deep_as_any_other(content):
+    saved = await content.save([])
+    for _ in range(99):
+        saved = await content.save([saved])
+    assert digest(await content.load(saved)) == saved
+    assert await content.contains(saved)
+    for _ in range(2):
+        saved = await content.save([saved])
+    with pytest.raises(SerializationError, match="nests deeper than 100; load parts of it, by child_digests"):
+        await content.load(saved)
+
+
+async def test_a_leaf_that_nests_too_deep_is_damaged(content, store):
+    await store.put("content", digest(1), pack_leaf(JSON, b"[" * 150 + b"]" * 150))
+    with pytest.raises(IntegrityError, match=digest(1)):
+        await content.load(digest(1))
+
+
+@pytest.mark.parametrize("damaged", [pack_leaf(JSON, b"[[1],[3]]"), pack_leaf(JSON, b"[["), pack_leaf(b"?", b"")])
+@pytest.mark.parametrize("depth", [0, 1])
+async def test_a_save_mends_a_leaf_of_another_value(store, depth, damaged):
+    content = ContentStore(store, depth=depth)
+    saved = await content.save([[1], [2]])
+    await store.put("content", saved, damaged)
+    await content.save([[1], [2]])
+    assert await content.load(saved) == [[1], [2]]
+
+
+async def test_a_save_mends_a_node_of_other_parts(content, store):
+    saved = await content.save({"a": 1, "b": 2})
+    for shape, children in (
+        (Shape(type="dict", keys=("a", "b")), [digest(2), digest(1)]),
+        (Shape(type="dict", keys=("a",)), [digest(1)]),
+        (Shape(type="tuple"), [digest(1), digest(2)]),
+    ):
+        await store.put("content", saved, pack_node(shape, children))
+        await content.save({"a": 1, "b": 2})
+        assert await content.load(saved) == {"a": 1, "b": 2}
+
+
+async def test_a_save_mends_a_pickle_that_nobody_signed(store):
+    content = with_pickles(store)
+    saved = await content.save({1, 2})
+    frame = await store.get("content", saved)
+    await store.put("content", saved, frame[:-1] + b"x")
+    await content.save({1, 2})
+    assert await content.load(saved) == {1, 2}
+
+
+async def test_equal_dicts_in_another_order_write_nothing(store, clock):
+    for depth in (0, 1):
+        content = ContentStore(store, depth=depth, clock=clock)
+        saved = await content.save({"a": 1, "b": depth})
+        before = await store.get_entry("content", saved)
+        assert await content.save({"b": depth, "a": 1}) == saved
+        assert await store.get_entry("content", saved) == before
+
+
+async def test_a_signed_pickle_of_a_class_that_has_gone_is_named(store, monkeypatch):
+    content = with_pickles(store, depth=0)
+    saved = await content.save(Point(1, 2))
+    monkeypatch.delattr(values, "Point")
+    with pytest.raises(SerializationError, match=f"{saved}.*AttributeError"):
+        await content.load(saved)
+
+
 # What is not there.
 
 
@@ -642,6 +784,16 @@ async def test_short_digests_are_completed_and_made(content, store):
     for bad in ("abc", "", "ABCD", "xyzw", "a" * 65, None, 7, b"abcd"):
         with pytest.raises(InvalidKeyError, match="4 to 64"):
             await content.expand(bad)
+
+
+async def test_a_key_that_is_no_digest_is_told(content, store):
+    await store.put("content", "abcdefg", b"SCV1j1")
+    with pytest.raises(IntegrityError, match="a key that is not a digest"):
+        await content.count_reuses()
+    await store.delete("content", "abcdefg")
+    await store.put("content", "abcd", b"SCV1j1")
+    with pytest.raises(IntegrityError, match="a key that is not a digest"):
+        await content.expand("abcd")
 
 
 async def test_digests_are_shortened_by_one_listing():

@@ -8,6 +8,7 @@ import pytest
 
 from satchel import names
 from satchel.backend import record
+from satchel.content import pickles
 from satchel.wrappers import compression
 from tests.conftest import profile
 from tests.fuzz import __main__ as command
@@ -76,6 +77,14 @@ def test_a_hang_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record, "_read_names", forever)
     monkeypatch.setattr(harness, "CPU_SECONDS", 0.2)
     assert isinstance(find("records"), harness.HangError)
+
+
+def test_a_pickle_that_is_loaded_though_nobody_signed_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pickles.Pickles, "check", lambda _self, body, _digest: body[40:])
+    target = harness.target("content")
+    trap = next(data for data in target.seeds() if b"spring" in data)
+    with pytest.raises(AssertionError, match="a pickle was called"):
+        target.check(trap)
 
 
 def test_inputs_are_the_same_each_time() -> None:

@@ -60,22 +60,24 @@ class Setting:
         kinds: How processes and the engine are disturbed.
         over: Seconds within which processes are disturbed.
         drifts: Whether clocks also run too fast or too slow, in which a long run makes them very wrong.
+        engine: What makes the engine.
     """
 
-    def __init__(self, world, *, skew=20.0, late=True, kinds=KINDS, over=12.0, drifts=True):
+    def __init__(self, world, *, skew=20.0, late=True, kinds=KINDS, over=12.0, drifts=True, engine=SimulatedEngine):
         self.world = world
         self._shape = world.random("shape")
-        self.engine = SimulatedEngine(world, in_order=not late)
+        self.engine = engine(world, in_order=not late)
         self.is_calm = self._shape.random() < 0.2
         self.skew = self._shape.choice((0.0, skew))
         self._kinds, self._over, self._drifts = kinds, over, drifts
-        self._timeout = self._shape.choice((1.0, 1.0, 10.0))
+        self.timeout = self._shape.choice((1.0, 1.0, 10.0))
+        self.store_options = {}
         if not self.is_calm:
             world.faults = Faults.drawn(world.random("faults"), most=0.06)
 
     def make_slow(self):
         """Let answers often take longer than leases last, and clients wait for them."""
-        self.world.faults, self._timeout = Faults(delay=0.3), 10.0
+        self.world.faults, self.timeout = Faults(delay=0.3), 10.0
 
     @property
     def now(self):
@@ -106,7 +108,7 @@ class Setting:
         )
 
     async def _live(self, process, function):
-        async with SimulatedStore(process, self.engine, timeout=self._timeout) as store:
+        async with SimulatedStore(process, self.engine, timeout=self.timeout, **self.store_options) as store:
             await function(Client(process, store))
 
     async def calm(self):

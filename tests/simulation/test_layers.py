@@ -6,9 +6,9 @@ from satchel import _shielding, _update
 from satchel.coordination import tally
 from satchel.testing.simulation import check
 from tests.conftest import profile
-from tests.simulation import caching, coordination, models, records
+from tests.simulation import caching, coordination, following, models, records
 
-SCENARIOS = [*coordination.SCENARIOS, *caching.SCENARIOS, *records.SCENARIOS, *models.SCENARIOS]
+SCENARIOS = [*coordination.SCENARIOS, *caching.SCENARIOS, *records.SCENARIOS, *models.SCENARIOS, *following.SCENARIOS]
 RUNS = {"quick": 4, "default": 40, "long": 40}
 NIGHT_RUNS = 4000
 

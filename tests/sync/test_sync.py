@@ -366,10 +366,12 @@ def test_a_store_and_a_collection_are_never_falsy(store: SyncStore) -> None:
     assert repr(store.collection("c", model=int)) == "SyncCollection(MemoryStore(), 'c', model=int)"
 
 
-@pytest.mark.parametrize("patched", ["threading", "select"])
+@pytest.mark.parametrize("patched", ["threading", "select", "queue"])
 def test_under_gevents_monkey_patching_it_says_so(patched: str, monkeypatch: pytest.MonkeyPatch) -> None:
     patching = types.ModuleType("gevent.monkey")
     patching.is_module_patched = patched.__eq__  # type: ignore[attr-defined]  # as gevent's own
     monkeypatch.setitem(sys.modules, "gevent.monkey", patching)
-    with pytest.raises(StoreError, match=r"put of .* gevent's monkey patching .*\(thread=False, select=False\)"):
+    with pytest.raises(
+        StoreError, match=r"put of .* gevent's monkey patching .*\(thread=False, select=False, queue=False\)"
+    ):
         SyncStore(MemoryStore()).put("c", "k", 1)

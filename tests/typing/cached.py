@@ -95,6 +95,7 @@ async def used_more(shop: Shop) -> None:
     assert_type(await shop.price.refresh(5), float)
     many: CachedMany[int, str] = years
     assert_type(await many([5]), dict[int, str])
+    assert_type(await many(numbers=[5]), dict[int, str])
     assert_type(await years.peek([5]), dict[int, str])
     assert_type(await years.invalidate([5]), int)
     assert_type(years.key_for(5), str)

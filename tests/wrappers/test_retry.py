@@ -1,5 +1,7 @@
 import asyncio
 import logging
+from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +19,7 @@ from satchel import (
 )
 from satchel.errors import CircuitOpenError
 from satchel.testing import FlakyStore
-from satchel.wrappers import PrefixKeysWrapper, RetryWrapper
+from satchel.wrappers import PrefixKeysWrapper, RetryWrapper, retry
 from tests.wrappers.failing import Failing, Listing, collect
 
 
@@ -339,3 +341,35 @@ async def test_a_url_opens_it():
     async with open_store("memory://?wrap=retry(attempts=2,deadline=1.5)") as store:
         assert type(store) is RetryWrapper
         assert repr(store.describe()) == "Description('memory://?wrap=retry(attempts=2,deadline=1.5)')"
+
+
+@pytest.fixture
+def passing(monkeypatch):
+    """Let two seconds pass in each pause."""
+    now = [0.0]
+
+    async def sleep(_seconds):
+        now[0] += 2
+
+    monkeypatch.setattr(retry, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return sleep
+
+
+@pytest.mark.parametrize("ttl", [10, timedelta(seconds=10)])
+async def test_a_ttl_counts_from_the_call(passing, ttl):
+    inner = FlakyStore()
+    inner.fail_next(3)
+    store = retrying(inner, sleep=passing)
+    await store.put("c", "k", 1, ttl=ttl)
+    assert 3 < (await inner.get_entry("c", "k")).ttl <= 4
+    inner.fail_next()
+    await store.put_many("c", {"k": 1}, ttl=ttl)
+    assert 7 < (await inner.get_entry("c", "k")).ttl <= 8
+
+
+async def test_no_attempt_is_made_after_a_ttl_is_over(passing):
+    inner = FlakyStore()
+    inner.fail_next(3)
+    with pytest.raises(StoreUnavailableError):
+        await retrying(inner, sleep=passing).put("c", "k", 1, ttl=3)
+    assert await inner.get("c", "k") is None

@@ -112,13 +112,13 @@ class BaseStore(Hooks, HasCollections, Described):
 
     async def get_many(self, collection: str, keys: Iterable[str]) -> dict[str, Any]:
         """Return the values of the keys that exist, in the order requested."""
-        return await self._engine.read_many("get_many", *await self._checked_keys(collection, keys), self._engine.value)
+        names = await self._checked_keys(collection, keys)
+        return await self._engine.read_many("get_many", *names, self._engine.value_of)
 
     async def get_entries(self, collection: str, keys: Iterable[str]) -> dict[str, Entry]:
         """Return the entries of the keys that exist, in the order requested."""
-        return await self._engine.read_many(
-            "get_entries", *await self._checked_keys(collection, keys), self._engine.entry
-        )
+        names = await self._checked_keys(collection, keys)
+        return await self._engine.read_many("get_entries", *names, self._engine.entry_of)
 
     async def put_many(self, collection: str, items: Mapping[str, object], *, ttl: TTL | None = None) -> None:
         """Store many values. Everything is checked first; the writes are not one atomic step."""

@@ -164,10 +164,18 @@ class Engine:
         except (RuntimeError, MemoryError) as error:
             raise self._used_up(error, operation, ref) from error
 
+    @staticmethod
+    def value_of(_: str, __: Ref, ___: Record, value: Any) -> Any:
+        """Return the value of a record that was found."""
+        return value
+
     async def entry(self, operation: str, ref: Ref, record: Record) -> Entry:
         """Return what callers see of a record that was found."""
+        return self.entry_of(operation, ref, record, await self.value(operation, ref, record))
+
+    def entry_of(self, operation: str, ref: Ref, record: Record, value: Any) -> Entry:
+        """Return what callers see of a record that was found, with its value."""
         expires = record.deadline != NEVER
-        value = await self.value(operation, ref, record)
         try:
             updated_at = as_datetime(record.updated_at)
             expires_at = as_datetime(record.deadline) if expires else None
@@ -187,9 +195,10 @@ class Engine:
         operation: str,
         collection: str,
         keys: list[str],
-        convert: Callable[[str, Ref, Record], Awaitable[T]],
+        finish: Callable[[str, Ref, Record, Any], T],
     ) -> dict[str, T]:
-        """Read many entries of one collection, converted by `value` or `entry`; absent ones are left out."""
+        """Read many entries of one collection, finished by `value_of` or `entry_of`; absent ones are left out."""
+        value, clock = self.value, self._store.clock
         failed: dict[str, SatchelError] = {}
         found: dict[str, T] = {}
         turns = Yielder()
@@ -198,13 +207,15 @@ class Engine:
             for part in slices(len(keys), _AT_ONCE):
                 requests = [Request(Operation.READ, (collection, key)) for key in keys[part]]
                 for request, outcome in zip(requests, await self._send(operation, requests), strict=True):
-                    if isinstance(outcome, SatchelError):
-                        failed[request.ref[1]] = self.failure(outcome, operation, *request.ref)
-                    elif isinstance(outcome, Record) and self._is_live(outcome):
-                        try:
-                            found[request.ref[1]] = await convert(operation, request.ref, outcome)
-                        except SatchelError as error:
-                            failed[request.ref[1]] = error
+                    ref = request.ref
+                    if type(outcome) is Record:  # as in `read`
+                        if outcome.deadline == NEVER or outcome.deadline > clock():
+                            try:
+                                found[ref[1]] = finish(operation, ref, outcome, await value(operation, ref, outcome))
+                            except SatchelError as error:
+                                failed[ref[1]] = error
+                    elif isinstance(outcome, SatchelError):
+                        failed[ref[1]] = self.failure(outcome, operation, *ref)
                     if turns.over():
                         await turns.pause()
         finally:

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from .._copies import copy_of_error
 from .._shielding import in_background
@@ -77,7 +77,8 @@ def cached_many(
 
     def decorate(function: Callable[[list[K]], Coroutine[Any, Any, Mapping[K, R]]]) -> CachedMany[K, R]:
         check_async(function, "cached_many")
-        if len(inspect.signature(function).parameters) != 1:
+        kinds = [parameter.kind for parameter in inspect.signature(function).parameters.values()]
+        if len(kinds) != 1 or kinds[0] not in _BY_POSITION:
             raise ConfigurationError("cached_many takes an async function of one argument, the list of items")
         binding = Binding(store, collection, given, in_background=False)
         binding.use_model_of_values(function, model)
@@ -86,6 +87,9 @@ def cached_many(
         )
 
     return decorate
+
+
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class CachedMany(Generic[K, R]):
@@ -102,19 +106,31 @@ class CachedMany(Generic[K, R]):
         look_like(self, function)
         self._function, self._binding, self._key = function, binding, key
         self._lifetime, self._tags = lifetime, tags
+        self._signature = inspect.signature(function)
 
     def __repr__(self) -> str:
         return f"<cached_many {self._function!r}>"
 
-    async def __call__(self, items: Iterable[K]) -> dict[K, R]:
+    @overload
+    async def __call__(self, items: Iterable[K], /) -> dict[K, R]: ...
+    @overload
+    async def __call__(self, /, **named: Iterable[K]) -> dict[K, R]: ...
+    async def __call__(self, /, *items: Iterable[K], **named: Iterable[K]) -> dict[K, R]:
         """Return the results of items, in their order, calling the function for those that are missing.
+
+        Args:
+            *items: The items, in one argument.
+            **named: The same, by the name that the function gives its argument.
 
         Raises:
             BatchError: Some results could not be read; `.failed` names their keys.
-            TypeError: The function did not return a dict.
+            TypeError: The function did not return a dict, or does not take these arguments.
             Exception: What the function raised.
         """
-        place, keys, results = self._binding.place(), self._keys(items), _Calls(self._function)
+        bound = self._signature.bind(*items, **named)
+        bound.apply_defaults()
+        (asked,) = bound.args
+        place, keys, results = self._binding.place(), self._keys(asked), _Calls(self._function)
         calls = {item: self._call_for(place, item, key, results) for item, key in keys.items()}
         since = place.flights.ended
         kept, bad = await self._kept(place, calls)
@@ -135,6 +151,10 @@ class CachedMany(Generic[K, R]):
                 raise result
         kept |= {item: made[call.key] for item, call in calls.items() if call.key in made}
         return {item: await call.result(kept[item]) for item, call in calls.items() if item in kept}
+
+    def __reduce__(self) -> str:
+        """Pickle by name, as functions are; a copy is itself."""
+        return self._function.__qualname__
 
     async def peek(self, items: Iterable[K]) -> dict[K, R]:
         """Return the results that are kept, without calling the function."""

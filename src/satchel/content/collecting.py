@@ -12,7 +12,7 @@ from ..clock import Clock
 from ..errors import IntegrityError
 from ..protocol import SupportsConditional, require
 from .freshening import Pages, all_of
-from .records import NodeRecord, unpack
+from .records import NodeRecord, as_digest, unpack
 from .roots import Roots
 from .walk import Digest
 
@@ -148,10 +148,7 @@ class Collector:
 
 
 def _as_digest(key: str) -> Digest:
-    try:
-        return Digest(key)
-    except ValueError:
-        raise IntegrityError("an entry among the content has a key that is not a digest; remove it") from None
+    return as_digest(key, "an entry among the content")
 
 
 def _children(digest: str, frame: object) -> Iterable[Digest]:

@@ -100,13 +100,15 @@ def join(shape: Shape, children: Sequence[Any]) -> Any:
 
     Raises:
         SerializationError: Its class or its function is not there; the message names it.
-        IntegrityError: The shape is not one that `split` makes.
+        IntegrityError: The shape is not one that `split` makes, or the function raised an error.
     """
     try:
         value = _join(shape, children)
         if shape.join is None:
             return value
-    except (ValueError, TypeError, KeyError) as error:
+    except SerializationError:
+        raise
+    except Exception as error:  # the hash of a key that lacks attributes can raise anything
         raise IntegrityError("the head of a node does not fit its parts: it is damaged") from error
     destructurer = _registered.get(shape.join)
     if destructurer is None:
@@ -114,7 +116,13 @@ def join(shape: Shape, children: Sequence[Any]) -> Any:
             f"a value is put together by {shape.join}, which is not registered; import the module that calls "
             "register_destructurer with it"
         )
-    return destructurer.join(value)
+    try:
+        return destructurer.join(value)
+    except Exception as error:
+        raise IntegrityError(
+            f"{shape.join} raised {type(error).__name__} for the parts of a value: the entry is damaged, or the "
+            "function has changed"
+        ) from error
 
 
 def join_plain(shape: Shape, children: Sequence[Any]) -> Any:
@@ -133,6 +141,8 @@ def _join(shape: Shape, children: Sequence[Any]) -> Any:
         return dict(zip(keys, values, strict=True))
     cls = _find(shape.cls or "")
     if kind == "named_tuple" and issubclass(cls, tuple):
+        if len(children) != len(cls._fields):  # type: ignore[attr-defined]  # a named tuple has them
+            raise ValueError(kind)
         return tuple.__new__(cls, children)
     if kind != "object":
         raise ValueError(kind)

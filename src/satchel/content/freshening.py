@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from ..errors import IntegrityError, KeyMissingError
 from ..protocol import SupportsConditional
 from .leaves import Leaves
 from .planning import Plan, StoredPart, make_plan
-from .records import NODE, LeafRecord, NodeRecord, form_of, unpack
+from .records import LeafRecord, NodeRecord, unpack
 from .walk import Digest
 
 T = TypeVar("T")
@@ -132,7 +133,8 @@ class Freshener:
 
     async def _attempt(self, plan: Plan, always: bool) -> bool:
         nodes = await self._read_nodes(plan)
-        needed = _needed(plan, nodes)
+        whole = await self._stored_whole(nodes)
+        needed = _needed(plan, whole)
         leaves = {digest: part for digest, part in needed.items() if part.children is None}
         references = [digest for digest, part in leaves.items() if not part.frame]
         if references:
@@ -141,7 +143,8 @@ class Freshener:
         for expanded in await self._freshen_leaves(leaves, always):
             if not await self._attempt(expanded, always):
                 return False
-        return await self._freshen_nodes([part for part in needed.values() if part.children is not None], nodes, always)
+        due = [part for part in needed.values() if part.children is not None]
+        return await self._freshen_nodes(due, nodes, whole, always)
 
     async def _read_nodes(self, plan: Plan) -> Mapping[Digest, Entry]:
         """Return the entries of the parts that are to be nodes."""
@@ -151,10 +154,20 @@ class Freshener:
             found.update({digest: entries[digest] for digest in page if digest in entries})
         return found
 
+    async def _stored_whole(self, nodes: Mapping[Digest, Entry]) -> set[Digest]:
+        """Return the digests of planned nodes that are stored as leaves, and can be loaded."""
+        whole: set[Digest] = set()
+        for digest, entry in nodes.items():
+            record = _record(entry)
+            if isinstance(record, LeafRecord) and not await self._leaves.is_damaged(record, digest):
+                whole.add(digest)
+        return whole
+
     async def _freshen_leaves(self, parts: Mapping[Digest, StoredPart], always: bool) -> list[Plan]:
         """Freshen leaves, and return the plans of those that are stored as nodes."""
         expanded: list[Plan] = []
-        async for page, entries in Pages(self._store, self._collection).iterate(parts):
+        # In order, since databases keep entries so: neighbours are read from the same pages.
+        async for page, entries in Pages(self._store, self._collection).iterate(sorted(parts)):
             due: dict[str, bytes] = {}
             oldest = self._oldest()
             for digest in page:
@@ -164,7 +177,7 @@ class Freshener:
                         due[digest] = part.frame
                 elif (apart := await self._taken_apart(part, entry)) is not None:
                     expanded.append(apart)
-                elif always or entry.updated_at < oldest or self._is_replaced(entry):
+                elif always or entry.updated_at < oldest or await self._is_replaced(digest, entry):
                     due[digest] = part.frame
             # A leaf needs no other entry. So it may replace whatever is there, and no version is compared.
             if due:
@@ -173,40 +186,45 @@ class Freshener:
 
     async def _taken_apart(self, part: StoredPart, entry: Entry) -> Plan | None:
         """Return the plan of a leaf that is stored as a node of the same parts; None otherwise."""
-        if _form(entry) != NODE:
+        if not isinstance(_record(entry), NodeRecord):
             return None
         apart = await make_plan(part.value, 1, self._leaves)
         children = apart.parts[apart.root].children
         return apart if _children_of(entry) == frozenset(children or ()) else None
 
-    def _is_replaced(self, entry: Entry) -> bool:
+    async def _is_replaced(self, digest: Digest, entry: Entry) -> bool:
         """Return whether an entry is a node, is damaged, or is signed with an old key."""
-        try:
-            record = unpack(entry.value)
-        except IntegrityError:
-            return True
-        return isinstance(record, NodeRecord) or self._leaves.is_stale(record)
+        record = _record(entry)
+        return (
+            not isinstance(record, LeafRecord)
+            or self._leaves.is_stale(record)
+            or await self._leaves.is_damaged(record, digest)
+        )
 
     def _oldest(self) -> datetime:
         """Return since when an entry has to be there so as not to be written again."""
         return as_datetime(self._clock() - self._older_than / 2)
 
-    async def _freshen_nodes(self, nodes: Sequence[StoredPart], entries: Mapping[Digest, Entry], always: bool) -> bool:
+    async def _freshen_nodes(
+        self, nodes: Sequence[StoredPart], entries: Mapping[Digest, Entry], whole: AbstractSet[Digest], always: bool
+    ) -> bool:
         """Freshen nodes, lower ones first, and return whether no other writer was faster."""
         for height in sorted({part.height for part in nodes}):
             level = [part for part in nodes if part.height == height]
             for start in range(0, len(level), _AT_MOST):
                 page = level[start : start + _AT_MOST]
-                done = await all_of(self._freshen_node(part, entries.get(part.digest), always) for part in page)
+                done = await all_of(self._freshen_node(part, entries.get(part.digest), whole, always) for part in page)
                 if not all(done):
                     return False
         return True
 
-    async def _freshen_node(self, part: StoredPart, entry: Entry | None, always: bool) -> bool:
+    async def _freshen_node(
+        self, part: StoredPart, entry: Entry | None, whole: AbstractSet[Digest], always: bool
+    ) -> bool:
         if entry is None:
             return await self._store.put_if_absent(self._collection, part.digest, part.frame) is not None
-        # The stored entry keeps its form if all the parts that it needs were just freshened.
-        keeps = _children_of(entry) <= frozenset(part.children or ())
+        # The stored entry keeps its form if it needs no parts, or those that were just freshened.
+        keeps = part.digest in whole or _is_same(part.frame, entry)
         if keeps and not always and entry.updated_at >= self._oldest():
             return True
         frame = entry.value if keeps else part.frame
@@ -249,14 +267,13 @@ class Freshener:
         return True
 
 
-def _needed(plan: Plan, nodes: Mapping[Digest, Entry]) -> Mapping[Digest, StoredPart]:
+def _needed(plan: Plan, whole: AbstractSet[Digest]) -> Mapping[Digest, StoredPart]:
     """Return the parts of a plan without those of a node that is stored whole.
 
     Args:
         plan: The plan.
-        nodes: The entries that are stored for its nodes.
+        whole: The digests of nodes that are stored whole.
     """
-    whole = {digest for digest, entry in nodes.items() if _form(entry) not in (NODE, b"")}
     if not whole:
         return plan.parts
     needed = {plan.root}
@@ -266,22 +283,35 @@ def _needed(plan: Plan, nodes: Mapping[Digest, Entry]) -> Mapping[Digest, Stored
     return {digest: part for digest, part in plan.parts.items() if digest in needed}
 
 
-def _form(entry: Entry) -> bytes:
-    """Return the letter of an entry's form; none for a damaged one."""
+def _record(entry: Entry) -> LeafRecord | NodeRecord | None:
+    """Return what an entry holds; None for a damaged one."""
     try:
-        return form_of(entry.value)
+        return unpack(entry.value)
     except IntegrityError:
-        return b""
-
-
-_UNKNOWN = frozenset([Digest("0" * 64)])
-"""Parts of a damaged entry: some that no plan has."""
+        return None
 
 
 def _children_of(entry: Entry) -> frozenset[Digest]:
-    """Return the digests of the parts that an entry refers to; none for a leaf."""
-    try:
-        record = unpack(entry.value)
-    except IntegrityError:
-        return _UNKNOWN
+    """Return the digests of the parts that an entry refers to; none for a leaf, and for a damaged one."""
+    record = _record(entry)
     return frozenset(record.children) if isinstance(record, NodeRecord) else frozenset()
+
+
+def _is_same(frame: bytes, entry: Entry) -> bool:
+    """Return whether an entry is a node of the same parts in the same places; the order of a dict does not count."""
+    if entry.value == frame:
+        return True
+    found = _record(entry)
+    return isinstance(found, NodeRecord) and _arranged(found) == _arranged(unpack(frame))
+
+
+def _arranged(record: LeafRecord | NodeRecord) -> object:
+    if isinstance(record, LeafRecord):
+        return None
+    shape, parts = record.shape, record.children
+    placed: object = parts
+    if shape.keys is not None:
+        placed = dict(zip(shape.keys, parts, strict=True))
+    elif shape.type == "dict":
+        placed = dict(zip(parts[::2], parts[1::2], strict=True))
+    return shape.type, shape.cls, shape.join, placed

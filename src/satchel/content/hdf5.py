@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import sys
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
@@ -16,6 +18,7 @@ from .tracing import step_of
 _STRUCTURE = "structure"
 _NATIVE = "biufcS"
 _MAX_REAL = 8
+_DTYPE = re.compile(r"[<>=|][biufcSUmM][0-9]{1,9}(\[[0-9]{0,9}[A-Za-z]{1,2}\])?")
 
 
 def check_driver() -> None:
@@ -49,7 +52,7 @@ def load(body: bytes) -> Any:
     import h5py  # noqa: PLC0415  # as above
 
     with h5py.File(io.BytesIO(body), "r") as file:
-        return _read(file, msgspec.json.decode(file[_STRUCTURE][()].tobytes()))
+        return _LeafReader(file, len(body)).load()
 
 
 def _numpy() -> Any:
@@ -110,40 +113,99 @@ def _as_code_points(array: Any) -> Any:
     return numpy.frombuffer(native.tobytes(), dtype="u4").reshape((*array.shape, length))
 
 
+class _LeafReader:
+    """Reader of a value from a file. It takes no more memory than the file, whatever that claims to hold.
+
+    Args:
+        file: The file.
+        size: Its size in bytes.
+    """
+
+    def __init__(self, file: Any, size: int) -> None:
+        self._file = file
+        self._room = size
+
+    def load(self) -> Any:
+        """Return the value."""
+        return self._read(msgspec.json.decode(self._stored(_STRUCTURE).tobytes()))
+
+    def _read(self, node: Any) -> Any:
+        if type(node) is not dict:
+            raise ValueError("a part of the structure is no object")
+        if "array" in node or "scalar" in node:
+            stored = self._stored(_checked_name(node.get("array", node.get("scalar"))))
+            dtype = _dtype(node["dtype"])
+            if "scalar" in node and dtype.kind in "US":
+                return _text(stored, dtype)
+            array = _restored(stored, dtype)
+            return array if "array" in node else array[()]
+        ((kind, inside),) = node.items()
+        if kind in ("list", "tuple"):
+            parts = [self._read(part) for part in inside]
+            return parts if kind == "list" else tuple(parts)
+        if kind == "dict":
+            return {self._read(key): self._read(part) for key, part in inside}
+        if kind in ("float", "complex"):
+            number = self._stored(_checked_name(inside))[()]
+            return float(number) if kind == "float" else complex(number)
+        if kind == "json":
+            return inside
+        raise ValueError("this structure is not known")
+
+    def _stored(self, name: str) -> Any:
+        """Return a dataset. One may claim to be larger than the file, or to be in another file."""
+        import h5py  # noqa: PLC0415  # as above
+
+        link, dataset = self._file.get(name, getlink=True), None
+        if type(link) is h5py.HardLink:
+            dataset = self._file[name]
+        if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in _NATIVE:
+            raise ValueError("a dataset is missing, or is none that is written")
+        made = dataset.id.get_create_plist()
+        if made.get_layout() != h5py.h5d.CONTIGUOUS or made.get_external_count() or dataset.nbytes > self._room:
+            raise ValueError("a dataset is not as it is written")
+        self._room -= dataset.nbytes
+        return _numpy().asarray(dataset[()])
+
+
+def _checked_name(name: Any) -> str:
+    if type(name) is str and name.isascii() and name.isdigit():
+        return name
+    raise ValueError("this is no name of a dataset")
+
+
+def _dtype(text: Any) -> Any:
+    """Return a dtype by the text that was written for it; numpy itself reads expressions too."""
+    if type(text) is str and _DTYPE.fullmatch(text):
+        return _numpy().dtype(text)
+    raise ValueError("this is no dtype")
+
+
 def _restored(stored: Any, dtype: Any) -> Any:
     numpy = _numpy()
     if dtype.kind == "U":
-        native = numpy.frombuffer(stored.tobytes(), dtype=dtype.newbyteorder("=")).reshape(stored.shape[:-1])
-        return native.astype(dtype)
+        native = dtype.newbyteorder("=")
+        _check_code_points(stored)
+        if stored.shape[-1] * 4 != dtype.itemsize:
+            raise ValueError("the text has another length")
+        return numpy.frombuffer(stored.tobytes(), dtype=native).reshape(stored.shape[:-1]).astype(dtype)
     if dtype.kind in "mM":
+        if stored.dtype != "i8":
+            raise ValueError("these are no times")
         return stored.view(dtype.newbyteorder("=")).astype(dtype)
+    if stored.dtype.newbyteorder("=") != dtype.newbyteorder("="):
+        raise ValueError("the dataset has another dtype")
     return stored.astype(dtype, copy=False)
 
 
-def _text(stored: Any, kind: str, length: int) -> Any:
+def _text(stored: Any, dtype: Any) -> Any:
     """Return a scalar of text or bytes: not by an array, which has no text of length 0, and no zeros at its end."""
-    if kind == "S":
-        return _numpy().bytes_(stored.tobytes()[:length])
-    return _numpy().str_("".join(map(chr, stored.tolist()[:length])))
+    if dtype.kind == "S":
+        return _numpy().bytes_(stored.tobytes()[: dtype.itemsize])
+    _check_code_points(stored)
+    return _numpy().str_("".join(map(chr, stored.tolist()[: dtype.itemsize // 4])))
 
 
-def _read(file: Any, node: dict[str, Any]) -> Any:
-    numpy = _numpy()
-    if "array" in node or "scalar" in node:
-        stored = numpy.asarray(file[node.get("array", node.get("scalar"))][()])
-        if "scalar" in node and node["dtype"][1] in "US":
-            return _text(stored, node["dtype"][1], int(node["dtype"][2:]))
-        array = _restored(stored, numpy.dtype(node["dtype"]))
-        return array if "array" in node else array[()]
-    ((kind, inside),) = node.items()
-    if kind in ("list", "tuple"):
-        parts = [_read(file, part) for part in inside]
-        return parts if kind == "list" else tuple(parts)
-    if kind == "dict":
-        return {_read(file, key): _read(file, part) for key, part in inside}
-    if kind in ("float", "complex"):
-        number = file[inside][()]
-        return float(number) if kind == "float" else complex(number)
-    if kind == "json":
-        return inside
-    raise ValueError("this structure is not known")
+def _check_code_points(stored: Any) -> None:
+    if stored.dtype != "u4" or (stored > sys.maxunicode).any():
+        raise ValueError("these are no code points of text")

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from ..codec import UNDECODABLE, JsonCodec
-from ..errors import IntegrityError, SerializationError
+from .._threads import offload
+from ..codec import MOST_REPEATED, UNDECODABLE, JsonCodec, repeated_size
+from ..errors import DigestError, IntegrityError, SatchelError, SerializationError, ValueTooLargeError
 from . import hdf5
+from .digest import new_walk
 from .pickles import Pickles
 from .records import HDF5, JSON, PICKLE, RAW, LeafRecord, pack_leaf
-from .walk import Digest
+from .walk import Digest, Walk
 
 Leaf = Literal["json", "pickle", "hdf5"]
 """The form of leaves that are no JSON."""
+
+_MOST_IN_HDF5 = MOST_REPEATED >> 6
+"""Approximate bytes that repeated parts of an HDF5 file may add: there each array takes half a kilobyte more."""
+
+_SMALL = 16 * 1024
+"""Bytes from which a leaf is read in a thread."""
 
 
 class Leaves:
@@ -36,6 +44,7 @@ class Leaves:
 
         Raises:
             SerializationError: It cannot be stored whole.
+            ValueTooLargeError: It holds the same parts so often that it would take all memory.
         """
         if type(value) is bytes:
             return pack_leaf(RAW, value)
@@ -44,7 +53,12 @@ class Leaves:
         except SerializationError:
             if self.leaf == "json":
                 raise
+        except ValueTooLargeError:
+            if self.leaf != "pickle":
+                raise ValueTooLargeError(_repeated(value, MOST_REPEATED)) from None
         if self.leaf == "hdf5":
+            if repeated_size(value) > _MOST_IN_HDF5:
+                raise ValueTooLargeError(_repeated(value, _MOST_IN_HDF5))
             return pack_leaf(HDF5, hdf5.dump(value))
         pickles: Any = self._pickles  # there are keys, as was checked
         return pack_leaf(PICKLE, pickles.encode(value, digest))
@@ -67,10 +81,65 @@ class Leaves:
                 return self._json.decode(record.body)
             if record.form == HDF5:
                 return hdf5.load(record.body)
-        except (*UNDECODABLE, KeyError, TypeError, OSError) as error:
+        except (*UNDECODABLE, AttributeError, LookupError, OSError, RuntimeError, TypeError) as error:
             raise IntegrityError(f"the entry of {digest} is damaged") from error
         raise IntegrityError(f"the entry of {digest} has a form that this release does not know; upgrade satchel")
+
+    def load(self, record: LeafRecord, digest: Digest, walk: Walk) -> Any:
+        """Return the value of a leaf, which has the digest; it raises what `unpack` raises.
+
+        Args:
+            record: The leaf.
+            digest: The digest.
+            walk: Makes the digest of the value.
+        """
+        value = self.unpack(record, digest)
+        if record.form != PICKLE:  # its signature was made for this digest
+            verify(digest, lambda: Digest.of_bytes(walk.digest(value)))
+        return value
+
+    async def is_damaged(self, record: LeafRecord, digest: Digest) -> bool:
+        """Return whether the value of a leaf cannot be loaded. A pickle whose keys were not given counts as whole."""
+        try:
+            if record.form == PICKLE:
+                if self._pickles is not None:
+                    self._pickles.check(record.body, digest)
+            elif record.form in (JSON, RAW) and len(record.body) < _SMALL:
+                self.load(record, digest, new_walk())
+            else:
+                await offload(self.load, record, digest, new_walk())
+        except SatchelError as error:  # another one tells nothing about the entry: h5py is missing, or a class
+            return isinstance(error, IntegrityError)
+        return False
 
     def is_stale(self, record: LeafRecord) -> bool:
         """Return whether a leaf is a pickle that the current key did not sign."""
         return record.form == PICKLE and self._pickles is not None and not self._pickles.is_current(record.body)
+
+
+def verify(asked: Digest, make: Callable[[], Digest]) -> None:
+    """Raise unless what was read has the digest that was asked for.
+
+    Args:
+        asked: The digest that was asked for.
+        make: Makes the digest of what was read.
+
+    Raises:
+        IntegrityError: It has another one, or none.
+    """
+    cause = None
+    try:
+        if make() == asked:
+            return
+    except DigestError as error:
+        cause = error
+    raise IntegrityError(
+        f"what is stored as {asked} has another digest: the entry is damaged, or its class or function has changed"
+    ) from cause
+
+
+def _repeated(value: object, limit: int) -> str:
+    return (
+        f"a part of type {type(value).__name__} holds the same parts so often that they would add more than {limit:,} "
+        'bytes; give ContentStore a larger depth, so that each is stored once, or leaf="pickle" and keys'
+    )

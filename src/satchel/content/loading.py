@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._threads import offload
+from ..codec import MAX_DEPTH, MOST_REPEATED
 from ..errors import SerializationError
 from ..protocol import SupportsConditional
 from .destructuring import join
 from .digest import new_walk
 from .freshening import Pages, missing
-from .leaves import Leaves
-from .planning import SMALL, node_digest, verified
-from .records import JSON, NODE, PICKLE, RAW, LeafRecord, NodeRecord, form_of, unpack
+from .leaves import Leaves, verify
+from .planning import SMALL, node_digest
+from .records import JSON, NODE, RAW, LeafRecord, NodeRecord, form_of, unpack
 from .walk import Digest, Walk
 
 _MOST_PARTS = 10_000_000
@@ -41,16 +42,8 @@ class Loader:
 
         Raises:
             KeyMissingError: It is not there, or a part of it is not; the message names that.
-            SerializationError: It has more parts, or more levels, than can be put together.
+            SerializationError: It has more parts than can be put together, or nests too deep.
         """
-        try:
-            return await self._load(root)
-        except RecursionError:
-            raise SerializationError(
-                f"{root} has too many levels to be put together; load parts of it, by child_digests"
-            ) from None
-
-    async def _load(self, root: Digest) -> Any:
         frame = await self._store.get(self._collection, root)
         if frame is None:
             raise missing(root)
@@ -58,7 +51,7 @@ class Loader:
         if isinstance(record, LeafRecord) and len(frame) < SMALL and _is_quick(record):
             return self._build(root, {root: frame}, new_walk())
         frames = await self._read_parts(root, frame)
-        _check_count(root, frames)
+        _check_shape(root, frames)
         if sum(map(len, frames.values())) < SMALL and all(_is_quick(unpack(part)) for part in frames.values()):
             return self._build(root, frames, new_walk())
         return await offload(self._build, root, frames, new_walk())
@@ -77,7 +70,7 @@ class Loader:
     async def _read_parts(self, root: Digest, frame: Any) -> Frames:
         pages = Pages(self._store, self._collection)
         frames = {root: frame}
-        waiting = deque(dict.fromkeys(_children(frame)))
+        waiting = deque(sorted(set(_children(frame))))  # databases keep neighbours on the same pages
         seen = {root, *waiting}
         while waiting:
             page, values = await pages.read_values(waiting)
@@ -94,15 +87,9 @@ class Loader:
         """Return the value of some frames. Each occurrence of a part becomes an object of its own."""
         record = unpack(frames[root])
         if isinstance(record, LeafRecord):
-            return self._leaf(root, record, walk)
+            return self._leaves.load(record, root, walk)
         value = join(record.shape, [self._build(child, frames, walk) for child in record.children])
-        verified(root, node_digest(record.shape, record.children, value))
-        return value
-
-    def _leaf(self, found: Digest, record: LeafRecord, walk: Walk) -> Any:
-        value = self._leaves.unpack(record, found)
-        if record.form != PICKLE:  # its signature was made for this digest
-            verified(found, Digest.of_bytes(walk.digest(value)))
+        verify(root, lambda: node_digest(record.shape, record.children, value))
         return value
 
 
@@ -111,25 +98,57 @@ def _children(frame: object) -> tuple[Digest, ...]:
     return record.children if isinstance(record, NodeRecord) else ()
 
 
-def _check_count(root: Digest, frames: Frames) -> None:
-    """Raise if a value has so many parts, of which few differ, that it could not be put together.
+def _check_shape(root: Digest, frames: Frames) -> None:
+    nodes = {part: _children(frame) for part, frame in frames.items() if form_of(frame) == NODE}
+    _check_depth(root, nodes)
+    _check_size(root, frames, nodes)
+
+
+def _check_depth(root: Digest, nodes: Mapping[Digest, Sequence[Digest]]) -> None:
+    """Raise if a value nests deeper than any of which a digest is made, or without end, as only a forged one does.
+
+    Args:
+        root: Its digest.
+        nodes: The parts of all nodes.
 
     Raises:
-        SerializationError: It has.
+        SerializationError: It nests deeper.
     """
-    nodes = {part: _children(frame) for part, frame in frames.items() if form_of(frame) == NODE}
-    counts: dict[Digest, int] = {}
+    heights: dict[Digest, int] = {}
 
-    def count(part: Digest) -> int:
-        if part in nodes and part not in counts:
-            counts[part] = 1 + sum(map(count, nodes[part]))
-        return counts.get(part, 1)
+    def height(node: Digest, room: int) -> int:
+        if node not in heights and room:
+            heights[node] = 1 + max([height(child, room - 1) for child in nodes[node] if child in nodes], default=0)
+        return heights.get(node, 1 + MAX_DEPTH)
 
-    if len(nodes) > 1 and count(root) > _MOST_PARTS:
-        raise SerializationError(
-            f"{root} holds equal parts so often that it has more than {_MOST_PARTS:,}, each an object of its own; "
-            "load parts of it, by child_digests"
-        )
+    if root in nodes and height(root, MAX_DEPTH) > MAX_DEPTH:
+        raise SerializationError(f"{root} nests deeper than {MAX_DEPTH}; load parts of it, by child_digests")
+
+
+def _check_size(root: Digest, frames: Frames, nodes: Mapping[Digest, Sequence[Digest]]) -> None:
+    """Raise if a value holds few parts so often that it could not be put together.
+
+    Raises:
+        SerializationError: It has more parts, or repeats more bytes, than memory takes.
+    """
+    sizes = {part: (1, len(frame)) for part, frame in frames.items() if part not in nodes}
+
+    def size(part: Digest) -> tuple[int, int]:
+        if part not in sizes:
+            counts, lengths = zip((1, len(frames[part])), *map(size, nodes[part]), strict=True)
+            sizes[part] = sum(counts), sum(lengths)
+        return sizes[part]
+
+    count, length = size(root)
+    if count > _MOST_PARTS:
+        most = f"it has more than {_MOST_PARTS:,}"
+    elif length - sum(map(len, frames.values())) > MOST_REPEATED:
+        most = f"they add more than {MOST_REPEATED:,} bytes"
+    else:
+        return
+    raise SerializationError(
+        f"{root} holds equal parts so often that {most}, each an object of its own; load parts of it, by child_digests"
+    )
 
 
 def _is_quick(record: LeafRecord | NodeRecord) -> bool:

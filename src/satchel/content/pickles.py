@@ -57,6 +57,22 @@ class Pickles:
 
         Raises:
             IntegrityError: No key given signed this pickle for this digest; it was not unpickled.
+            SerializationError: A class or a module has gone that it needs, or its code raised an error.
+        """
+        pickled = self.check(body, digest)
+        try:
+            return pickle.loads(pickled)  # noqa: S301  # the signature was checked, and the user chose pickle
+        except Exception as error:  # an object's own code can raise anything
+            raise SerializationError(
+                f"the pickle of {digest} cannot be loaded: it raised {type(error).__name__}; a class, a function or a "
+                "module that it needs may have been changed or removed"
+            ) from error
+
+    def check(self, body: bytes, digest: Digest) -> bytes:
+        """Return a pickle without its signature, after that was checked.
+
+        Raises:
+            IntegrityError: No key given signed this pickle for this digest.
         """
         identity, signature = body[:ID_SIZE], body[ID_SIZE : ID_SIZE + _SIGNATURE_SIZE]
         pickled = body[ID_SIZE + _SIGNATURE_SIZE :]
@@ -67,7 +83,7 @@ class Pickles:
             )
         if not hmac.compare_digest(signature, self._sign(identity, digest, pickled)):
             raise IntegrityError(f"the signature of the pickle of {digest} does not match; it was not unpickled")
-        return pickle.loads(pickled)  # noqa: S301  # the signature was checked, and the user chose pickle
+        return pickled
 
     def _sign(self, identity: bytes, digest: Digest, pickled: bytes) -> bytes:
         return hmac.digest(self._keys[identity], _DOMAIN + bytes.fromhex(digest) + pickled, "sha256")

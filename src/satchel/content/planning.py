@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+import msgspec
+
 from .._threads import offload
-from ..errors import DigestError, IntegrityError, SerializationError
+from ..errors import DigestError, SerializationError
 from .destructuring import join_plain, split
 from .digest import digest, new_walk
 from .hooks import rule_by_hook
@@ -25,9 +27,8 @@ SMALL = 16 * 1024
 _SCALARS = (str, int, float, bool, type(None))
 
 
-@dataclass(slots=True)
-class StoredPart:
-    """StoredPart of a value that is to be stored.
+class StoredPart(msgspec.Struct, gc=False):  # no part of a cycle: nothing that it holds refers to it
+    """Part of a value that is to be stored.
 
     Attributes:
         digest: Its digest.
@@ -199,18 +200,6 @@ def node_digest(shape: Shape, children: tuple[Digest, ...], value: Any) -> Diges
     names = shape.keys if shape.keys is not None else kind._fields
     parts = zip(names, map(bytes.fromhex, children), strict=True)
     return Digest.of_bytes(sha256(message_of_object(kind, NO_BASE, parts)).digest())
-
-
-def verified(asked: Digest, found: Digest) -> None:
-    """Raise unless two digests are equal.
-
-    Raises:
-        IntegrityError: They differ.
-    """
-    if asked != found:
-        raise IntegrityError(
-            f"what is stored as {asked} has another digest: the entry is damaged, or its class or function has changed"
-        )
 
 
 _PLAIN = frozenset({*_SCALARS, bytes, list, tuple, dict, Digest})

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from ..codec import UNDECODABLE
-from ..errors import IntegrityError
+from ..errors import DigestError, IntegrityError
 from .walk import Digest
 
 MAGIC: Final = b"SCV1"
@@ -75,6 +75,22 @@ def pack_node(shape: Shape, children: Sequence[Digest]) -> bytes:
     return b"".join((MAGIC, NODE, _LENGTH.pack(len(head)), head, bytes.fromhex("".join(children))))
 
 
+def as_digest(key: str, what: str) -> Digest:
+    """Return a key in a store as the digest that it has to be.
+
+    Args:
+        key: The key.
+        what: What has the key, for the message.
+
+    Raises:
+        IntegrityError: It is none.
+    """
+    try:
+        return Digest(key)
+    except DigestError:
+        raise IntegrityError(f"{what} has a key that is not a digest; delete it from the store") from None
+
+
 def form_of(frame: object) -> bytes:
     """Return the letter of a frame.
 
@@ -111,6 +127,19 @@ def _unpack_node(frame: bytes) -> NodeRecord:
         except UNDECODABLE:  # a message could hold a value
             pass
         else:
-            raw = [digests[start : start + DIGEST_SIZE] for start in range(0, len(digests), DIGEST_SIZE)]
-            return NodeRecord(shape, tuple(map(Digest.of_bytes, raw)))
+            if _is_made(shape, len(digests) // DIGEST_SIZE):
+                raw = [digests[start : start + DIGEST_SIZE] for start in range(0, len(digests), DIGEST_SIZE)]
+                return NodeRecord(shape, tuple(map(Digest.of_bytes, raw)))
     raise IntegrityError(_UPGRADE)
+
+
+def _is_made(shape: Shape, parts: int) -> bool:
+    """Return whether a shape is one that a save makes of a number of parts."""
+    is_named = shape.keys is not None and len(shape.keys) == parts
+    if shape.type in ("named_tuple", "object"):
+        return shape.cls is not None and shape.join is None and (is_named if shape.type == "object" else not shape.keys)
+    if shape.cls is not None:
+        return False
+    if shape.type == "dict":
+        return is_named or (shape.keys is None and not parts % 2)
+    return shape.type in ("list", "tuple") and shape.keys is None

@@ -15,6 +15,7 @@ from ..capability import Capability
 from ..errors import ConfigurationError, IntegrityError
 from ..names import check_name
 from ..protocol import SupportsConditional, SupportsEnumerateKeys, require
+from .records import as_digest
 from .walk import Digest
 
 FORMAT = 1
@@ -45,6 +46,7 @@ class Roots:
 
         Raises:
             ConfigurationError: They differ.
+            IntegrityError: What is stored is none.
         """
         if self._has_agreed:
             return
@@ -53,7 +55,7 @@ class Roots:
             own = {"format": FORMAT, "older_than": self._older_than}
             if await self._store.put_if_absent(self._settings, _SETTINGS_KEY, own) is None:
                 record = await self._store.get(self._settings, _SETTINGS_KEY)
-        agreed = self._older_than if record is None else _checked(record).get("older_than")
+        agreed = self._older_than if record is None else self._age_in(record)
         if agreed != self._older_than:
             raise ConfigurationError(
                 f"this collection of content has older_than={agreed}, which its savers and collectors count on; "
@@ -71,6 +73,14 @@ class Roots:
         if check_name(collection, "collection") in (self._content, self._pins, self._registered, self._settings):
             raise ConfigurationError(f"the collection {collection} holds content; use another one for records")
         return collection
+
+    def _age_in(self, record: Any) -> float:
+        age: Any = _checked(record, self._settings, _SETTINGS_KEY).get("older_than")
+        if type(age) not in (int, float):
+            raise IntegrityError(
+                f"the record under {_SETTINGS_KEY!r} in {self._settings!r} has no number as older_than"
+            )
+        return age  # type: ignore[no-any-return]  # as was checked
 
     async def register(self, collection: str) -> None:
         """Tell collectors that the records of a collection refer to content; it raises what `check_apart` raises."""
@@ -106,7 +116,7 @@ class Roots:
         """
         store = require(self._store, Capability.ENUMERATE_KEYS)
         async for keys in paged(store.keys(self._pins)):
-            yield [Digest(key) for key in keys]
+            yield [as_digest(key, "a pin") for key in keys]
         async for keys in paged(store.keys(self._registered)):
             for collection in keys:
                 async for page in self._recorded(store, collection):
@@ -115,25 +125,34 @@ class Roots:
     async def _recorded(self, store: SupportsEnumerateKeys, collection: str) -> AsyncIterator[list[Digest]]:
         async for keys in paged(store.keys(collection)):
             records = await self._store.get_many(collection, keys)
-            yield [digest for record in records.values() for digest in roots_of(record)]
+            yield [digest for key, record in records.items() for digest in roots_of(record, collection, key)]
 
 
-def roots_of(record: Any) -> list[Digest]:
+def roots_of(record: Any, collection: str, key: str) -> list[Digest]:
     """Return the digests that a record keeps: its field `roots`.
+
+    Args:
+        record: The record.
+        collection: The collection that it is in, for messages.
+        key: Its key, for messages.
 
     Raises:
         IntegrityError: It has no such field, or something else than digests in it.
     """
-    roots = _checked(record).get("roots")
+    roots = _checked(record, collection, key).get("roots")
     try:
         if isinstance(roots, list):
             return [Digest(root) for root in roots]
     except ValueError:
         pass  # its message could hold a value
-    raise IntegrityError("a record in a collection of roots has no list of digests as its field roots")
+    raise IntegrityError(
+        f"the record under {key!r} in {collection!r} has no list of digests as its field roots; write or delete it"
+    )
 
 
-def _checked(record: Any) -> dict[str, Any]:
+def _checked(record: Any, collection: str, key: str) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise IntegrityError("a record beside the content is damaged, or not one that this release of satchel wrote")
+        raise IntegrityError(
+            f"the record under {key!r} in {collection!r} is damaged, or not one that this release of satchel wrote"
+        )
     return record

@@ -14,7 +14,7 @@ from .._keyring import Keys
 from ..capability import Capability
 from ..clock import TTL, Clock, seconds, system_clock
 from ..codec import MAX_DEPTH
-from ..errors import ConfigurationError, KeyMissingError, ValueTooLargeError
+from ..errors import ConfigurationError, IntegrityError, KeyMissingError, ValueTooLargeError
 from ..names import check_name
 from ..protocol import AsyncKeyValue, SupportsConditional, require
 from .collecting import CollectionReport, Collector, Progress
@@ -23,10 +23,12 @@ from .leaves import Leaf, Leaves
 from .loading import Loader
 from .pickles import check_leaf_keys, read_keys
 from .planning import Plan, is_quick, make_plan
-from .records import NodeRecord, unpack
+from .records import NodeRecord, as_digest, unpack
 from .roots import Roots
 from .shortening import Shortener, check_prefix, only_one
 from .walk import Digest
+
+_AN_ENTRY = "an entry among the content"
 
 
 class ContentStore:
@@ -146,13 +148,18 @@ class ContentStore:
             KeyMissingError: It is not there, or one of its parts is not; the message names that.
             IntegrityError: An entry is damaged, or a pickle was not signed with any of the keys.
             SerializationError: It needs keys that were not given, or a class that has gone or is not imported; or it
-                has more than ten million parts, or hundreds of levels.
+                has more than ten million parts, or nests deeper than 100.
             DigestError: The text is not a digest; `expand` completes a short one.
         """
         return await self._loader.load(Digest(digest))
 
     async def contains(self, digest: str) -> bool:
-        """Return whether a value can be loaded: it and all its parts are there."""
+        """Return whether a value can be loaded: it and all its parts are there. It does not look at leaves.
+
+        Raises:
+            IntegrityError: An entry is damaged, so that its parts are not known.
+            SerializationError: It nests too deep to be loaded.
+        """
         try:
             await self._loader.read(Digest(digest))
         except KeyMissingError:
@@ -171,6 +178,7 @@ class ContentStore:
 
         Raises:
             KeyMissingError: It is not there.
+            IntegrityError: Its entry is damaged.
         """
         asked = Digest(digest)
         frame = await self._store.get(self._collection, asked)
@@ -183,14 +191,17 @@ class ContentStore:
         """Return how many times each stored value is a part of others: 0 for one that is none. It reads everything.
 
         Raises:
+            IntegrityError: An entry is damaged, or has a key that is not a digest.
             UnsupportedOperationError: The store does not enumerate keys.
         """
         counts: Counter[Digest] = Counter()
         pages = Pages(self._store, self._collection)
         async for keys in paged(require(self._store, Capability.ENUMERATE_KEYS).keys(self._collection)):
-            async for _, entries in pages.iterate(map(Digest, keys)):
-                for key, entry in entries.items():
-                    counts[Digest(key)] += 0
+            async for page, entries in pages.iterate([as_digest(key, _AN_ENTRY) for key in keys]):
+                for digest in page:
+                    if (entry := entries.get(digest)) is None:
+                        continue
+                    counts[digest] += 0
                     record = unpack(entry.value)
                     counts.update(record.children if isinstance(record, NodeRecord) else ())
         return counts
@@ -202,11 +213,12 @@ class ContentStore:
             InvalidKeyError: It is too short, is not hexadecimal, or is ambiguous: the message says how many characters
                 are needed.
             KeyMissingError: No digest begins with it.
+            IntegrityError: What begins with it is not a digest.
             UnsupportedOperationError: The store does not enumerate keys.
         """
         check_prefix(prefix)
         keys = require(self._store, Capability.ENUMERATE_KEYS).keys(self._collection, prefix=prefix)
-        return Digest(only_one(prefix, [key async for key in keys]))
+        return as_digest(only_one(prefix, [key async for key in keys]), _AN_ENTRY)
 
     async def shrink(self, *digests: str) -> tuple[str, ...]:
         """Return for each digest the shortest beginning, of at least 4 characters, that no other stored one has.
@@ -227,6 +239,7 @@ class ContentStore:
 
         Raises:
             KeyMissingError: One of them, or a part of it, is not there; then this call has pinned nothing.
+            IntegrityError: An entry is damaged, so that its parts are not known; then neither.
         """
         asked = [Digest(digest) for digest in digests]
         await self._roots.agree()
@@ -234,7 +247,7 @@ class ContentStore:
         pinned = {digest: await self._roots.pin(digest) for digest in dict.fromkeys(asked)}
         try:
             await self._freshener.freshen_stored(asked, always=True)
-        except KeyMissingError:
+        except (KeyMissingError, IntegrityError):
             for digest, version in pinned.items():
                 if version is not None:
                     await self._roots.withdraw(digest, version)

@@ -169,10 +169,10 @@ class LoopThread:
 
     def _refuse_greenlets(self, operation: str) -> None:
         patching = sys.modules.get("gevent.monkey")
-        if patching is not None and any(patching.is_module_patched(name) for name in ("threading", "select")):
+        if patching is not None and any(patching.is_module_patched(name) for name in ("threading", "select", "queue")):
             raise StoreError(
                 f"{operation} of {self._name()} needs a real thread with an event loop of its own, which gevent's "
-                "monkey patching turns into a greenlet; use patch_all(thread=False, select=False)",
+                "monkey patching turns into a greenlet; use patch_all(thread=False, select=False, queue=False)",
                 store=self._name(),
                 operation=operation,
             )

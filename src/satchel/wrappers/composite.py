@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import operator
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Self
 
-from .._copies import copied, copied_at_once
+from .._batches import LONG
+from .._copies import AT_ONCE, copied, copied_at_once
 from .._threads import Yielder
 from ..backend.lifecycle import finish_and_close
 from ..capability import Capability
@@ -143,14 +145,22 @@ async def with_own_values(call: Call) -> Call:
         twin = copied_at_once(value)
         arguments = (collection, key, twin if twin is not None else await _own(value))
     elif type(call.key) is dict:
-        turns, own = Yielder(), dict[str, Any]()
-        for key, value in call.items.items():
-            own[key] = await _own(value)
-            await turns.after_item()
-        arguments = (call.collection, own)
+        arguments = (call.collection, await _own_items(call.items))
     elif "value" in named:
         named = named | {"value": await _own(named["value"])}
     return Call(call.function, arguments, named)
+
+
+async def _own_items(items: Mapping[str, Any]) -> dict[str, Any]:
+    own, room = dict(items), [AT_ONCE]
+    # The caller may change values in a pause: what is small is copied before the first one.
+    twins = {key: copied_at_once(value, room) for key, value in islice(own.items(), LONG)}
+    turns = Yielder()
+    for key, value in own.items():
+        twin = twins.get(key)
+        own[key] = twin if twin is not None else await _own(value)
+        await turns.after_item()
+    return own
 
 
 async def _own(value: Any) -> Any:

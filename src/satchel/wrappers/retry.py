@@ -7,10 +7,12 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 from .._checks import check_int, check_seconds, check_seed
 from .._forks import random_numbers
+from ..clock import seconds
 from ..errors import (
     BatchError,
     CircuitOpenError,
@@ -29,6 +31,8 @@ from .timeout import OutOfTimeError, in_time
 
 logger = logging.getLogger("satchel")
 
+_SHORTEST = 0.001
+
 
 class RetryWrapper(BaseWrapper):
     """Wrapper that repeats calls that failed with an error whose `.retryable` is True.
@@ -46,7 +50,8 @@ class RetryWrapper(BaseWrapper):
       be the reason. Then the failure is raised, never None or False returned; a version and True are certain.
 
     In a batch only the keys that failed are sent again. The other keys of a batch of reads are then read again too,
-    since an error carries no values. A listing starts again only if it has not yielded a name.
+    since an error carries no values. A listing starts again only if it has not yielded a name. A `ttl` counts from the
+    call: a later attempt gives what is left of it, and none is made once it is over.
 
     Args:
         inner: The wrapped store.
@@ -92,14 +97,18 @@ class RetryWrapper(BaseWrapper):
     async def _around(
         self, operation: str, function: Callable[..., Awaitable[Any]], /, *args: Any, **named: Any
     ) -> Any:
-        end = time.monotonic() + self._deadline
+        begun = time.monotonic()
+        end = begun + self._deadline
         try:
             try:
                 return await in_time(self._deadline, function(*args, **named))
             except StoreError as error:
                 failure = error
-            call = Call(function, args, named)
-            return await in_time(end - time.monotonic(), self._attempts(operation, call, end, 1, failure))
+            call, last = Call(function, args, named), end
+            if named.get("ttl") is not None:
+                gone = begun + seconds(named["ttl"])
+                call, last = Call(partial(_with_rest, function, gone), args, named), min(end, gone)
+            return await in_time(end - time.monotonic(), self._attempts(operation, call, last, 1, failure))
         except OutOfTimeError:
             call, said = Call(function, args, named), f"no success within {self._deadline:g} s"
             raise self._own_error(StoreTimeoutError, operation, call, said) from None
@@ -159,6 +168,11 @@ class RetryWrapper(BaseWrapper):
             raise whole[0] if whole else failure
         logger.debug("%r makes %s again in %.3f s, after: %s", self, operation, waits + pause, failure)
         await self._sleep(waits + pause)
+
+
+def _with_rest(function: Callable[..., Awaitable[Any]], gone: float, *args: Any, **named: Any) -> Awaitable[Any]:
+    """Make a call whose entry is to be gone at a moment, with the time that is left until then."""
+    return function(*args, **named | {"ttl": max(gone - time.monotonic(), _SHORTEST)})
 
 
 def _is_retryable(error: SatchelError) -> bool:

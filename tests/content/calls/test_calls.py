@@ -23,6 +23,7 @@ from satchel.errors import (
 )
 from satchel.stores.null import NullStore
 from satchel.testing import FakeClock
+from satchel.testing.conformance.suite import listed
 from tests.content.calls.functions import double
 
 
@@ -134,7 +135,7 @@ async def test_the_time_is_a_condition(calls, clock):
         assert [call.name async for call in calls.query(since=since)] == ["g"]
     assert await calls.query(since=now - 1).count() == 2
     assert await calls.query(since=now + 1).count() == 0
-    for refused in (datetime.fromtimestamp(now), "2026", True):  # noqa: DTZ006  # the time zone is what is missing
+    for refused in (datetime.fromtimestamp(now), "2026", True, float("nan"), float("inf"), 1e300):  # noqa: DTZ006  # the time zone is what is missing
         with pytest.raises(ConfigurationError, match="since takes a datetime"):
             calls.query(since=refused)
 
@@ -310,6 +311,9 @@ async def test_what_is_recorded_is_checked(calls):
         (FunctionCall("f", ["x"], 1), "must be a dict of values by name"),
         (FunctionCall("f", {1: 1}, 1), "must be a dict of values by name"),
         (FunctionCall("f", {}, 1, version=1.5), "version must be"),
+        (FunctionCall("f", {}, 1, metadata={"runtime": 1}), "metadata must be a dict of dicts"),
+        (FunctionCall("f", {}, 1, metadata=[]), "metadata must be a dict of dicts"),
+        (FunctionCall("f", {}, 1, recorded_at=1e300), "recorded_at must be"),
         (FunctionCall("f", {}, 1, recorded_at=math.nan), "recorded_at must be"),
         (FunctionCall("f", {}, 1, recorded_at=math.inf), "recorded_at must be"),
         (FunctionCall("f", {}, 1, recorded_at="today"), "recorded_at must be"),
@@ -359,6 +363,57 @@ async def test_a_damaged_record_is_no_call(calls, store):
     await store.put("calls", digest, good | {"format": 2})
     with pytest.raises(IntegrityError, match="recorded in format 2"):
         await calls.load(digest)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"name": 1}, {"name": ""}, {"version": 1.5}, {"version": []}, {"arguments": "x"}, {"arguments": [1]}),
+        *({"tags": []}, {"tags": {"a": []}}, {"metadata": []}, {"metadata": {"x": 1}}, {"at": "x"}, {"at": True}),
+        *({"at": 1e300}, {"at": None}, {"roots": "ab"}, {"roots": [None, None]}),
+    ],
+)
+async def test_a_record_with_a_damaged_field_is_no_call(calls, store, change):
+    await record_some(calls, 1)
+    digest = (await calls.query().only()).digest
+    await store.put("calls", digest, await store.get("calls", digest) | change)
+    for use in (calls.load, calls.contains, calls.delete, lambda _: calls.query().rows()):
+        with pytest.raises(IntegrityError, match="is no record of a call"):
+            await use(digest)
+
+
+async def test_a_damaged_result_of_a_memoized_function_is_told(calls, store, ran):
+    remembered = memoize(calls)(double)
+    await remembered(1)
+    for roots in (["x"], [1], [None]):
+        await store.put("calls", remembered.digest(1), {"format": 1, "roots": roots})
+        with pytest.raises(IntegrityError, match="is no record of a call"):
+            await remembered(1)
+
+
+async def test_a_record_under_a_key_that_is_no_digest_is_told(calls, store):
+    await record_some(calls, 1)
+    record = await store.get("calls", (await calls.query().only()).digest)
+    await store.put("calls", "abcdefab", record)
+    with pytest.raises(IntegrityError, match="a key that is not a digest"):
+        await calls.expand("abcdefab")
+    for use in (calls.load, calls.get, calls.contains, calls.delete):
+        with pytest.raises(DigestError, match="64 hexadecimal digits"):
+            await use("abcdefab")
+    with pytest.raises(IntegrityError, match="a key that is not a digest"):
+        await calls.transform(lambda call: None)
+
+
+@pytest.mark.parametrize("end", ["", "x", "\0", "\0x\0y", "\0\0", "\0" + "0" * 16 + "\0abcdefgh", "\0" * 9])
+async def test_a_damaged_key_of_the_index_is_passed_over_and_goes(calls, store, clock, end):
+    await record_some(calls, 1)
+    await store.put("calls", "abcdefgh", {"format": 1})
+    keys = [f"fn\0{end}", f"fn\0f{end}", f"arg\0x{end}", f"result\0{end}"]
+    await store.put_many("calls/index", {key: {"format": 1} for key in keys})
+    clock.advance(7200)
+    for query in (calls.query(), calls.query(fn="f"), calls.query(args={"x": 0}), calls.query(result=0)):
+        assert await query.count() == 1
+    assert f"fn\0{end}" not in await listed(store.keys("calls/index"))
 
 
 async def test_a_null_store_keeps_no_call(ran):

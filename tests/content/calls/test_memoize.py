@@ -20,6 +20,7 @@ from satchel.errors import (
     SerializationError,
     StoreError,
     StoreUnavailableError,
+    ValueTooLargeError,
 )
 from tests.content.calls import functions
 from tests.content.calls.functions import Biased, Guarded, Model, add, double, fail, gather, grow, halve, positions
@@ -42,6 +43,21 @@ async def test_positional_only_arguments_are_bound_as_python_binds_them(calls, r
     for args, named in (((), {"x": 1, "y": 2}), ((1,), {}), ((1, 2), {"y": 2}), ((1, 2, 3), {}), ((1, 2), {"w": 1})):
         with pytest.raises(TypeError):
             await memoized(*args, **named)
+
+
+async def test_arguments_and_results_that_would_be_stored_many_times_over_are_refused(calls, ran, monkeypatch):
+    monkeypatch.setattr("satchel.codec._UNCOUNTED", 100_000)
+    value = []
+    for _ in range(60):
+        value = [value, value]
+    with pytest.raises(ValueTooLargeError, match="larger depth"):
+        await asyncio.wait_for(memoize(calls)(double)(value), 20)
+    assert ran == []
+    store = calls.content.store
+    deep = Calls(ContentStore(store, depth=64, clock=store.clock), clock=store.clock)
+    saved = await deep.content.save(value)
+    with pytest.raises(SerializationError, match="child_digests"):
+        await asyncio.wait_for(memoize(deep)(double)(saved), 20)
 
 
 async def test_variable_arguments_never_collide(calls, ran):

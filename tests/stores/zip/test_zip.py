@@ -334,7 +334,7 @@ class MemoryStoreWithOddValue:
         return getattr(self._inner, name)
 
     async def get_entries(self, collection: str, keys: list[str]) -> object:
-        from dataclasses import replace  # noqa: PLC0415  # for this class alone
+        from msgspec.structs import replace  # noqa: PLC0415  # for this class alone
 
         found = await self._inner.get_entries(collection, keys)
         return {key: replace(entry, value=object()) for key, entry in found.items()}

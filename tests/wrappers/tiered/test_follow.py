@@ -347,6 +347,51 @@ async def test_who_watches_the_store_itself_reads_nothing_older_than_what_was_re
         assert await store.get("c", "k") == "new"
 
 
+async def test_who_watches_the_store_itself_reads_nothing_from_before_ready():
+    cold = MemoryStore()
+    async with TieredStore(MemoryStore(), cold) as store:
+        await store.put("c", "k", "old")
+        await cold.put("c", "k", "new")
+        async with store.watch("c") as changes:
+            assert await anext(changes) == Change("ready", "c")
+            assert await store.get("c", "k") == "new"
+
+
+async def test_what_is_read_while_nothing_is_reported_is_not_read_once_it_is_again(hot, cold):
+    async with TieredStore(hot, cold) as store, store.watch("c") as changes:
+        await cold.report("lost")
+        assert await anext(changes) == Change("lost", "c")
+        await cold.put("c", "k", "old")
+        assert await store.get("c", "k") == "old"
+        await cold.put("c", "k", "new")
+        await cold.report("ready")
+        assert await anext(changes) == Change("ready", "c")
+        assert await store.get("c", "k") == "new"
+
+
+async def test_a_slow_removal_from_hot_holds_up_no_later_report(cold):
+    stuck = asyncio.Event()
+
+    class Slow(MemoryStore):
+        async def delete(self, collection, key):
+            if key == "slow":
+                await stuck.wait()
+            return await super().delete(collection, key)
+
+    async with TieredStore(Slow(), cold, follow=True) as store:
+        await store.get("c", "k")
+        await cold.report("ready")
+        await store.put("c", "k", "old")
+        await cold.report("changed", "slow")
+        await cold.put("c", "k", "new")
+        await cold.report("changed", "k")
+        assert await store.get("c", "k") == "new"
+        await cold.put("c", "k", "newer")
+        await cold.report("lost")
+        assert await store.get("c", "k") == "newer"
+        stuck.set()
+
+
 async def test_two_near_caches_over_one_store():
     shared = MemoryStore()
     one, other = NearCacheWrapper(shared), NearCacheWrapper(shared)

@@ -15,6 +15,7 @@ from satchel import (
     StoreError,
     StoreUnavailableError,
     UnsupportedOperationError,
+    _threads,
     open_store,
 )
 from satchel.testing import FakeClock, FlakyStore
@@ -77,9 +78,12 @@ async def test_where_a_put_goes(write, in_hot, in_cold):
     assert await store.get_many("c", list("klm")) == {"k": 1, "l": 1, "m": 2}
 
 
+@pytest.mark.parametrize("turn", [_threads._A_TURN, -1], ids=["quick", "busy"])  # a busy machine pauses at any item
 @pytest.mark.parametrize("many", [True, False])
 @pytest.mark.parametrize("write", ["through", "back"])
-async def test_both_tiers_get_what_a_value_was_at_the_call(write, many):
+async def test_both_tiers_get_what_a_value_was_at_the_call(write, many, turn, monkeypatch):
+    monkeypatch.setattr(_threads, "_A_TURN", turn)
+
     class Waits(MemoryStore):
         """Looks at a value late, as one that has to open first, or a wrapper that waits."""
 

@@ -16,10 +16,11 @@ from ..._checks import check_clock
 from ...caching.binding import single_flight_of
 from ...capability import Capability
 from ...clock import Clock, system_clock
-from ...errors import ConfigurationError, KeyMissingError, safe_repr
+from ...errors import ConfigurationError, DigestError, KeyMissingError, safe_repr
 from ...names import check_name
 from ...protocol import require
 from ..digest import digest
+from ..records import as_digest
 from ..shortening import check_prefix, only_one
 from ..store import ContentStore
 from ..walk import Digest
@@ -33,6 +34,7 @@ from .recorded import RecordedCall
 CallChange = Callable[[RecordedCall], FunctionCall | Awaitable[FunctionCall | None] | None]
 """Function that returns the new form of a recorded call, or None to leave it as it is."""
 
+_A_CALL = "a recorded call"
 _FIRST_PAGE, _PAGE = 8, 100
 
 
@@ -126,7 +128,9 @@ class Calls:
 
     async def _read(self, digest: str) -> RecordedCall | None:
         value = await self._store.get(self._collection, digest)
-        return None if value is None else RecordedCall(Digest(digest), read_record(value, digest), self._content)
+        if value is None:
+            return None
+        return RecordedCall(as_digest(digest, _A_CALL), read_record(value, digest), self._content)
 
     async def contains(self, digest: str) -> bool:
         """Return whether a call with a digest is recorded, and its result is there."""
@@ -142,7 +146,8 @@ class Calls:
             KeyMissingError: No digest begins with it.
         """
         check_prefix(prefix)
-        return Digest(only_one(prefix, [key async for key in self._store.keys(self._collection, prefix=prefix)]))
+        keys = self._store.keys(self._collection, prefix=prefix)
+        return as_digest(only_one(prefix, [key async for key in keys]), _A_CALL)
 
     async def delete(self, digest: str) -> bool:
         """Delete the call with a digest, and return whether there was one; `ContentStore.gc` removes its values."""
@@ -231,7 +236,11 @@ class Calls:
         value = await self._store.get(self._collection, digest)
         if value is not None:
             with suppress(KeyMissingError):
-                return await self._content.load(result_in(value, digest))
+                try:
+                    return await self._content.load(result_in(value, digest))
+                except DigestError:
+                    read_record(value, digest)  # raises the error of a damaged record
+                    raise
         return UNSET
 
     async def _matching(self, wanted: _Wanted) -> AsyncGenerator[RecordedCall, None]:
@@ -252,7 +261,7 @@ class Calls:
         found: list[RecordedCall] = []
         stale: list[Hit] = []
         began = self._clock()  # a key is old if it was so before its record was looked for
-        values = await self._store.get_many(self._collection, {hit.digest for hit in hits})
+        values = await self._store.get_many(self._collection, {hit.digest for hit in hits if hit.digest})
         for hit in hits:
             value = values.get(hit.digest)
             record = None if value is None else read_record(value, hit.digest)
@@ -376,5 +385,5 @@ def _seconds(since: object) -> float | None:
             raise ConfigurationError("since takes a datetime with its time zone, such as datetime.now(UTC)")
         return since.timestamp()
     if since is None or is_time(since):
-        return since  # type: ignore[return-value]  # as just checked
+        return since
     raise ConfigurationError(f"since takes a datetime or seconds since the Unix epoch, got {safe_repr(since)}")

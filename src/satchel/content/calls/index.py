@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from ...protocol import SupportsEverything
 from .anything import ANY
-from .record import CallRecord
+from .record import CallRecord, is_digest
 
 GRACE = 3600.0
 """Seconds after which no record is expected for a key. A recording that takes a quarter of it writes its keys again."""
@@ -36,7 +36,7 @@ class Hit(NamedTuple):
 
     Attributes:
         key: The key.
-        digest: Digest of the call.
+        digest: Digest of the call; empty if the key has none.
         time: When it was recorded, as in the key.
     """
 
@@ -65,12 +65,12 @@ class CallIndex:
         await self._store.delete_many(self.collection, index_keys(digest, record))
 
     async def hits(self, prefix: str, since: float | None) -> AsyncGenerator[Hit, None]:
-        """List the keys with a prefix, of calls recorded at a time or later."""
+        """List the keys with a prefix, of calls recorded at a time or later; damaged keys have no digest."""
         earliest = "" if since is None else time_of(since)
         async for key in self._store.keys(self.collection, prefix=prefix):
-            _, time, digest = key.rsplit("\0", 2)
+            *_, time, digest = key.rsplit("\0", 2)
             if time >= earliest:
-                yield Hit(key, digest, time)
+                yield Hit(key, digest if is_digest(digest) else "", time)
 
     async def tidy(self, stale: Iterable[Hit], began: float) -> None:
         """Delete the keys that have been met without their record, if they had been written long before.

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from ...errors import ConfigurationError, IntegrityError, safe_repr
 from .metadata import TagValue, as_json, check_tags
@@ -15,6 +14,10 @@ FORMAT = 1
 _DOMAIN = b"satchel call\x00\x01"
 _HEX = frozenset("0123456789abcdef")
 _DIGEST_LENGTH = 64
+_STR, _DICT = frozenset({str}), frozenset({dict})
+_VERSIONS = frozenset({str, int, type(None)})
+_TAGS = frozenset({str, int, float, bool, type(None)})
+_MOST_SECONDS = 2**63 / 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +99,37 @@ def read_record(value: object, digest: str) -> CallRecord:
             )
         try:
             names, (result, *arguments) = value["arguments"], value["roots"]
-            if all(map(_is_digest, value["roots"])):
-                return CallRecord(
-                    value["name"],
-                    value["version"],
-                    dict(zip(names, arguments, strict=True)),
-                    result,
-                    value["tags"],
-                    value["metadata"],
-                    value["at"],
-                )
+            record = CallRecord(
+                value["name"],
+                value["version"],
+                dict(zip(names, arguments, strict=True)),
+                result,
+                value["tags"],
+                value["metadata"],
+                value["at"],
+            )
+            if type(names) is list and all(map(is_digest, value["roots"])) and _is_legal(record):
+                return record
         except (KeyError, TypeError, ValueError):  # its message could hold a value
             pass
-    raise IntegrityError(f"what is stored under {digest[:12]} is no record of a call")
+    raise IntegrityError(
+        f"what is stored under {digest[:12]} is no record of a call; record it again, or delete the entry"
+    )
+
+
+def _is_legal(record: CallRecord) -> bool:
+    """Return whether the fields of a record are ones that can be recorded; a query asks it of every call."""
+    return (
+        type(record.name) is str
+        and record.name != ""
+        and type(record.version) in _VERSIONS
+        and _STR.issuperset(map(type, record.arguments))
+        and type(record.tags) is dict
+        and _TAGS.issuperset(map(type, record.tags.values()))
+        and type(record.metadata) is dict
+        and _DICT.issuperset(map(type, record.metadata.values()))
+        and is_time(record.at)
+    )
 
 
 def result_in(value: Any, digest: str) -> str:
@@ -151,7 +172,7 @@ def check_target(name: object, version: object) -> None:
     """
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"the name of a call must be a str that is not empty, got {safe_repr(name)}")
-    if version is not None and type(version) not in (str, int):
+    if type(version) not in _VERSIONS:
         raise ConfigurationError(f"version must be a str, an int or None, got {type(version).__name__}")
 
 
@@ -165,25 +186,38 @@ def check_call(call: object) -> None:
     if not isinstance(call, FunctionCall):
         raise ConfigurationError(f"record takes a FunctionCall, got an object of type {type(call).__name__}")
     check_target(call.name, call.version)
-    if not isinstance(call.arguments, Mapping) or not all(isinstance(argument, str) for argument in call.arguments):
-        raise ConfigurationError("the arguments of a call must be a dict of values by name")
+    _check_arguments(call.arguments)
     check_tags(call.tags)
-    facts = call.metadata
-    if not isinstance(facts, Mapping) or not all(isinstance(each, Mapping) for each in facts.values()):
+    check_facts(call.metadata, 0 if call.recorded_at is None else call.recorded_at)
+    facts = {source: dict(each) for source, each in call.metadata.items()}
+    as_json({"name": call.name, "version": call.version, "metadata": facts})
+
+
+def _check_arguments(arguments: object) -> None:
+    if not isinstance(arguments, Mapping) or not all(isinstance(argument, str) for argument in arguments):
+        raise ConfigurationError("the arguments of a call must be a dict of values by name")
+
+
+def check_facts(metadata: object, at: object) -> None:
+    """Refuse metadata and a time that are not legal.
+
+    Raises:
+        ConfigurationError: The metadata are no dict of dicts by name, or the time is no number of seconds.
+    """
+    if not isinstance(metadata, Mapping) or not all(
+        isinstance(source, str) and isinstance(facts, Mapping) for source, facts in metadata.items()
+    ):
         raise ConfigurationError('metadata must be a dict of dicts, such as {"host": {"name": "a"}}')
-    if call.recorded_at is not None and not is_time(call.recorded_at):
+    if not is_time(at):
         raise ConfigurationError(
             "recorded_at must be seconds since the Unix epoch, as datetime.timestamp() gives them, or None, got "
-            f"{safe_repr(call.recorded_at)}"
+            f"{safe_repr(at)}"
         )
-    as_json(
-        {"name": call.name, "version": call.version, "metadata": {name: dict(each) for name, each in facts.items()}}
-    )
 
 
-def is_time(moment: object) -> bool:
-    """Return whether a value is a finite number of seconds."""
-    return isinstance(moment, (int, float)) and not isinstance(moment, bool) and math.isfinite(moment)
+def is_time(value: object) -> TypeGuard[float]:
+    """Return whether a value is a time in seconds that a key of the index can hold."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _MOST_SECONDS
 
 
 def _framed(text: str) -> bytes:
@@ -191,5 +225,6 @@ def _framed(text: str) -> bytes:
     return len(data).to_bytes(4, "big") + data
 
 
-def _is_digest(text: object) -> bool:
+def is_digest(text: object) -> bool:
+    """Return whether something is the text of a digest."""
     return type(text) is str and len(text) == _DIGEST_LENGTH and _HEX.issuperset(text)

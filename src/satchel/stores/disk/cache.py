@@ -8,7 +8,7 @@ Everything here but `removed` belongs to the event loop's thread.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 
 from ...backend.record import Record
@@ -36,7 +36,8 @@ class RecordCache:
     def __init__(self, max_bytes: int, clock: Clock) -> None:
         self._max_bytes = max_bytes
         self._clock = clock
-        self._records: dict[Ref, Record] = {}
+        # A dict takes longer to find its first key the more of them have left.
+        self._records: OrderedDict[Ref, Record] = OrderedDict()
         self._bytes = 0
         self._changes = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -69,7 +70,7 @@ class RecordCache:
             return None
         if (record.deadline != NEVER and record.deadline <= self._clock()) or not self._is_current():
             return None
-        self._records[ref] = self._records.pop(ref)
+        self._records.move_to_end(ref)
         return record
 
     def find_all(self, refs: Sequence[Ref]) -> list[Record] | None:
@@ -90,9 +91,7 @@ class RecordCache:
     def fill(self, begun: int | None, refs: Sequence[Ref], outcomes: Iterable[object]) -> None:
         """Remember records that were read, unless anything has changed meanwhile."""
         if begun is not None and begun == self._changes:
-            for ref, outcome in zip(refs, outcomes, strict=True):
-                if type(outcome) is Record:
-                    self._remember(ref, outcome)
+            self._remember(zip(refs, outcomes, strict=True))
 
     def begin_change(self, refs: Iterable[Ref]) -> int:
         """Forget records that are about to change, and return a marker for `keep`."""
@@ -107,8 +106,7 @@ class RecordCache:
     def keep(self, begun: int, records: Iterable[tuple[Ref, Record]]) -> None:
         """Remember records that were written durably, unless anything else has changed meanwhile."""
         if self._foreign is not None and self._foreign.began and begun == self._changes:
-            for ref, record in records:
-                self._remember(ref, record)
+            self._remember(records)
 
     def forget_all(self) -> None:
         """Forget everything, including reads and writes in progress."""
@@ -127,15 +125,20 @@ class RecordCache:
             self.forget_all()
         return unchanged is True
 
-    def _remember(self, ref: Ref, record: Record) -> None:
-        size = _size(ref, record)
-        if len(record.payload) >= LARGE or size > self._max_bytes:
-            return
-        self._forget(ref)
-        self._records[ref] = record
-        self._bytes += size
-        while self._bytes > self._max_bytes:
-            self._forget(next(iter(self._records)))
+    def _remember(self, outcomes: Iterable[tuple[Ref, object]]) -> None:
+        records, most = self._records, self._max_bytes
+        for ref, record in outcomes:
+            if type(record) is not Record or len(record.payload) >= LARGE:
+                continue
+            size = _size(ref, record)
+            if size > most:
+                continue
+            if ref in records:
+                self._forget(ref)
+            records[ref] = record
+            self._bytes += size
+            while self._bytes > most:
+                self._bytes -= _size(*records.popitem(last=False))
 
     def _forget(self, ref: Ref) -> None:
         record = self._records.pop(ref, None)

@@ -13,6 +13,9 @@ from ...names import Ref
 
 HUGE = 1024 * 1024
 """Size above which a value uses SQLite's incremental I/O, which releases the interpreter while bytes are copied."""
+PAYLOAD = f"""CASE WHEN large IS NULL THEN payload
+    WHEN size <= {HUGE} THEN (SELECT payload FROM satchel_payloads WHERE id = large) END"""  # noqa: S608  # a number
+"""Column with the value of an entry, unless that is huge."""
 
 _DAMAGED = "a stored entry is damaged: its checksums do not match"
 _OVERHEAD = 100

@@ -45,6 +45,7 @@ from .recorder import Recorder
 from .running import Outcome, Scenario, check, run, shrink
 from .server import SimulatedServer
 from .stores import SimulatedEngine, SimulatedKeyedStore, SimulatedStore
+from .subscription import Subscription
 from .world import Faults, Process, ProcessCrashedError, SimulationError, World
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "SimulatedServer",
     "SimulatedStore",
     "SimulationError",
+    "Subscription",
     "World",
     "check",
     "disturb",

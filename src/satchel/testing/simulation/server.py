@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from ...backend.hooks import UNPROCESSED
 from ...errors import StoreUnavailableError
+from .subscription import Subscription
 from .world import Process, World, spread
 
 _FASTEST: Final = 2e-5
@@ -18,6 +19,8 @@ _SLOWEST: Final = (0.0005, 0.005, 0.05)
 """The most seconds that a message takes: each server has one of these,"""
 _DELAYED: Final = (0.05, 3.0)
 """and the fewest and the most that a delayed one takes."""
+_APART: Final = 1e-6
+"""Seconds between two messages that arrive on one connection."""
 
 
 @dataclass(eq=False)
@@ -52,6 +55,8 @@ class SimulatedServer:
         self.world, self.name, self.in_order = world, name, in_order
         self.connections: list[Process] = []
         """The process of each open connection."""
+        self.subscriptions: list[Subscription] = []
+        """Those on which it sends messages of its own."""
         self.down_until = -math.inf
         self.is_gone = False
         """Whether it refuses every request, as at the end of a run."""
@@ -59,6 +64,7 @@ class SimulatedServer:
         self._cut: dict[Process, float] = {}
         self._number = 0
         self._carried_out: dict[tuple[int, object], int] = {}
+        self._published = 0
         self._chance = world.random(f"{name} pace")
         self._slowest = self._chance.choice(_SLOWEST)
         world.servers.append(self)
@@ -96,15 +102,50 @@ class SimulatedServer:
         sent = _Request(client or process, process, name, items, work, answer, self._number, self._life, by_item)
         if not self.is_gone:
             self.world.note(process.name, f"sends {kind} {[item[0] for item in items]} to {self.name} as {name}")
-        if not self._strikes("drop_request", sent):
-            self.world.later(self._pause(sent), self._receive, sent)
+        if not self._strikes("drop_request", sent.name):
+            self.world.later(self._pause(sent.name), self._receive, sent)
         return await answer
+
+    def subscribe(self, subscription: Subscription, topic: str | None = None) -> bool:
+        """Send messages from now on, to be carried out as the work of a request; return whether they will arrive.
+
+        Asked again, it is a sign of life: of a connection that was broken without a word it says so.
+
+        Args:
+            subscription: Where they are sent.
+            topic: What they are about; None for all.
+        """
+        if subscription.is_broken or not subscription.is_open:
+            return False
+        subscription.topics.add(topic)
+        if subscription not in self.subscriptions:
+            self.subscriptions.append(subscription)
+        return True
+
+    def publish(self, topic: str | None, *message: Any) -> None:
+        """Send a message to all who have subscribed to its topic, or to all if it concerns every topic.
+
+        It may be late and then holds up those after it, arrive twice, or be lost. Then the connection is broken, which
+        the process hears, or has to find out.
+
+        Args:
+            topic: What it is about; None for everything.
+            message: What is said.
+        """
+        self._published += 1
+        for subscription in list(self.subscriptions):
+            if not subscription.process.is_alive:
+                self.subscriptions.remove(subscription)
+            elif topic is None or not subscription.topics.isdisjoint((topic, None)):
+                self._push(subscription, message)
 
     def restart(self, seconds: float) -> None:
         """Break all connections, and refuse new ones for a while. What was not acknowledged may or may not be there."""
         self._life += 1
         self.down_until = self.world.now + seconds
         self.world.note(self.name, f"restarts, for {seconds:.3f} s")
+        for subscription in list(self.subscriptions):
+            self._break(subscription, aloud=self._chance.random() < 0.5)
 
     def cut_off(self, process: Process, seconds: float) -> None:
         """Lose all messages between a process and this server for a while."""
@@ -116,7 +157,7 @@ class SimulatedServer:
             self._reply(sent, ConnectionRefusedError("the server is down"))
         elif self._is_cut_off(sent.process):
             self.world.note(self.name, f"never gets {sent.name}")
-        elif self._strikes("refuse", sent):
+        elif self._strikes("refuse", sent.name):
             self._reply(sent, ConnectionRefusedError("the server refuses"))
         else:
             self._carry_out(sent)
@@ -128,21 +169,21 @@ class SimulatedServer:
                 return
             at = len(sent.outcomes)
             sent.outcomes.append(self._outcome(sent, at))
-            if at + 1 < len(sent.items) and self._strikes("split", sent, at):
-                self.world.later(self._pause(sent), self._carry_out, sent)
+            if at + 1 < len(sent.items) and self._strikes("split", f"{sent.name}:{at}"):
+                self.world.later(self._pause(sent.name), self._carry_out, sent)
                 return
-        if self._strikes("reset", sent):
+        if self._strikes("reset", sent.name):
             self._reply(sent, ConnectionResetError("the connection broke"))
-        elif not self._strikes("drop_reply", sent):
+        elif not self._strikes("drop_reply", sent.name):
             self._reply(sent, None)
-            if self._strikes("duplicate", sent):
+            if self._strikes("duplicate", sent.name):
                 self._reply(sent, None)
 
     def _outcome(self, sent: _Request, at: int) -> Any:
         item = sent.items[at]
-        if sent.by_item and self._strikes("hand_back", sent, at):
+        if sent.by_item and self._strikes("hand_back", f"{sent.name}:{at}"):
             return UNPROCESSED
-        if sent.by_item and self._strikes("fail_item", sent, at):
+        if sent.by_item and self._strikes("fail_item", f"{sent.name}:{at}"):
             return StoreUnavailableError("the server failed with this item")
         place, abandoned = (id(sent.client), item[0]), sent.answer.done() or not sent.process.is_alive
         if self.in_order and sent.by_item and abandoned and self._carried_out.get(place, 0) > sent.number:
@@ -153,7 +194,7 @@ class SimulatedServer:
         return outcome
 
     def _reply(self, sent: _Request, error: Exception | None) -> None:
-        self.world.later(self._pause(sent), self._arrive, sent, error)
+        self.world.later(self._pause(sent.name), self._arrive, sent, error)
 
     def _arrive(self, sent: _Request, error: Exception | None) -> None:
         if not sent.process.is_alive and not self.is_gone:
@@ -163,22 +204,53 @@ class SimulatedServer:
             return
         sent.process.loop.call_soon(_deliver, sent, error)
 
+    def _push(self, subscription: Subscription, message: tuple[Any, ...]) -> None:
+        name = f"{subscription.process.name}/push{self._published}"
+        if self._is_cut_off(subscription.process) or self._strikes("drop_reply", name):
+            self._break(subscription, aloud=False)
+            return
+        if self._strikes("reset", name):
+            self._break(subscription, aloud=True)
+            return
+        self.world.note(self.name, f"sends {message} as {name}")
+        for _ in range(1 + self._strikes("duplicate", name)):
+            arrival = max(subscription.last_arrival + _APART, self.world.now + self._pause(name))
+            subscription.last_arrival = arrival
+            self.world.later(arrival - self.world.now, self._pass_on, subscription, message)
+
+    def _pass_on(self, subscription: Subscription, message: tuple[Any, ...]) -> None:
+        if self._is_cut_off(subscription.process):
+            self._break(subscription, aloud=False)
+        else:
+            subscription.arrive(message)
+
+    def _break(self, subscription: Subscription, *, aloud: bool) -> None:
+        """Let nothing arrive any more; if not aloud, the process has to ask for a sign of life to know."""
+        if subscription.is_broken:
+            return
+        subscription.is_broken = True
+        if subscription in self.subscriptions:
+            self.subscriptions.remove(subscription)
+        name = subscription.process.name
+        self.world.note(self.name, f"the subscription of {name} breaks{'' if aloud else ' without a word'}")
+        if aloud:
+            self.world.later(spread(self._chance, _FASTEST, self._slowest), subscription.fail)
+
     def _is_cut_off(self, process: Process) -> bool:
         return not self.is_gone and self._cut.get(process, -math.inf) > self.world.now
 
-    def _pause(self, sent: _Request) -> float:
-        if self._strikes("delay", sent):
+    def _pause(self, name: str) -> float:
+        if self._strikes("delay", name):
             return spread(self._chance, *_DELAYED)
         return spread(self._chance, _FASTEST, self._slowest)
 
-    def _strikes(self, fault: str, sent: _Request, at: int | None = None) -> bool:
+    def _strikes(self, fault: str, name: str) -> bool:
         rate: float = getattr(self.world.faults, fault)
         if not rate or self.is_gone or self._chance.random() >= rate:
             return False
-        name = f"{fault}@{sent.name}" if at is None else f"{fault}@{sent.name}:{at}"
-        if not self.world.takes_place(name):
+        if not self.world.takes_place(f"{fault}@{name}"):
             return False
-        self.world.note(self.name, name)
+        self.world.note(self.name, f"{fault}@{name}")
         return True
 
 

@@ -2,25 +2,64 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from ...backend.base import ABSENT, BaseStore, ChangeResult, Condition, ReadResult, WriteResult
 from ...backend.keyed import KeyedStore
 from ...backend.record import Record, pack, unpack_outcome
+from ...backend.watching import Feed
+from ...clock import NEVER
 from ...names import Ref
 from .server import SimulatedServer
-from .world import Process
+from .subscription import Subscription
+from .world import EPOCH, Process
+
+CHECKED: Final = 5.0
+"""Seconds between two looks of a store at whether its subscription to changes is broken."""
+_EXPIRY_DELAY: Final = 0.5
+"""The most seconds after its deadline at which the engine removes an entry on its own."""
 
 
 class SimulatedEngine(SimulatedServer):
-    """Server that keeps records in a dict."""
+    """Server that keeps records in a dict, and tells those who watch it what changes.
+
+    From when it is first watched it also removes entries after their deadlines, by an exact clock of its own.
+    """
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self.data: dict[Ref, Record] = {}
+        self._reports_expiry = False
+
+    def changed(self, ref: Ref) -> None:
+        """Report that a record was kept, removed, or given another deadline."""
+        if self._reports_expiry:
+            self._plan_expiry(ref)
+        self.publish(ref[0], ref)
+
+    def watch(self, subscription: Subscription, collection: str | None) -> bool:
+        """Report changes of a collection, or of all, from now on; return whether the reports will arrive."""
+        if not self._reports_expiry:
+            self._reports_expiry = True
+            for ref in self.data:
+                self._plan_expiry(ref)
+        return self.subscribe(subscription, collection)
+
+    def _plan_expiry(self, ref: Ref) -> None:
+        record = self.data.get(ref)
+        if record is not None and record.deadline != NEVER:
+            late = self._chance.random() * _EXPIRY_DELAY
+            self.world.later(max(0.0, record.deadline - EPOCH - self.world.now) + late, self._expire, ref, record)
+
+    def _expire(self, ref: Ref, record: Record) -> None:
+        if self.data.get(ref) is record and not self.is_gone:
+            del self.data[ref]
+            self.world.note(self.name, f"{ref} expires")
+            self.changed(ref)
 
     # What the engine does with one item, in one step.
 
@@ -32,24 +71,27 @@ class SimulatedEngine(SimulatedServer):
     def write(self, ref: Ref, record: Record) -> None:
         """Keep a record."""
         self.data[ref] = record
+        self.changed(ref)
 
     def delete(self, ref: Ref, now: float) -> bool:
         """Remove a record, and return whether it lived."""
         record = self.data.pop(ref, None)
+        if record is not None:
+            self.changed(ref)
         return record is not None and record.deadline > now
 
     def put_if(self, ref: Ref, record: Record, condition: Condition, now: float) -> bool:
         """Keep a record where the condition holds."""
         holds = self._meets(ref, condition, now)
         if holds:
-            self.data[ref] = record
+            self.write(ref, record)
         return holds
 
     def delete_if(self, ref: Ref, version: str, now: float) -> bool:
         """Remove the record with a version."""
         holds = self._meets(ref, version, now)
         if holds:
-            del self.data[ref]
+            self.delete(ref, now)
         return holds
 
     def touch(self, ref: Ref, deadline: float, now: float) -> bool:
@@ -57,7 +99,7 @@ class SimulatedEngine(SimulatedServer):
         record = self.data.get(ref)
         if record is None or record.deadline <= now:
             return False
-        self.data[ref] = msgspec.structs.replace(record, deadline=deadline)
+        self.write(ref, msgspec.structs.replace(record, deadline=deadline))
         return True
 
     def living(self, now: float) -> list[Ref]:
@@ -68,14 +110,21 @@ class SimulatedEngine(SimulatedServer):
         """Remove what meets a condition, and return how many of it lived."""
         gone = {ref: record for ref, record in self.data.items() if condition(ref, record)}
         for ref in gone:
-            del self.data[ref]
+            self.delete(ref, now)
         return sum(record.deadline > now for record in gone.values())
+
+    def clear(self, now: float) -> int:
+        """Remove all at once, without a report of each, and return how many lived."""
+        lived = len(self.living(now))
+        self.data.clear()
+        self.publish(None, None)
+        return lived
 
     def cull(self, now: float) -> int:
         """Remove what has expired, and return how many."""
         gone = [ref for ref, record in self.data.items() if record.deadline <= now]
         for ref in gone:
-            del self.data[ref]
+            self.delete(ref, now)
         return len(gone)
 
     def _meets(self, ref: Ref, condition: Condition, now: float) -> bool:
@@ -89,6 +138,7 @@ class _Connection:
     """Way of one store to its engine, and the hooks that are no operations on single entries."""
 
     clock: Callable[[], float]
+    _watches_apart = False
 
     def __init__(
         self, process: Process, engine: SimulatedEngine, *, timeout: float | None = 1.0, **settings: Any
@@ -134,11 +184,43 @@ class _Connection:
         return bool(await self._ask("destroy_collection", work, lambda ref, _: ref[0] == collection, now))
 
     async def _destroy(self, now: float) -> bool:
-        return bool(await self._ask("destroy", self.engine.remove, lambda *_: True, now))
+        return bool(await self._ask("destroy", self.engine.clear, now))
 
     async def _cull(self, now: float) -> int:
         removed: int = await self._ask("cull", self.engine.cull, now)
         return removed
+
+    async def _watch(self, feed: Feed) -> None:
+        def hear(ref: Ref | None) -> None:
+            if ref is None:
+                feed.lost()
+            else:
+                feed.changed(*ref)
+
+        async with Subscription(self.engine, self.process, hear) as subscription:
+            if not self._watches_apart:
+                await self._subscribe(subscription, None)
+                feed.ready()
+                await self._keep(subscription, None)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    async for collection in feed.wanted():
+                        await self._subscribe(subscription, collection)
+                        feed.ready(collection)
+                        if len(subscription.topics) == 1:
+                            group.create_task(self._keep(subscription, collection))
+            except ExceptionGroup as failures:
+                raise failures.exceptions[0] from None
+
+    async def _keep(self, subscription: Subscription, topic: str | None) -> None:
+        """Wait until a subscription is broken, which is asked every few seconds."""
+        while True:
+            await subscription.wait(CHECKED)
+            await self._subscribe(subscription, topic)
+
+    async def _subscribe(self, subscription: Subscription, topic: str | None) -> None:
+        if not await self._ask("watch", self.engine.watch, subscription, topic):
+            raise ConnectionResetError("the subscription is broken")
 
 
 class SimulatedStore(_Connection, BaseStore):
@@ -148,7 +230,8 @@ class SimulatedStore(_Connection, BaseStore):
         process: The process in which it is used.
         engine: The engine.
         timeout: Seconds that a request may take.
-        settings: Attributes of the class, without their underscore, such as `max_inflight`.
+        settings: Attributes of the class, without their underscore, such as `max_inflight`. With `watches_apart` it
+            subscribes to the changes of each collection apart, as Redis has it, and not to those of all at once.
     """
 
     async def _read(self, refs: Sequence[Ref]) -> Sequence[ReadResult]:
@@ -177,7 +260,8 @@ class SimulatedKeyedStore(_Connection, KeyedStore):
         process: The process in which it is used.
         engine: The engine.
         timeout: Seconds that a request may take.
-        settings: Attributes of the class, without their underscore, such as `max_inflight`.
+        settings: Attributes of the class, without their underscore, such as `max_inflight`. With `watches_apart` it
+            subscribes to the changes of each collection apart, as Redis has it, and not to those of all at once.
     """
 
     async def _read_one(self, ref: Ref) -> ReadResult:

@@ -27,6 +27,7 @@ from .pending import ALL, KeyChange
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _EXPECTED = 10_000
 _PAGE = 500
+_MOST_LEAVING = 10_000
 
 logger = logging.getLogger("satchel")
 
@@ -60,6 +61,8 @@ class Follower:
         self._held: dict[str, KeyChange] = {}
         self._expected: dict[Ref, None] = {}
         self._expected_before: dict[Ref, None] = {}
+        self._leaving: dict[Ref, bool] = {}
+        self._removing: asyncio.Task[None] | None = None
         self._due: dict[Ref, None] = {}
         self._warming: asyncio.Task[None] | None = None
         hot.states.distrust()
@@ -96,15 +99,15 @@ class Follower:
 
     async def close(self) -> None:
         """End what runs in the background."""
-        tasks = [*self._watchers.values(), *([] if self._warming is None else [self._warming])]
+        tasks = [task for task in (*self._watchers.values(), self._removing, self._warming) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def abandon(self) -> None:
         """Begin anew on the event loop that runs now: the one before has been closed, and reports have been missed."""
-        self._watchers, self._warming, self.loop = {}, None, None
-        self._expected, self._expected_before, self._due = {}, {}, {}
+        self._watchers, self._removing, self._warming, self.loop = {}, None, None, None
+        self._expected, self._expected_before, self._leaving, self._due = {}, {}, {}, {}
         for change in self._held.values():
             self._hot.states.finish([change])
         self._held = {}
@@ -112,7 +115,7 @@ class Follower:
 
     def disown(self) -> None:
         """In a child of `fork`: begin anew; the tasks are the parent's."""
-        hold(self._watchers, self._warming)
+        hold(self._watchers, self._removing, self._warming)
         self._held = {}  # the states were reset
         self.abandon()
 
@@ -124,9 +127,11 @@ class Follower:
                     async for change in changes:
                         attempt = 0
                         if change.kind == "changed" and change.key is not None:
-                            await self._changed((collection, change.key))
+                            self._changed((collection, change.key))
+                            if self._removing is not None and len(self._leaving) >= _MOST_LEAVING:
+                                await asyncio.wait([self._removing])
                         elif change.kind == "ready":
-                            await self._use(collection)
+                            self._use(collection)
                         else:
                             self._lose(collection)
             except UnsupportedOperationError as error:
@@ -141,19 +146,22 @@ class Follower:
             attempt += 1
             await asyncio.sleep(random_pause(attempt, _SHORTEST_PAUSE, _LONGEST_PAUSE))
 
-    async def _changed(self, ref: Ref) -> None:
+    def _changed(self, ref: Ref) -> None:
         self.changes += 1
-        is_own = ref in self._expected or ref in self._expected_before
-        if await self._hot.drop(ref) and is_own:
-            self._expected.pop(ref, None)
-            self._expected_before.pop(ref, None)
-            self.read_again([ref])
+        self._remove(self._hot.overtake(ref), is_own=ref in self._expected or ref in self._expected_before)
 
-    async def _use(self, collection: str) -> None:
-        """Use hot for a collection, after removing what it has of it."""
+    def _use(self, collection: str) -> None:
+        """Use hot for a collection, once what it has of it has been removed."""
         change = self._held.pop(collection, None)
-        if change is not None and (due := self._hot.states.finish([change])):
-            await self._hot.clean(due)
+        if change is not None:
+            self._remove(self._hot.states.finish([change]), is_own=False)
+
+    def _remove(self, refs: list[Ref], *, is_own: bool) -> None:
+        """Remove entries from hot in the background: reports are heard meanwhile, and count at once."""
+        for ref in refs:
+            self._leaving[ref] = is_own or self._leaving.get(ref, False)
+        if refs and (self._removing is None or self._removing.done()):
+            self._removing = task_in_empty_context(self._remove_leaving())
 
     def _lose(self, collection: str) -> None:
         if collection not in self._held:
@@ -166,6 +174,19 @@ class Follower:
         states.wipe(collection)
         change = self._held[collection] = states.begin((collection, ALL))
         change.state.dirty = True
+
+    async def _remove_leaving(self) -> None:
+        while self._leaving:
+            refs = [next(iter(self._leaving))]
+            collection, key = refs[0]
+            if key != ALL:
+                refs = [ref for ref in self._leaving if ref[0] == collection and ref[1] != ALL][:_PAGE]
+            own = [ref for ref in refs if self._leaving.pop(ref)]
+            if await self._hot.clean(refs):
+                for ref in own:
+                    self._expected.pop(ref, None)
+                    self._expected_before.pop(ref, None)
+                self.read_again(own)
 
     async def _warm_due(self) -> None:
         while self._due:

@@ -204,17 +204,21 @@ class HotTier:
         return outcome
 
     async def drop(self, ref: Ref) -> bool:
-        """Remove an entry that cold reports as changed, or a collection; say whether that was done.
+        """Remove an entry that cold reports as changed, or a collection; say whether that was done."""
+        due = self.overtake(ref)
+        return bool(due) and await self.clean(due)
 
-        It counts as a change: reads of cold that are under way do not put their answers into hot. A change through this
-        store that is under way finds at its end that it was overtaken.
+    def overtake(self, ref: Ref) -> list[Ref]:
+        """Use hot no more for what cold reports as changed until that is removed; return what is to be removed now.
+
+        A report counts as a change: reads of cold that are under way do not put their answers into hot. A change
+        through this store that is under way finds at its end that it was overtaken.
         """
         if ref[1] == ALL:
             self.states.wipe(ref[0])
         change = self.states.begin(ref)
         change.state.dirty = True
-        due = self.states.finish([change])
-        return bool(due) and await self.clean(due)
+        return self.states.finish([change])
 
     async def _begin(self, collection: str, keys: list[str]) -> list[list[KeyChange]]:
         """Begin changes of entries, all or none, and return them in slices that are quickly worked through."""

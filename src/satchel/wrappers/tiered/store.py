@@ -315,7 +315,8 @@ class TieredStore(CompositeStore):
 
     async def _dropped_from_hot(self, changes: AsyncIterator[Change]) -> AsyncIterator[Change]:
         async for change in changes:
-            if change.kind != "ready":
+            # What hot has from before `ready` is as old as it likes, unless it follows.
+            if change.kind != "ready" or self._follower is None:
                 await self._hot.drop((change.collection, ALL if change.key is None else change.key))
             yield change
 
