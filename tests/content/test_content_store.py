@@ -142,6 +142,13 @@ async def test_a_load_calls_no_property(content):
     assert Guarded.sets == before
 
 
+async def test_a_field_that_is_a_property_stays_one(content):
+    loaded = await content.load(await content.save(Guarded(10)))
+    assert vars(loaded) == {"_half": 5}
+    loaded.size = 20
+    assert digest(loaded) == digest(Guarded(20))
+
+
 async def test_a_forged_attribute_calls_no_property(content, store):
     saved = await content.save(Guarded(10))
     forged = pack_node(Shape(type="object", cls="tests.content.values:Guarded", keys=("size",)), [digest(5)])

@@ -153,11 +153,14 @@ def _join(shape: Shape, children: Sequence[Any]) -> Any:
 
 
 def _set(value: Any, name: str, child: Any) -> None:
-    """Set an attribute without calling a property or another descriptor of the class."""
+    """Set an attribute without calling a property or another descriptor of the class.
+
+    What such a one returns is made of other attributes, and nothing reads what the object itself has under its name.
+    """
     found = next((vars(kind)[name] for kind in type(value).__mro__ if name in vars(kind)), None)
     if isinstance(found, MemberDescriptorType):
         found.__set__(value, child)
-    else:
+    elif not hasattr(type(found), "__set__"):
         vars(value)[name] = child
 
 

@@ -249,12 +249,8 @@ async def test_a_large_argument_is_looked_through_in_a_thread(calls, monkeypatch
         return False
 
     monkeypatch.setattr(target, "_holds_digest", note)
-
-    def length(items):
-        return len(items)
-
-    memoized = memoize(calls)(length)
-    assert [await memoized([1, 2]), await memoized("x" * 200_000)] == [2, 200_000]
+    memoized = memoize(calls, name="double")(lambda items: items * 2)
+    assert [await memoized([1, 2]), await memoized("x" * 200_000)] == [[1, 2, 1, 2], "x" * 400_000]
     assert threads == [True, False]
 
 
@@ -497,6 +493,12 @@ async def test_a_name_tells_closures_apart(calls):
 async def test_a_name_tells_methods_of_objects_apart(calls):
     twice, thrice = (memoize(calls, name=f"times {weight}")(Model(weight).predict) for weight in (2.0, 3.0))
     assert [await twice(1), await thrice(1), await twice(1)] == [2.0, 3.0, 2.0]
+
+
+def test_bound_methods_in_decorators_are_refused(calls, monkeypatch):
+    monkeypatch.setattr(Model, "predict", memoize(calls)(Model.predict))
+    with pytest.raises(ConfigurationError, match="is bound to an object"):
+        memoize(calls)(Model(2.0).predict)
 
 
 async def test_functions_in_decorators_are_memoized(calls, ran):

@@ -188,12 +188,12 @@ def _name_of(function: Callable[..., Any]) -> str:
         ConfigurationError: Other functions have the same.
     """
     name = function.__qualname__
-    if inspect.ismethod(function):
+    plain = inspect.unwrap(function)
+    if inspect.ismethod(function) or inspect.ismethod(plain):
         raise ConfigurationError(
             f"{name} is bound to an object, which is no part of its calls: decorate the method in its class, or give "
             "name= if the object makes no difference to the result"
         )
-    plain = inspect.unwrap(function)
     # `super()` uses `__class__`, which the qualified name tells already.
     closed_over = [name for name in plain.__code__.co_freevars if name != "__class__"]
     if closed_over:
