@@ -208,14 +208,13 @@ class Engine:
                 requests = [Request(Operation.READ, (collection, key)) for key in keys[part]]
                 for request, outcome in zip(requests, await self._send(operation, requests), strict=True):
                     ref = request.ref
-                    if type(outcome) is Record:  # as in `read`
-                        if outcome.deadline == NEVER or outcome.deadline > clock():
-                            try:
-                                found[ref[1]] = finish(operation, ref, outcome, await value(operation, ref, outcome))
-                            except SatchelError as error:
-                                failed[ref[1]] = error
-                    elif isinstance(outcome, SatchelError):
+                    if isinstance(outcome, SatchelError):
                         failed[ref[1]] = self.failure(outcome, operation, *ref)
+                    elif isinstance(outcome, Record) and (outcome.deadline == NEVER or outcome.deadline > clock()):
+                        try:
+                            found[ref[1]] = finish(operation, ref, outcome, await value(operation, ref, outcome))
+                        except SatchelError as error:
+                            failed[ref[1]] = error
                     if turns.over():
                         await turns.pause()
         finally:

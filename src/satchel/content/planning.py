@@ -99,6 +99,7 @@ class _Planner:
         self.parts: dict[Digest, StoredPart] = {}
         self._leaves = leaves
         self._walk = new_walk()
+        self._rules = self._walk.rules
         self._seen: dict[tuple[int, int], tuple[object, Digest]] = {}
         """Digests by identity and depth, with the object itself, whose identity must not pass to another one."""
 
@@ -118,7 +119,7 @@ class _Planner:
         return found
 
     def _add_leaf(self, value: Any) -> Digest:
-        found = Digest.of_bytes(self._walk.digest(value))
+        found = Digest.of_bytes(self._rules[type(value)](value, self._walk))
         known = self.parts.get(found)
         if known is not None and known.frame:
             return found

@@ -66,7 +66,7 @@ class NodeRecord:
 
 def pack_leaf(form: bytes, body: bytes) -> bytes:
     """Return the frame of a value."""
-    return b"".join((MAGIC, form, body))
+    return MAGIC + form + body
 
 
 def pack_node(shape: Shape, children: Sequence[Digest]) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from satchel import ConfigurationError, IntegrityError
+from satchel import BatchError, ConfigurationError, IntegrityError
 from satchel.stores.disk import DiskStore
 from tests.stores.disk.entries import ENTRIES, contents, fill, listed, open_file
 
@@ -143,6 +143,24 @@ async def test_a_large_value_changed_by_hand_is_refused(change: str, tmp_path: P
         with pytest.raises(IntegrityError):
             await store.get("a", "k")
         assert await store.get_many("a", ["other"]) == {}
+
+
+async def test_a_batch_gives_what_is_there_and_names_what_is_damaged(tmp_path: Path) -> None:
+    values = {f"k{number}": b"%d" % number * (1 + number % 3 * 300) for number in range(230)} | {"huge": b"h" * 2**21}
+    async with DiskStore(tmp_path, cache_size=0) as store:
+        await store.put_many("a", values)
+        names = ["absent", *reversed(values), *(f"absent{number}" for number in range(30))]
+        found = await store.get_many("a", names)
+        assert list(found.items()) == [*reversed(values.items())]
+        with open_file(tmp_path) as database:
+            database.execute("UPDATE satchel_entries SET checksum = 0 WHERE key IN ('k7', 'k120')")
+            database.execute("DELETE FROM satchel_payloads WHERE length(payload) > 1000000")
+        with pytest.raises(BatchError) as caught:
+            await store.get_entries("a", names)
+        assert set(caught.value.failed) == {"k7", "k120", "huge"}
+        entries = await store.get_entries("a", [f"k{number}" for number in range(100, 230) if number != 120])
+        assert {key: entry.value for key, entry in entries.items()} == {key: values[key] for key in entries}
+        assert len(entries) == 129
 
 
 async def test_exists_does_not_look_at_the_value(tmp_path: Path) -> None:
