@@ -449,7 +449,12 @@ ROWS: dict[str, list[Any]] = {
     ],
     "a dict with int keys in a field `dict[int, ...]`": [Numbered({1: "a"})],
     "the same in a field of type `dict`": [Loose(by={1: "a"})],
-    "a dict with tuples as keys": [Anything({(1, 2): 3}), Loose(by={(1, 2): 3})],
+    "a dict with tuples, `None` or objects with fields as keys": [
+        Anything({(1, 2): 3}),
+        Loose(by={(1, 2): 3}),
+        Loose(by={None: 3}),
+        Loose(by={Frozen(): 3}),
+    ],
     "an instance of a subclass in a field of the base class": [
         Owner(pet=DOG),
         SerializingOwner(pet=DOG),

@@ -463,6 +463,51 @@ def test_an_opening_that_ended_with_its_loop_is_begun_again_on_the_next(kind):
         task._log_destroy_pending = False  # it was left behind on purpose
 
 
+class CleansUp(BatchStore):
+    """Closes what it has made when opening fails, by then under the name that the next opening uses too."""
+
+    hangs = True
+
+    def __init__(self):
+        super().__init__()
+        self.connection = None
+        self.closed = []
+
+    async def _open(self):
+        self.connection = object()
+        try:
+            if self.hangs:
+                await asyncio.get_running_loop().create_future()
+        except BaseException:
+            self.closed.append(self.connection)
+            await turns(1)
+            raise
+
+
+def test_an_opening_left_by_an_ended_loop_cleans_up_before_the_next():
+    store = CleansUp()
+    loop = asyncio.new_event_loop()
+
+    async def begin():
+        opening = asyncio.create_task(store.get("c", "k"))
+        await turns(5)
+        return opening
+
+    loop.run_until_complete(begin())
+    left = asyncio.all_tasks(loop)
+    loop.close()
+    first = store.connection
+    assert store.closed == []
+    store.hangs = False
+    asyncio.run(store.get("c", "k"))
+    for task in left:
+        task._log_destroy_pending = False  # it was left behind on purpose
+    del task, left
+    gc.collect()
+    assert store.connection is not first
+    assert store.closed == [first]
+
+
 def test_without_a_loop_a_call_fails_as_anything_asynchronous_does():
     with pytest.raises(RuntimeError, match="no running event loop"):
         Resources().lifecycle().begin("get")

@@ -371,7 +371,6 @@ def test_under_gevents_monkey_patching_it_says_so(patched: str, monkeypatch: pyt
     patching = types.ModuleType("gevent.monkey")
     patching.is_module_patched = patched.__eq__  # type: ignore[attr-defined]  # as gevent's own
     monkeypatch.setitem(sys.modules, "gevent.monkey", patching)
-    with pytest.raises(
-        StoreError, match=r"put of .* gevent's monkey patching .*\(thread=False, select=False, queue=False\)"
-    ):
+    cure = r"patch_all\(thread=False, select=False, queue=False\)"
+    with pytest.raises(StoreError, match=rf"put of .* gevent's monkey patching .* use {cure}"):
         SyncStore(MemoryStore()).put("c", "k", 1)

@@ -62,6 +62,11 @@ async def years(numbers: list[int]) -> dict[int, str]:
     return {number: str(number) for number in numbers}
 
 
+@cached_many(store, "films", model=str)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+async def contradicting_many(numbers: list[int]) -> dict[int, int]:
+    return {number: number for number in numbers}
+
+
 class Shop:
     @cached(store, "films", ignore=("self",))
     async def price(self, number: int) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 
 from .._contexts import task_in_empty_context
 from .._forks import hold, hold_loop, watch
@@ -130,6 +131,7 @@ class Lifecycle:
                     store=self._name(),
                     operation=operation,
                 )
+            _clean_up_after(self._opening)
             self._calls, self.opened, self._opening, self.ready = 0, False, None, False
             self._discard()
         self._loop = loop
@@ -208,6 +210,16 @@ class Lifecycle:
         if self.closed:  # looked at last, for another thread may close a shared store between any two lines
             self.ready = False
         return None
+
+
+def _clean_up_after(opening: asyncio.Task[SatchelError | None] | None) -> None:
+    """Let an opening that its event loop left unfinished clean up.
+
+    The garbage collector would do so later, when the store's attributes are those of the next opening.
+    """
+    if opening is not None and not opening.done():
+        with suppress(Exception):  # cleaning up may need the loop that has ended
+            opening.get_coro().close()
 
 
 class SharedLifecycle(Lifecycle):

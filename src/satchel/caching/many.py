@@ -1,5 +1,8 @@
 """`cached_many`: decorator that keeps each of the results that an async function returns together."""
 
+# mypy: disable-error-code="overload-overlap"
+# Only a class as model determines the type of the results, on purpose.
+
 from __future__ import annotations
 
 import asyncio
@@ -24,6 +27,19 @@ K = TypeVar("K")
 R = TypeVar("R")
 
 
+@overload
+def cached_many(
+    store: LateStore,
+    collection: str,
+    *,
+    ttl: TTL | Callable[[R], TTL | None] | None = None,
+    key: Callable[[Any], str] | None = None,
+    when: Callable[[R], object] | None = None,
+    tags: Callable[[Any], Iterable[str]] | None = None,
+    tags_collection: str = TAGS,
+    model: type[R],
+) -> Callable[[Callable[[list[K]], Coroutine[Any, Any, Mapping[K, R]]]], CachedMany[K, R]]: ...
+@overload
 def cached_many(
     store: LateStore,
     collection: str,
@@ -34,7 +50,18 @@ def cached_many(
     tags: Callable[[Any], Iterable[str]] | None = None,
     tags_collection: str = TAGS,
     model: object = None,
-) -> Callable[[Callable[[list[K]], Coroutine[Any, Any, Mapping[K, R]]]], CachedMany[K, R]]:
+) -> Callable[[Callable[[list[K]], Coroutine[Any, Any, Mapping[K, R]]]], CachedMany[K, R]]: ...
+def cached_many(
+    store: LateStore,
+    collection: str,
+    *,
+    ttl: TTL | ResultTTL | None = None,
+    key: Callable[[Any], str] | None = None,
+    when: Callable[[Any], object] | None = None,
+    tags: Callable[[Any], Iterable[str]] | None = None,
+    tags_collection: str = TAGS,
+    model: Any = None,
+) -> Callable[[Callable[[list[K]], Coroutine[Any, Any, Mapping[K, Any]]]], CachedMany[K, Any]]:
     """Keep the results of an async function of many items, each on its own, and call it only for missing ones.
 
     The function takes a list of items and returns a dict of their results. An item that the dict does not have is

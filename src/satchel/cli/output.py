@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from ..entry import Entry
-from ..errors import SerializationError
+from ..errors import SerializationError, with_article
 
 STREAM = "-"
 """File name that stands for standard input or output."""
@@ -44,7 +44,7 @@ def json_text(value: object) -> str:
     try:
         return msgspec.json.encode(value).decode()
     except (TypeError, ValueError) as error:
-        raise SerializationError(f"a {type(value).__name__} cannot be represented in JSON") from error
+        raise SerializationError(f"{with_article(type(value))} cannot be represented in JSON") from error
 
 
 def as_bytes(value: object) -> bytes:

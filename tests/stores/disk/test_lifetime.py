@@ -289,3 +289,21 @@ asyncio.run(again())
         [sys.executable, "-W", "error", "-c", program], timeout=60, capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("2\n", "")
+
+
+@pytest.mark.parametrize("verb", ["put", "get"])
+def test_a_store_that_was_open_on_a_loop_that_just_ended_opens_anew(verb: str, tmp_path: Path) -> None:
+    """Unlike `asyncio.run`, a bare loop closes nothing: the thread is still there, and idle."""
+    store = DiskStore(tmp_path / "data")
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(store.put("c", "k", 1))
+    loop.close()
+
+    async def again() -> object:
+        if verb == "put":
+            await store.put("c", "k", 2)
+        found = await store.get("c", "k")
+        await store.aclose()
+        return found
+
+    assert asyncio.run(again()) == (2 if verb == "put" else 1)

@@ -143,6 +143,10 @@ class DiskStore(BaseStore):
             await super().put(collection, key, value, ttl=ttl)
             return
         loop = self._lifecycle.begin("put")
+        if not self._lifecycle.ready:  # it was open on an event loop that has ended
+            self._lifecycle.leave(loop)
+            await super().put(collection, key, value, ttl=ttl)
+            return
         try:
             begun = self._cache.begin_change([ref])
             refusal = await self._writer.run(self._changes.put_one, ref, record)
