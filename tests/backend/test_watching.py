@@ -178,6 +178,30 @@ async def test_a_key_that_changes_between_lost_and_ready_is_reported_after_both(
         assert await taken(changes, 2) == [READY, changed("k")]
 
 
+async def test_nothing_is_reported_between_a_broken_connection_and_ready():
+    """What is read after such a report could go out of date without another `lost`, as the next try may fail too."""
+    script, event = breaking()
+    again, restored = asyncio.Event(), asyncio.Event()
+
+    async def unready(feed):
+        feed.changed("c", "early")
+        again.set()
+        await restored.wait()
+        feed.ready()
+        feed.changed("c", "k")
+        await asyncio.Event().wait()
+
+    store = Scripted(script, unready)
+    async with store.watch("c") as changes:
+        assert await taken(changes, 1) == [READY]
+        event.set()
+        assert await taken(changes, 1) == [LOST]
+        await again.wait()
+        assert await nothing_comes(changes)
+        restored.set()
+        assert await taken(changes, 2) == [READY, changed("k")]
+
+
 async def test_a_loss_is_told_to_those_whose_collection_it_concerns():
     store = Scripted(ready)
     async with store.watch("c") as changes, store.watch("d") as others:

@@ -69,8 +69,8 @@ class RememberingEngine(SimulatedEngine):
             until = ended if following is None else min(ended, following.since)
             if state.since > ended:
                 break
-            if value is None and until >= begun and (state.value is None or until >= state.deadline):
-                return True  # no store keeps that there is nothing
+            if value is None and until >= begun and (state.value is None or ended >= state.deadline):
+                return True  # no store keeps that there is nothing, and what is read expires even on its way
             if value is not None and value == state.value and until >= earliest and begun <= state.deadline:
                 return True
         return False
@@ -142,7 +142,7 @@ class Followed(Setting):
                         options = {} if kind == "delete" else {"ttl": ttl}
                         await getattr(store, kind)(collection, *keys, *value, **options)
                 note(keys, begun)
-            await client.pause(*PAUSES)
+            await client.pause(*PAUSES, 3.0)
 
 
 @dataclass
@@ -213,12 +213,15 @@ class Copy:
 
 async def watchers(world):
     """Whoever watches hears of each change or of a gap; a copy that is kept so equals the store; nothing is left."""
-    setting = Followed(world, *[COLLECTION, OTHER][: world.random("watchers").randint(1, 2)])
+    shape = world.random("watchers")
+    setting = Followed(world, *[COLLECTION, OTHER][: shape.randint(1, 2)])
+    if shape.random() < 0.3:
+        setting.make_slow()
 
     async def watch_now_and_then(client, follow, name):
         for _ in client.steps(4, name):
             with suppress(StoreError, TimeoutError):
-                async with asyncio.timeout(client.chance.choice([0.001, 0.1, 2, 20]) * client.chance.random()):
+                async with asyncio.timeout(client.chance.choice([0.1, 2, 20, 40]) * client.chance.random() ** 2):
                     await follow()
             await client.pause(*PAUSES)
 
@@ -333,7 +336,7 @@ async def near_caches(world):
         async def some(name):
             for _ in client.steps(8, name):
                 await read(client.chance.choice(["get", "get_many"]))
-                await client.pause(0, 0.001, *PAUSES)
+                await client.pause(0, 0.001, *PAUSES, 3.0)
 
         async with store:
             await asyncio.gather(some("a"), some("b"), setting.change(client, store, "c", note))

@@ -33,7 +33,8 @@ class Watcher:
     """Iterator over the changes of one collection: level, not log.
 
     Equal keys that wait are one. What is told comes in this order: `lost`, `ready`, changed keys; a `lost` makes all
-    that waited before it superfluous. Keys may be reported by other threads.
+    that waited before it superfluous. Between a `lost` and the next `ready` no key is told: what is read then may go
+    out of date unheard. Keys may be reported by other threads.
 
     Args:
         collection: The collection.
@@ -78,7 +79,7 @@ class Watcher:
         if not key.startswith(self.prefix):
             return
         with self._lock:
-            if self._lost_waits or key in self._keys:
+            if not self._is_heard or self._lost_waits or key in self._keys:
                 return
             if len(self._keys) < MAX_WAITING:
                 self._keys[key] = None

@@ -19,6 +19,7 @@ from satchel.testing.simulation import (
     SimulatedEngine,
     SimulatedServer,
     SimulatedStore,
+    Subscription,
     disturb,
     run,
     world,
@@ -317,6 +318,90 @@ def test_each_fault_strikes(fault, error):
             assert (("c", "k") in server.data) is (fault in ("drop_reply", "reset"))
 
     assert error_of(scenario) is None
+
+
+# Changes that are watched.
+
+
+def watching(live, **settings):
+    """Return a scenario that watches collection "c", and gives what is told later to a function."""
+
+    async def scenario(world):
+        server = SimulatedEngine(world)
+        async with SimulatedStore(world.main, server, **settings) as store, store.watch("c") as changes:
+            assert (await anext(changes)).kind == "ready"
+            await live(world, server, store, changes)
+        assert server.subscriptions == []
+
+    return scenario
+
+
+@pytest.mark.parametrize("settings", [{}, {"watches_apart": True}])
+def test_changes_and_expiry_are_reported(settings):
+    async def live(world, server, store, changes):
+        await store.put("d", "k", 1)
+        await store.put("c", "k", 1, ttl=5)
+        assert (await anext(changes)).key == "k"
+        assert await store.touch("c", "k", ttl=10)
+        assert (await anext(changes)).key == "k"
+        assert (await anext(changes)).key == "k"
+        assert 10 < world.now < 11
+        await store.destroy()
+        assert [(await anext(changes)).kind for _ in range(2)] == ["lost", "ready"]
+
+    for seed in range(5):
+        assert error_of(watching(live, **settings), seed) is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "latest"), [("reset", 1.0), ("drop_reply", 8.0), ("restart", 8.0), ("cut_off", 8.0), ("freeze", 11.0)]
+)
+def test_a_report_that_is_lost_is_a_gap_that_is_announced(fault, latest):
+    async def live(world, server, store, changes):
+        if fault == "restart":
+            server.restart(0.5)
+        elif fault == "cut_off":
+            server.cut_off(world.main, 0.5)
+        elif fault == "freeze":
+            world.main.freeze(10)
+            server.cut_off(world.main, 0.5)
+        else:
+            world.faults = Faults(**{fault: 1.0})
+        begun = world.now
+        server.changed(("c", "k"))
+        world.faults = Faults()
+        assert (await anext(changes)).kind == "lost"
+        assert world.now - begun < latest
+        assert (await anext(changes)).kind == "ready"
+
+    for seed in range(5):
+        assert error_of(watching(live), seed) is None
+
+
+def test_reports_arrive_in_their_order_late_and_twice():
+    async def scenario(world):
+        server, heard = SimulatedServer(world), []
+        world.faults = Faults(delay=0.3, duplicate=0.3)
+        async with Subscription(server, world.main, heard.append) as subscription:
+            assert server.subscribe(subscription, "topic")
+            for number in range(20):
+                server.publish("topic", number)
+                server.publish("other", -1)
+            server.publish(None, 20)
+            await asyncio.sleep(10)
+        assert heard == sorted(heard)
+        assert set(heard) == set(range(21))
+        assert len(heard) > 21
+        assert not server.subscribe(subscription, "topic")
+
+    assert error_of(scenario) is None
+
+
+def test_a_subscription_that_is_left_is_found():
+    async def scenario(world):
+        await Subscription(SimulatedEngine(world), world.main, print).__aenter__()
+
+    assert "connections are left: ['main']" in str(error_of(scenario))
 
 
 def test_a_server_of_ones_own_is_called_by_the_same_network():

@@ -43,9 +43,8 @@ from .history import UNKNOWN, History, HistoryCall
 from .loop import SimulatedLoop
 from .recorder import Recorder
 from .running import Outcome, Scenario, check, run, shrink
-from .server import SimulatedServer
+from .server import SimulatedServer, Subscription
 from .stores import SimulatedEngine, SimulatedKeyedStore, SimulatedStore
-from .subscription import Subscription
 from .world import Faults, Process, ProcessCrashedError, SimulationError, World
 
 __all__ = [

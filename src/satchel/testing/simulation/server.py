@@ -1,4 +1,7 @@
-"""`SimulatedServer`: a server in a simulated network, which carries out requests on data of its own."""
+"""`SimulatedServer`: a server in a simulated network, which carries out requests on data of its own.
+
+On a `Subscription` it also sends what nobody has asked for.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ import asyncio
 import math
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 from ...backend.hooks import UNPROCESSED
 from ...errors import StoreUnavailableError
-from .subscription import Subscription
 from .world import Process, World, spread
 
 _FASTEST: Final = 2e-5
@@ -109,7 +113,7 @@ class SimulatedServer:
     def subscribe(self, subscription: Subscription, topic: str | None = None) -> bool:
         """Send messages from now on, to be carried out as the work of a request; return whether they will arrive.
 
-        Asked again, it is a sign of life: of a connection that was broken without a word it says so.
+        Asked again, it is a sign of life: a connection that was broken without a word is found out.
 
         Args:
             subscription: Where they are sent.
@@ -252,6 +256,75 @@ class SimulatedServer:
             return False
         self.world.note(self.name, f"{fault}@{name}")
         return True
+
+
+class Subscription:
+    """Connection of a process, on which a server's messages arrive in their order, or not at all once one was lost.
+
+    It is open for the length of an `async with`. The server uses it from when it carries out `server.subscribe`.
+
+    Args:
+        server: The server.
+        process: The process that listens.
+        hear: Is called in the process with each message.
+    """
+
+    def __init__(self, server: SimulatedServer, process: Process, hear: Callable[..., object]) -> None:
+        self.server, self.process = server, process
+        self.topics: set[str | None] = set()
+        """What the server tells of; None for all."""
+        self.is_open = False
+        self.is_broken = False
+        """Whether nothing arrives any more. The process knows only if it was told or has asked."""
+        self.last_arrival = 0.0
+        """When the last message arrives that is on its way."""
+        self._hear = hear
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def __repr__(self) -> str:
+        return f"Subscription({self.server.name!r}, {self.process.name!r}, {self.topics})"
+
+    async def __aenter__(self) -> Self:
+        self.is_open = True
+        self.server.connections.append(self.process)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.is_open = False
+        self._failure.cancel()
+        self.server.connections.remove(self.process)
+        with suppress(ValueError):
+            self.server.subscriptions.remove(self)
+
+    async def wait(self, seconds: float) -> None:
+        """Wait for a while.
+
+        Raises:
+            ConnectionResetError: The process is told meanwhile that the connection is broken.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await asyncio.shield(self._failure)
+
+    def arrive(self, message: tuple[Any, ...]) -> None:
+        """Have the process hear a message, if it is still there to hear it."""
+        if self.is_open and not self.is_broken and self.process.is_alive:
+            self.process.loop.call_soon(self._heard, message)
+
+    def fail(self) -> None:
+        """Have the process hear that the connection is broken."""
+        if self.is_open and self.process.is_alive:
+            self.process.loop.call_soon(self._failed)
+
+    def _heard(self, message: tuple[Any, ...]) -> None:
+        if self.is_open:
+            self._hear(*message)
+
+    def _failed(self) -> None:
+        if self.is_open and not self._failure.done():
+            self._failure.set_exception(ConnectionResetError("the connection broke"))
 
 
 def _deliver(sent: _Request, error: Exception | None) -> None:

@@ -14,8 +14,7 @@ from ...backend.record import Record, pack, unpack_outcome
 from ...backend.watching import Feed
 from ...clock import NEVER
 from ...names import Ref
-from .server import SimulatedServer
-from .subscription import Subscription
+from .server import SimulatedServer, Subscription
 from .world import EPOCH, Process
 
 CHECKED: Final = 5.0
