@@ -150,7 +150,7 @@ class Feed:
         self._store, self._translate = store, translate
         self._watchers: dict[str, tuple[Watcher, ...]] = {}  # tuples: other threads iterate over them
         self._heard: set[str] = set()
-        self._hears_all = self._was_heard = self._is_down = False
+        self._hears_all = self._was_heard = self._is_down = self._is_ended = False
         self._joining: dict[Watcher, asyncio.Future[None]] = {}
         self._more = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -243,6 +243,7 @@ class Feed:
 
     async def end(self) -> None:
         """Cancel the hook and wait until it has released its connection."""
+        self._is_ended = True  # a hook whose tasks fail as it is cancelled may raise their error instead
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -268,6 +269,8 @@ class Feed:
                 if failure is not None:
                     logger.warning("watchers may have missed changes until the connection is restored: %s", failure)
             self._down(failure)
+            if self._is_ended:
+                return
             await asyncio.sleep(pause * random_numbers(None).uniform(0.5, 1))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
