@@ -198,7 +198,7 @@ class Engine:
         finish: Callable[[str, Ref, Record, Any], T],
     ) -> dict[str, T]:
         """Read many entries of one collection, finished by `value_of` or `entry_of`; absent ones are left out."""
-        value, clock = self.value, self._store.clock
+        value = self.value
         failed: dict[str, SatchelError] = {}
         found: dict[str, T] = {}
         turns = Yielder()
@@ -210,7 +210,7 @@ class Engine:
                     ref = request.ref
                     if isinstance(outcome, SatchelError):
                         failed[ref[1]] = self.failure(outcome, operation, *ref)
-                    elif isinstance(outcome, Record) and (outcome.deadline == NEVER or outcome.deadline > clock()):
+                    elif isinstance(outcome, Record) and self._is_live(outcome):
                         try:
                             found[ref[1]] = finish(operation, ref, outcome, await value(operation, ref, outcome))
                         except SatchelError as error:
