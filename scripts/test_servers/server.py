@@ -150,23 +150,24 @@ class Server:
         end = time.monotonic() + PATIENCE
         while True:
             if any(process.poll() is not None for process in self.processes):
-                raise RuntimeError(f"{self.name} ended at once:\n{self._tail()}")
+                raise RuntimeError(f"{self.name} ended at once:\n{self.tail()}")
             try:
                 if answers():
                     return
             except OSError:
                 pass  # it does not listen yet
             if time.monotonic() > end:
-                raise RuntimeError(f"{self.name} did not answer within {PATIENCE:.0f} s:\n{self._tail()}")
+                raise RuntimeError(f"{self.name} did not answer within {PATIENCE:.0f} s:\n{self.tail()}")
             time.sleep(0.02)
+
+    def tail(self) -> str:
+        """Return the end of its log."""
+        return "\n".join((self.directory / "log").read_text(errors="replace").splitlines()[-15:])
 
     def _signal(self, number: signal.Signals) -> None:
         for process in self.processes:
             if process.poll() is None:
                 process.send_signal(number)
-
-    def _tail(self) -> str:
-        return "\n".join((self.directory / "log").read_text(errors="replace").splitlines()[-15:])
 
 
 def free_port() -> int:

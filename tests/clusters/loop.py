@@ -132,7 +132,10 @@ async def _round(
     round_.note_fault()
     try:
         await asyncio.to_thread(cluster.replace, victim)
-        await _first_successes(round_, lost, affected)
+        if not await _succeed(round_, lost, affected):
+            stores = sorted(_successes(round_, lost, affected))
+            said = await asyncio.to_thread(cluster.account)
+            raise AssertionError(f"{PATIENCE:.0f} s after node {victim} was lost only stores {stores} succeed\n{said}")
         if serves:
             await load.pause(limit)  # later writes would hide what was lost
         await asyncio.sleep(max(1.5, serves))
@@ -155,10 +158,13 @@ async def _round(
     )
 
 
-async def _first_successes(round_: Round, since: float, affected: Callable[[str], bool]) -> None:
+async def _succeed(round_: Round, since: float, affected: Callable[[str], bool]) -> bool:
+    """Wait until each store has had a success, and return whether that came in time."""
     while len(_successes(round_, since, affected)) < STORES:
-        assert time.monotonic() - since < PATIENCE, f"a store has had no success for {PATIENCE:.0f} s"
+        if time.monotonic() - since > PATIENCE:
+            return False
         await asyncio.sleep(0.05)
+    return True
 
 
 def _successes(round_: Round, since: float, affected: Callable[[str], bool]) -> dict[int, float]:

@@ -103,6 +103,10 @@ class Cluster(ABC):
         """Wait until all is well again."""
         self.nodes[0].wait_until(self.is_whole)
 
+    def account(self) -> str:
+        """Return what the nodes say of themselves: the ends of their logs."""
+        return "\n".join(f"{node.name} at {self.host(index)}:\n{node.tail()}" for index, node in enumerate(self.nodes))
+
     def kill(self, index: int) -> None:
         """End all processes of a node at once."""
         self._signal(index, signal.SIGKILL)

@@ -38,7 +38,7 @@ async def test_nothing_is_lost_with_three_replicas():
             sockets=SOCKETS,
             stale_reads=True,  # of a former leader
         )
-    print(report)  # noqa: T201  # for those who watch
+    print(f"{report}\nstuck servers that were started anew: {cluster.started_anew}")  # noqa: T201  # for those who watch
     assert not report.strangers
     assert not report.wrong
     assert not any(sum(lost) for lost in report.lost.values())
