@@ -256,6 +256,20 @@ async def test_the_last_watcher_releases_the_connection_also_when_it_is_cancelle
     assert len(asyncio.all_tasks()) == 1
 
 
+async def test_a_hook_that_fails_as_it_is_cancelled_is_not_called_again():
+    async def breaks_at_its_end(feed):
+        try:
+            await ready(feed)
+        except asyncio.CancelledError:
+            raise ConnectionError("a task of its group failed") from None
+
+    store = Scripted(breaks_at_its_end, ready)
+    async with asyncio.timeout(5), store.watch("c"):
+        pass
+    assert (store.runs, store.released) == (1, 1)
+    assert len(asyncio.all_tasks()) == 1
+
+
 async def test_beginning_lasts_no_longer_than_a_request_may():
     class Timed(Scripted):
         def __init__(self, *scripts):
