@@ -154,11 +154,10 @@ class ContentStore:
         return await self._loader.load(Digest(digest))
 
     async def contains(self, digest: str) -> bool:
-        """Return whether a value can be loaded: it and all its parts are there. It does not look at leaves.
+        """Return whether a value is there with all its parts. It does not look at leaves, nor at how deep they nest.
 
         Raises:
             IntegrityError: An entry is damaged, so that its parts are not known.
-            SerializationError: It nests too deep to be loaded.
         """
         try:
             await self._loader.read(Digest(digest))
