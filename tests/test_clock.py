@@ -107,3 +107,10 @@ def test_a_refusal_says_what_to_do(ttl, message):
     with pytest.raises(InvalidTTLError) as caught:
         seconds(ttl)
     assert str(caught.value) == message
+
+
+def test_a_length_of_time_is_refused_by_its_name():
+    with pytest.raises(
+        InvalidTTLError, match=r"^lease must be above 0 and at most 100 years \(3155760000 s\), got 0 s$"
+    ):
+        seconds(0, "lease")

@@ -30,7 +30,7 @@ from ._shielding import shielded
 from .capability import Capability
 from .clock import TTL, seconds
 from .entry import Entry
-from .errors import ConfigurationError, InvalidTTLError, StoreClosedError, StoreError, ValueTooLargeError, safe_repr
+from .errors import ConfigurationError, StoreClosedError, StoreError, ValueTooLargeError, safe_repr
 from .names import Ref, check_name
 from .protocol import AsyncKeyValue, SupportsConditional
 
@@ -82,11 +82,8 @@ def terms(ttl: TTL | None, stale: TTL | None, early: float | None) -> RefreshPol
     if early is not None and (type(early) not in (int, float) or not 0 < early <= _MOST_EARLY):
         raise ConfigurationError(f"early must be a number above 0, such as 1.0, got {safe_repr(early)}")
     fresh = None if ttl is None else seconds(ttl)
-    try:
-        longer = 0.0 if stale is None else seconds(stale)
-        lifetime = None if fresh is None else seconds(fresh + longer)
-    except InvalidTTLError as error:
-        raise InvalidTTLError(f"stale, and ttl and stale together: {error}") from None
+    longer = 0.0 if stale is None else seconds(stale, "stale")
+    lifetime = None if fresh is None else seconds(fresh + longer, "ttl and stale together")
     return RefreshPolicy(lifetime, longer, early)
 
 

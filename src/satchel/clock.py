@@ -43,8 +43,12 @@ class Until(float):
         return self
 
 
-def seconds(ttl: TTL) -> float:
-    """Return a time to live in seconds.
+def seconds(ttl: TTL, name: str = "ttl") -> float:
+    """Return a time to live, or another length of time, in seconds.
+
+    Args:
+        ttl: The time.
+        name: What the caller knows it as.
 
     Raises:
         InvalidTTLError: It is not a number or `timedelta`, or not above 0 and at most 100 years.
@@ -57,12 +61,14 @@ def seconds(ttl: TTL) -> float:
     elif isinstance(ttl, (int, float)) and not isinstance(ttl, bool):
         length = float(ttl)
     else:
-        raise InvalidTTLError(f"ttl must be seconds or a timedelta, got {type(ttl).__name__}")
+        raise InvalidTTLError(f"{name} must be seconds or a timedelta, got {type(ttl).__name__}")
     if 0 < length <= MAX_TTL:
         return length
-    hint = "omit ttl to keep an entry forever" if length > 0 else "use delete to remove an entry"
+    hint = ""
+    if name == "ttl":
+        hint = "; omit ttl to keep an entry forever" if length > 0 else "; use delete to remove an entry"
     raise InvalidTTLError(
-        f"ttl must be above 0 and at most 100 years ({MAX_TTL:.0f} s), got {safe_repr(length)} s; {hint}"
+        f"{name} must be above 0 and at most 100 years ({MAX_TTL:.0f} s), got {safe_repr(length)} s{hint}"
     )
 
 

@@ -300,7 +300,7 @@ def test_parts_and_options_are_converted(url, expected):
         ("memory://?wrap=ttl(default=5,default=6)", "ttl: option 'default' is given twice"),
         ("memory://?wrap=ttl(default)", "options of ttl are written name=value and joined by ,"),
         ("memory://?wrap=ttl(default=soon)", "ttl: option 'default' must be a number$"),
-        ("memory://?wrap=ttl(default=-5)", "default: ttl must be above 0"),
+        ("memory://?wrap=ttl(default=-5)", "default must be above 0"),
         ("memory://?wrap=ttl(sliding=true)", "sliding renews entries to the default"),
         ("memory://?wrap=sanitization(key_strategy=hsah)", "must be 'passthrough' or .*'hash'"),
         ("memory://?wrap=sealed", "sealed needs the option 'key'"),

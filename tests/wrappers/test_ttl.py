@@ -187,9 +187,9 @@ async def test_without_sliding_reads_are_the_inner_stores_own(inner):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"default": 0}, "default: ttl must be above 0"),
-        ({"minimum": float("nan")}, "minimum: ttl must be above 0"),
-        ({"maximum": "5"}, "maximum: ttl must be seconds"),
+        ({"default": 0}, "default must be above 0"),
+        ({"minimum": float("nan")}, "minimum must be above 0"),
+        ({"maximum": "5"}, "maximum must be seconds"),
         (
             {"minimum": 5, "maximum": 4},
             "^minimum, default and maximum must be in this order, from the shortest on$",

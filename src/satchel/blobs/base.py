@@ -471,7 +471,7 @@ class BlobsBase(ABC):
 
     async def url_for(self, key: str, *, expires: TTL = 900, method: str = "GET") -> str:
         """Return an address under which a browser finds the blob, as described for `Blobs`."""
-        named, lasting = check_name(key), seconds(expires)
+        named, lasting = check_name(key), seconds(expires, "expires")
         if self._base_url is None:
             self._refuse("url_for without base_url=")
         url = address(self._base_url, named)

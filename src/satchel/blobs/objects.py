@@ -394,7 +394,7 @@ class ObjectBlobs(BlobsBase):
         """
         if self._base_url is not None:
             return await super().url_for(key, expires=expires, method=method)
-        path, lasting = self._path(check_name(key)), seconds(expires)
+        path, lasting = self._path(check_name(key)), seconds(expires, "expires")
         if method not in ("GET", "HEAD", "PUT", "DELETE"):
             raise ConfigurationError("method must be one of DELETE, GET, HEAD, PUT")
         service = await self._connected()

@@ -99,7 +99,7 @@ class UrlSigner:
         """
         if method not in _METHODS:
             raise ConfigurationError(f"method must be one of {', '.join(sorted(_METHODS))}")
-        deadline = stable_deadline(self._clock(), seconds(expires))
+        deadline = stable_deadline(self._clock(), seconds(expires, "expires"))
         signature = self._signature(self._secrets[0], check_name(key), method, str(deadline))
         joint = "&" if "?" in url else "?"
         return f"{url}{joint}expires={deadline}&method={method}&signature={signature}"

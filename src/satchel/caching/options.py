@@ -78,7 +78,7 @@ class Lifetime:
         is_kept = self._when is None or bool(plain("when", self._when(result)))
         if self._ttl is not None and is_kept:
             ttl = plain("ttl", self._ttl(result))
-            lifetime = None if ttl is None else seconds(seconds(ttl) + self.policy.stale)
+            lifetime = None if ttl is None else seconds(seconds(ttl) + self.policy.stale, "ttl and stale together")
         return Made(value, lifetime, is_kept)
 
 

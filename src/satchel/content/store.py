@@ -86,7 +86,7 @@ class ContentStore:
         check_leaf_keys(leaf, secrets)
         self._depth = depth
         self._leaf = leaf
-        self._older_than = float(seconds(older_than))
+        self._older_than = float(seconds(older_than, "older_than"))
         self._clock = clock
         self._leaves = Leaves(leaf, secrets)
         self._roots = Roots(self._store, self._collection, self._older_than)
@@ -280,7 +280,7 @@ class ContentStore:
             IntegrityError: A record is damaged, so that what it refers to is not known. Nothing was removed.
             UnsupportedOperationError: The store does not enumerate keys.
         """
-        age = self._older_than if older_than is None else float(seconds(older_than))
+        age = self._older_than if older_than is None else float(seconds(older_than, "older_than"))
         if age < self._older_than:
             raise ConfigurationError(
                 f"older_than must be at least that of the ContentStore, {self._older_than:g} s, which savers count on"

@@ -115,7 +115,7 @@ class Claims:
         self.collection = check_name(collection, "collection")
         self.seconds = float(seconds(ttl))
         self.forgets = keep == 0
-        self._kept = 0.0 if self.forgets else seconds(keep)
+        self._kept = 0.0 if self.forgets else seconds(keep, "keep")
         self._in_use = min(self.seconds + max(self._kept, CLOCKS_APART), MAX_TTL)
         check_clock(clock)
         self.clock = clock

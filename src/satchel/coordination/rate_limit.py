@@ -142,7 +142,7 @@ class RateLimit:
         check_int("limit", limit, 1, _MOST_HITS)
         check_int("burst", limit if burst is None else burst, 1, _MOST_HITS)
         check_clock(clock)
-        self._limit, self._per, self._burst = limit, seconds(per), limit if burst is None else burst
+        self._limit, self._per, self._burst = limit, seconds(per, "per"), limit if burst is None else burst
         self._interval = math.ceil(self._per * _SECOND / limit)
         self._capacity = self._burst * self._interval
         if self._capacity > MAX_TTL * _SECOND:

@@ -171,8 +171,8 @@ class SessionLifetime:
     """
 
     def __init__(self, idle: TTL | None, absolute: TTL | None, clock: Clock) -> None:
-        self.idle = None if idle is None else float(seconds(idle))
-        self.absolute = None if absolute is None else float(seconds(absolute))
+        self.idle = None if idle is None else float(seconds(idle, "idle"))
+        self.absolute = None if absolute is None else float(seconds(absolute, "absolute"))
         self.clock = clock
 
     def length(self, record: SessionRecord) -> float | None:

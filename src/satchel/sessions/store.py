@@ -82,7 +82,7 @@ class SessionStore:
         self._collection = check_name(collection, "collection")
         check_clock(clock)
         self._lifetime = SessionLifetime(idle, absolute, clock)
-        self._max_lock = float(seconds(max_lock))
+        self._max_lock = float(seconds(max_lock, "max_lock"))
 
     def __repr__(self) -> str:
         lifetime = f"idle={self._lifetime.idle}, absolute={self._lifetime.absolute}"
@@ -189,7 +189,7 @@ class SessionStore:
             SessionLockedError: When the block is entered, if another owner has locked it.
         """
         check_name(key, "key", self._store.max_key_bytes)
-        length = self._max_lock if duration is None else float(seconds(duration))
+        length = self._max_lock if duration is None else float(seconds(duration, "duration"))
         if length > self._max_lock:
             raise InvalidTTLError(f"a lock may hold for max_lock, {self._max_lock:g} s, without renewal, not longer")
         return SessionLock(self, key, length)

@@ -166,7 +166,7 @@ class Sessions:
             SerializationError: The data cannot be stored.
             ConflictError: Other writers were faster every time.
         """
-        length = 0.0 if type(grace) in (int, float) and grace == 0 else float(seconds(grace))
+        length = 0.0 if type(grace) in (int, float) and grace == 0 else float(seconds(grace, "grace"))
         before = session.id
         if not length:
             session._rotating = True

@@ -138,6 +138,6 @@ class TTLWrapper(BaseWrapper):
 
 def _seconds(option: str, ttl: TTL | None) -> float | None:
     try:
-        return None if ttl is None else seconds(ttl)
+        return None if ttl is None else seconds(ttl, option)
     except InvalidTTLError as error:
-        raise ConfigurationError(f"{option}: {error}") from None
+        raise ConfigurationError(str(error)) from None

@@ -131,7 +131,7 @@ class Queue(Generic[T]):
     ) -> None:
         self._store = require(store, Capability.CONDITIONAL)
         self._name = check_name(name, "name", store.max_key_bytes - _LONGEST_SUFFIX)
-        self._lease = float(seconds(lease))
+        self._lease = float(seconds(lease, "lease"))
         check_int("max_attempts", max_attempts, 1)
         self._max_attempts = max_attempts
         self._collection = check_name(collection, "collection")
@@ -159,7 +159,7 @@ class Queue(Generic[T]):
             StoreError: The backend failed. After a `StoreTimeoutError` or a `StoreUnavailableError` the job may have
                 been pushed.
         """
-        not_before = 0.0 if delay == 0 else self._clock() + seconds(delay)
+        not_before = 0.0 if delay == 0 else self._clock() + seconds(delay, "delay")
         name = new_owner() if id is None else check_name(id, "id")
         plain = await self._values._dumped(name, value)
         if type(plain) is not bytes:

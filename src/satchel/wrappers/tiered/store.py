@@ -170,9 +170,9 @@ class TieredStore(CompositeStore):
         check_bool("follow", follow)
         check_clock(clock)
         try:
-            longest = None if hot_ttl is None else seconds(hot_ttl)
+            longest = None if hot_ttl is None else seconds(hot_ttl, "hot_ttl")
         except InvalidTTLError as error:
-            raise ConfigurationError(f"hot_ttl: {error}") from None
+            raise ConfigurationError(str(error)) from None
         self._hot = HotTier(hot, ttl=longest, clock=clock)
         self._tiers = Tiers(self.__repr__, self._hot, cold, write=write, queue_size=queue_size, clock=clock)
         self._cold, self._waiting, self._queue = self._tiers.cold, self._tiers.waiting, self._tiers.queue
