@@ -217,7 +217,7 @@ def _clean_up_after(opening: asyncio.Task[SatchelError | None] | None) -> None:
 
     The garbage collector would do so later, when the store's attributes are those of the next opening.
     """
-    if opening is not None and not opening.done():
+    if opening is not None:
         with suppress(Exception):  # cleaning up may need the loop that has ended
             opening.get_coro().close()
 

@@ -7,6 +7,7 @@ import pytest
 from satchel import Capability, MemoryStore, StoreUnavailableError
 from satchel.testing import FakeClock, FlakyStore
 from satchel.wrappers import TieredStore
+from satchel.wrappers.tiered.hot import HotTier
 from tests.scripted import BatchStore, held, turns
 
 
@@ -264,3 +265,19 @@ async def test_what_changes_left_behind_is_cleared_by_later_ones_though_nobody_r
         await store.put("c", "other", number)
     assert not store._hot.states
     assert await hot.get_many("c", names) == {}
+
+
+async def test_a_removal_that_comes_late_leaves_who_reads_meanwhile_to_hear_of_changes():
+    clock, ref = FakeClock(), ("c", "k")
+    cold, tier = MemoryStore(clock=clock), HotTier(MemoryStore(clock=clock), ttl=None, clock=clock)
+    await cold.put(*ref, "old")
+    due = tier.overtake(ref)
+    assert await tier.trusts(ref)  # a read removes at once what a follower is to remove later
+    state = tier.states.watch(ref)
+    assert state is not None
+    entry = await cold.get_entry(*ref)
+    assert entry is not None
+    assert await tier.clean(due)
+    assert await tier.drop(ref)
+    assert not await tier.promote(ref, state, entry)
+    assert await tier.find("c", ["k"]) == {}

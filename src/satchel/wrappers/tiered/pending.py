@@ -187,8 +187,12 @@ class Inflight(dict[Ref, KeyState]):
     # The end of a state.
 
     def generations(self, refs: Iterable[Ref]) -> dict[Ref, tuple[KeyState, int]]:
-        """Return the states of entries, each with its generation, for `end_clean`."""
-        return {ref: (state, state.generation) for ref in refs if (state := self.get(ref)) is not None}
+        """Return the states of changed entries, each with its generation, for `end_clean`.
+
+        One of a reader alone is not among them: by it the reader is to hear of a change.
+        """
+        states = [(ref, state) for ref in refs if (state := self.get(ref)) is not None]
+        return {ref: (state, state.generation) for ref, state in states if state.written}
 
     def end_clean(self, before: dict[Ref, tuple[KeyState, int]]) -> None:
         """Drop states whose entries were removed from hot."""
