@@ -80,7 +80,7 @@ def test_until_gives_its_deadline_whenever_it_is_asked_to_the_microsecond_that_c
 
 @pytest.mark.parametrize("moment", [math.nan, math.inf, -math.inf, 1e300, -1e300, 253402300800.0])
 def test_a_moment_that_no_calendar_has_was_not_stored_by_satchel(moment):
-    with pytest.raises(IntegrityError, match="^a stored time is none that a calendar has$"):
+    with pytest.raises(IntegrityError, match=r"^a stored time is none that a calendar has$"):
         as_datetime(moment)
 
 
