@@ -12,7 +12,7 @@ import random
 import re
 import signal
 import tracemalloc
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -214,6 +214,14 @@ def run(coroutine: Coroutine[Any, Any, R]) -> R:
             return await coroutine
 
     return _runner().run(in_time())
+
+
+async def reported(use: Callable[[], Awaitable[Any]], *errors: type[Exception]) -> Any:
+    """Return what something returns, or the error of one that may be raised."""
+    try:
+        return await use()
+    except errors as error:
+        return error
 
 
 def close() -> None:

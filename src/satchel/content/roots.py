@@ -74,14 +74,6 @@ class Roots:
             raise ConfigurationError(f"the collection {collection} holds content; use another one for records")
         return collection
 
-    def _age_in(self, record: Any) -> float:
-        age: Any = _checked(record, self._settings, _SETTINGS_KEY).get("older_than")
-        if type(age) not in (int, float):
-            raise IntegrityError(
-                f"the record under {_SETTINGS_KEY!r} in {self._settings!r} has no number as older_than"
-            )
-        return age  # type: ignore[no-any-return]  # as was checked
-
     async def register(self, collection: str) -> None:
         """Tell collectors that the records of a collection refer to content; it raises what `check_apart` raises."""
         if collection not in self._known:
@@ -126,6 +118,14 @@ class Roots:
         async for keys in paged(store.keys(collection)):
             records = await self._store.get_many(collection, keys)
             yield [digest for key, record in records.items() for digest in roots_of(record, collection, key)]
+
+    def _age_in(self, record: Any) -> float:
+        age: Any = _checked(record, self._settings, _SETTINGS_KEY).get("older_than")
+        if type(age) not in (int, float):
+            raise IntegrityError(
+                f"the record under {_SETTINGS_KEY!r} in {self._settings!r} has no number as older_than"
+            )
+        return age  # type: ignore[no-any-return]  # as was checked
 
 
 def roots_of(record: Any, collection: str, key: str) -> list[Digest]:

@@ -17,6 +17,7 @@ from satchel import (
 from satchel.content import ANY, Calls, ContentStore, Digest, FunctionCall, memoize
 from satchel.content.calls import RecordedCall
 from satchel.testing import FakeClock
+from tests.fuzz import harness
 from tests.fuzz.harness import json_of, run, text_of
 
 INPUTS = 200
@@ -153,11 +154,8 @@ async def damage(store: MemoryStore, entries: list[tuple[str, str, Any]], asked:
 
 
 async def reported(use: Callable[[], Awaitable[Any]], *errors: type[SatchelError]) -> Any:
-    """Return what something returns, or the error of one that may be raised."""
-    try:
-        return await use()
-    except (IntegrityError, *errors) as error:
-        return error
+    """Return what something returns, or the error of one that may be raised: always that of damage."""
+    return await harness.reported(use, IntegrityError, *errors)
 
 
 async def read(calls: Calls, text: str) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import pickle
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -27,7 +27,7 @@ from satchel import (
 from satchel.content import ContentStore, Digest, digest, loading, register_destructurer
 from satchel.testing import FakeClock
 from tests.content.values import Frozen, Matrix, Sized, is_matrix, matrix_of, split_matrix
-from tests.fuzz.harness import json_of, run, text_of
+from tests.fuzz.harness import json_of, reported, run, text_of
 
 INPUTS = 200
 KEY, OTHER_KEY = bytes(range(32)), bytes(range(1, 33))
@@ -282,14 +282,6 @@ async def damage(store: MemoryStore, entries: list[tuple[str, str, Any]], asked:
         await store.put(collection, key, value if decoded is None else decoded)
     except (InvalidKeyError, SerializationError):
         return
-
-
-async def reported(use: Callable[[], Awaitable[Any]], *errors: type[SatchelError]) -> Any:
-    """Return what something returns, or the error of one that may be raised."""
-    try:
-        return await use()
-    except errors as error:
-        return error
 
 
 async def read(content: ContentStore, store: MemoryStore, text: Any) -> None:

@@ -120,10 +120,7 @@ def check_tags(tags: object) -> None:
             raise ConfigurationError(
                 f"a tag has a str as its name and is a str, int, float, bool or None, got {type(value).__name__}"
             )
-    try:
-        as_json(dict(tags))
-    except SerializationError as error:
-        raise ConfigurationError(f"a tag cannot be recorded: {error}") from None
+    _check_json(tags, "a tag cannot be recorded")
 
 
 def current_tags() -> dict[str, TagValue]:
@@ -203,8 +200,12 @@ def _checked(source: MetadataSource, facts: object) -> Mapping[str, Any]:
         raise ConfigurationError(
             f"the source of metadata {source.__name__!r} must give a dict, got {type(facts).__name__}"
         )
+    _check_json(facts, f"the source of metadata {source.__name__!r}")
+    return facts
+
+
+def _check_json(facts: Mapping[str, Any], complaint: str) -> None:
     try:
         as_json(dict(facts))
     except SerializationError as error:
-        raise ConfigurationError(f"the source of metadata {source.__name__!r}: {error}") from None
-    return facts
+        raise ConfigurationError(f"{complaint}: {error}") from None
