@@ -33,6 +33,7 @@ from satchel.sync import SyncStore
 from satchel.sync.thread import _Call
 from satchel.testing import FakeClock
 from satchel.wrappers import StatisticsWrapper
+from tests.patience import wait_until
 
 
 @pytest.fixture
@@ -47,14 +48,6 @@ def threads_but_workers() -> int:
 
 def of_satchel() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("satchel-sync")]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it never came")
 
 
 class Slow(MemoryStore):

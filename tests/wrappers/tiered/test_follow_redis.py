@@ -8,9 +8,10 @@ import pytest
 from satchel import RedisStore, StoreTimeoutError, StoreUnavailableError, ValkeyStore, open_store
 from satchel.stores._redislike import watching
 from satchel.wrappers import NearCacheWrapper, layer
+from tests.patience import until
 from tests.proxy import FaultyProxy
 from tests.servers import server_url
-from tests.stores.watched import follows, holds
+from tests.stores.watched import follows
 
 SERVERS = [
     pytest.param((kind, name), marks=pytest.mark.server(name), id=name)
@@ -50,7 +51,7 @@ async def is_hot(near, value):
         hits = near.snapshot().hot.hits
         return await near.get("c", "k") == value and near.snapshot().hot.hits > hits
 
-    await holds(is_read_from_hot)
+    await until(is_read_from_hot)
 
 
 async def becomes(near, value):
@@ -60,7 +61,7 @@ async def becomes(near, value):
         except StoreUnavailableError:
             return False
 
-    await holds(is_read)
+    await until(is_read)
 
 
 async def test_what_another_process_changes_is_read(server, prefix, other):
@@ -112,7 +113,7 @@ async def test_a_connection_that_falls_silent_is_noticed_and_nothing_old_is_read
         async def is_noticed():
             return near.snapshot().losses > 0
 
-        await holds(is_noticed)
+        await until(is_noticed)
         with pytest.raises((StoreTimeoutError, StoreUnavailableError)):
             await near.get("c", "k")
         proxy.silent = False
