@@ -2,11 +2,13 @@
 
 import asyncio
 import secrets
+import time
 
 import pytest
 
 from satchel import RedisStore, StoreTimeoutError, StoreUnavailableError, ValkeyStore, open_store
 from satchel.stores._redislike import watching
+from satchel.testing import FakeClock
 from satchel.wrappers import NearCacheWrapper, layer
 from tests.patience import until
 from tests.proxy import FaultyProxy
@@ -69,12 +71,20 @@ async def test_what_another_process_changes_is_read(server, prefix, other):
         await follows(layer(store, NearCacheWrapper), other)
         await other.delete("c", "k")
         await becomes(store, None)
-        await other.put("c", "k", "short", ttl=0.3)
-        await becomes(store, "short")
-        await becomes(store, None)
         await store.put("c", "k", "mine")
         assert await store.get("c", "k") == "mine"
         await is_hot(layer(store, NearCacheWrapper), "mine")
+
+
+async def test_what_another_process_puts_for_a_time_is_read_for_that_time(server, prefix, other):
+    clock = FakeClock(time.time())
+    inner = server[0](server_url(server[1]), prefix=prefix, clock=clock)
+    async with NearCacheWrapper(inner, clock=clock) as near:
+        await is_hot(near, None)
+        await other.put("c", "k", "short", ttl=600)
+        await is_hot(near, "short")
+        clock.advance(601)
+        assert await near.get("c", "k") is None
 
 
 async def test_a_whole_collection_that_is_destroyed_elsewhere_is_not_read(server, prefix, other):
