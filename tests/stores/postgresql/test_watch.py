@@ -128,7 +128,7 @@ async def test_a_connection_that_is_silent_is_given_up(
 ) -> None:
     monkeypatch.setattr(notices, "PING_EVERY", 0.05)
     async with FaultyProxy(port_of_server()) as proxy:
-        store = PostgreSQLStore(url=url_through(proxy), table_name=table, notify=True, timeout=0.5)
+        store = PostgreSQLStore(url=url_through(proxy), table_name=table, notify=True, timeout=3)
         async with store, store.watch("c") as changes:
             await seen_until(changes, "ready")
             proxy.silent = True
