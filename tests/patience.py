@@ -1,9 +1,35 @@
-"""How long stores wait in tests for servers that fail: only while they fail, since a busy machine is slow by itself."""
+"""How long tests wait: for what is certain to come, however slow the machine; for servers that fail, not for long."""
 
-from collections.abc import Iterator
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from satchel.backend.base import BaseStore
+
+_LONGEST = 50.0
+"""Seconds after which what was to come does not come: a little less than a test may take."""
+_PAUSE = 0.002
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds, while other threads and processes go on."""
+    give_up = time.monotonic() + _LONGEST
+    while not condition():
+        assert time.monotonic() < give_up, "it never came"
+        time.sleep(_PAUSE)
+
+
+async def until(condition: Callable[[], object | Awaitable[object]]) -> None:
+    """Wait until a condition holds, while other tasks, threads and processes go on."""
+    give_up = time.monotonic() + _LONGEST
+    while True:
+        holds = condition()
+        if await holds if inspect.isawaitable(holds) else holds:
+            return
+        assert time.monotonic() < give_up, "it never came"
+        await asyncio.sleep(_PAUSE)
 
 
 @contextmanager

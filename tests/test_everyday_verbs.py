@@ -163,7 +163,7 @@ async def test_delete_prefix_goes_over_all_pages(store):
 
 
 async def test_get_or_put_calls_once_for_all_and_gives_the_model(store):
-    users, calls = store.collection("users", model=User, ttl=60), []
+    users, calls = store.collection("users", model=User, ttl=6000), []
 
     async def load() -> User:
         calls.append(1)
@@ -174,7 +174,7 @@ async def test_get_or_put_calls_once_for_all_and_gives_the_model(store):
     found = await asyncio.gather(*[users.get_or_put("ada", load) for _ in range(5)], others.get_or_put("ada", load))
     assert found == [User("ada", 3)] * 6
     assert len(calls) == 1
-    assert 59 < (await users.get_entry("ada")).ttl <= 60
+    assert 5900 < (await users.get_entry("ada")).ttl <= 6000
     assert await users.get_or_put("ada", load) == User("ada", 3)
     assert len(calls) == 1
 

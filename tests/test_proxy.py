@@ -20,12 +20,12 @@ async def echo():
     server.close()
 
 
-async def ask(port, line):
+async def ask(port, line, seconds=50):
     reader, writer = await asyncio.open_connection(HOST, port)
     try:
         writer.write(line)
         await writer.drain()
-        return await asyncio.wait_for(reader.read(100), 0.2)
+        return await asyncio.wait_for(reader.read(100), seconds)
     finally:
         writer.transport.abort()
 
@@ -53,7 +53,7 @@ async def test_it_is_silent(echo):
     async with FaultyProxy(echo) as proxy:
         proxy.silent = True
         with pytest.raises(TimeoutError):
-            await ask(proxy.port, b"hello\n")
+            await ask(proxy.port, b"hello\n", seconds=0.2)
         proxy.silent = False
         assert await ask(proxy.port, b"hello\n") == b"hello\n"
 

@@ -139,7 +139,7 @@ async def offload(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -
     """
     tally.calls += 1
     loop = asyncio.get_running_loop()
-    turns = _turns.setdefault(loop, _Turns())
+    turns = _turns.get(loop) or _turns_of_new(loop)
     turns.members += 1
     try:
         await turns.lock.acquire()
@@ -156,6 +156,15 @@ async def offload(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -
             future.add_done_callback(partial(_pass_on, loop, turns))
 
 
+def _turns_of_new(loop: asyncio.AbstractEventLoop) -> _Turns:
+    """Make the lock of an event loop, and forget loops that were closed before their calls could leave."""
+    for other in list(_turns):
+        if other.is_closed():
+            _turns.pop(other, None)
+    turns = _turns[loop] = _Turns()
+    return turns
+
+
 def _pass_on(loop: asyncio.AbstractEventLoop, turns: _Turns, _future: Future[Any]) -> None:
     try:
         loop.call_soon_threadsafe(_end_turn, loop, turns)
@@ -164,6 +173,9 @@ def _pass_on(loop: asyncio.AbstractEventLoop, turns: _Turns, _future: Future[Any
 
 
 def _end_turn(loop: asyncio.AbstractEventLoop, turns: _Turns) -> None:
+    if loop.is_closed():  # then nobody can wait any more
+        _turns.pop(loop, None)
+        return
     turns.lock.release()
     _leave(loop, turns)
 

@@ -12,6 +12,7 @@ import pytest
 from satchel import Capability, StoreClosedError, StoreUnavailableError
 from satchel.backend import reclaiming
 from satchel.clock import NEVER
+from tests.patience import until
 from tests.scripted import BatchStore, Server, turns
 
 
@@ -42,13 +43,6 @@ class Timed(BatchStore):
 @pytest.fixture
 def hurried(monkeypatch):
     monkeypatch.setattr(reclaiming, "PERIOD", 0.001)
-
-
-async def until(holds):
-    """Wait for something that is certain to come, however slow this machine is."""
-    async with asyncio.timeout(60):
-        while not holds():  # noqa: ASYNC110  # nothing tells of it
-            await asyncio.sleep(0.001)
 
 
 def timers():
@@ -218,7 +212,8 @@ def test_a_child_of_fork_has_no_timer_of_its_parent():
     program = """
 import asyncio, os, sys, warnings
 from satchel.backend import reclaiming
-from tests.backend.test_reclaiming import Clock, Timed, timers, until
+from tests.backend.test_reclaiming import Clock, Timed, timers
+from tests.patience import until
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 reclaiming.PERIOD = 0.001
 store = Timed(clock=Clock())

@@ -84,9 +84,10 @@ async def test_opening_in_steps_may_take_longer_than_each_of_them():
 
         async def _open(self):
             for _ in range(4):
-                await self._with_timeout(asyncio.sleep(0.05))
+                await self._with_timeout(asyncio.sleep(0))
+                await asyncio.sleep(0.01)
 
-    async with OpensInSteps(timeout=0.15) as store:
+    async with OpensInSteps(timeout=0.02) as store:
         store.answers.set()
         assert await store.get("c", "k") is None
 

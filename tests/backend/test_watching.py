@@ -9,6 +9,7 @@ import pytest
 
 from satchel import Change, MemoryStore, StoreClosedError, StoreTimeoutError, StoreUnavailableError
 from satchel.backend.watching import MAX_WAITING
+from tests.patience import until
 
 
 class Scripted(MemoryStore):
@@ -63,13 +64,11 @@ LOST, READY = Change("lost", "c"), Change("ready", "c")
 
 
 async def taken(changes, count):
-    return [await asyncio.wait_for(anext(changes), 5) for _ in range(count)]
+    return [await asyncio.wait_for(anext(changes), 50) for _ in range(count)]
 
 
 async def runs(store, count):
-    async with asyncio.timeout(5):
-        while store.runs < count:  # noqa: ASYNC110  # the hook is called by the store
-            await asyncio.sleep(0.01)
+    await until(lambda: store.runs >= count)
 
 
 async def nothing_comes(changes):

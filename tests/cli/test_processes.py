@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import tomllib
 from contextlib import contextmanager, suppress
 
@@ -17,6 +16,7 @@ import pytest
 from satchel import open_store
 from satchel.cli import output
 from tests.cli.shell import shell
+from tests.patience import wait_until
 from tests.project.checkout import ROOT
 
 pytestmark = pytest.mark.long  # whole programs, which take long to start
@@ -64,11 +64,6 @@ def test_closed_streams_are_no_traceback(shell, command):
         assert b"Exception ignored" not in done.stderr
 
 
-def until(condition):
-    while not condition():
-        time.sleep(0.01)
-
-
 @contextmanager
 def interrupted(shell, *arguments):
     """Start a command; end it by Ctrl-C after the block, and look how it took that."""
@@ -97,7 +92,7 @@ def test_a_command_that_waits_for_a_server_can_be_interrupted(shell, command):
 
 def test_an_interrupted_export_leaves_nothing(shell, large):
     with interrupted(shell, "export", "-s", large, "-o", "x"):
-        until((shell.folder / "x.partial").exists)
+        wait_until((shell.folder / "x.partial").exists)
     assert list(shell.folder.iterdir()) == []
 
 

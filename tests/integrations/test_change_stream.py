@@ -12,7 +12,7 @@ from fastapi import FastAPI, Response
 
 from satchel import Capability, Collection, ConfigurationError, InvalidKeyError, MemoryStore, UnsupportedOperationError
 from satchel.integrations.fastapi import change_stream, collection, override_store
-from tests.stores.watched import holds
+from tests.patience import until
 
 Users = Annotated[Collection[Any], collection("users")]
 
@@ -53,7 +53,7 @@ async def watchers(store, count):
         feeds = store._entries.feeds
         return len(feeds and feeds[0]._of(None)) == count
 
-    await holds(there_are)
+    await until(there_are)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from satchel import MemoryStore
 from satchel.server import serving as serving_module
 from satchel.testing import FlakyStore
+from tests.patience import until
 from tests.server.serving import connected, exchange, serving
 
 HEAD = b"PUT /v1/c/a/b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\n"
@@ -98,8 +99,13 @@ async def test_a_slow_store_ends_with_a_timeout():
 
 
 async def test_too_many_requests_at_once():
-    async with serving(FlakyStore(latency=0.3), max_requests=2) as client:
-        answers = await asyncio.gather(*(client.get(f"/v1/c/a/{number}") for number in range(6)))
+    gate = asyncio.Event()
+    store = FlakyStore(latency=1, sleep=lambda _: gate.wait())
+    async with serving(store, max_requests=2) as client:
+        calls = [asyncio.create_task(client.get(f"/v1/c/a/{number}")) for number in range(6)]
+        await until(lambda: sum(call.done() for call in calls) == 4)
+        gate.set()
+        answers = await asyncio.gather(*calls)
         codes = sorted(answer.status_code for answer in answers)
         assert codes == [404, 404, 503, 503, 503, 503]
         refused = next(answer for answer in answers if answer.status_code == 503)
@@ -145,24 +151,23 @@ async def test_a_client_that_goes_away_is_forgotten(caplog):
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-async def test_a_client_that_does_not_read_is_cut_off(monkeypatch):
-    monkeypatch.setattr(serving_module, "_IDLE_SECONDS", 0.1)
+async def test_a_client_that_does_not_read_is_cut_off():
     store = MemoryStore()
     await store.put("a", "large", b"x" * 15_000_000)
     async with serving(store, timeout=0.2, max_requests=1) as client, connected(client) as (reader, writer):
         writer.write(b"GET /v1/c/a/large HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await reader.readline()
-        await asyncio.sleep(0.4)
-        assert (await client.get("/v1/c/a/b")).status_code == 404
+        await eventually(lambda: client.get("/v1/c/a/b"), 404)
 
 
 async def test_a_head_that_never_ends_is_cut_off(monkeypatch):
-    monkeypatch.setattr(serving_module, "_IDLE_SECONDS", 0.2)
     async with serving(MemoryStore()) as client:
-        for beginning in (b"", b"GET /v1 HT", b"GET /v1 HTTP/1.1\r\nHost: localhost\r\nX: "):
-            async with connected(client) as (reader, writer):
-                writer.write(beginning)
-                assert await asyncio.wait_for(reader.read(), 20) == b""
+        with monkeypatch.context() as patch:
+            patch.setattr(serving_module, "_IDLE_SECONDS", 0.2)
+            for beginning in (b"", b"GET /v1 HT", b"GET /v1 HTTP/1.1\r\nHost: localhost\r\nX: "):
+                async with connected(client) as (reader, writer):
+                    writer.write(beginning)
+                    assert await asyncio.wait_for(reader.read(), 20) == b""
         assert (await client.get("/v1")).status_code == 200
 
 

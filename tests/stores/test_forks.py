@@ -400,10 +400,13 @@ async def fill():
 async def child():
     await store.inner.put("c", "k", "new")
     print(await store.get("c", "k"))
-    await asyncio.sleep(0.05)
-    await store.get("c", "k")
+    hits = store.snapshot().hot.hits
+    while store.snapshot().hot.hits == hits:
+        await asyncio.sleep(0.01)
+        await store.get("c", "k")
     await store.inner.put("c", "k", "newer")
-    await asyncio.sleep(0.05)
+    while await store.get("c", "k") == "new":
+        await asyncio.sleep(0.01)
     print(await store.get("c", "k"), store.snapshot().changes > 0)
     await store.aclose()
 

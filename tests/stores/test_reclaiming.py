@@ -9,8 +9,8 @@ import pytest
 from satchel import DiskStore, ElasticsearchStore, FileTreeStore, PostgreSQLStore, SQLStore
 from satchel.backend import reclaiming
 from satchel.testing import FakeClock
+from tests.patience import until
 from tests.servers import server_url
-from tests.stores.postgresql.tables import until
 
 COLLECTION = f"c{uuid.uuid4().hex[:8]}"
 MAKERS = {

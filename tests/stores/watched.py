@@ -1,11 +1,11 @@
 """What tests of stores that report changes share."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from satchel import Change
+from tests.patience import until
 
 _SECONDS = 30
 
@@ -16,7 +16,7 @@ async def next_change(changes: AsyncIterator[Change]) -> Change:
         return await anext(changes)
 
 
-async def until(changes: AsyncIterator[Change], kind: str, key: str | None = None) -> list[Change]:
+async def seen_until(changes: AsyncIterator[Change], kind: str, key: str | None = None) -> list[Change]:
     """Return the changes up to one of a kind, and of a key where it is given, with that one."""
     seen: list[Change] = []
     while not seen or seen[-1].kind != kind or (key is not None and seen[-1].key != key):
@@ -27,15 +27,7 @@ async def until(changes: AsyncIterator[Change], kind: str, key: str | None = Non
 async def reported(changes: AsyncIterator[Change], store: Any, collection: str = "c") -> set[str | None]:
     """Return the keys reported as changed until now: until that of an entry which is put now."""
     await store.put(collection, "the last one", 0)
-    return {change.key for change in await until(changes, "changed", "the last one")} - {"the last one"}
-
-
-async def holds(condition: Callable[[], Awaitable[object]]) -> None:
-    """Wait until a condition holds; one that never does fails the test."""
-    deadline = time.monotonic() + _SECONDS
-    while not await condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
+    return {change.key for change in await seen_until(changes, "changed", "the last one")} - {"the last one"}
 
 
 async def follows(near: Any, other: Any) -> None:
@@ -48,7 +40,7 @@ async def follows(near: Any, other: Any) -> None:
     async def is_new() -> bool:
         return bool(await near.get("c", "k") == "new")
 
-    await holds(is_hot)
+    await until(is_hot)
     await other.put("c", "k", "new")
-    await holds(is_new)
+    await until(is_new)
     assert near.snapshot().changes > 0

@@ -33,6 +33,7 @@ from satchel.sync import SyncStore
 from satchel.sync.thread import _Call
 from satchel.testing import FakeClock
 from satchel.wrappers import StatisticsWrapper
+from tests.patience import until, wait_until
 
 
 @pytest.fixture
@@ -41,20 +42,23 @@ def store() -> Iterator[SyncStore]:
         yield store
 
 
-def threads_but_workers() -> int:
-    return len([thread for thread in threading.enumerate() if thread.name != "satchel-worker"])
+EARLIER: set[threading.Thread] = set()
+"""Threads that tests before have left, which may end at any time."""
+
+
+@pytest.fixture(autouse=True)
+def earlier_threads() -> None:
+    EARLIER.clear()
+    EARLIER.update(threading.enumerate())
+
+
+def started() -> list[str]:
+    """Return the names of the threads that this test has started, without the idle workers."""
+    return [thread.name for thread in set(threading.enumerate()) - EARLIER if thread.name != "satchel-worker"]
 
 
 def of_satchel() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("satchel-sync")]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it never came")
+    return [name for name in started() if name.startswith("satchel-sync")]
 
 
 class Slow(MemoryStore):
@@ -123,13 +127,12 @@ def test_a_store_is_not_copied_or_pickled(store: SyncStore) -> None:
 
 
 def test_it_starts_its_thread_with_the_first_call_and_ends_it_when_closed(tmp_path: Path) -> None:
-    before = threads_but_workers()
     with SyncStore(DiskStore(tmp_path)) as store:
         assert of_satchel() == []
         store.put("c", "large", "x" * 500_000)  # encoded in a worker thread
         assert of_satchel() == ["satchel-sync"]
     assert of_satchel() == []
-    wait_until(lambda: threads_but_workers() == before)  # SQLite's thread, too, which ends by itself
+    wait_until(lambda: started() == [])  # SQLite's thread, too, which ends by itself
 
 
 def test_a_closed_store_refuses_every_verb() -> None:
@@ -249,8 +252,7 @@ async def test_a_call_that_is_interrupted_before_it_begins_is_not_kept() -> None
     call.begin()
     assert len(under_way) == 1
     call.cancel()  # as KeyboardInterrupt has it
-    await asyncio.sleep(0.01)
-    assert not under_way
+    await until(lambda: not under_way)
 
 
 def test_what_a_function_raises_reaches_the_caller_alone(store: SyncStore) -> None:
@@ -292,8 +294,12 @@ def test_the_context_of_a_caller_is_not_kept(store: SyncStore) -> None:
 
     kept = copy_context().run(call)
     store.ping()  # by now the loop has let go of the calls before
-    gc.collect()
-    assert kept() is None
+
+    def is_gone() -> bool:
+        gc.collect()
+        return kept() is None
+
+    wait_until(is_gone)
 
 
 def test_a_store_in_use_on_another_loop_is_refused(tmp_path) -> None:

@@ -77,9 +77,9 @@ def test_settings_hide_secrets():
 
 
 async def test_read_only_and_default_ttl_in_the_url():
-    async with open_store("memory://?default_ttl=60") as store:
+    async with open_store("memory://?default_ttl=6000") as store:
         await store.put("c", "k", 1)
-        assert 59 < (await store.get_entry("c", "k")).ttl <= 60
+        assert 5900 < (await store.get_entry("c", "k")).ttl <= 6000
     async with open_store("memory://?read_only=true&default_ttl=60") as store:
         with pytest.raises(ReadOnlyError):
             await store.put("c", "k", 1)

@@ -194,7 +194,7 @@ async def test_a_factory_that_waits_for_itself_is_told(store):
         return lambda: store.get_or_put("c", key, nested[key])
 
     nested = {"a": calls("b"), "b": calls("c"), "c": calls("a")}
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         with pytest.raises(ConfigurationError, match="factory of key 'c' in collection 'c' waits for its own result"):
             await calls("a")()
     assert other_tasks() == set()
@@ -207,7 +207,7 @@ async def test_two_factories_that_wait_for_each_other_are_told(store):
         await both.wait()
         return await store.get_or_put("c", key, Factory("never called"))
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         outcomes = await asyncio.gather(
             store.get_or_put("c", "a", lambda: made_of("b")),
             store.get_or_put("c", "b", lambda: made_of("a")),
@@ -231,7 +231,7 @@ async def test_a_factory_that_waits_no_longer_may_be_waited_for(store):
         await gave_up.wait()
         return "b with " + await store.get_or_put("c", "a", a)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         made = await asyncio.gather(store.get_or_put("c", "b", b), store.get_or_put("c", "a", a))
     assert made == ["b with a", "a"]
 
@@ -342,6 +342,6 @@ async def test_what_is_being_put_can_be_deleted_by_what_the_put_calls():
     events = EventsWrapper(MemoryStore())
     store = SingleFlightWrapper(events)
     events.subscribe(Stored, lambda event: store.delete(event.collection, event.key))
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         assert await store.get_or_put("c", "k", Factory(1)) == 1
     assert not await store.exists("c", "k")

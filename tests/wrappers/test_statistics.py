@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from satchel import ConfigurationError, InvalidKeyError, MemoryStore, SignedPickleCodec, UnsupportedOperationError
-from satchel.wrappers import StatisticsWrapper
+from satchel.wrappers import StatisticsWrapper, statistics
 from tests.wrappers.doubles import Nothing
 
 
@@ -114,10 +114,14 @@ async def test_errors_are_counted_and_passed_on(store):
     assert "get_many" not in counted["c"]  # what is no batch is refused before it is a call
 
 
-async def test_latencies_and_batch_sizes_are_in_buckets():
+async def test_latencies_and_batch_sizes_are_in_buckets(monkeypatch):
+    now = 0
+    monkeypatch.setattr(statistics, "perf_counter_ns", lambda: now)
+
     class Slow(MemoryStore):
         async def _read(self, refs):
-            await asyncio.sleep(0.02)
+            nonlocal now
+            now += 20_000_000
             return await super()._read(refs)
 
     store = StatisticsWrapper(Slow())
@@ -126,9 +130,9 @@ async def test_latencies_and_batch_sizes_are_in_buckets():
     await store.get_many("c", [])
     counted = store.snapshot()["c"]["get_many"]
     assert counted.batch_sizes == {1: 1, 2: 1, 4: 2, 8: 1}
-    assert sum(counted.latencies.values()) == counted.calls == 5
-    assert sum(count for bound, count in counted.latencies.items() if bound >= 0.016) == 4
-    assert counted.seconds >= 0.08
+    assert counted.calls == 5
+    assert counted.latencies == {0.000001: 1, 0.032768: 4}
+    assert counted.seconds == pytest.approx(0.08)
 
 
 async def test_collections_beyond_the_bound_are_counted_together():

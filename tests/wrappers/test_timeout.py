@@ -73,9 +73,9 @@ async def test_a_put_that_was_cut_off_does_not_land_over_a_later_one():
             return await super()._write(records)
 
     inner = Gated()
-    store = TimeoutWrapper(inner, seconds=0.02)
     with pytest.raises(StoreTimeoutError):
-        await store.put("c", "k", "early")
+        await TimeoutWrapper(inner, seconds=0.02).put("c", "k", "early")
+    store = TimeoutWrapper(inner, seconds=60)
     later = asyncio.create_task(store.put("c", "k", "late"))
     await asyncio.sleep(0)
     gate.set()

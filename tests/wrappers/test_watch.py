@@ -48,7 +48,7 @@ class TestRoutingStore(WatchConformance):
 
 
 async def taken(changes, count):
-    return [await asyncio.wait_for(anext(changes), 5) for _ in range(count)]
+    return [await asyncio.wait_for(anext(changes), 50) for _ in range(count)]
 
 
 async def test_keys_that_are_not_the_wrappers_are_not_reported():

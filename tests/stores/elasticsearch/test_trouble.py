@@ -8,7 +8,7 @@ import pytest
 from elasticsearch import AsyncElasticsearch
 
 from satchel import BatchError, StoreTimeoutError, StoreUnavailableError
-from tests.patience import impatient
+from tests.patience import impatient, until
 from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
 from tests.stores.elasticsearch.indices import indices_go, looking, make_store, new_prefix  # noqa: F401  # fixtures
@@ -48,14 +48,14 @@ async def test_emulated_a_change_whose_answer_was_lost_is_not_sent_again(store, 
 
 
 async def test_emulated_a_cut_connection_fails_what_was_under_way_and_no_more(store, proxy):
-    proxy.delay = 0.2
+    proxy.delay, answered = 1000.0, proxy.answered
     calls = [asyncio.create_task(store.put("c", str(number), number)) for number in range(20)]
-    await asyncio.sleep(0.1)
+    await until(lambda: proxy.answered > answered)
     proxy.cut()
+    proxy.delay = 0
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert any(isinstance(outcome, StoreUnavailableError) for outcome in outcomes)
     assert all(outcome is None or isinstance(outcome, StoreUnavailableError) for outcome in outcomes)
-    proxy.delay = 0
     await store.put("c", "k", 1)
     assert await store.get("c", "k") == 1
 

@@ -17,7 +17,7 @@ from satchel.wrappers import NearCacheWrapper
 from tests.proxy import FaultyProxy
 from tests.servers import server_url
 from tests.stores.mongodb.places import StoreOverMotor, detector_for_pymongo
-from tests.stores.watched import follows, next_change, reported, until
+from tests.stores.watched import follows, next_change, reported, seen_until
 
 pytestmark = [pytest.mark.server("mongodb"), pytest.mark.timeout(240)]
 
@@ -68,36 +68,36 @@ async def test_emulated_every_change_by_anybody_is_reported(
             assert await reported(changes, other) == {"k"}
         await other.put("c/d", "a/b", 1)
         async with store.watch("c/d", prefix="a/") as others:
-            await until(others, "ready")
+            await seen_until(others, "ready")
             await other.put("c/d", "a/b", 2)
             assert await next_change(others) == Change("changed", "c/d", "a/b")
         assert await reported(changes, other) == set()
         await other.destroy_collection("c")
-        assert {change.key for change in await until(changes, "changed")} == {"the last one"}
+        assert {change.key for change in await seen_until(changes, "changed")} == {"the last one"}
 
 
 async def test_emulated_a_collection_that_is_dropped_is_reported_as_lost(other: MongoDBStore) -> None:
     async with other.watch("c") as changes:
-        await until(changes, "ready")
+        await seen_until(changes, "ready")
         await other.put("c", "k", 1)
-        await until(changes, "changed", "k")
+        await seen_until(changes, "changed", "k")
         await other._collection.drop()
-        assert Change("lost", "c") in await until(changes, "ready")
+        assert Change("lost", "c") in await seen_until(changes, "ready")
         await other.put("c", "k", 1)
-        await until(changes, "changed", "k")
+        await seen_until(changes, "changed", "k")
 
 
 async def test_emulated_a_connection_that_is_cut_misses_nothing(other: MongoDBStore, tmp_path: Path) -> None:
     async with FaultyProxy(int(server_url("mongodb").rpartition(":")[2])) as proxy:
         url = f"mongodb://127.0.0.1:{proxy.port}/?directConnection=true"
         async with MongoDBStore(url=url, coll_name=tmp_path.name) as store, store.watch("c") as changes:
-            await until(changes, "ready")
+            await seen_until(changes, "ready")
             for number in range(3):
                 proxy.cut()
                 await other.put("c", f"k{number}", 1)
                 seen = await next_change(changes)
                 if seen.kind == "lost":  # the driver did not go on where it was
-                    await until(changes, "ready")
+                    await seen_until(changes, "ready")
                 else:
                     assert seen.key == f"k{number}"
 

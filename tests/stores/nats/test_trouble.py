@@ -25,6 +25,7 @@ from satchel.stores.nats import NATSStore
 from satchel.stores.nats.bucket import Bucket
 from satchel.stores.nats.errors import ApiError
 from satchel.testing import FakeClock
+from tests.patience import until
 from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
 from tests.stores.killed_under_load import Writers
@@ -110,9 +111,9 @@ async def test_a_server_that_says_nothing_any_more_is_left_for_another(tmp_path:
 async def test_a_lost_connection_fails_the_calls_under_way_at_once_and_is_made_anew(
     proxy: FaultyProxy, store: NATSStore
 ) -> None:
-    proxy.silent = True
+    proxy.silent, answered = True, proxy.answered
     call = asyncio.create_task(store.get("c", "k"))
-    await asyncio.sleep(0.1)
+    await until(lambda: proxy.answered > answered)
     proxy.silent = False
     proxy.cut()
     with pytest.raises(StoreUnavailableError):

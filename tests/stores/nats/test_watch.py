@@ -50,14 +50,14 @@ async def test_a_lost_connection_is_told_and_watching_goes_on(tmp_path: Path) ->
 
 async def test_a_server_that_falls_silent_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bucket, "_HEARTBEAT", 0.2)
-    monkeypatch.setattr(bucket, "_SILENCE", 1.0)
+    monkeypatch.setattr(bucket, "_SILENCE", 2.0)
     async with (
         FaultyProxy(urlsplit(server_url("nats")).port or 0) as proxy,
         NATSStore(f"nats://127.0.0.1:{proxy.port}/{tmp_path.name}") as store,
         store.watch("c") as changes,
     ):
         assert (await taken(changes)).kind == "ready"
-        await asyncio.sleep(1.5)  # signs of life keep it
+        await asyncio.sleep(2.5)  # signs of life keep it
         await store.put("c", "k", 1)
         assert await taken(changes) == Change("changed", "c", "k")
         proxy.silent = True

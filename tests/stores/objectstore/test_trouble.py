@@ -15,7 +15,7 @@ from obstore.store import S3Store
 from satchel import StoreError, StoreTimeoutError, StoreUnavailableError, open_store
 from satchel.stores.objectstore import ObjectStore
 from scripts.test_servers.s3 import BUCKET, REGION, WRITER
-from tests.patience import impatient
+from tests.patience import impatient, until
 from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
 from tests.stores.late import LateProxy
@@ -91,7 +91,7 @@ async def test_a_put_whose_connection_was_lost_is_not_sent_again_and_acknowledge
         await store.put("c", "k", "old")
         proxy.holding = True
         putting = asyncio.create_task(store.put("c", "k", "early"))
-        await wait_until(lambda: proxy.held.endswith(b'"early"'))
+        await until(lambda: proxy.held.endswith(b'"early"'))
         proxy.holding = False
         proxy.cut()
         with pytest.raises(StoreUnavailableError):  # so that nobody takes it for done
@@ -133,11 +133,6 @@ async def test_a_lost_request_is_an_error_that_can_be_retried() -> None:
         await store.destroy()
 
 
-async def wait_until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110  # writers make it true, none of which knows of it
-        await asyncio.sleep(0.01)
-
-
 @pytest.mark.long
 async def test_a_server_is_killed_restarted_and_paused_under_load() -> None:
     with private_server("s3") as server:
@@ -145,9 +140,9 @@ async def test_a_server_is_killed_restarted_and_paused_under_load() -> None:
         failures: list[StoreError] = []
         in_doubt: set[tuple[str, int]] = set()
 
-        async def write(store: object, worker: int, until: asyncio.Event) -> None:
+        async def write(store: object, worker: int, stop: asyncio.Event) -> None:
             number = 0
-            while not until.is_set():
+            while not stop.is_set():
                 number += 1
                 name = f"c{worker} key {number % 5}"
                 try:
@@ -161,20 +156,20 @@ async def test_a_server_is_killed_restarted_and_paused_under_load() -> None:
                     await asyncio.sleep(0.05)
 
         async with open_store(server.url, timeout=2) as store:
-            until = asyncio.Event()
-            writers = [asyncio.create_task(write(store, worker, until)) for worker in range(8)]
-            await wait_until(lambda: len(acknowledged) == 40)
+            stop = asyncio.Event()
+            writers = [asyncio.create_task(write(store, worker, stop)) for worker in range(8)]
+            await until(lambda: len(acknowledged) == 40)
             await asyncio.to_thread(server.kill)
             await asyncio.to_thread(server.start)
             acknowledged_before, failures_before = dict(acknowledged), len(failures)
-            await wait_until(lambda: not acknowledged.items() & acknowledged_before.items())
+            await until(lambda: not acknowledged.items() & acknowledged_before.items())
             server.pause()
             started = time.monotonic()
             with pytest.raises(StoreTimeoutError):
                 await store.get("c0", "key 0")
             assert time.monotonic() - started < 20
             server.resume()
-            until.set()
+            stop.set()
             await asyncio.gather(*writers)
             assert failures_before
             assert all(error.retryable for error in failures)

@@ -1,10 +1,7 @@
 """What tests of PostgreSQLStore share, such as tables of their own on a server that several test processes use."""
 
-import asyncio
 import hashlib
 import secrets
-import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 _RUN = secrets.token_hex(4)
@@ -13,11 +10,3 @@ _RUN = secrets.token_hex(4)
 def table_for(place: Path) -> str:
     """Return the name of the table for a place, the same each time, which no other test process uses."""
     return f"t_{_RUN}_{hashlib.sha256(str(place).encode()).hexdigest()[:16]}"
-
-
-async def until(condition: Callable[[], Awaitable[object]]) -> None:
-    """Wait until a condition holds, 20 seconds at most."""
-    deadline = time.monotonic() + 20
-    while not await condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)

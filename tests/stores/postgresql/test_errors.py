@@ -12,8 +12,9 @@ import pytest
 from satchel import ConfigurationError, SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError
 from satchel.stores.postgresql import PostgreSQLStore
 from scripts.test_servers.server import Server
+from tests.patience import until
 from tests.servers import private_server, server_url
-from tests.stores.postgresql.tables import table_for, until
+from tests.stores.postgresql.tables import table_for
 
 pytestmark = pytest.mark.server("postgresql")
 

@@ -12,11 +12,10 @@ import pytest
 from satchel import SatchelError, StoreTimeoutError, StoreUnavailableError
 from satchel.stores.postgresql import PostgreSQLStore
 from satchel.testing import FakeClock
-from tests.patience import impatient
+from tests.patience import impatient, until
 from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
-from tests.stores.postgresql.tables import table_for, until
-from tests.stores.watched import holds
+from tests.stores.postgresql.tables import table_for
 
 pytestmark = pytest.mark.server("postgresql")
 
@@ -255,7 +254,7 @@ async def test_reclaiming_passes_over_rows_that_others_hold(admin: asyncpg.Conne
                 left: int = await admin.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608  # it is ours
                 return left == 2
 
-            await holds(only_two_are_left)  # the writes above may have begun a pass that has some of them
+            await until(only_two_are_left)  # the writes above may have begun a pass that has some of them
             await admin.execute(f"UPDATE {table} SET deadline = 'infinity' WHERE key = '7'")  # noqa: S608  # it is ours
         assert await store.cull() == 0
         assert await store.get("c", "7") == 7

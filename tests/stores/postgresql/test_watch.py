@@ -11,11 +11,12 @@ from satchel import Capability, Change, StoreError, StoreUnavailableError, Unsup
 from satchel.stores.postgresql import PostgreSQLStore, notices
 from satchel.testing import FakeClock, WatchConformance
 from satchel.wrappers import NearCacheWrapper
+from tests.patience import until
 from tests.proxy import FaultyProxy
 from tests.servers import server_url
 from tests.stores.postgresql.tables import table_for
 from tests.stores.postgresql.test_trouble import port_of_server, url_through
-from tests.stores.watched import follows, holds, next_change, reported, until
+from tests.stores.watched import follows, next_change, reported, seen_until
 
 pytestmark = pytest.mark.server("postgresql")
 
@@ -80,7 +81,7 @@ async def test_every_change_by_anybody_is_reported(store: PostgreSQLStore, other
 async def test_a_watcher_is_told_only_of_keys_with_its_prefix(store: PostgreSQLStore, other: PostgreSQLStore) -> None:
     async with store.watch("c", prefix="eu/") as changes:
         await other.put_many("c", {"eu": 1, "eu/1": 1, "us/1": 1, "eu0": 1})
-        assert await until(changes, "changed") == [Change("ready", "c"), Change("changed", "c", "eu/1")]
+        assert await seen_until(changes, "changed") == [Change("ready", "c"), Change("changed", "c", "eu/1")]
 
 
 async def test_of_many_rows_at_once_only_the_collection_is_reported(
@@ -88,38 +89,38 @@ async def test_of_many_rows_at_once_only_the_collection_is_reported(
 ) -> None:
     await store.put_many("c", {str(number): number for number in range(notices.MOST_ROWS + 1)})
     async with store.watch("c") as changes, store.watch("d") as others:
-        await until(changes, "ready")
-        await until(others, "ready")
+        await seen_until(changes, "ready")
+        await seen_until(others, "ready")
         await store.put_many("d", {str(number): number for number in range(notices.MOST_ROWS)})
         assert len(await reported(others, store, "d")) == notices.MOST_ROWS
         await admin.execute(f"UPDATE {table} SET deadline = 4102444800 WHERE collection = 'c'")  # noqa: S608  # our own
-        assert await until(changes, "ready") == [Change("lost", "c"), Change("ready", "c")]
+        assert await seen_until(changes, "ready") == [Change("lost", "c"), Change("ready", "c")]
         assert await reported(others, store, "d") == set()
         await admin.execute(f"TRUNCATE {table}")
-        assert await until(others, "ready") == [Change("lost", "d"), Change("ready", "d")]
+        assert await seen_until(others, "ready") == [Change("lost", "d"), Change("ready", "d")]
 
 
 async def test_a_name_that_is_stored_hashed_is_reported_as_lost(store: PostgreSQLStore) -> None:
     long = "k" * 1100
     async with store.watch("c") as changes, store.watch(long) as others:
-        await until(changes, "ready")
-        await until(others, "ready")
+        await seen_until(changes, "ready")
+        await seen_until(others, "ready")
         await store.put("c", long, 1)
-        assert await until(changes, "ready") == [Change("lost", "c"), Change("ready", "c")]
+        assert await seen_until(changes, "ready") == [Change("lost", "c"), Change("ready", "c")]
         await store.put(long, "k", 1)
-        assert await until(others, "ready") == [Change("lost", long), Change("ready", long)]
+        assert await seen_until(others, "ready") == [Change("lost", long), Change("ready", long)]
 
 
 async def test_a_connection_that_is_cut_is_told_and_restored(table: str, other: PostgreSQLStore) -> None:
     async with FaultyProxy(port_of_server()) as proxy:
         store = PostgreSQLStore(url=url_through(proxy), table_name=table, notify=True)
         async with store, store.watch("c") as changes:
-            await until(changes, "ready")
+            await seen_until(changes, "ready")
             proxy.cut()
             await other.put("c", "k", 1)
-            assert await until(changes, "ready") == [Change("lost", "c"), Change("ready", "c")]
+            assert await seen_until(changes, "ready") == [Change("lost", "c"), Change("ready", "c")]
             await other.put("c", "l", 1)
-            assert {change.kind for change in await until(changes, "changed", "l")} == {"changed"}
+            assert {change.kind for change in await seen_until(changes, "changed", "l")} == {"changed"}
 
 
 async def test_a_connection_that_is_silent_is_given_up(
@@ -127,15 +128,15 @@ async def test_a_connection_that_is_silent_is_given_up(
 ) -> None:
     monkeypatch.setattr(notices, "PING_EVERY", 0.05)
     async with FaultyProxy(port_of_server()) as proxy:
-        store = PostgreSQLStore(url=url_through(proxy), table_name=table, notify=True, timeout=0.5)
+        store = PostgreSQLStore(url=url_through(proxy), table_name=table, notify=True, timeout=3)
         async with store, store.watch("c") as changes:
-            await until(changes, "ready")
+            await seen_until(changes, "ready")
             proxy.silent = True
             await other.put("c", "k", 1)
             assert await next_change(changes) == Change("lost", "c")
             proxy.silent = False
             proxy.cut()
-            await until(changes, "ready")
+            await seen_until(changes, "ready")
 
 
 async def test_triggers_that_are_dropped_are_made_again(
@@ -143,13 +144,13 @@ async def test_triggers_that_are_dropped_are_made_again(
 ) -> None:
     monkeypatch.setattr(notices, "PING_EVERY", 0.05)
     async with store.watch("c") as changes:
-        await until(changes, "ready")
+        await seen_until(changes, "ready")
         await admin.execute(f"DROP TABLE {table}")
-        assert await until(changes, "ready") == [Change("lost", "c"), Change("ready", "c")]
+        assert await seen_until(changes, "ready") == [Change("lost", "c"), Change("ready", "c")]
         await store.put("c", "k", 1)
         assert await next_change(changes) == Change("changed", "c", "k")
         await admin.execute(f"ALTER TABLE {table} DISABLE TRIGGER satchel_notify_update")
-        assert await until(changes, "ready") == [Change("lost", "c"), Change("ready", "c")]
+        assert await seen_until(changes, "ready") == [Change("lost", "c"), Change("ready", "c")]
         await store.put("c", "k", 2)
         assert await next_change(changes) == Change("changed", "c", "k")
 
@@ -159,7 +160,7 @@ async def test_two_that_begin_at_once_make_the_triggers_once(table: str) -> None
 
     async def listens(store: PostgreSQLStore) -> None:
         async with store, store.watch("c") as changes:
-            await until(changes, "ready")
+            await seen_until(changes, "ready")
             await store.put("c", "k", 1)
             assert (await next_change(changes)).key == "k"
 
@@ -181,10 +182,10 @@ async def test_all_watchers_share_one_connection_which_ends_with_the_last(
         return await connections(admin, store, table) == 0
 
     async with store.watch("c") as changes, store.watch("d") as others:
-        await until(changes, "ready")
-        await until(others, "ready")
+        await seen_until(changes, "ready")
+        await seen_until(others, "ready")
         assert await connections(admin, store, table) == 1
-    await holds(ended)
+    await until(ended)
 
 
 async def connections(admin: asyncpg.Connection, store: PostgreSQLStore, table: str) -> int:
@@ -202,7 +203,7 @@ async def test_a_watcher_that_is_cancelled_releases_its_connection(table: str, l
 
             async def watch() -> None:
                 async with store.watch("c") as changes:
-                    await until(changes, "changed")
+                    await seen_until(changes, "changed")
 
             watching = asyncio.create_task(watch())
             await asyncio.sleep(0.05)

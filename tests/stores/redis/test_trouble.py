@@ -7,7 +7,7 @@ import pytest
 from satchel import StoreError, StoreTimeoutError, StoreUnavailableError
 from satchel.stores.redis import RedisStore
 from scripts.test_servers import resp
-from tests.patience import impatient
+from tests.patience import impatient, until
 from tests.proxy import FaultyProxy
 from tests.servers import private_server
 from tests.stores.redis.servers import redis_with, tell
@@ -41,15 +41,6 @@ async def works(store):
         except StoreUnavailableError:
             await asyncio.sleep(0.05)
     raise AssertionError("the store does not work again")
-
-
-async def until(condition):
-    """Wait until something is so, at most twenty seconds."""
-    for _ in range(400):
-        if condition():
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("it did not come about")
 
 
 async def test_what_was_acknowledged_survives_a_kill_where_the_server_writes_it_down_first():

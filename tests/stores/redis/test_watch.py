@@ -13,7 +13,7 @@ from satchel.stores._redislike import watching
 from satchel.stores._redislike.errors import ServerError
 from satchel.stores._redislike.line import Parser, Push
 from satchel.testing import WatchConformance
-from tests.patience import impatient
+from tests.patience import impatient, until
 from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
 from tests.stores.redis.servers import redis_with, tell
@@ -124,10 +124,12 @@ async def test_a_mirror_is_right_in_the_end_however_often_the_connection_is_cut(
             proxy.cut_replies_after(chance.randrange(200))
         await asyncio.sleep(chance.choice([0, 0, 0.005]))
     truth = await store.get_many("c", [key async for key in store.keys("c")])
-    async with asyncio.timeout(15):
-        while mirror != truth:
-            assert not following.done(), following.exception()
-            await asyncio.sleep(0.05)
+
+    def is_alike():
+        assert not following.done(), following.exception()
+        return mirror == truth
+
+    await until(is_alike)
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
     await watching.aclose()
@@ -190,8 +192,11 @@ async def test_all_watchers_share_one_connection_which_ends_with_the_last_one():
                 assert len(await watchers_of(client)) == 1
                 following = asyncio.ensure_future(anext(changes))
                 await following
-            await asyncio.sleep(0.05)
-            assert await watchers_of(client) == []
+
+            async def nobody_watches():
+                return await watchers_of(client) == []
+
+            await until(nobody_watches)
 
             async def follow():
                 async with store.watch("c") as changes:
@@ -199,13 +204,10 @@ async def test_all_watchers_share_one_connection_which_ends_with_the_last_one():
                         pass
 
             following = asyncio.ensure_future(follow())
-            async with asyncio.timeout(5):
-                while not await watchers_of(client):  # noqa: ASYNC110  # the server tells nobody
-                    await asyncio.sleep(0.01)
+            await until(lambda: watchers_of(client))
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
-            await asyncio.sleep(0.05)
-            assert await watchers_of(client) == []
+            await until(nobody_watches)
 
 
 @pytest.mark.server("redis")

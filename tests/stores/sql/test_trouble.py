@@ -14,11 +14,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from satchel import SatchelError, StoreTimeoutError
 from satchel.stores.sql import SQLStore
-from tests.patience import impatient
+from tests.patience import impatient, until
 from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
 from tests.stores.killed_under_load import Writers
-from tests.stores.postgresql.tables import until
 from tests.stores.sql.tables import postgresql_url, table_for
 
 pytestmark = pytest.mark.server("mariadb")

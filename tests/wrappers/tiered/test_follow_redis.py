@@ -2,15 +2,18 @@
 
 import asyncio
 import secrets
+import time
 
 import pytest
 
 from satchel import RedisStore, StoreTimeoutError, StoreUnavailableError, ValkeyStore, open_store
 from satchel.stores._redislike import watching
+from satchel.testing import FakeClock
 from satchel.wrappers import NearCacheWrapper, layer
+from tests.patience import until
 from tests.proxy import FaultyProxy
 from tests.servers import server_url
-from tests.stores.watched import follows, holds
+from tests.stores.watched import follows
 
 SERVERS = [
     pytest.param((kind, name), marks=pytest.mark.server(name), id=name)
@@ -50,7 +53,7 @@ async def is_hot(near, value):
         hits = near.snapshot().hot.hits
         return await near.get("c", "k") == value and near.snapshot().hot.hits > hits
 
-    await holds(is_read_from_hot)
+    await until(is_read_from_hot)
 
 
 async def becomes(near, value):
@@ -60,7 +63,7 @@ async def becomes(near, value):
         except StoreUnavailableError:
             return False
 
-    await holds(is_read)
+    await until(is_read)
 
 
 async def test_what_another_process_changes_is_read(server, prefix, other):
@@ -68,12 +71,21 @@ async def test_what_another_process_changes_is_read(server, prefix, other):
         await follows(layer(store, NearCacheWrapper), other)
         await other.delete("c", "k")
         await becomes(store, None)
-        await other.put("c", "k", "short", ttl=0.3)
-        await becomes(store, "short")
-        await becomes(store, None)
         await store.put("c", "k", "mine")
         assert await store.get("c", "k") == "mine"
         await is_hot(layer(store, NearCacheWrapper), "mine")
+
+
+async def test_what_another_process_puts_for_a_time_is_read_for_that_time(server, prefix, other):
+    clock = FakeClock(time.time())
+    inner = server[0](server_url(server[1]), prefix=prefix, clock=clock)
+    async with NearCacheWrapper(inner, clock=clock) as near:
+        await other.put("c", "k", "old")
+        await is_hot(near, "old")
+        await other.put("c", "k", "short", ttl=600)
+        await is_hot(near, "short")
+        clock.advance(601)
+        assert await near.get("c", "k") is None
 
 
 async def test_a_whole_collection_that_is_destroyed_elsewhere_is_not_read(server, prefix, other):
@@ -112,7 +124,7 @@ async def test_a_connection_that_falls_silent_is_noticed_and_nothing_old_is_read
         async def is_noticed():
             return near.snapshot().losses > 0
 
-        await holds(is_noticed)
+        await until(is_noticed)
         with pytest.raises((StoreTimeoutError, StoreUnavailableError)):
             await near.get("c", "k")
         proxy.silent = False
