@@ -418,3 +418,25 @@ loop.run_until_complete(parent())
 loop.close()
 """
     assert outcome(program) == "new\nnewer True\nold\n"
+
+
+def test_a_call_under_way_in_the_parent_keeps_no_call_of_a_child_waiting():
+    program = """
+from satchel.wrappers import SerializingWrapper
+parent, never = os.getpid(), asyncio.Event()
+class Slow(MemoryStore):
+    async def put(self, *given, **named):
+        if os.getpid() == parent:
+            await never.wait()
+        await super().put(*given, **named)
+store = SerializingWrapper(Slow())
+loop = asyncio.new_event_loop()
+calls = [loop.create_task(store.put("c", "k", number)) for number in range(2)]
+loop.run_until_complete(asyncio.sleep(0))
+async def child():
+    await asyncio.wait_for(store.put("c", "k", "of the child"), 5)
+    print(await store.get("c", "k"))
+in_child(lambda: asyncio.run(child()))
+os._exit(0)
+"""
+    assert outcome(program) == "of the child\n"
