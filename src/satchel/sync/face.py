@@ -89,7 +89,7 @@ class Face:
             return _function(getattr, self._thread)(self._thing, name)
         return _faced(getattr(self._thing, name), self._thread)
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
+    def __call__(self, /, *arguments: Any, **named: Any) -> Any:
         """Call the object, and return the blocking face of its result."""
         return _function(self._thing, self._thread)(*arguments, **named)
 
