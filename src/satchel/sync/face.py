@@ -119,9 +119,9 @@ def _faced(value: Any, thread: LoopThread) -> Any:
     """Return the blocking face of an async object; anything else unchanged."""
     if isinstance(value, AsyncIterator):
         return _listed(value, thread)
-    if inspect.isroutine(value):
-        return _function(value, thread)
-    return Face(value, thread) if _is_async(type(value)) else value
+    if _is_async(type(value)):  # a cached function too, which has methods of its own
+        return Face(value, thread)
+    return _function(value, thread) if inspect.isroutine(value) else value
 
 
 def _is_async(kind: type) -> bool:
