@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from .._shielding import shielded
+from .._shortage import shortage, shortage_of_descriptors
 from .._threads import in_thread
 from ..clock import Clock, system_clock
 from ..errors import (
@@ -210,6 +211,8 @@ class FsspecBlobs(BlobsBase):
     def _list(self, prefix: str, after: str | None) -> list[str]:
         self._files.invalidate_cache()
         paths = [str(path) for path in self._files.find(self._root)]
+        if (used_up := shortage_of_descriptors(1)) is not None:  # fsspec leaves out the folders that it cannot read
+            raise used_up
         root = str(self._files._strip_protocol(self._root)).rstrip("/")
         keys = [self._paths.key(path.removeprefix(root).removeprefix("/").split("/")) for path in paths]
         return sorted(key for key in keys if key and key.startswith(prefix) and (after is None or key > after))
@@ -232,6 +235,8 @@ class FsspecBlobs(BlobsBase):
         except NotImplementedError as error:
             raise UnsupportedOperationError(f"{self!r}: its file system does not support this operation") from error
         except Exception as error:
+            if (used_up := shortage(error)) is not None:
+                raise used_up from error
             raise StoreError(f"the file system of {self!r} failed ({type(error).__name__})") from error
 
     def _at_its_turn(self, work: Callable[[], R]) -> R:
