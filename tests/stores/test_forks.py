@@ -440,3 +440,32 @@ in_child(lambda: asyncio.run(child()))
 os._exit(0)
 """
     assert outcome(program) == "of the child\n"
+
+
+def test_a_file_system_with_one_connection_is_refused_in_a_child():
+    program = """
+import threading
+from fsspec.spec import AbstractFileSystem
+from satchel.blobs import FsspecBlobs
+began, end = threading.Event(), threading.Event()
+class Slow(AbstractFileSystem):
+    def info(self, path, **_):
+        began.set()
+        end.wait()
+        return {"name": path, "size": 1, "type": "file"}
+blobs = FsspecBlobs(Slow())
+loop = asyncio.new_event_loop()
+call = loop.create_task(blobs.info("k"))
+while not began.is_set():
+    loop.run_until_complete(asyncio.sleep(0.001))
+def child():
+    end.set()
+    try:
+        asyncio.run(asyncio.wait_for(blobs.info("k"), 5))
+    except StoreError as error:
+        print("anew in each process" in str(error))
+in_child(child)
+end.set()
+print(loop.run_until_complete(call).size)
+"""
+    assert outcome(program) == "True\n1\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 import threading
 import weakref
@@ -101,6 +102,7 @@ class FsspecBlobs(BlobsBase):
         super().__init__(ids=ids, template=template, max_size=max_size, base_url=base_url, signer=signer, clock=clock)
         self._files: Any = filesystem
         self._turns = _turns(self._files)
+        self._process = os.getpid()
         root = str(self._files._strip_protocol(prefix)).rstrip("/") if prefix else ""
         self._root = f"{root}/" if root or prefix.startswith("/") else ""
         self._paths = KeyPaths(Escaping(SAFE | READABLE, keep_unicode=True), _LEVEL_BYTES, _PATH_BYTES)
@@ -228,6 +230,11 @@ class FsspecBlobs(BlobsBase):
 
     async def _run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Carry out calls of the file system in a thread; a missing file raises `FileNotFoundError`."""
+        if self._process != os.getpid() and not isinstance(self._turns, nullcontext):
+            raise StoreError(
+                f"the file system of {self!r} has the connection of the process from which this one was forked; make "
+                "the file system and the blobs anew in each process"
+            )
         try:
             return await in_thread(self._at_its_turn, partial(work, *args, **kwargs))
         except (SatchelError, FileNotFoundError):
