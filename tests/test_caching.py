@@ -529,6 +529,18 @@ async def test_any_name_may_be_that_of_a_keyword(store, runs):
     assert await named.invalidate(self=1, instance=2, key=3) is True
 
 
+async def test_any_name_may_be_that_of_a_keyword_of_a_function_with_tags(store, runs):
+    @cached(store, "c", tags=lambda **values: sorted(values))
+    async def named(**values: int) -> dict[str, int]:
+        runs["calls"] += 1
+        return values
+
+    for values in ({"tags": 1}, {"self": 1, "tags": 2}):
+        assert await named(**values) == await named.peek(**values) == values
+    assert runs["calls"] == 2
+    assert await named.refresh(tags=1) == {"tags": 1}
+
+
 def recursive():
     items = []
     items.append(items)

@@ -9,6 +9,7 @@ import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ import pytest
 from satchel import MemoryStore
 from satchel import _threads as threads
 from satchel._threads import in_thread, offload
+from satchel.blobs import StoreBlobs
+from satchel.stores.zip import write_zip
 from tests.patience import until, wait_until
 
 LARGE_TEXT = "x" * 70_000
@@ -35,6 +38,26 @@ async def test_work_does_not_wait_for_the_loops_own_executor() -> None:
     finally:
         end.set()
     await store.aclose()
+
+
+async def test_files_do_not_wait_for_the_loops_own_executor(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"x" * 300_000)
+    loop = asyncio.get_running_loop()
+    executor = ThreadPoolExecutor(1)
+    loop.set_default_executor(executor)
+    end = threading.Event()
+    executor.submit(end.wait)
+    store = MemoryStore()
+    blobs = StoreBlobs(store)
+    try:
+        async with asyncio.timeout(5):
+            await blobs.put_file("k", source)
+            await blobs.get_file("k", target)
+            assert await write_zip(store, tmp_path / "all.zip") > 1
+    finally:
+        end.set()
+    assert target.read_bytes() == source.read_bytes()
 
 
 async def test_threads_of_the_executor_may_wait_for_puts() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
+import socket
 from collections.abc import Iterator
 
 from .errors import StoreUnavailableError
@@ -38,17 +38,18 @@ def shortage(error: BaseException) -> StoreUnavailableError | None:
 def shortage_of_descriptors(needed: int) -> StoreUnavailableError | None:
     """Return the error for a process that cannot open a number of further files, by trying; None if it can.
 
-    SQLite says only that it could not open a file.
+    It is for drivers whose errors do not have the operating system's own: SQLite says only that it could not open a
+    file. Sockets are tried, which an event loop's thread may open.
     """
-    opened: list[int] = []
+    opened: list[socket.socket] = []
     try:
         while len(opened) < needed:
-            opened.append(os.open(os.devnull, os.O_RDONLY))
+            opened.append(socket.socket())
     except OSError as error:
         return shortage(error)
     finally:
-        for descriptor in opened:
-            os.close(descriptor)
+        for one in opened:
+            one.close()
     return None
 
 

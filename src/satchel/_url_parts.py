@@ -91,8 +91,8 @@ def split_url(url: object) -> tuple[SplitResult, list[tuple[str, int | None]]]:
         raise ConfigurationError(UNREADABLE)
     parts, places = split
     hosts = [(place.hostname or "", read_port(_port_in(place.netloc))) for place in places]
-    # The socket of a unix URL may have an @ in its path, but not behind one that ends a password.
-    path = "" if parts.scheme == "unix" and not parts.netloc else parts.path
+    # The socket of a unix URL may have an @ in its absolute path, but not behind one that ends a password.
+    path = "" if parts.scheme == "unix" and not parts.netloc and parts.path.startswith("/") else parts.path
     if "@" in path or parts.fragment:
         raise ConfigurationError(UNREADABLE)
     check_query(parts.query)

@@ -16,6 +16,7 @@ from satchel import (
     IntegrityError,
     InvalidKeyError,
     InvalidTTLError,
+    JsonCodec,
     LockLostError,
     MemoryStore,
     ModelMismatchError,
@@ -326,6 +327,27 @@ async def test_a_function_whose_result_is_too_large_is_not_run_again():
     with pytest.raises(ValueTooLargeError):
         await Once(store).run("key", work)
     with pytest.raises(ResultUnknownError):
+        await Once(store).run("key", work)
+    assert work.calls == 1
+
+
+class FailingCodec(JsonCodec):
+    number = 200
+
+    def encode(self, value):
+        if "secret" in repr(value):
+            raise KeyError("no such encoding")
+        return super().encode(value)
+
+    def encode_if_small(self, value):
+        return self.encode(value)
+
+
+async def test_a_function_whose_result_a_codec_fails_at_is_not_run_again():
+    store, work = MemoryStore(codec=FailingCodec()), Work("secret", "done")
+    with pytest.raises(KeyError, match="no such encoding"):
+        await Once(store).run("key", work)
+    with pytest.raises(ResultUnknownError, match="KeyError"):
         await Once(store).run("key", work)
     assert work.calls == 1
 

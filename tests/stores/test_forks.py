@@ -421,3 +421,54 @@ loop.run_until_complete(parent())
 loop.close()
 """
     assert outcome(program) == "new\nnewer True\nold\n"
+
+
+def test_a_call_under_way_in_the_parent_keeps_no_call_of_a_child_waiting():
+    program = """
+from satchel.wrappers import SerializingWrapper
+parent, never = os.getpid(), asyncio.Event()
+class Slow(MemoryStore):
+    async def put(self, *given, **named):
+        if os.getpid() == parent:
+            await never.wait()
+        await super().put(*given, **named)
+store = SerializingWrapper(Slow())
+loop = asyncio.new_event_loop()
+calls = [loop.create_task(store.put("c", "k", number)) for number in range(2)]
+loop.run_until_complete(asyncio.sleep(0))
+async def child():
+    await asyncio.wait_for(store.put("c", "k", "of the child"), 5)
+    print(await store.get("c", "k"))
+in_child(lambda: asyncio.run(child()))
+os._exit(0)
+"""
+    assert outcome(program) == "of the child\n"
+
+
+def test_a_file_system_with_one_connection_is_refused_in_a_child():
+    program = """
+import threading
+from fsspec.spec import AbstractFileSystem
+from satchel.blobs import FsspecBlobs
+began, end = threading.Event(), threading.Event()
+class Slow(AbstractFileSystem):
+    def info(self, path, **_):
+        began.set()
+        end.wait()
+        return {"name": path, "size": 1, "type": "file"}
+blobs = FsspecBlobs(Slow())
+loop = asyncio.new_event_loop()
+call = loop.create_task(blobs.info("k"))
+while not began.is_set():
+    loop.run_until_complete(asyncio.sleep(0.001))
+def child():
+    end.set()
+    try:
+        asyncio.run(asyncio.wait_for(blobs.info("k"), 5))
+    except StoreError as error:
+        print("anew in each process" in str(error))
+in_child(child)
+end.set()
+print(loop.run_until_complete(call).size)
+"""
+    assert outcome(program) == "True\n1\n"

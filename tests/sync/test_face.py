@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from satchel import Collection, ConfigurationError, MemoryStore, ModelMismatchError, StoreError
+from satchel.caching import cached
 from satchel.coordination import Counter, Lock, Once
 from satchel.sync import SyncCollection, SyncStore, in_sync
 
@@ -160,6 +161,16 @@ def test_once_runs_once(store):
     run = in_sync(Once(store.inner).run, store)
     assert [run("order", charge), run("order", charge)] == ["charged"] * 2
     assert len(calls) == 1
+
+
+def test_any_name_may_be_that_of_a_keyword_of_a_cached_function(store):
+    @cached(store.inner, "c")
+    async def named(**values: int) -> dict[str, int]:
+        return values
+
+    face = in_sync(named, store)
+    assert face(self=1) == face(self=1) == {"self": 1}
+    assert face.invalidate(self=1) is True
 
 
 def test_a_collection_becomes_a_sync_collection(store):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 import threading
 import weakref
@@ -13,6 +14,7 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from .._shielding import shielded
+from .._shortage import shortage, shortage_of_descriptors
 from .._threads import in_thread
 from ..clock import Clock, system_clock
 from ..errors import (
@@ -100,6 +102,7 @@ class FsspecBlobs(BlobsBase):
         super().__init__(ids=ids, template=template, max_size=max_size, base_url=base_url, signer=signer, clock=clock)
         self._files: Any = filesystem
         self._turns = _turns(self._files)
+        self._process = os.getpid()
         root = str(self._files._strip_protocol(prefix)).rstrip("/") if prefix else ""
         self._root = f"{root}/" if root or prefix.startswith("/") else ""
         self._paths = KeyPaths(Escaping(SAFE | READABLE, keep_unicode=True), _LEVEL_BYTES, _PATH_BYTES)
@@ -210,6 +213,8 @@ class FsspecBlobs(BlobsBase):
     def _list(self, prefix: str, after: str | None) -> list[str]:
         self._files.invalidate_cache()
         paths = [str(path) for path in self._files.find(self._root)]
+        if (used_up := shortage_of_descriptors(1)) is not None:  # fsspec leaves out the folders that it cannot read
+            raise used_up
         root = str(self._files._strip_protocol(self._root)).rstrip("/")
         keys = [self._paths.key(path.removeprefix(root).removeprefix("/").split("/")) for path in paths]
         return sorted(key for key in keys if key and key.startswith(prefix) and (after is None or key > after))
@@ -225,6 +230,11 @@ class FsspecBlobs(BlobsBase):
 
     async def _run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Carry out calls of the file system in a thread; a missing file raises `FileNotFoundError`."""
+        if self._process != os.getpid() and not isinstance(self._turns, nullcontext):
+            raise StoreError(
+                f"the file system of {self!r} has the connection of the process from which this one was forked; make "
+                "the file system and the blobs anew in each process"
+            )
         try:
             return await in_thread(self._at_its_turn, partial(work, *args, **kwargs))
         except (SatchelError, FileNotFoundError):
@@ -232,6 +242,8 @@ class FsspecBlobs(BlobsBase):
         except NotImplementedError as error:
             raise UnsupportedOperationError(f"{self!r}: its file system does not support this operation") from error
         except Exception as error:
+            if (used_up := shortage(error)) is not None:
+                raise used_up from error
             raise StoreError(f"the file system of {self!r} failed ({type(error).__name__})") from error
 
     def _at_its_turn(self, work: Callable[[], R]) -> R:

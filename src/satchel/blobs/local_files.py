@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from os import PathLike
-from typing import Any
+from typing import Any, TypeVar
 
+from .._executor import OwnThreads
 from .._shielding import shielded
+from .._shortage import shortage
 from .._threads import in_thread
 from ..errors import missing_extra
+
+T = TypeVar("T")
+
+_threads = OwnThreads()  # those of the event loop may all wait for a blob
 
 
 def _aiofiles() -> Any:
     try:
-        import aiofiles.os  # noqa: PLC0415  # only files need it
+        import aiofiles  # noqa: PLC0415  # only files need it
     except ModuleNotFoundError as error:
         raise missing_extra("a blob from or to a file", "blobs", error) from error
     return aiofiles
@@ -26,25 +32,44 @@ def _aiofiles() -> Any:
 @asynccontextmanager
 async def reading(path: str | PathLike[str]) -> AsyncGenerator[Any, None]:
     """Open a file for the time of a block."""
-    async with _aiofiles().open(path, "rb", buffering=0) as file:
+    async with _opened(path, "rb") as file:
         yield file
 
 
 async def write(path: str | PathLike[str], pieces: AsyncIterator[bytes]) -> None:
     """Write a file under a temporary name in its directory, and give it its own name when it is whole."""
-    aiofiles = _aiofiles()
     target = os.fspath(path)
     temporary = f"{target}.{secrets.token_hex(8)}.part"
     try:
-        async with aiofiles.open(temporary, "xb", buffering=0) as file:
+        async with _opened(temporary, "xb") as file:
             async for piece in pieces:
                 left = memoryview(piece)
                 while left:
-                    left = left[await file.write(left) :]
-        await aiofiles.os.replace(temporary, target)
+                    left = left[await _naming_shortage(file.write(left)) :]
+        await in_thread(os.replace, temporary, target)
     except BaseException:
         await shielded(partial(in_thread, _remove, temporary), _ignored)
         raise
+
+
+@asynccontextmanager
+async def _opened(path: str | PathLike[str], mode: str) -> AsyncGenerator[Any, None]:
+    file = await _naming_shortage(_aiofiles().open(path, mode, buffering=0, executor=_threads))
+    try:
+        yield file
+    finally:  # aiofiles' own `async with` closes in a thread of the event loop
+        await shielded(file.close, _ignored)
+
+
+async def _naming_shortage(work: Awaitable[T]) -> T:
+    """Await work on a file; where descriptors or room are used up, the error names it."""
+    try:
+        return await work
+    except OSError as error:
+        used_up = shortage(error)
+        if used_up is None:
+            raise
+        raise used_up from error
 
 
 def _ignored(_error: Exception) -> None:
@@ -53,4 +78,4 @@ def _ignored(_error: Exception) -> None:
 
 def _remove(path: str) -> None:
     with suppress(OSError):  # it was not made, or has its own name by now
-        os.unlink(path)  # noqa: PTH108  # one name for what aiofiles.os and os do
+        os.unlink(path)  # noqa: PTH108  # as os.replace above

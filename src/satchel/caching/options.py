@@ -100,7 +100,7 @@ def plain(option: str, result: Any) -> Any:
     return result
 
 
-def tag_names(tags: Callable[..., Iterable[str]], *args: Any, **kwargs: Any) -> tuple[str, ...]:
+def tag_names(tags: Callable[..., Iterable[str]], /, *args: Any, **kwargs: Any) -> tuple[str, ...]:
     """Return the tags of a call, each once.
 
     Raises:

@@ -20,6 +20,7 @@ from ..collection import Collection
 from ..entry import Entry
 from ..errors import (
     IntegrityError,
+    LockLostError,
     ModelMismatchError,
     ResultUnknownError,
     SatchelError,
@@ -302,9 +303,13 @@ class Once:
             plain = await results._dumped(claim.key, result)
             packed = _frame(owner, plain) if type(plain) is bytes else {"format": 1, "owner": owner, "result": plain}
             await self._write(claim, packed)
-        except _UNRECORDABLE as error:
+        except (StoreError, LockLostError):
+            raise
+        except Exception as error:  # a codec, or the class of the result, may raise anything
             # The effects have happened, which is all that can be recorded.
             await self._write(claim, {"format": 1, "owner": owner, "unknown": type(error).__name__})
+            if not isinstance(error, _UNRECORDABLE):
+                raise
             raise type(error)(
                 f"the function of {claim.description} has run, but its result cannot be recorded; later callers get "
                 f"ResultUnknownError. Give run(..., model=) the type of the result, or return plain JSON: {error}"

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from .._threads import in_thread
 from ..blobs import BlobInfo
 from ..blobs.protocol import Blobs
 from ..errors import BlobChangedError, BlobExistsError, BlobMissingError, ConfigurationError, missing_extra
@@ -137,7 +138,7 @@ class SatchelFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no
             raise FileExistsError(path) from error
 
     async def _put_file(self, lpath: str, rpath: str, mode: str = "overwrite", **_options: Any) -> None:
-        if await asyncio.to_thread(Path(lpath).is_dir):
+        if await in_thread(Path(lpath).is_dir):
             return
         try:
             await self.blobs.put_file(self._strip_protocol(rpath), lpath, if_absent=mode == "create")
@@ -147,7 +148,7 @@ class SatchelFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no
     async def _get_file(self, rpath: str, lpath: str, **_options: Any) -> None:
         is_folder = await self._isdir(rpath)
         target = Path(lpath) if is_folder else Path(lpath).parent
-        await asyncio.to_thread(target.mkdir, parents=True, exist_ok=True)
+        await in_thread(target.mkdir, parents=True, exist_ok=True)
         if not is_folder:
             await self.blobs.get_file(self._strip_protocol(rpath), lpath)
 

@@ -19,6 +19,7 @@ except ModuleNotFoundError as error:
 
 from .._checks import check_int
 from .._contexts import task_in_empty_context
+from .._shortage import shortage_of_descriptors
 from .._threads import offload
 from .._url_parts import check_options, split_url
 from ..backend.network import DEFAULT_TIMEOUT, check_one_way, check_port, check_texts
@@ -40,6 +41,8 @@ _SCHEMES = {
 }
 _LONGEST_CONNECTING = 2000
 """Milliseconds for connecting to a node of a cluster: one that says nothing leaves time for the others."""
+_DESCRIPTORS = 8
+"""What the client needs to start and to connect, roughly; its errors do not say when there are too few."""
 _NO_END = 24 * 60 * 60 * 1000
 _FIRST_WORD = re.compile(r"(?:An error was signalled by the server: - )?(\w+):? ?")
 _CODES = {
@@ -357,7 +360,9 @@ class ValkeyStore(RedisLikeStore):
             return StoreTimeoutError(f"{self!r} did not answer in time; try again, or give a longer timeout")
         if isinstance(error, glide.ClosingError):
             if self._given_client is None:
-                return StoreUnavailableError(f"{self!r} left a node that does not answer; try again")
+                return shortage_of_descriptors(_DESCRIPTORS) or StoreUnavailableError(
+                    f"{self!r} left a node that does not answer; try again"
+                )
             return StoreError(f"the client of {self!r} has been closed; make a new store with an open one")
         if isinstance(error, glide.ConnectionError):
             return StoreUnavailableError(f"{self!r} lost its connection; try again")
@@ -371,7 +376,7 @@ class ValkeyStore(RedisLikeStore):
             return super()._map_error(ServerError(_CODES.get(refused[0], refused[0]))) or StoreError(str(refused[0]))
         if "ResponseError" in str(error) and self._clustered:
             return ConfigurationError(f"{self!r} is no cluster; leave +cluster out of the URL")
-        return StoreUnavailableError(
+        return shortage_of_descriptors(_DESCRIPTORS) or StoreUnavailableError(
             f"{self!r} cannot be reached; see that the server runs, that host and port are right, that both sides use "
             "TLS or neither, that ca_certs vouches for its certificate, and that it has the database"
         )

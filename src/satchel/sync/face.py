@@ -89,7 +89,7 @@ class Face:
             return _function(getattr, self._thread)(self._thing, name)
         return _faced(getattr(self._thing, name), self._thread)
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
+    def __call__(self, /, *arguments: Any, **named: Any) -> Any:
         """Call the object, and return the blocking face of its result."""
         return _function(self._thing, self._thread)(*arguments, **named)
 
@@ -119,9 +119,9 @@ def _faced(value: Any, thread: LoopThread) -> Any:
     """Return the blocking face of an async object; anything else unchanged."""
     if isinstance(value, AsyncIterator):
         return _listed(value, thread)
-    if inspect.isroutine(value):
-        return _function(value, thread)
-    return Face(value, thread) if _is_async(type(value)) else value
+    if _is_async(type(value)):  # a cached function too, which has methods of its own
+        return Face(value, thread)
+    return _function(value, thread) if inspect.isroutine(value) else value
 
 
 def _is_async(kind: type) -> bool:

@@ -8,15 +8,14 @@ import sys
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from .._contexts import run_in_empty_context
+from .._executor import OwnThreads
 from .._forks import at_fork
 from .._shortage import shortage, shortage_of_descriptors
-from .._threads import submit
 from ..errors import StoreClosedError, StoreError, StoreUnavailableError
 
 P = ParamSpec("P")
@@ -184,7 +183,7 @@ class LoopThread:
             raise used_up
         self._stopped = asyncio.Event()
         loop = run_in_empty_context(asyncio.new_event_loop)  # otherwise it keeps the context of the first caller alive
-        loop.set_default_executor(_OwnThreads())  # used by the loop to look up host names
+        loop.set_default_executor(OwnThreads())  # used by the loop to look up host names
         self._thread = threading.Thread(target=self._run, args=(loop,), name="satchel-sync", daemon=True)
         try:
             self._thread.start()
@@ -223,13 +222,6 @@ class LoopThread:
         self.end()
         if not self.forked:
             self._thread.join(_LAST_SECONDS)
-
-
-class _OwnThreads(ThreadPoolExecutor):
-    """Executor whose threads work until the process ends, without keeping it from ending."""
-
-    def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        return submit(function, *args, **kwargs)
 
 
 class _Call(Generic[R]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
@@ -115,12 +116,13 @@ def _with_common(wrappers: list[Layer], common: dict[str, Any]) -> list[Layer]:
 
 
 def _default_ttl(ttl: Any) -> Any:
-    if not isinstance(ttl, str):
-        return ttl
-    try:
-        return float(ttl)
-    except ValueError:
-        raise ConfigurationError("default_ttl must be a number of seconds, such as 3600") from None
+    """Return a time to live as it was given: of text, the wrapper's own errors show nothing."""
+    if isinstance(ttl, str):
+        with suppress(ValueError):  # what it says shows the text, and so must not be the context of another error
+            float(ttl)
+            return ttl
+        raise ConfigurationError("default_ttl must be a number of seconds, such as 3600")
+    return ttl
 
 
 def _wrappers(wrap: object) -> list[Layer]:

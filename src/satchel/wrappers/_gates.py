@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeAlias
 
+from .._forks import hold, watch
+
 Intent: TypeAlias = int
 """Purpose of a call at a gate: to read or write all behind it, or some of it, which has gates of its own."""
 READ, WRITE, READ_SOME, WRITE_SOME = range(4)  # no Enum, whose members hash by a function in Python
@@ -79,6 +81,12 @@ class Gates:
     def __init__(self) -> None:
         self._lock = threading.RLock()  # the garbage collector may end a forgotten call anywhere, which then leaves
         self._gates: dict[Hashable, _Gate] = {}
+        watch(self)
+
+    def after_fork(self) -> None:
+        """In a child of `fork`: forget the calls under way in the parent, which nothing here would end."""
+        hold(self._gates)
+        self._lock, self._gates = threading.RLock(), {}
 
     def __len__(self) -> int:
         return len(self._gates)
@@ -114,7 +122,9 @@ class Gates:
         """Leave gates, which lets others in."""
         with self._lock:
             for name, intent in passes:
-                gate = self._gates[name]
+                gate = self._gates.get(name)
+                if gate is None:  # a child of `fork` ends a call of its parent
+                    continue
                 gate.inside[intent] -= 1
                 if gate.waiting:
                     self._let_in(name, gate)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Self
 
 from aiobotocore.client import AioBaseClient  # type: ignore[import-untyped]  # it has no types
 from aiobotocore.config import AioConfig  # type: ignore[import-untyped]  # it has no types
 from aiobotocore.session import get_session  # type: ignore[import-untyped]  # it has no types
 
+from ..._shortage import shortage_of_descriptors
 from ..._threads import in_thread
 from ...backend.lifecycle import close_at_end_of_loop
 from ...backend.network import check_texts
@@ -26,6 +28,7 @@ _SETTINGS = AioConfig(
     user_agent="satchel",  # the driver's own is put together anew for each request, a tenth of its time
     max_pool_connections=64,
 )
+_DESCRIPTORS = 4  # for an event loop: its selector, and the two ends of its wake-up pipe
 
 
 def check_table_options(table_name: object, create_table: object, consistent_reads: object) -> None:
@@ -86,9 +89,8 @@ class OwnClient:
         """
         session = await in_thread(_new_session)
         stack = AsyncExitStack()
-        creating = session.create_client("dynamodb", config=_SETTINGS, **arguments)
-        # It awaits nothing of the thread's own event loop that would outlive it: connections are made later.
-        client = await in_thread(asyncio.run, stack.enter_async_context(creating))
+        create = partial(session.create_client, "dynamodb", config=_SETTINGS, **arguments)
+        client = await in_thread(_entered, stack, create)
         guard = close_at_end_of_loop(stack.aclose)
         await anext(guard)
         return cls(client, guard)
@@ -96,6 +98,17 @@ class OwnClient:
     async def close(self) -> None:
         """Close the client and its connections."""
         await self._guard.aclose()
+
+
+def _entered(stack: AsyncExitStack, create: Callable[[], Any]) -> Any:
+    """Enter a client that is created on an event loop of this thread's own.
+
+    It awaits nothing of that loop that would outlive it: connections are made later.
+    """
+    # asyncio would print a traceback for the loop that it could create only in part.
+    if (used_up := shortage_of_descriptors(_DESCRIPTORS)) is not None:
+        raise used_up
+    return asyncio.run(stack.enter_async_context(create()))
 
 
 _models: list[Any] = []

@@ -19,6 +19,7 @@ from dulwich.objectspec import parse_commit
 from dulwich.refs import Ref as RefName
 from dulwich.repo import Repo
 
+from ..._shortage import shortage_of_descriptors
 from ...clock import Clock
 from ...errors import ConfigurationError, ConflictError, IntegrityError, StoreError
 
@@ -33,6 +34,7 @@ BUSY_SECONDS = 10.0
 _FILE, _FOLDER = 0o100644, 0o040000
 _KIND = 0o170000
 _REMEMBERED = 64
+_DESCRIPTORS = 2  # for the lock of the branch, and the branch itself
 _LONGEST_PAUSE = 0.05
 _HEADS = "refs/heads/"
 
@@ -94,6 +96,8 @@ class Repository:
         try:
             return self._repo.refs[self._ref]
         except KeyError:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                Path(self._repo.commondir(), os.fsdecode(self._ref)).read_bytes()  # dulwich hides what hinders it
             return None
 
     def root(self, commit: ObjectID | None) -> Folder:
@@ -155,9 +159,12 @@ class Repository:
 
     def _advance(self, head: ObjectID | None, commit: ObjectID) -> bool:
         """Let the branch name a new commit, if it still names the one before; return whether it did."""
-        if head is None:
-            return self._repo.refs.add_if_new(self._ref, commit)
-        return self._repo.refs.set_if_equals(self._ref, head, commit)
+        refs = self._repo.refs
+        if refs.add_if_new(self._ref, commit) if head is None else refs.set_if_equals(self._ref, head, commit):
+            return True
+        if (used_up := shortage_of_descriptors(_DESCRIPTORS)) is not None:  # dulwich could not read the branch
+            raise used_up
+        return False
 
     def _write(self, draft: Draft, head: ObjectID | None) -> ObjectID:
         objects = self._repo.object_store

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..._contexts import task_in_empty_context
+from ..._shortage import shortage
 from ...backend.lifecycle import close_at_end_of_loop
 from ...backend.network import in_empty_context
 from ...errors import SatchelError, StoreError, StoreUnavailableError, ValueTooLargeError
@@ -116,7 +117,7 @@ class Server(ABC):
         if isinstance(error, RefusedError):
             return self.refusal(error.line)
         what = "hung up" if isinstance(error, ConnectionResetError) else "cannot be reached"
-        return StoreUnavailableError(f"{self.where} {what}; is memcached running there?")
+        return shortage(error) or StoreUnavailableError(f"{self.where} {what}; is memcached running there?")
 
     @abstractmethod
     async def _ask(self, request: bytes, reply: Reply, *, changing: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from bson.errors import BSONError
 from pymongo import errors
 
+from ..._shortage import shortage_of_descriptors
 from ...errors import (
     ConfigurationError,
     IntegrityError,
@@ -19,6 +20,7 @@ from ...errors import (
     ValueTooLargeError,
 )
 
+_DESCRIPTORS = 2  # for a connection that asks about the server, and one for requests
 _DUPLICATE_KEY = 11000
 _UNAUTHORIZED = 13
 _SETTINGS = {
@@ -64,7 +66,7 @@ def translate(error: Exception, where: str) -> SatchelError | None:
     if isinstance(error, errors.OperationFailure):
         return refusal(error.code, error.details, where)
     if isinstance(error, errors.ServerSelectionTimeoutError):
-        return StoreUnavailableError(
+        return shortage_of_descriptors(_DESCRIPTORS) or StoreUnavailableError(
             f"no writable MongoDB server for {where} can be reached; "
             "check the hosts and ports of the URL, tls, and that the replica set has a primary"
         )

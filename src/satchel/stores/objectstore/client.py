@@ -10,6 +10,7 @@ from typing import Any
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
 
+from ..._shortage import shortage_of_descriptors
 from ..._url_parts import check_characters
 from ...backend.network import check_texts
 from ...errors import ConfigurationError
@@ -21,6 +22,7 @@ _ENDPOINT = re.compile(r"https?://[^/?#@\s]+(/[^?#@\s]*)?")
 _UNORDERED = "--x-s3"  # S3 Express: its listings come in no order, and cannot begin in the middle
 _NO_END = timedelta(days=1)
 _RESENDS = 3
+_DESCRIPTORS = 4  # for the threads of a client
 
 
 class Target:
@@ -109,7 +111,7 @@ def connect(target: Target, options: dict[str, Any], timeout: float | None) -> t
         kind = type(error).__name__  # what it says may show an option, and so must not be the context of another error
     else:
         return first, second
-    raise ConfigurationError(
+    raise shortage_of_descriptors(_DESCRIPTORS) or ConfigurationError(
         f"obstore makes no client for {target} of these options ({kind}): check them, and for gs:// and az:// the "
         "environment variables that it reads"
     )

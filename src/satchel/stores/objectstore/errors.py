@@ -17,6 +17,7 @@ from obstore.exceptions import (
     UnknownConfigurationKeyError,
 )
 
+from ..._shortage import shortage_of_descriptors
 from ...errors import (
     ConfigurationError,
     SatchelError,
@@ -35,6 +36,7 @@ _NO_CREDENTIALS = re.compile(
 _LATE = re.compile(r"operation timed out|source: TimedOut")
 _NOT_UNDERSTOOD = re.compile(r"source: (NotPartial|Header|Parse|InvalidListResponse|InvalidPutResponse)\b")
 
+_DESCRIPTORS = 2  # for a connection, and looking up its host
 _NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound"})
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"})
 _UNKNOWN_CREDENTIALS = frozenset(
@@ -130,7 +132,9 @@ def _failed(error: Exception, place: str, code: str, status: int) -> SatchelErro
         return ConfigurationError(
             f"the endpoint of {place} cannot be used: give it as https://host or https://host:port"
         )
-    return StoreUnavailableError(f"{place} cannot be reached: check the endpoint, the region and the network")
+    return shortage_of_descriptors(_DESCRIPTORS) or StoreUnavailableError(
+        f"{place} cannot be reached: check the endpoint, the region and the network"
+    )
 
 
 def _status_of(error: Exception) -> int:

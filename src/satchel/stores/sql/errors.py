@@ -10,6 +10,7 @@ import ssl
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoFreeConnectionError
 
+from ..._shortage import shortage_of_descriptors
 from ...errors import (
     ConfigurationError,
     IntegrityError,
@@ -87,6 +88,8 @@ _SQLITE: Answers = (
 )
 _ANSWERS = {"mysql": _MYSQL, "mariadb": _MYSQL, "postgresql": _POSTGRESQL, "sqlite": _SQLITE}
 
+_NO_FILE = ("SQLITE_CANTOPEN", "SQLITE_IOERR")
+_DESCRIPTORS = 4  # for the database, its journal and temporary files
 _MISSING = ("1146", "42P01", "no such table")
 _SAID_BY_SQLITE = ("no such table", "no such column", "has no column", "unknown database")
 _THERE = ("1050", "42P07", "42710", "23505")
@@ -132,6 +135,8 @@ def translate(error: Exception, dialect: str, where: str, table: str) -> Satchel
         table: The name of its table.
     """
     code = code_of(error)
+    if code.startswith(_NO_FILE) and (used_up := shortage_of_descriptors(_DESCRIPTORS)) is not None:
+        return used_up
     for codes, kind, text in _ANSWERS[dialect]:
         if code and code.startswith(codes):
             return kind(text.format(where=where, table=table))

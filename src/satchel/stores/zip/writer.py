@@ -11,9 +11,10 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
+from ..._executor import OwnThreads
 from ..._places import settled
 from ..._shielding import shielded
-from ..._threads import Yielder, offload
+from ..._threads import Yielder, in_thread, offload
 from ...backend.record import Record
 from ...capability import Capability
 from ...clock import NEVER
@@ -28,6 +29,7 @@ logger = logging.getLogger("satchel")
 
 _AT_ONCE = 100
 _CODEC = JsonCodec()
+_threads = OwnThreads()  # those of the event loop may all wait for the archive
 
 
 async def write_zip(store: AsyncKeyValue, path: str | os.PathLike[str]) -> int:
@@ -82,7 +84,7 @@ class ZipWriter:
         self._turns = Yielder()
 
     async def __aenter__(self) -> Self:
-        self._file: Any = await self._files.open(self._partial, "xb")
+        self._file: Any = await self._files.open(self._partial, "xb", executor=_threads)
         self._zip = zipfile.ZipFile(self._sink, "w", zipfile.ZIP_DEFLATED)  # type: ignore[call-overload]  # it only writes
         self._zip.comment = MARK
         return self
@@ -132,12 +134,12 @@ class ZipWriter:
         await self._file.flush()
         await offload(os.fsync, self._file.fileno())
         await self._file.close()
-        await self._files.os.replace(self._partial, self._path)
+        await in_thread(os.replace, self._partial, self._path)
 
     async def _drop(self) -> None:
         await self._file.close()
         with suppress(FileNotFoundError):
-            await self._files.os.unlink(self._partial)
+            await in_thread(os.unlink, self._partial)
 
 
 class _Sink:
@@ -179,7 +181,7 @@ def _tell(error: Exception) -> None:
 
 def _aiofiles() -> Any:
     try:
-        import aiofiles.os  # noqa: PLC0415  # only writing needs it
+        import aiofiles  # noqa: PLC0415  # only writing needs it
     except ModuleNotFoundError as error:
         raise missing_extra("write_zip", "blobs", error) from error
     return aiofiles
