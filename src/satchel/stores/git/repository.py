@@ -94,6 +94,7 @@ class Repository:
         try:
             return self._repo.refs[self._ref]
         except KeyError:
+            (Path(self._repo.controldir()) / "HEAD").stat()  # it raises if the repository itself is gone
             return None
 
     def root(self, commit: ObjectID | None) -> Folder:

@@ -14,7 +14,6 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
@@ -76,10 +75,8 @@ def make_engine(url: URL, size: int, timeout: float | None) -> AsyncEngine:
 
 
 def _sqlite_creator(url: URL, patience: float) -> Callable[[], Awaitable[Any]]:
-    path = Path(url.database or "").absolute()
-
     async def create() -> Any:
-        connecting = aiosqlite.connect(path, timeout=patience)
+        connecting = aiosqlite.connect(str(url.database), timeout=patience)
         connecting._thread.daemon = True  # as SQLAlchemy does, so that no process waits for a store that is left open
         try:
             connection = await connecting
