@@ -8,6 +8,7 @@ import pytest
 from satchel import ConfigurationError, open_store
 from satchel.stores.disk import DiskStore
 from satchel.stores.filetree import FileTreeStore
+from satchel.stores.sql import SQLStore
 
 
 @pytest.mark.parametrize("kind", [DiskStore, FileTreeStore])
@@ -45,3 +46,18 @@ def test_a_home_in_a_url_is_the_users(scheme: str, tmp_path: Path, monkeypatch: 
 def test_the_home_of_an_unknown_user_is_refused(kind: type[DiskStore | FileTreeStore]) -> None:
     with pytest.raises(ConfigurationError, match="directory begins with a user's home that is not known"):
         kind("~nobody-of-this-name/data")
+
+
+@pytest.mark.parametrize("given", ["~/data.sqlite3", "data.sqlite3"])
+def test_a_file_of_sqlite_is_settled_when_the_store_is_made(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    store = SQLStore(url=f"sqlite+aiosqlite:///{given}")
+    monkeypatch.setenv("HOME", str(tmp_path / "elsewhere"))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    asyncio.run(store.put("c", "k", 1))
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert (tmp_path / "data.sqlite3").is_file()

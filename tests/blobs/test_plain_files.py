@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -318,3 +319,11 @@ asyncio.run(main())
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 64 * 1024  # KiB
+
+
+async def test_a_directory_that_vanishes_is_an_error_for_readers_too(blobs, tmp_path):
+    await blobs.put("folder/x", b"1")
+    await asyncio.to_thread(shutil.rmtree, tmp_path / "data")
+    for call in (blobs.get("folder/x"), blobs.info("x"), blobs.exists("x"), blobs.delete("folder/x"), keys_of(blobs)):
+        with pytest.raises(StoreError, match="removed while it was open"):
+            await call

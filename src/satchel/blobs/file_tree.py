@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import ConfigurationError, UploadLostError
+from ..errors import ConfigurationError, StoreError, UploadLostError
 from ..stores.filetree.layout import settle
 from ..stores.filetree.system import DIRECTORY, NO_LINK, NO_WAIT, NOT_INHERITED, UNWRITABLE, held, make_directory
 from .levels import READABLE, KeyPaths
@@ -179,6 +179,7 @@ class BlobFolder:
     def locked(self) -> AbstractContextManager[None]:
         """Hold the lock under which names are given and taken away."""
         self.paths  # noqa: B018  # makes the directory
+        os.close(self._open_root())  # the lock would be made together with a directory that was removed
         return held(str(self._own / "blobs.lock"))
 
     def _opened(self) -> KeyPaths:
@@ -211,7 +212,7 @@ class BlobFolder:
     @contextmanager
     def _folder(self, levels: Sequence[str], *, create: bool = False) -> Iterator[int]:
         """Open a folder, made if asked for; what is in the way raises an `OSError`."""
-        descriptor = os.open(self.root, os.O_RDONLY | DIRECTORY | NOT_INHERITED)
+        descriptor = self._open_root()
         try:
             for level in levels:
                 if create:
@@ -223,6 +224,12 @@ class BlobFolder:
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def _open_root(self) -> int:
+        try:
+            return os.open(self.root, os.O_RDONLY | DIRECTORY | NOT_INHERITED)
+        except FileNotFoundError:
+            raise StoreError(f"{self.root} was removed while it was open; make it again") from None
 
     def _remove_empty(self, levels: Sequence[str]) -> None:
         """Remove a folder and those above it that are empty."""

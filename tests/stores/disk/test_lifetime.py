@@ -74,6 +74,17 @@ async def test_closing_ends_the_thread_and_leaves_the_database_and_the_reserve(t
     assert sorted(listed(tmp_path)) == ["satchel.reserve", "satchel.sqlite3"]
 
 
+async def test_closing_after_a_failed_write_closes_the_files(tmp_path: Path) -> None:
+    async with DiskStore(tmp_path) as store:
+        await store.put("a", "k", 1)
+        await store._writer.run(lambda: store._writer.database.execute("PRAGMA max_page_count = 1").fetchall())
+        with pytest.raises(StoreUnavailableError, match="is full"):
+            await store.put("a", "big", b"x" * 1_000_000)
+        database = store._writer.database
+    database.close()  # a second time, as in a child of fork
+    assert sorted(listed(tmp_path)) == ["satchel.reserve", "satchel.sqlite3"]
+
+
 async def test_a_store_that_nothing_refers_to_ends_its_thread(tmp_path: Path) -> None:
     store = DiskStore(tmp_path)
     await store.put("a", "k", 1)

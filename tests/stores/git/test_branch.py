@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -386,3 +387,15 @@ async def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="not a git repository"):
             await store.put("c", "k", 1)
     assert await asyncio.to_thread(lambda: [path.name for path in tmp_path.iterdir()]) == ["file"]
+
+
+async def test_a_repository_that_vanishes_is_an_error_for_readers_too(tmp_path: Path) -> None:
+    async with GitStore(tmp_path / "data") as store:
+        await store.put("c", "k", 1)
+        shutil.rmtree(tmp_path / "data")
+        for call in (store.get("c", "k"), store.exists("c", "k"), store.delete("c", "k"), store.cull(), store.ping()):
+            with pytest.raises(StoreError, match="is not there") as caught:
+                await call
+            assert not caught.value.retryable
+        with pytest.raises(StoreError, match="is not there"):
+            [key async for key in store.keys("c")]

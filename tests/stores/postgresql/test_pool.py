@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import asyncpg
@@ -44,8 +45,32 @@ async def test_a_pool_whose_codecs_would_change_entries_is_refused(kind: str, tm
     async with PostgreSQLStore(url=server_url("postgresql"), table_name=table) as store:
         await store.put("c", "k", 1)
     async with pool_to("postgresql", init=use_decimals) as pool, PostgreSQLStore(pool, table_name=table) as store:
-        with pytest.raises(ConfigurationError, match=r"pool has a type codec .* give a pool without it"):
+        with pytest.raises(
+            ConfigurationError, match=r"pool makes connections with a type codec .* give pool without it"
+        ):
             await store.get("c", "k")
+
+
+@pytest.mark.server("postgresql")
+async def test_each_connection_of_a_pool_is_checked(tmp_path: Path) -> None:
+    """One without such codecs may have been the first."""
+    made = []
+
+    async def use_decimals_from_the_second_on(connection: asyncpg.Connection) -> None:
+        made.append(connection)
+        if len(made) > 1:
+            await connection.set_type_codec("float8", schema="pg_catalog", encoder=str, decoder=Decimal, format="text")
+
+    async with (
+        pool_to("postgresql", init=use_decimals_from_the_second_on) as pool,
+        PostgreSQLStore(pool, table_name=table_for(tmp_path)) as store,
+    ):
+        await store.put("c", "k", 1)
+        async with pool.acquire():  # the first one
+            for _ in range(2):
+                with pytest.raises(ConfigurationError, match="type codec"):
+                    await store.get("c", "k")
+        assert await store.get("c", "k") == 1
 
 
 @pytest.mark.server("postgresql")

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import asyncmy
 import pytest
@@ -201,3 +202,24 @@ async def test_a_table_may_be_in_another_database(tmp_path: Path) -> None:
             assert [key async for key in store.keys("c")] == ["k"]
         await connection.execute(text(f"DROP DATABASE {database}"))
     await admin.dispose()
+
+
+@pytest.mark.server("postgresql")
+@pytest.mark.parametrize("kind", ["bytea", "float8", "int2", "int8"])
+async def test_an_engine_whose_codecs_would_change_entries_is_refused(kind: str, tmp_path: Path) -> None:
+    table = table_for(tmp_path)
+    engine = engine_for(url_of("postgresql", tmp_path), {"connect_args": {"password": "-", "ssl": False}})
+    async with SQLStore(engine, table_name=table) as store:
+        await store.put("c", "k", 1)
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def use_text(connection: Any, _record: object) -> None:
+            connection.run_async(
+                lambda own: own.set_type_codec(kind, schema="pg_catalog", encoder=str, decoder=lambda text: [text])
+            )
+
+        await engine.dispose()
+        for call in (store.get("c", "k"), store.put("c", "k", 2), store.delete("c", "k")):
+            with pytest.raises(ConfigurationError, match="engine makes connections with a type codec"):
+                await call
+    await engine.dispose()

@@ -10,8 +10,10 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from ...errors import ConfigurationError, IntegrityError, StoreError
 
@@ -104,10 +106,34 @@ def connect(directory: Path, durability: str) -> sqlite3.Connection:
     return database
 
 
+class _Connection(sqlite3.Connection):
+    """Connection that closes its cursors first: one whose statement failed would keep the files open."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._cursors: weakref.WeakSet[sqlite3.Cursor] = weakref.WeakSet()
+
+    def cursor(self, *arguments: Any) -> Any:
+        cursor = super().cursor(*arguments)
+        self._cursors.add(cursor)
+        return cursor
+
+    def close(self) -> None:
+        for cursor in list(self._cursors):
+            cursor.close()
+        self._cursors.clear()  # closing twice is fine, but not for a cursor
+        super().close()
+
+
 def open_file(name: str) -> sqlite3.Connection:
     """Open a database by its path or `file:` URI, without reading it."""
     database = sqlite3.connect(
-        name, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=name.startswith("file:")
+        name,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=_Connection,
+        uri=name.startswith("file:"),
     )
     database.text_factory = bytes
     return database

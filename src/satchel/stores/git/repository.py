@@ -96,6 +96,7 @@ class Repository:
         try:
             return self._repo.refs[self._ref]
         except KeyError:
+            (Path(self._repo.controldir()) / "HEAD").stat()  # it raises if the repository itself is gone
             with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 Path(self._repo.commondir(), os.fsdecode(self._ref)).read_bytes()  # dulwich hides what hinders it
             return None

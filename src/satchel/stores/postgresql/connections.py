@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import unquote
+from weakref import WeakSet
 
 import asyncpg  # type: ignore[import-untyped]  # it has no types
 
@@ -24,6 +25,7 @@ from ...backend.lifecycle import close_at_end_of_loop
 from ...backend.network import in_empty_context
 from ...errors import ConfigurationError, StoreUnavailableError
 from .._sqllike.asyncpg import Way, connect, connect_to, read
+from .._sqllike.codecs import check_returned, is_about_data, refused
 from .layout import Table
 from .statements import PROBE, TERMINATE
 
@@ -131,11 +133,6 @@ _ENDS_WITHIN = 1000  # milliseconds
 _SAMPLES = (b"\0", "a", ["a"], 1, 2, 0.5)
 """Values of the types that statements take and give, as `PROBE` sends them back."""
 
-_CODECS = (
-    "pool has a type codec (asyncpg's set_type_codec) for one of the types that entries consist of, bytea, text, "
-    "smallint, integer, bigint and double precision, and good entries would seem damaged: give a pool without it"
-)
-
 
 class Connections:
     """Statements over a pool, each on a connection and in a transaction of its own.
@@ -150,6 +147,8 @@ class Connections:
         self._is_pooled = is_pooled
         self._cut_off: dict[str, float] = {}
         self._marks: list[str] = []
+        self._table: Table | None = None
+        self._probed: WeakSet[Any] = WeakSet()
 
     @classmethod
     async def open(cls, url: str, table: Table, size: int, patience: float | None) -> Connections:
@@ -181,7 +180,9 @@ class Connections:
                 "the pool keeps prepared statements, but is connected to a pooler that does not keep them apart; "
                 "make it with asyncpg.create_pool(..., statement_cache_size=0)"
             )
-        return cls(pool, is_pooled=is_pooled)
+        connections = cls(pool, is_pooled=is_pooled)
+        connections._table = table
+        return connections
 
     async def fetch(self, statement: str, *arguments: object) -> list[Any]:
         """Run a statement that changes nothing, or nothing that a later write could meet, and return its rows."""
@@ -240,6 +241,8 @@ class Connections:
         connection = await self._pool.acquire()
         found_by = None if trace is None else trace(connection)
         try:
+            if self._table is not None:
+                await self._probe_once(connection, self._table)
             result = await work(connection)
         except asyncpg.ReadOnlySQLTransactionError:
             connection.terminate()  # it leads to what is a standby now; a new one may find the primary
@@ -250,6 +253,13 @@ class Connections:
             raise
         await self._pool.release(connection)
         return result
+
+    async def _probe_once(self, connection: Any, table: Table) -> None:
+        """Check a connection of the caller's pool when it is first used: each may have codecs of its own."""
+        own = getattr(connection, "_con", connection)  # each time that it is acquired, it is in another proxy
+        if own not in self._probed:
+            await _probe(connection, table)
+            self._probed.add(own)
 
     async def _follow_up(self, connection: Any, found_by: str | None) -> None:
         answered = False
@@ -289,13 +299,10 @@ async def _probe(connection: Any, table: Table) -> tuple[bool, bool]:
     try:
         row = await connection.fetchrow(statement, table.quoted, *_SAMPLES)
     except Exception as error:
-        # The caller's codec may raise anything, asyncpg an error about an argument, and the server one about data.
-        is_about_data = isinstance(error, (ValueError, asyncpg.DataError))
-        if isinstance(error, (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)) and not is_about_data:
+        if not is_about_data(error):
             raise
-        raise ConfigurationError(_CODECS) from error
+        raise refused("pool") from error
     process, names_statements, columns, *samples = row
-    if [*map(repr, samples)] != [*map(repr, _SAMPLES)] or type(process) is not int:
-        raise ConfigurationError(_CODECS)
+    check_returned([*samples, type(process)], [*_SAMPLES, int], "pool")
     table.check(columns)
     return process != connection.get_server_pid(), names_statements

@@ -14,7 +14,6 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
@@ -76,10 +75,8 @@ def make_engine(url: URL, size: int, timeout: float | None) -> AsyncEngine:
 
 
 def _sqlite_creator(url: URL, patience: float) -> Callable[[], Awaitable[Any]]:
-    path = Path(url.database or "").absolute()
-
     async def create() -> Any:
-        connecting = aiosqlite.connect(path, timeout=patience)
+        connecting = aiosqlite.connect(str(url.database), timeout=patience)
         connecting._thread.daemon = True  # as SQLAlchemy does, so that no process waits for a store that is left open
         try:
             connection = await connecting
@@ -125,6 +122,7 @@ class Connections:
         # SQLite lets one write at a time, and the others look again and again.
         self._turn = asyncio.Lock() if self._dialect == "sqlite" else None
         self._guard = close_at_end_of_loop(engine.dispose) if is_ours else None
+        self._has_codecs = not is_ours and self._dialect == "postgresql"
         if self._dialect != "sqlite":
             event.listen(self._engine.sync_engine, "before_cursor_execute", _marked, retval=True)
 
@@ -161,6 +159,8 @@ class Connections:
         connection = await self._connect()
         mark = _mark_of(connection.sync_connection) if writes else ""
         try:
+            if self._has_codecs:
+                await _check_codecs_once(connection)
             for statement in begin:
                 await connection.exec_driver_sql(statement)
             result = await work(connection)
@@ -223,6 +223,28 @@ class Connections:
             return bool(found)
 
         return await self.read(work)
+
+
+async def _check_codecs_once(connection: AsyncConnection) -> None:
+    """Check a connection of the caller's engine when it is first used."""
+    from .._sqllike.codecs import check_returned, is_about_data, refused  # noqa: PLC0415  # the driver of PostgreSQL alone
+
+    assert connection.sync_connection is not None  # noqa: S101  # it is open
+    info = connection.sync_connection.info
+    if "satchel_codecs" in info:
+        return
+    try:
+        row = (await connection.exec_driver_sql(_SAMPLING, _SAMPLES)).one()
+    except Exception as error:
+        if not is_about_data(error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error):
+            raise
+        raise refused("engine") from error
+    check_returned(row, _SAMPLES, "engine")
+    info["satchel_codecs"] = "checked"
+
+
+_SAMPLES = (b"\0", 1, 2, 0.5)
+_SAMPLING = "SELECT $1::bytea, $2::smallint, $3::bigint, $4::double precision"
 
 
 def _mark_of(connection: Any) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
+from ..._places import settled
 from ..._threads import offload
 from ..._url_parts import check_options, split_url
 from ...backend.base import UNPROCESSED, BaseStore, ChangeResult, Condition, ReadResult, WriteResult
@@ -54,7 +55,7 @@ class SQLStore(BaseStore):
     Args:
         engine: An async engine of SQLAlchemy to take connections from. It stays open.
         url: SQLAlchemy's URL of the database: `mysql://user:password@host/database`, `mariadb://...`,
-            `postgresql+asyncpg://...` or `sqlite+aiosqlite:///file`.
+            `postgresql+asyncpg://...` or `sqlite+aiosqlite:///file`; a relative path of a file is resolved now.
         table_name: `table` or `schema.table`.
         timeout: Seconds that a request may take; None for no limit.
         codec: Encodes values; JSON by default.
@@ -458,6 +459,8 @@ def _read_url(url: object, known: frozenset[str]) -> URL:
     _check_database(name, driver or _DRIVERS.get(name, ""))
     if name == "sqlite" and found.database in {None, "", ":memory:"}:
         raise ConfigurationError("url names no file: SQLStore needs one for SQLite, as in sqlite+aiosqlite:///file")
+    if name == "sqlite":
+        found = found.set(database=str(settled(str(found.database), "the path in url")))
     return found.set(drivername=f"{name}+{_DRIVERS[name]}")
 
 
