@@ -3,7 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
+from satchel import StoreTimeoutError
 from satchel.backend.base import BaseStore
+from tests.proxy import FaultyProxy
 
 
 @contextmanager
@@ -14,3 +18,17 @@ def impatient(store: BaseStore, seconds: float = 0.3) -> Iterator[None]:
         yield
     finally:
         store._timeout = patient
+
+
+async def gives_up(store: BaseStore, proxy: FaultyProxy) -> None:
+    """Check that a store gives up a silent server in time, and uses it again once it answers."""
+    await store.put("c", "k", "before")
+    proxy.silent = True
+    with impatient(store):
+        for call in (store.get("c", "k"), store.put("c", "k", "unknown"), store.ping(), anext(store.keys("c"))):
+            with pytest.raises(StoreTimeoutError) as failed:
+                await call
+            assert failed.value.retryable
+    proxy.silent = False
+    await store.put("c", "k", "after")
+    assert await store.get("c", "k") == "after"
