@@ -6,7 +6,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
+
+from satchel import StoreTimeoutError
 from satchel.backend.base import BaseStore
+from tests.proxy import FaultyProxy
 
 _LONGEST = 50.0
 """Seconds after which what was to come does not come: a little less than a test may take."""
@@ -40,3 +44,17 @@ def impatient(store: BaseStore, seconds: float = 0.3) -> Iterator[None]:
         yield
     finally:
         store._timeout = patient
+
+
+async def gives_up(store: BaseStore, proxy: FaultyProxy) -> None:
+    """Check that a store gives up a silent server in time, and uses it again once it answers."""
+    await store.put("c", "k", "before")
+    proxy.silent = True
+    with impatient(store):
+        for call in (store.get("c", "k"), store.put("c", "k", "unknown"), store.ping(), anext(store.keys("c"))):
+            with pytest.raises(StoreTimeoutError) as failed:
+                await call
+            assert failed.value.retryable
+    proxy.silent = False
+    await store.put("c", "k", "after")
+    assert await store.get("c", "k") == "after"

@@ -125,3 +125,8 @@ def test_links_lead_somewhere(path: Path) -> None:
         elif anchor and anchor not in Page(file.read_text("utf-8")).anchors:
             broken.append(f"{link}: there is no such heading")
     assert not broken
+
+
+@pytest.mark.parametrize("path", PAGES, ids=short)
+def test_rows_of_tables_have_all_their_cells(path: Path) -> None:
+    assert list(Page(path.read_text("utf-8")).uneven_rows) == []

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from ._places import replaceable
 from .codec import UNDECODABLE
 from .errors import ConfigurationError
 
@@ -89,6 +90,8 @@ class CopyState:
             raise ConfigurationError(f"state {self._path} cannot be written ({type(error).__name__})") from None
 
     def _opened(self) -> BinaryIO:
+        if replaceable(self._path) is None:  # it would be removed in the end
+            raise ConfigurationError(f"state {self._path} is no regular file")
         self._path.touch(mode=0o600)
         file = self._path.open("r+b")
         try:

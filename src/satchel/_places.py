@@ -1,7 +1,9 @@
-"""Directories that stores are given, settled once: which one is meant must not depend on when it is used."""
+"""Paths that satchel is given: which directory or file is meant, and how a file may be replaced."""
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 from .errors import ConfigurationError
@@ -9,6 +11,8 @@ from .errors import ConfigurationError
 
 def settled(directory: str, name: str) -> Path:
     """Return the absolute path of a directory, with a leading `~` or `~user` as that user's home.
+
+    It is settled once, because which directory is meant must not depend on when it is used.
 
     Raises:
         ConfigurationError: The home, or the working directory of a relative path, is not known.
@@ -24,3 +28,17 @@ def settled(directory: str, name: str) -> Path:
         raise ConfigurationError(
             f"{name} is relative to a working directory that is gone; give an absolute path"
         ) from None
+
+
+def replaceable(path: str | os.PathLike[str]) -> Path | None:
+    """Return the path of the file that a new one may replace, behind links; None for a device or pipe. It blocks.
+
+    A file that appears when it is whole gets its name by renaming, which would replace the link or device itself.
+    """
+    given = Path(path)
+    target = Path(os.path.realpath(given)) if given.is_symlink() else given
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return target
+    return target if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else None

@@ -10,6 +10,7 @@ import pytest
 from satchel import Change, MemoryStore, StoreClosedError, StoreTimeoutError, StoreUnavailableError
 from satchel.backend.watching import MAX_WAITING
 from tests.patience import until
+from tests.stores.watched import taken
 
 
 class Scripted(MemoryStore):
@@ -61,10 +62,6 @@ def changed(key, collection="c"):
 
 
 LOST, READY = Change("lost", "c"), Change("ready", "c")
-
-
-async def taken(changes, count):
-    return [await asyncio.wait_for(anext(changes), 50) for _ in range(count)]
 
 
 async def runs(store, count):

@@ -1,6 +1,10 @@
 import json
+import sys
+from contextlib import suppress
 
 import pytest
+
+from satchel.cli import run
 
 
 @pytest.mark.parametrize("value", ['{"name":"Ada","tags":[1,2.5,null,true]}', '"text"', "1", "1.0", "null", "[]"])
@@ -48,6 +52,18 @@ def test_pop_writes_what_it_removes(satchel, tmp_path):
     assert (tmp_path / "out").read_bytes() == b"\0\1"
     assert satchel("pop", "c", "k", "-o", "other").code == 1
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("output", [("-o", "/dev/full"), ()], ids=["file", "stream"])
+def test_pop_puts_back_what_it_could_not_write(satchel, monkeypatch, output):
+    satchel("put", "c", "k", "[1]", "--ttl", "1h")
+    with suppress(OSError), open("/dev/full", "w") as full, monkeypatch.context() as patch:  # noqa: PTH123  # a device
+        if not output:
+            patch.setattr(sys, "stdout", full)
+        code = run(["pop", "c", "k", *output])
+    assert code == 2
+    assert satchel("get", "c", "k").out == b"[1]\n"
+    assert b'"ttl":35' in satchel("info", "c", "k", "--json").out
 
 
 def test_pop_keeps_the_entry_where_the_file_cannot_be_written(satchel):

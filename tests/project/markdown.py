@@ -20,6 +20,7 @@ class Block:
 
 class Page:
     def __init__(self, text: str) -> None:
+        self._lines = text.splitlines()
         self._tokens = MarkdownIt("commonmark").enable("table").parse(text)
 
     @property
@@ -35,6 +36,20 @@ class Page:
             target = token.attrGet("href") or token.attrGet("src")
             if target:
                 yield str(target)
+
+    @property
+    def uneven_rows(self) -> Iterator[str]:
+        """Give the rows of tables with more or fewer cells than the heading: what is too much is not shown."""
+        width = 0
+        for token in self._tokens:
+            if token.type == "tr_open" and token.map is not None:
+                row = self._lines[token.map[0]]
+                cells = len(re.findall(r"(?<!\\)\|", row))
+                width = width or cells
+                if cells != width:
+                    yield row.strip()
+            elif token.type == "table_close":
+                width = 0
 
     @cached_property
     def anchors(self) -> set[str]:

@@ -37,3 +37,8 @@ def test_links_and_pictures_are_found() -> None:
 
 def test_anchors_are_those_that_readers_see() -> None:
     assert Page(TEXT).anchors == {"the-put-verb-and-others", "twice", "twice-1"}
+
+
+def test_rows_that_run_into_each_other_are_found() -> None:
+    table = "| a | b |\n| - | - |\n| `x \\| y` | 1 |\n| 2 | 3 | | 4 | 5 |\n\n| c |\n| - |\n| 6 |\n"
+    assert list(Page(table).uneven_rows) == ["| 2 | 3 | | 4 | 5 |"]

@@ -16,6 +16,11 @@ async def next_change(changes: AsyncIterator[Change]) -> Change:
         return await anext(changes)
 
 
+async def taken(changes: AsyncIterator[Change], count: int) -> list[Change]:
+    """Return the next changes."""
+    return [await next_change(changes) for _ in range(count)]
+
+
 async def seen_until(changes: AsyncIterator[Change], kind: str, key: str | None = None) -> list[Change]:
     """Return the changes up to one of a kind, and of a key where it is given, with that one."""
     seen: list[Change] = []

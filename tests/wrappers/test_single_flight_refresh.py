@@ -163,10 +163,8 @@ async def test_what_was_deleted_during_a_refresh_stays_away(store, clock):
     assert factory.runs == 2
 
 
-async def test_who_read_before_a_refresh_ended_does_not_begin_another(store, clock):
-    factory, arrives = Factory("old", "new"), asyncio.Event()
-    await store.get_or_put("c", "k", factory, **STALE)
-    clock.advance(61)
+async def late_call(store, factory, arrives):
+    """Begin a call that has read the entry, and hears of it when it arrives."""
     get_entry = store.inner.get_entry
 
     async def slow_get_entry(*arguments):
@@ -178,6 +176,14 @@ async def test_who_read_before_a_refresh_ended_does_not_begin_another(store, clo
     late = asyncio.create_task(store.get_or_put("c", "k", factory, **STALE))
     await turns(5)
     store.inner.get_entry = get_entry
+    return late
+
+
+async def test_who_read_before_a_refresh_ended_does_not_begin_another(store, clock):
+    factory, arrives = Factory("old", "new"), asyncio.Event()
+    await store.get_or_put("c", "k", factory, **STALE)
+    clock.advance(61)
+    late = await late_call(store, factory, arrives)
     assert await store.get_or_put("c", "k", factory, **STALE) == "old"
     await turns(20)
     arrives.set()
@@ -190,17 +196,7 @@ async def test_a_flight_of_another_key_does_not_end_a_refresh(store, clock):
     factory, arrives = Factory("old", "new"), asyncio.Event()
     await store.get_or_put("c", "k", factory, **STALE)
     clock.advance(61)
-    get_entry = store.inner.get_entry
-
-    async def slow_get_entry(*arguments):
-        found = await get_entry(*arguments)
-        await arrives.wait()
-        return found
-
-    store.inner.get_entry = slow_get_entry
-    late = asyncio.create_task(store.get_or_put("c", "k", factory, **STALE))
-    await turns(5)
-    store.inner.get_entry = get_entry
+    late = await late_call(store, factory, arrives)
     await store.get_or_put("c", "other", Factory(1))
     arrives.set()
     assert await late == "old"

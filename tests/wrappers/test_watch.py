@@ -25,6 +25,7 @@ from satchel.wrappers import (
     TieredStore,
     TimeoutWrapper,
 )
+from tests.stores.watched import taken
 
 
 class TestStackOfNames(WatchConformance):
@@ -45,10 +46,6 @@ class TestRoutingStore(WatchConformance):
             collections={"c": MemoryStore(clock=clock)},
             prefixes={"c:": MemoryStore(clock=clock)},
         )
-
-
-async def taken(changes, count):
-    return [await asyncio.wait_for(anext(changes), 50) for _ in range(count)]
 
 
 async def test_keys_that_are_not_the_wrappers_are_not_reported():

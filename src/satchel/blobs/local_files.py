@@ -11,6 +11,7 @@ from os import PathLike
 from typing import Any, TypeVar
 
 from .._executor import OwnThreads
+from .._places import replaceable
 from .._shielding import shielded
 from .._shortage import shortage
 from .._threads import in_thread
@@ -37,24 +38,36 @@ async def reading(path: str | PathLike[str]) -> AsyncGenerator[Any, None]:
 
 
 async def write(path: str | PathLike[str], pieces: AsyncIterator[bytes]) -> None:
-    """Write a file under a temporary name in its directory, and give it its own name when it is whole."""
-    target = os.fspath(path)
+    """Write a file under a temporary name in its directory, and give it its own name when it is whole.
+
+    A device or pipe is written to as it is.
+    """
+    target = await in_thread(replaceable, os.fspath(path))
+    if target is None:
+        async with _opened(path, "wb") as file:
+            await _write(file, pieces)
+        return
     temporary = f"{target}.{secrets.token_hex(8)}.part"
     try:
         async with _opened(temporary, "xb") as file:
-            async for piece in pieces:
-                left = memoryview(piece)
-                while left:
-                    left = left[await _naming_shortage(file.write(left)) :]
+            await _write(file, pieces)
         await in_thread(os.replace, temporary, target)
     except BaseException:
         await shielded(partial(in_thread, _remove, temporary), _ignored)
         raise
 
 
+async def _write(file: Any, pieces: AsyncIterator[bytes]) -> None:
+    async for piece in pieces:
+        left = memoryview(piece)
+        while left:
+            left = left[await _naming_shortage(file.write(left)) :]
+
+
 @asynccontextmanager
 async def _opened(path: str | PathLike[str], mode: str) -> AsyncGenerator[Any, None]:
-    file = await _naming_shortage(_aiofiles().open(path, mode, buffering=0, executor=_threads))
+    name = os.fspath(path)  # an int would be a descriptor
+    file = await _naming_shortage(_aiofiles().open(name, mode, buffering=0, executor=_threads))
     try:
         yield file
     finally:  # aiofiles' own `async with` closes in a thread of the event loop

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import anyio
 import msgspec
 
 from .._batches import in_order
+from .._update import remaining
 from ..capability import Capability
 from ..codec import UNDECODABLE
 from ..copying import checked_filter
@@ -29,7 +31,9 @@ async def get(place: str | None, collection: str, key: str, file: str, *, as_jso
         if entry is None:
             return _absent(collection, key)
         described = output.described(collection, key, entry)
-        await _write(file, output.as_bytes(described if as_json else entry.value))
+        content = output.as_bytes(described if as_json else entry.value)
+        async with _sink(file) as write:
+            await write(content)
         return DONE
 
 
@@ -162,15 +166,15 @@ async def pop(place: str | None, collection: str, key: str, file: str, *, as_jso
         conditional: SupportsConditional = require(store, Capability.CONDITIONAL)
         while (entry := await conditional.get_entry(collection, key)) is not None:
             content = output.as_bytes(output.described(collection, key, entry) if as_json else entry.value)
-            if file == output.STREAM:
-                if await conditional.compare_and_delete(collection, key, version=entry.version):
-                    await _write(file, content)
-                    return DONE
-                continue
-            async with await anyio.open_file(file, "wb") as opened_file:  # before the entry is removed
-                if await conditional.compare_and_delete(collection, key, version=entry.version):
-                    await opened_file.write(content)
-                    return DONE
+            async with _sink(file) as write:  # a file is opened before the entry is removed
+                if not await conditional.compare_and_delete(collection, key, version=entry.version):
+                    continue
+                try:
+                    await write(content)
+                except OSError:
+                    await conditional.put_if_absent(collection, key, entry.value, ttl=remaining(entry))
+                    raise
+                return DONE
     return _absent(collection, key)
 
 
@@ -206,10 +210,22 @@ async def _read(file: str) -> bytes:
     return await anyio.Path(file).read_bytes()
 
 
-async def _write(file: str, content: bytes) -> None:
-    if file != output.STREAM:
-        await anyio.Path(file).write_bytes(content)
+@asynccontextmanager
+async def _sink(file: str) -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
+    """Give a function that writes to a file, which is opened, or to standard output."""
+    if file == output.STREAM:
+        sys.stdout.flush()
+
+        async def write(content: bytes) -> None:
+            sys.stdout.buffer.write(content)  # nothing else runs on this loop
+            sys.stdout.buffer.flush()
+
+        yield write
         return
-    sys.stdout.flush()
-    sys.stdout.buffer.write(content)  # nothing else runs on this loop
-    sys.stdout.buffer.flush()
+    async with await anyio.open_file(file, "wb") as opened_file:
+
+        async def write_file(content: bytes) -> None:
+            await opened_file.write(content)
+            await opened_file.flush()
+
+        yield write_file

@@ -26,13 +26,24 @@ Show = Callable[[str], None]
 
 
 def line(text: str) -> None:
-    """Write a line to standard output."""
+    """Write a line to standard output; characters that its encoding lacks are escaped."""
+    if not _can_be_written(text):
+        text = text.encode(sys.stdout.encoding, "backslashreplace").decode(sys.stdout.encoding)
     sys.stdout.write(f"{text}\n")
 
 
 def json_line(value: object) -> None:
-    """Write a value to standard output as one line of JSON."""
-    line(json_text(value))
+    """Write a value to standard output as one line of JSON, in ASCII if its encoding lacks a character."""
+    text = json_text(value)
+    line(text if _can_be_written(text) else json.dumps(json.loads(text)))
+
+
+def _can_be_written(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "utf-8", sys.stdout.errors or "strict")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def json_text(value: object) -> str:
@@ -53,8 +64,9 @@ def as_bytes(value: object) -> bytes:
 
 
 def name(text: str) -> str:
-    """Return a key or collection as people read it: as JSON if it is ambiguous or could disturb a terminal."""
-    return text if text.isprintable() and not text.startswith('"') else json.dumps(text)
+    """Return a key or collection as people read it: as JSON if it is ambiguous, or the terminal cannot show it."""
+    plain = text.isprintable() and not text.startswith('"') and _can_be_written(text)
+    return text if plain else json.dumps(text)
 
 
 def moment(when: datetime) -> str:

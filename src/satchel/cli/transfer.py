@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import anyio
 
+from .._places import replaceable
 from .._threads import in_thread
 from ..capability import Capability
 from ..copying import CopyReport, EntryWriter, Overwrite, Selection, check_stores, copy_store, read_entries
@@ -280,11 +281,16 @@ async def _sink(file: str) -> AsyncIterator[Callable[[bytes], Awaitable[object]]
         yield write
         sys.stdout.buffer.flush()
         return
-    partial = Path(f"{file}.partial")
+    target = await in_thread(replaceable, file)
+    if target is None:
+        async with await anyio.open_file(file, "wb") as opened_file:
+            yield opened_file.write
+        return
+    partial = Path(f"{target}.partial")
     try:
         async with await anyio.open_file(partial, "wb") as opened_file:
             yield opened_file.write
-        await in_thread(os.replace, partial, file)
+        await in_thread(os.replace, partial, target)
     except BaseException:
         with anyio.CancelScope(shield=True), suppress(OSError):
             await in_thread(partial.unlink)

@@ -7,21 +7,26 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from .._places import replaceable
 from ..errors import InvalidSettingError
 from .interpolation import escaped
 
 
 def write_env(path: Path, texts: Mapping[str, str], *, append: bool) -> None:
-    """Write variables to a `.env` file, whole or not at all.
+    """Write variables to a `.env` file, whole or not at all; a device or pipe is written to as it is.
 
     Raises:
         InvalidSettingError: A name cannot stand in such a file.
     """
     lines = "".join(_line(name, text) for name, text in texts.items()).encode()
-    before = path.read_bytes() if append and path.exists() else b""
+    target = replaceable(path)
+    if target is None:
+        path.write_bytes(lines)
+        return
+    before = target.read_bytes() if append and target.exists() else b""
     if before and not before.endswith(b"\n"):
         before += b"\n"
-    _replace(path, before + lines)
+    _replace(target, before + lines)
 
 
 def _line(name: str, text: str) -> str:

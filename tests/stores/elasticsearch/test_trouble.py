@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 import pytest
 from elasticsearch import AsyncElasticsearch
 
-from satchel import BatchError, StoreTimeoutError, StoreUnavailableError
-from tests.patience import impatient, until
+from satchel import BatchError, StoreUnavailableError
+from tests.patience import gives_up, impatient, until
 from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
 from tests.stores.elasticsearch.indices import indices_go, looking, make_store, new_prefix  # noqa: F401  # fixtures
@@ -62,16 +62,7 @@ async def test_emulated_a_cut_connection_fails_what_was_under_way_and_no_more(st
 
 async def test_emulated_a_silent_server_is_given_up_in_time_and_used_again(proxy, prefix):
     async with make_store(prefix, f"elasticsearch://127.0.0.1:{proxy.port}", timeout=10) as store:
-        await store.put("c", "k", "before")
-        proxy.silent = True
-        with impatient(store):
-            for call in (store.get("c", "k"), store.put("c", "k", "unknown"), store.ping(), anext(store.keys("c"))):
-                with pytest.raises(StoreTimeoutError) as failed:
-                    await call
-                assert failed.value.retryable
-        proxy.silent = False
-        await store.put("c", "k", "after")
-        assert await store.get("c", "k") == "after"
+        await gives_up(store, proxy)
 
 
 async def test_emulated_a_put_that_arrives_late_does_not_replace_a_later_one(prefix):

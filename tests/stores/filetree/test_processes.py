@@ -1,11 +1,9 @@
 """The file tree store among other processes, threads and event loops, and at the end of the program."""
 
 import asyncio
-import json
 import os
 import subprocess
 import sys
-import time
 from itertools import chain
 from pathlib import Path
 
@@ -14,31 +12,14 @@ import pytest
 from satchel.stores.filetree import FileTreeStore
 from satchel.stores.filetree.directory import Directory
 from satchel.testing import FakeClock
+from tests.stores.together import PROCESSES, WORK, together
 
 pytestmark = pytest.mark.long  # whole programs, which take long to start
 
-PROCESSES = 4
-
-WRITERS = """
-import asyncio, json, sys, time
+WRITERS = (
+    WORK
+    + """
 from satchel.stores.filetree import FileTreeStore
-
-async def increment(store, times):
-    for _ in range(times):
-        while True:
-            entry = await store.get_entry("counters", "shared")
-            if entry is None:
-                done = await store.put_if_absent("counters", "shared", 1)
-            else:
-                done = await store.compare_and_put("counters", "shared", entry.value + 1, version=entry.version)
-            if done:
-                break
-
-async def take(store, count):
-    return [at for at in range(count) if await store.put_if_absent("jobs", str(at), "mine")]
-
-async def release(store, count):
-    return [at for at in range(count) if await store.delete("jobs", str(at))]
 
 async def fill(store, process):
     await asyncio.gather(*[store.put("shared", f"{process}-{at}", [process, "x" * at * 40]) for at in range(100)])
@@ -53,50 +34,26 @@ async def switch(store, process):
     for at in range(150):
         await store.put("c", "k", [process, at] if at % 2 else b"%d %d" % (process, at))
 
-async def main(directory, start, work, *arguments):
-    await asyncio.sleep(float(start) - time.time())
-    async with FileTreeStore(directory) as store:
-        return await globals()[work](store, *map(int, arguments))
-
-print(json.dumps(asyncio.run(main(*sys.argv[1:]))))
+asyncio.run(begin(FileTreeStore, *sys.argv[1:]))
 """
-
-
-def together(directory: Path, work: str, *arguments: object) -> list[list[int]]:
-    """Run the same work in four processes that begin at the same moment; `process` stands for the number of each."""
-    start = time.time() + 0.8
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", WRITERS, str(directory), str(start), work]
-            + [str(number if argument == "process" else argument) for argument in arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for number in range(PROCESSES)
-    ]
-    results = []
-    for process in processes:
-        output, errors = process.communicate(timeout=50)
-        assert (process.returncode, errors) == (0, b"")
-        results.append(json.loads(output))
-    return results
+)
 
 
 async def test_a_conditional_write_succeeds_in_one_process(tmp_path: Path):
-    taken = await asyncio.to_thread(together, tmp_path, "take", 50)
+    taken = await asyncio.to_thread(together, WRITERS, tmp_path, "take", 50)
     assert sorted(chain(*taken)) == list(range(50))
-    released = await asyncio.to_thread(together, tmp_path, "release", 50)
+    released = await asyncio.to_thread(together, WRITERS, tmp_path, "release", 50)
     assert sorted(chain(*released)) == list(range(50))
 
 
 async def test_no_increment_is_lost_between_processes(tmp_path: Path):
-    await asyncio.to_thread(together, tmp_path, "increment", 50)
+    await asyncio.to_thread(together, WRITERS, tmp_path, "increment", 50)
     async with FileTreeStore(tmp_path) as store:
         assert await store.get("counters", "shared") == PROCESSES * 50
 
 
 async def test_processes_write_together(tmp_path: Path):
-    await asyncio.to_thread(together, tmp_path, "fill", "process")
+    await asyncio.to_thread(together, WRITERS, tmp_path, "fill", "process")
     async with FileTreeStore(tmp_path) as store:
         expected = {f"{process}-{at}": [process, "x" * at * 40] for process in range(PROCESSES) for at in range(100)}
         assert await store.get_many("shared", expected) == expected
@@ -104,7 +61,7 @@ async def test_processes_write_together(tmp_path: Path):
 
 
 async def test_processes_destroy_and_write_together(tmp_path: Path):
-    await asyncio.to_thread(together, tmp_path, "fill_and_destroy", "process")
+    await asyncio.to_thread(together, WRITERS, tmp_path, "fill_and_destroy", "process")
     async with FileTreeStore(tmp_path) as store:
         await store.destroy()
         assert [name async for name in store.collections()] == []
@@ -115,7 +72,7 @@ async def test_processes_destroy_and_write_together(tmp_path: Path):
 async def test_a_reader_meets_no_moment_without_the_entry(tmp_path: Path):
     async with FileTreeStore(tmp_path) as store:
         await store.put("c", "k", [0, 0])
-        writing = asyncio.create_task(asyncio.to_thread(together, tmp_path, "switch", "process"))
+        writing = asyncio.create_task(asyncio.to_thread(together, WRITERS, tmp_path, "switch", "process"))
         seen = {True: 0, False: 0}
         while not writing.done():
             value = await store.get("c", "k")

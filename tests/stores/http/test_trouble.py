@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from satchel import MemoryStore, StoreTimeoutError, StoreUnavailableError
+from satchel import MemoryStore, StoreUnavailableError
 from satchel.server import create_app
 from satchel.stores.http import HTTPStore
-from tests.patience import impatient
+from tests.patience import gives_up
 from tests.proxy import FaultyProxy
 from tests.stores.http.processes import Process
 from tests.stores.http.serving import Serving
@@ -117,16 +117,7 @@ async def test_a_cut_connection_fails_nothing_that_can_be_asked_again(proxy, ser
 @pytest.mark.long
 async def test_a_silent_server_is_given_up_in_time_and_used_again(proxy, serving):
     async with behind(proxy, serving, "silent") as store:
-        await store.put("c", "k", "before")
-        proxy.silent = True
-        with impatient(store):
-            for call in (store.get("c", "k"), store.put("c", "k", "unknown"), store.ping(), anext(store.keys("c"))):
-                with pytest.raises(StoreTimeoutError) as failed:
-                    await call
-                assert failed.value.retryable
-        proxy.silent = False
-        await store.put("c", "k", "after")
-        assert await store.get("c", "k") == "after"
+        await gives_up(store, proxy)
 
 
 @pytest.mark.long

@@ -8,6 +8,7 @@ import pytest
 
 from satchel import Change, MemoryStore, StoreClosedError, SyncStore
 from satchel.testing import FakeClock, FlakyStore, WatchConformance
+from tests.stores.watched import taken
 
 
 class TestWatch(WatchConformance):
@@ -23,10 +24,6 @@ class TestWatchWithBounds(WatchConformance):
 class TestFlakyStore(WatchConformance):
     def make_store(self, clock, place):
         return FlakyStore(clock=clock)
-
-
-async def taken(changes, count):
-    return [await asyncio.wait_for(anext(changes), 50) for _ in range(count)]
 
 
 async def test_what_gives_way_to_newer_entries_is_reported():

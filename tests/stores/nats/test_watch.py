@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,6 +13,7 @@ from satchel.stores.nats import NATSStore, bucket
 from satchel.testing import WatchConformance
 from tests.proxy import FaultyProxy
 from tests.servers import server_url
+from tests.stores.watched import next_change
 
 pytestmark = pytest.mark.server("nats")
 
@@ -29,10 +29,6 @@ class TestNATS(WatchConformance):
         return NATSStore(server_url("nats"), bucket=place.name, clock=clock)
 
 
-async def taken(changes: AsyncIterator[Change]) -> Change:
-    return await asyncio.wait_for(anext(changes), 20)
-
-
 async def test_a_lost_connection_is_told_and_watching_goes_on(tmp_path: Path) -> None:
     async with (
         FaultyProxy(urlsplit(server_url("nats")).port or 0) as proxy,
@@ -40,12 +36,12 @@ async def test_a_lost_connection_is_told_and_watching_goes_on(tmp_path: Path) ->
         NATSStore(server_url("nats"), bucket=tmp_path.name) as other,
         store.watch("c") as changes,
     ):
-        assert (await taken(changes)).kind == "ready"
+        assert (await next_change(changes)).kind == "ready"
         proxy.cut()
-        assert (await taken(changes)).kind == "lost"
-        assert (await taken(changes)).kind == "ready"
+        assert (await next_change(changes)).kind == "lost"
+        assert (await next_change(changes)).kind == "ready"
         await other.put("c", "k", 1)
-        assert await taken(changes) == Change("changed", "c", "k")
+        assert await next_change(changes) == Change("changed", "c", "k")
 
 
 async def test_a_server_that_falls_silent_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,31 +52,31 @@ async def test_a_server_that_falls_silent_is_told(tmp_path: Path, monkeypatch: p
         NATSStore(f"nats://127.0.0.1:{proxy.port}/{tmp_path.name}") as store,
         store.watch("c") as changes,
     ):
-        assert (await taken(changes)).kind == "ready"
+        assert (await next_change(changes)).kind == "ready"
         await asyncio.sleep(2.5)  # signs of life keep it
         await store.put("c", "k", 1)
-        assert await taken(changes) == Change("changed", "c", "k")
+        assert await next_change(changes) == Change("changed", "c", "k")
         proxy.silent = True
-        assert (await taken(changes)).kind == "lost"
+        assert (await next_change(changes)).kind == "lost"
         proxy.silent = False
         proxy.cut()
-        assert (await taken(changes)).kind == "ready"
+        assert (await next_change(changes)).kind == "ready"
 
 
 async def test_names_that_are_hashed_are_told_as_they_are_and_lost_where_they_cannot(tmp_path: Path) -> None:
     async with NATSStore(server_url("nats"), bucket=tmp_path.name) as store:
         long = "é" * 2000
         async with store.watch(long) as changes:
-            assert (await taken(changes)).kind == "ready"
+            assert (await next_change(changes)).kind == "ready"
             await store.put(long, long, 1)
-            assert await taken(changes) == Change("changed", long, long)
+            assert await next_change(changes) == Change("changed", long, long)
             await store.delete(long, long)
-            assert await taken(changes) == Change("changed", long, long)
+            assert await next_change(changes) == Change("changed", long, long)
             await store.destroy_collection(long)
-            assert await taken(changes) == Change("lost", long)
-            assert (await taken(changes)).kind == "ready"
+            assert await next_change(changes) == Change("lost", long)
+            assert (await next_change(changes)).kind == "ready"
             await store.destroy()
-            assert await taken(changes) == Change("lost", long)
+            assert await next_change(changes) == Change("lost", long)
 
 
 async def test_what_other_programs_remove_is_told(tmp_path: Path) -> None:
@@ -88,9 +84,9 @@ async def test_what_other_programs_remove_is_told(tmp_path: Path) -> None:
     async with NATSStore(client=client, bucket=tmp_path.name) as store:
         await store.put("users", "ada", 1)
         async with store.watch("users") as changes:
-            assert (await taken(changes)).kind == "ready"
+            assert (await next_change(changes)).kind == "ready"
             await (await client.jetstream().key_value(tmp_path.name)).delete("users.ada")
-            assert await taken(changes) == Change("changed", "users", "ada")
+            assert await next_change(changes) == Change("changed", "users", "ada")
     await client.close()
 
 
@@ -98,7 +94,7 @@ async def test_the_server_keeps_nothing_of_a_watcher_that_left(tmp_path: Path) -
     client = await nats.connect(server_url("nats"))
     async with NATSStore(client=client, bucket=tmp_path.name) as store:
         async with store.watch("users") as changes:
-            assert (await taken(changes)).kind == "ready"
+            assert (await next_change(changes)).kind == "ready"
             assert (await client.jetstream().stream_info(f"KV_{tmp_path.name}")).state.consumer_count == 1
         await client.flush()
         assert (await client.jetstream().stream_info(f"KV_{tmp_path.name}")).state.consumer_count == 0

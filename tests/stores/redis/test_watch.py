@@ -17,6 +17,7 @@ from tests.patience import impatient, until
 from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
 from tests.stores.redis.servers import redis_with, tell
+from tests.stores.watched import taken
 
 LOST, READY = Change("lost", "c"), Change("ready", "c")
 
@@ -54,10 +55,6 @@ class TestCluster(Watch):
 class TestSentinel(Watch):
     __test__ = True
     server = "redis-sentinel"
-
-
-async def taken(changes, count):
-    return [await asyncio.wait_for(anext(changes), 10) for _ in range(count)]
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Watching Valkey, on connections of the store's own beside those of the client."""
 
-import asyncio
 import random
 
 import glide
@@ -15,6 +14,7 @@ from tests.patience import impatient
 from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
 from tests.stores.redis.servers import redis_over_tls
+from tests.stores.watched import taken
 
 pytestmark = pytest.mark.server("valkey")
 PASSWORD = "sesame and more"
@@ -40,10 +40,6 @@ class TestValkey(Watch):
 class TestCluster(Watch):
     __test__ = True
     server = "valkey-cluster"
-
-
-async def taken(changes, count):
-    return [await asyncio.wait_for(anext(changes), 10) for _ in range(count)]
 
 
 async def hears(store):

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..._executor import OwnThreads
-from ..._places import settled
+from ..._places import replaceable, settled
 from ..._shielding import shielded
 from ..._threads import Yielder, in_thread, offload
 from ...backend.record import Record
@@ -76,7 +76,6 @@ class ZipWriter:
         if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str) or not os.fspath(path):
             raise ConfigurationError(f"path must be the path of a file, got {safe_repr(path)}")
         self._path = settled(os.fspath(path), "path")
-        self._partial = self._path.with_name(f"{self._path.name}.{os.urandom(4).hex()}.partial")
         self._files = _aiofiles()
         self._sink = _Sink()
         self._written: set[Ref] = set()
@@ -84,6 +83,10 @@ class ZipWriter:
         self._turns = Yielder()
 
     async def __aenter__(self) -> Self:
+        target = await in_thread(replaceable, self._path)
+        if target is None:
+            raise ConfigurationError(f"path {self._path} is a device or pipe; an archive is a file")
+        self._target, self._partial = target, f"{target}.{os.urandom(4).hex()}.partial"
         self._file: Any = await self._files.open(self._partial, "xb", executor=_threads)
         self._zip = zipfile.ZipFile(self._sink, "w", zipfile.ZIP_DEFLATED)  # type: ignore[call-overload]  # it only writes
         self._zip.comment = MARK
@@ -134,7 +137,7 @@ class ZipWriter:
         await self._file.flush()
         await offload(os.fsync, self._file.fileno())
         await self._file.close()
-        await in_thread(os.replace, self._partial, self._path)
+        await in_thread(os.replace, self._partial, self._target)
 
     async def _drop(self) -> None:
         await self._file.close()
