@@ -10,9 +10,9 @@ from satchel import _shielding, _update
 from satchel.coordination import tally
 from satchel.testing.simulation import check, run
 from tests.conftest import profile
-from tests.simulation import caching, coordination, following, models, records
+from tests.simulation import caching, coordination, disk, following, models, records
 
-SCENARIOS = [*coordination.SCENARIOS, *caching.SCENARIOS, *records.SCENARIOS, *models.SCENARIOS, *following.SCENARIOS]
+SCENARIOS = [each for module in (coordination, caching, records, models, following, disk) for each in module.SCENARIOS]
 RUNS = {"quick": 4, "default": 40, "long": 40}
 NIGHT_RUNS = 4000
 SEEDS = range(2)
