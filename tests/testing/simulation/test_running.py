@@ -113,7 +113,9 @@ def test_a_command_runs_many_seeds(capsys):
 
 def test_a_command_repeats_one_seed(capsys):
     assert main(["--scenario", "bulk", "--seed", "3"]) == 0
-    assert run(SCENARIOS["bulk"], 3).trace in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert run(SCENARIOS["bulk"], 3).trace in said
+    assert "--scenario satchel.testing.simulation.scenarios:bulk --seed 3\n" in said
 
 
 async def test_a_run_within_an_event_loop_is_refused():

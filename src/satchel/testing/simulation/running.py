@@ -131,14 +131,16 @@ def check(scenario: Scenario, seeds: Iterable[int]) -> int:
 def name_of(scenario: Scenario) -> str | None:
     """Return the name by which the command finds a scenario from this directory; None if it finds only functions.
 
-    It is `module:function`, or `file.py:function` for a file whose module is not found from here.
+    It is `module:function`, or `file.py:function` for a file below this directory whose module is not found from here.
     """
     if not isinstance(scenario, FunctionType) or "<" in scenario.__qualname__:
         return None
+    place = scenario.__module__
     here, file = Path.cwd().resolve(), Path(unwrap(scenario).__code__.co_filename).resolve()
-    if not file.is_relative_to(here) or file == here.joinpath(*scenario.__module__.split(".")).with_suffix(".py"):
-        return f"{scenario.__module__}:{scenario.__qualname__}"
-    return f"{file.relative_to(here)}:{scenario.__qualname__}"
+    is_found = place.startswith("satchel.") or file == here.joinpath(*place.split(".")).with_suffix(".py")
+    if file.is_relative_to(here) and not is_found:
+        place = str(file.relative_to(here))
+    return f"{place}:{scenario.__qualname__}"
 
 
 def find(name: str) -> Scenario:
