@@ -172,7 +172,7 @@ class SingleFlight:
         self._store = cast("SupportsConditional", store)
         self._random = random_numbers(seed)
         self._under_way: dict[asyncio.AbstractEventLoop, dict[Ref, _Flight]] = {}
-        self._all: set[_Flight] = set()  # also those that were dropped, and have not ended yet
+        self._all: dict[_Flight, None] = {}  # in the order of their begin, also those that were dropped, until they end
         self._costs: OrderedDict[Ref, float] = OrderedDict()
         self._ended = 0
         self._closed = False
@@ -182,7 +182,7 @@ class SingleFlight:
     def after_fork(self) -> None:
         """In a child of `fork`: leave what is under way to the parent."""
         hold(*self._all, self._under_way)
-        self._under_way, self._all, self._lock = {}, set(), threading.Lock()
+        self._under_way, self._all, self._lock = {}, {}, threading.Lock()
 
     async def get_or_put(
         self,
@@ -376,13 +376,14 @@ class SingleFlight:
         flight.task = loop.create_task(self._fly(flight))
         flight.task.add_done_callback(partial(self._land, flight))
         with self._lock:
-            self._all.add(flight)
+            self._all[flight] = None
         return flight
 
     def _forget_closed_loops(self) -> None:
         """Forget flights whose loop ended before they did."""
         for loop in [loop for loop in self._under_way if loop.is_closed()]:
-            self._all.difference_update(self._under_way.pop(loop).values())
+            for flight in self._under_way.pop(loop).values():
+                self._all.pop(flight, None)
 
     async def _fly(self, flight: _Flight) -> tuple[Any, Exception | None]:
         """Return a flight's result, or a copy of its error: one error raised in many callers would grow each time."""
@@ -510,7 +511,7 @@ class SingleFlight:
         # Before its callers are woken: this was asked for first.
         self._drop(flight)
         with self._lock:
-            self._all.discard(flight)
+            self._all.pop(flight, None)
             self._ended += 1
 
 

@@ -211,7 +211,7 @@ class World:
             value = await content.store.get("content", waiting.pop())
             record = None if value is None else unpack(value)
             if isinstance(record, NodeRecord):
-                waiting += set(record.children) - found
+                waiting += sorted(set(record.children) - found)
                 found |= set(record.children)
         return found
 

@@ -19,6 +19,8 @@ from satchel.coordination import semaphore
 from satchel.coordination.claim import Claim, Claims, HeldClaim
 from satchel.coordination.queue.window import Window
 from satchel.sessions import web
+from satchel.stores.disk.cache import RecordCache
+from satchel.stores.disk.commits import ForeignCommits
 from satchel.testing.simulation import run
 from satchel.testing.simulation.scenarios import bulk
 from satchel.wrappers import retry
@@ -26,7 +28,7 @@ from satchel.wrappers.tiered.follow import Follower
 from satchel.wrappers.tiered.hot import HotTier
 from satchel.wrappers.tiered.pending import ALL, KeyState
 from tests.content.test_content_schedules import TrustingFreshener
-from tests.simulation import caching, coordination, following, models, records
+from tests.simulation import caching, coordination, disk, following, models, records
 
 FAULTS = {}
 MOST_SEEDS = 600
@@ -216,6 +218,23 @@ def what_hot_held_before_a_gap_is_read_after_it(patch):
 def a_second_attempt_gives_the_whole_ttl_again(patch):
     """Fault of the past, found by these runs: hot kept an entry longer than cold."""
     patch.setattr(retry, "_with_rest", lambda function, gone, *args, **named: function(*args, **named))
+
+
+@fault(disk.disks, 80)
+def what_another_process_committed_is_not_noticed(patch):
+    patch.setattr(ForeignCommits, "none_since", lambda self: True)
+
+
+@fault(disk.disks, 118)
+def what_was_read_beside_a_write_is_remembered_after_it(patch):
+    def careless(self):
+        if self._writing is None or self._foreign is None:
+            return None
+        if not self._foreign.began:
+            self._is_current()
+        return self._changes
+
+    patch.setattr(RecordCache, "begin_read", careless)
 
 
 @pytest.mark.parametrize("name", FAULTS)

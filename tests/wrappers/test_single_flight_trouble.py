@@ -345,3 +345,27 @@ async def test_what_is_being_put_can_be_deleted_by_what_the_put_calls():
     async with asyncio.timeout(20):
         assert await store.get_or_put("c", "k", Factory(1)) == 1
     assert not await store.exists("c", "k")
+
+
+async def test_flights_that_nobody_waits_for_are_cancelled_in_the_order_in_which_they_began():
+    clock, ended = FakeClock(), []
+    store = SingleFlightWrapper(MemoryStore(clock=clock))
+    keys = [f"k{number}" for number in range(20)]
+
+    def endless(key):
+        async def make():
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(key)
+
+        return make
+
+    for key in keys:
+        await store.get_or_put("c", key, Factory(1), ttl=60, stale=30)
+    clock.advance(61)
+    for key in keys:
+        await store.get_or_put("c", key, endless(key), ttl=60, stale=30)
+    await asyncio.sleep(0)
+    await store.aclose()
+    assert ended == keys

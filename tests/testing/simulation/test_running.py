@@ -1,6 +1,9 @@
 """One seed is one run, and what fails is shrunk and can be repeated."""
 
+import importlib
 import os
+import re
+import shlex
 import subprocess
 import sys
 
@@ -69,7 +72,38 @@ def test_a_check_says_how_to_repeat_what_fails():
         check(forgetting, [3])
     name = f"{__name__}:forgetting"
     assert f"python -m satchel.testing.simulation --scenario {name} --seed 3\n" in str(caught.value)
-    assert f"--scenario {name} --seed 3 --only put.7,forget" in str(caught.value)
+    assert f"--scenario {name} --seed 3 --only put.7 forget" in str(caught.value)
+
+
+SCENARIO = """
+async def scenario(world):
+    assert not world.takes_place("a step, among others")
+"""
+
+
+def test_a_scenario_in_a_file_of_its_own_is_repeated_by_its_name(tmp_path, monkeypatch, capsys):
+    """As pytest imports a test from a folder that is no package: the command is called from the folder above."""
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    (tests / "test_of_a_user.py").write_text(SCENARIO)
+    with monkeypatch.context() as imported:
+        imported.syspath_prepend(tests)
+        scenario = importlib.import_module("test_of_a_user").scenario
+        imported.chdir(tmp_path)
+        report = shrink(run(scenario, 1)).report()
+    monkeypatch.delitem(sys.modules, "test_of_a_user")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path)
+    for line in (line.strip() for line in report.splitlines() if line.startswith("    python")):
+        assert main(shlex.split(line)[3:]) == 1
+        assert re.findall("trace .* on Python", capsys.readouterr().out) == re.findall("trace .* on Python", report)
+
+
+def test_a_scenario_within_a_function_is_repeated_by_a_call():
+    async def scenario(world):
+        assert not world.takes_place("step")
+
+    assert run(scenario, 1).report().endswith(f"run({scenario.__qualname__}, 1)")
 
 
 def test_a_command_runs_many_seeds(capsys):
@@ -79,7 +113,9 @@ def test_a_command_runs_many_seeds(capsys):
 
 def test_a_command_repeats_one_seed(capsys):
     assert main(["--scenario", "bulk", "--seed", "3"]) == 0
-    assert run(SCENARIOS["bulk"], 3).trace in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert run(SCENARIOS["bulk"], 3).trace in said
+    assert "--scenario satchel.testing.simulation.scenarios:bulk --seed 3\n" in said
 
 
 async def test_a_run_within_an_event_loop_is_refused():

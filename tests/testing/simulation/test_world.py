@@ -9,7 +9,7 @@ import uuid
 
 import pytest
 
-from satchel import StoreTimeoutError, StoreUnavailableError
+from satchel import MemoryStore, StoreTimeoutError, StoreUnavailableError
 from satchel._threads import in_thread
 from satchel.backend import coalescer, engine
 from satchel.testing.simulation import (
@@ -211,6 +211,20 @@ def test_hours_pass_at_once():
     begun = time.monotonic()
     assert error_of(scenario) is None
     assert time.monotonic() - begun < 3600
+
+
+def test_a_clock_that_nobody_gave_is_the_worlds_too():
+    made = []
+
+    async def scenario(world):
+        async with MemoryStore() as store:
+            await store.put("c", "k", 1)
+            made.append((await store.get_entry("c", "k")).updated_at.timestamp())
+
+    assert error_of(scenario) is None
+    assert error_of(scenario) is None
+    assert made[0] == made[1]
+    assert math.isclose(made[0], world.EPOCH, abs_tol=1)
 
 
 def test_random_numbers_come_from_the_seed_and_are_random_again_afterwards():

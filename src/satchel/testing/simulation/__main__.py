@@ -19,8 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     chosen = [SCENARIOS[name] if name in SCENARIOS else find(name) for name in options.scenario or SCENARIOS]
     if options.seed is not None:
-        only = None if options.only is None else options.only.split(",")
-        return max(_once(scenario, options.seed, only) for scenario in chosen)
+        return max(_once(scenario, options.seed, options.only) for scenario in chosen)
     return _many(chosen, options.first, options.seeds)
 
 
@@ -31,12 +30,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--scenario",
         action="append",
-        help=f"one of {', '.join(SCENARIOS)}, or module:function; may be given again; all by default",
+        help=f"one of {', '.join(SCENARIOS)}, module:function or file.py:function; may be given again; all by default",
     )
     parser.add_argument("--seeds", type=int, default=1000, help="how many runs, shared by the scenarios")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="run this seed alone, and print its history")
-    parser.add_argument("--only", help="with --seed: the steps and faults that take place, separated by commas")
+    parser.add_argument("--only", nargs="*", help="with --seed: the steps and faults that take place, and no others")
     return parser
 
 

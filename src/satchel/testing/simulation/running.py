@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import platform
+import shlex
+import sys
 import traceback
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
+from inspect import unwrap
+from operator import attrgetter
+from pathlib import Path
+from types import FunctionType
 from typing import Any, Final
 
 from .surroundings import simulated
@@ -44,11 +51,20 @@ class Outcome:
     def report(self) -> str:
         """Return the history, the failure, and how to repeat it."""
         said = "" if self.error is None else "".join(traceback.format_exception(self.error))
-        command = f"python -m satchel.testing.simulation --scenario {name_of(self.scenario)} --seed {self.seed}"
-        lines = [*self.history, "", said, f"trace {self.trace}; to repeat it:", f"    {command}"]
+        python = f"Python {platform.python_version()}"
+        lines = [*self.history, "", said, f"trace {self.trace} on {python}; to repeat it:", f"    {self._call()}"]
         if self.is_shrunk and len(self.taken) <= _MOST_NAMES:
-            lines += ["the shrunk run alone:", f"    {command} --only {','.join(self.taken) or '-'}"]
+            lines += ["the shrunk run alone:", f"    {self._call(self.taken)}"]
         return "\n".join(lines)
+
+    def _call(self, only: list[str] | None = None) -> str:
+        """Return what runs it again: a command, or for a scenario without a name of its own a call."""
+        name = name_of(self.scenario)
+        if name is None:
+            said = getattr(self.scenario, "__qualname__", self.scenario)
+            return f"run({said}, {self.seed}{'' if only is None else f', {only}'})"
+        command = ["python", "-m", "satchel.testing.simulation", "--scenario", name, "--seed", str(self.seed)]
+        return shlex.join(command if only is None else [*command, "--only", *only])
 
 
 def run(scenario: Scenario, seed: int, only: Iterable[str] | None = None) -> Outcome:
@@ -112,18 +128,38 @@ def check(scenario: Scenario, seeds: Iterable[int]) -> int:
     return count
 
 
-def name_of(scenario: Scenario) -> str:
-    """Return the name by which the command finds a scenario: `module:function`."""
-    name = getattr(scenario, "__name__", "")
-    return f"{scenario.__module__}:{name}"
+def name_of(scenario: Scenario) -> str | None:
+    """Return the name by which the command finds a scenario from this directory; None if it finds only functions.
+
+    It is `module:function`, or `file.py:function` for a file below this directory whose module is not found from here.
+    """
+    if not isinstance(scenario, FunctionType) or "<" in scenario.__qualname__:
+        return None
+    place = scenario.__module__
+    here, file = Path.cwd().resolve(), Path(unwrap(scenario).__code__.co_filename).resolve()
+    is_found = place.startswith("satchel.") or file == here.joinpath(*place.split(".")).with_suffix(".py")
+    if file.is_relative_to(here) and not is_found:
+        place = str(file.relative_to(here))
+    return f"{place}:{scenario.__qualname__}"
 
 
 def find(name: str) -> Scenario:
-    """Return the scenario of a name, `module:function`.
+    """Return the scenario of a name, `module:function` or `file.py:function`.
 
     Raises:
         ImportError, AttributeError: There is none.
     """
-    module, _, function = name.partition(":")
-    found: Scenario = getattr(importlib.import_module(module), function)
+    module, _, function = name.rpartition(":")
+    if module.endswith(".py"):
+        module = _importable(Path(module).resolve())
+    found: Scenario = attrgetter(function)(importlib.import_module(module))
     return found
+
+
+def _importable(file: Path) -> str:
+    """Return the name of the module in a file, which can be imported from now on."""
+    root, parts = file.parent, [file.stem]
+    while (root / "__init__.py").exists():
+        root, parts = root.parent, [root.name, *parts]
+    sys.path.insert(0, str(root))
+    return ".".join(parts)

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
+from functools import cache
+from itertools import chain
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -82,10 +84,19 @@ def simulated(seed: object, monotonic: Callable[[], float], wall: Callable[[], f
 
 
 def _exchange(new: dict[Any, Any]) -> None:
-    """Replace functions wherever a module has them: satchel's own modules, and those that they are from."""
+    """Replace functions wherever satchel's own modules have them, and those that they are from."""
     names = [name for name in sys.modules if name.startswith("satchel.")]
-    for module in [sys.modules[name] for name in ("time", "os", "random", *names)]:
-        attributes = vars(module)
-        for name, value in list(attributes.items()):
+    places = [vars(sys.modules[name]) for name in ("time", "os", "random", *names)]
+    for place in [*places, *chain.from_iterable(map(_defaults, names))]:
+        for name, value in list(place.items()):
             if type(value) in _FUNCTIONS and value in new:
-                attributes[name] = new[value]
+                place[name] = new[value]
+
+
+@cache
+def _defaults(module: str) -> list[dict[str, Any]]:
+    """Return the named defaults of each function of a module that has some, methods among them."""
+    members = list(vars(sys.modules[module]).values())
+    own = [vars(each).values() for each in members if isinstance(each, type) and each.__module__ == module]
+    functions = [each for each in [*members, *chain.from_iterable(own)] if isinstance(each, FunctionType)]
+    return [each.__kwdefaults__ for each in functions if each.__kwdefaults__]
