@@ -119,9 +119,19 @@ class _Planner:
         return found
 
     def _add_leaf(self, value: Any) -> Digest:
+        small = self._leaves.pack_small(value, self._walk)
+        if small is None:
+            return self._add_other_leaf(value)
+        found, frame = small
+        known = self.parts.get(found)
+        if known is None or known.is_reference:
+            self.parts[found] = StoredPart(found, value, frame)
+        return found
+
+    def _add_other_leaf(self, value: Any) -> Digest:
         found = Digest.of_bytes(self._rules[type(value)](value, self._walk))
         known = self.parts.get(found)
-        if known is not None and known.frame:
+        if known is not None and not known.is_reference:
             return found
         try:
             frame = self._leaves.pack(value, found)
