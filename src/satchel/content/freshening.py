@@ -24,7 +24,6 @@ from .walk import Digest
 
 T = TypeVar("T")
 
-_PLAIN = str.__str__  # stores check names of a derived class one by one
 _AT_FIRST = 64
 _AT_MOST = 500
 _PAGE_BYTES = 4 << 20
@@ -60,14 +59,14 @@ class Pages:
     async def read(self, waiting: deque[Digest]) -> tuple[list[Digest], Mapping[str, Entry]]:
         """Take some digests from those that wait, and return them with their entries."""
         page = self._take(waiting)
-        entries = await self._store.get_entries(self._collection, list(map(_PLAIN, page)))
+        entries = await self._store.get_entries(self._collection, _names(page))
         self._adapt([entry.size for entry in entries.values()])
         return page, entries
 
     async def read_values(self, waiting: deque[Digest]) -> tuple[list[Digest], Mapping[str, Any]]:
         """Take some digests from those that wait, and return them with their values, which may come from a cache."""
         page = self._take(waiting)
-        values = await self._store.get_many(self._collection, list(map(_PLAIN, page)))
+        values = await self._store.get_many(self._collection, _names(page))
         self._adapt([len(value) for value in values.values() if isinstance(value, bytes)])
         return page, values
 
@@ -83,6 +82,11 @@ class Pages:
         waiting = deque(digests)
         while waiting:
             yield await self.read(waiting)
+
+
+def _names(digests: Iterable[Digest]) -> list[str]:
+    """Return digests as plain `str`, which stores check together, and not one by one."""
+    return list(map(str.__str__, digests))
 
 
 class Freshener:
@@ -309,5 +313,5 @@ def _arranged(record: StoredRecord) -> object:
     if shape.keys is not None:
         placed = dict(zip(shape.keys, parts, strict=True))
     elif shape.type == "dict":
-        placed = dict(zip(parts[::2], parts[1::2], strict=True))
+        placed = sorted(zip(parts[::2], parts[1::2], strict=True))
     return shape.type, shape.cls, shape.join, placed

@@ -21,7 +21,7 @@ _MOST_IN_HDF5 = MOST_REPEATED >> 6
 """Approximate bytes that repeated parts of an HDF5 file may add: there each array takes half a kilobyte more."""
 
 _MOST_KNOWN, _LONGEST_KNOWN, _KNOWN_OVERHEAD = 8 << 20, 2048, 250
-"""Bytes that all known digests may take, that the longest encoding has, and that each digest takes beside its encoding."""
+"""Bytes that known digests may take together, that the longest encoding has, and that each takes beside that."""
 
 _SMALL = 16 * 1024
 """Bytes from which a leaf is read in a thread."""
