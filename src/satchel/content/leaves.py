@@ -147,7 +147,7 @@ class Leaves:
 
 
 class _KnownDigests:
-    """Digests of small JSON values by their encoding, which takes less time to make than the digest.
+    """Table of the digests of small JSON values by their encoding, which takes less time to make than a digest.
 
     They take a few megabytes at most.
     """
