@@ -1,5 +1,6 @@
 """What types make a model, what comes back, and what messages never say."""
 
+import asyncio
 import collections.abc
 import dataclasses
 import datetime as dt
@@ -25,6 +26,7 @@ from satchel import (
     MissingExtraError,
     ModelMismatchError,
     SerializationError,
+    ValueTooLargeError,
 )
 from satchel._models import is_large, is_large_object, model_for
 
@@ -431,6 +433,62 @@ def test_importing_satchel_imports_no_pydantic():
 def test_large_is_a_matter_of_how_many_objects_there_are(value, large):
     assert is_large(value) is large
     assert is_large_object(Holder(value)) is large
+
+
+@dataclasses.dataclass
+class Twin:
+    left: "Twin | None" = None
+    right: "Twin | None" = None
+
+
+class TwinStruct(msgspec.Struct):
+    left: "TwinStruct | None" = None
+    right: "TwinStruct | None" = None
+
+
+class TwinModel(pydantic.BaseModel):
+    left: "TwinModel | None" = None
+    right: "TwinModel | None" = None
+
+
+def doubled(make, times):
+    value = make(None, None)
+    for _ in range(times):
+        value = make(value, value)
+    return value
+
+
+def list_of(left, right):
+    return [left, right]
+
+
+def model_of(left, right):
+    return TwinModel.model_construct(left=left, right=right)
+
+
+TWINS = [(list[Any], list_of), (Twin, Twin), (TwinStruct, TwinStruct), (TwinModel, model_of)]
+
+
+@pytest.mark.parametrize(("kind", "make"), TWINS)
+async def test_parts_that_are_held_many_times_over_are_refused_at_once(kind, make, monkeypatch):
+    monkeypatch.setattr("satchel._models._MANY", 10_000)
+    twins = MemoryStore().collection("twins", model=kind)
+    with pytest.raises(ValueTooLargeError, match=r"^the value for key 'a' of collection 'twins' holds the same"):
+        await asyncio.wait_for(twins.put("a", doubled(make, 60)), 20)
+    await twins.put("a", doubled(make, 12))
+    assert await twins.get("a") == doubled(make, 12)
+
+
+async def test_functions_may_keep_once_what_a_value_holds_many_times_over(monkeypatch):
+    monkeypatch.setattr("satchel._models._MANY", 10_000)
+    levels = MemoryStore().collection("levels", encode=lambda value: 60, decode=lambda times: doubled(list_of, times))
+    await levels.put("a", doubled(list_of, 60))
+    assert (await levels.get("a"))[0][1][0][1]
+
+
+def test_a_large_part_that_is_held_many_times_over_is_looked_at_in_little_memory():
+    value = [[0] * 1_000_000] * 8000
+    assert is_large_object(value)
 
 
 class BrokenError(Exception):

@@ -7,8 +7,8 @@ names of the fields. No message made here holds a value: a key of a `dict` is sh
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache, partial
 from gc import get_referents
 from types import UnionType
 from typing import (
@@ -32,12 +32,23 @@ from ._differences import (
     is_typeddict,
     without_form,
 )
-from .errors import ConfigurationError, MissingExtraError, ModelMismatchError, SatchelError, SerializationError
+from .codec import MAX_DEPTH, MOST_REPEATED
+from .errors import (
+    ConfigurationError,
+    MissingExtraError,
+    ModelMismatchError,
+    SatchelError,
+    SerializationError,
+    ValueTooLargeError,
+)
 
 _MISFITS = (ValueError, TypeError, ArithmeticError, RecursionError)
 """Errors of msgspec and pydantic for a value that does not fit; any other error comes from the model."""
 
 _LARGE = 8192  # number of objects from which validating a value delays the event loop
+_MANY = 1 << 22  # number from which those that are held more than once are counted, which takes some seconds
+_FEW = 16  # objects that are looked into together
+_NODE_SIZE = 8  # rough bytes of an object in JSON
 _SAFE_MESSAGE = re.compile(
     r"Expected `[^`]+`(, got `[^`]+`| [<>]=? [-\d.]+| of length [<>=]* ?\d+(, got \d+)?)?"
     r"|Object missing required field `[^`]+`"
@@ -176,11 +187,71 @@ def is_large(plain: Any) -> bool:
 
 def is_large_object(value: object) -> bool:
     """Say the same of any value. Objects refer to their classes, which do not count."""
+    return _has_objects(value, _LARGE)
+
+
+def check_repeated_parts(value: object) -> None:
+    """Raise if a large value holds the same parts so often that JSON of it would take all memory, or never end.
+
+    The message continues the caller's "the value".
+
+    Raises:
+        ValueTooLargeError: They would add more than `MOST_REPEATED` bytes.
+    """
+    if _has_objects(value, _MANY) and _repeated_size(value) > MOST_REPEATED:
+        raise ValueTooLargeError(
+            f"holds the same parts so often that they would add more than {MOST_REPEATED:,} bytes when it is encoded; "
+            "put each of them once, under a key of its own"
+        )
+
+
+def _has_objects(value: object, most: int) -> bool:
+    """Return whether a value has at least so many objects, each counted as often as it is held."""
     count, layer = 0, [value]
-    while layer and count < _LARGE:
-        layer = [item for item in get_referents(*layer) if not isinstance(item, type)]
-        count += len(layer)
-    return count >= _LARGE
+    while layer:
+        inner: list[object] = []
+        for start in range(0, len(layer), _FEW):  # each of a whole layer may hold the same large list
+            inner += [item for item in get_referents(*layer[start : start + _FEW]) if not isinstance(item, type)]
+            if count + len(inner) >= most:
+                return True
+        count += len(inner)
+        layer = inner
+    return False
+
+
+def _repeated_size(value: object) -> int:
+    """Return how many bytes, roughly, parts would add to the JSON of a value that it holds more than once."""
+    known: dict[int, int] = {}
+    own = 0
+
+    def size(part: Any, depth: int) -> int:
+        nonlocal own
+        known[id(part)] = 0  # for one that holds itself
+        parts = _stored_in(part) if depth else ()
+        total = here = _NODE_SIZE + (len(part) if isinstance(part, (str, bytes)) else 0)
+        for inner in parts:
+            found = known.get(id(inner))
+            total += size(inner, depth - 1) if found is None else found
+        known[id(part)] = total
+        own += here
+        return total
+
+    return size(value, MAX_DEPTH) - own
+
+
+def _stored_in(part: Any) -> Iterable[Any]:
+    if isinstance(part, dict):
+        return part.values()
+    if isinstance(part, (list, tuple, set, frozenset)):
+        return part
+    names = _field_names(type(part))  # type: ignore[arg-type]  # a class can be hashed
+    extra = getattr(part, "__pydantic_extra__", None) or {}
+    return [*(getattr(part, name, None) for name in names), *extra.values()]
+
+
+@lru_cache(maxsize=1000)
+def _field_names(kind: type) -> tuple[str, ...]:
+    return tuple(fields_of(kind))
 
 
 class _Bytes:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from ._batches import checked_items, checked_names, paged, slices
 from ._conversion import Conversion, conversion_for
-from ._models import is_large, is_large_object, name_of
+from ._models import check_repeated_parts, is_large, is_large_object, name_of
 from ._single_flight import SingleFlight
 from ._threads import Yielder, offload, tally
 from ._update import check_plain, optimistic_update, plain_result, remaining
@@ -638,10 +638,15 @@ class Collection(Generic[T]):
         if self._model is None:
             return value
         try:
-            return await offload(self._model.dump, value) if is_large_object(value) else self._model.dump(value)
+            return await offload(self._dump_large, value) if is_large_object(value) else self._model.dump(value)
         except SatchelError as error:
             error.args = (f"the value for {self._place(key)} {error}",)
             raise
+
+    def _dump_large(self, value: T) -> Any:
+        if self._kind is not None:  # functions of the user's own may keep a part once
+            check_repeated_parts(value)
+        return cast("Conversion", self._model).dump(value)
 
     def _missing(self, key: str) -> KeyMissingError:
         return KeyMissingError(f"{self._place(key)} is absent")

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import math
 import pickle
 import re
 import sys
@@ -862,3 +863,34 @@ def test_a_store_without_conditional_writes_is_refused():
 
 def test_the_repr_shows_no_key(store):
     assert "kkkk" not in repr(with_pickles(store))
+
+
+SURROGATE = "\ud800"
+
+
+@pytest.mark.parametrize("value", [{SURROGATE: 1}, {"a": {SURROGATE: 1}}, [{SURROGATE: 1}]])
+@pytest.mark.parametrize("depth", [0, 1, 3])
+async def test_a_key_that_is_no_text_is_refused_or_pickled(store, value, depth):
+    with pytest.raises(SerializationError, match=r"^\$(\.a|\[0\])?\[\.\.\.\]: a str with a lone surrogate"):
+        await ContentStore(store, depth=depth).save(value)
+    content = with_pickles(store, depth=depth)
+    assert await content.load(await content.save(value)) == value
+
+
+async def test_an_attribute_whose_name_is_no_text_is_refused_or_pickled(store):
+    point = Point(1)
+    setattr(point, SURROGATE, 2)
+    with pytest.raises(SerializationError):
+        await ContentStore(store).save(point)
+    content = with_pickles(store)
+    assert vars(await content.load(await content.save(point))) == vars(point)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+async def test_keys_with_one_digest_stay_apart(store, depth):
+    value = {math.nan: 1, float("nan"): 2}
+    content = with_pickles(store, depth=depth)
+    saved = await content.save(value)
+    assert saved == digest(value) != digest({math.nan: 2})
+    assert repr(await content.load(saved)) == repr(value)
+    assert await with_pickles(store, depth=1).save({float("nan"): 2, math.nan: 1}) == saved

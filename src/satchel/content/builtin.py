@@ -29,6 +29,7 @@ from .walk import (
     digest_of_text,
     digest_of_type,
     known_names,
+    message_of_dict,
     rule_of_parts,
 )
 
@@ -103,13 +104,13 @@ def _set(tag: bytes) -> Rule:
 
 def _dict_message(value: dict[Any, object], walk: Walk) -> bytes:
     rules, known = walk.rules, known_names
-    pairs = [
-        (known.get(key) or digest_of_name(key) if type(key) is str else rules[type(key)](key, walk))
-        + rules[type(part)](part, walk)
-        for key, part in value.items()
-    ]
-    pairs.sort()
-    return b"dict:" + b"".join(pairs)
+    return message_of_dict(
+        [
+            (known.get(key) or digest_of_name(key) if type(key) is str else rules[type(key)](key, walk))
+            + rules[type(part)](part, walk)
+            for key, part in value.items()
+        ]
+    )
 
 
 def _dict(value: dict[Any, object], walk: Walk) -> bytes:

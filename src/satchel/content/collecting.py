@@ -12,7 +12,7 @@ from ..clock import Clock
 from ..errors import IntegrityError
 from ..protocol import SupportsConditional, require
 from .freshening import Pages, all_of
-from .records import NodeRecord, as_digest, unpack
+from .records import as_digest, unpack
 from .roots import Roots
 from .walk import Digest
 
@@ -153,10 +153,9 @@ def _as_digest(key: str) -> Digest:
 
 def _children(digest: str, frame: object) -> Iterable[Digest]:
     try:
-        record = unpack(frame)
+        return unpack(frame).children
     except IntegrityError:
         raise IntegrityError(
             f"the entry of {digest} is damaged, so that its parts are not known; save the value again, or evict it. "
             "Nothing was removed"
         ) from None
-    return record.children if isinstance(record, NodeRecord) else ()

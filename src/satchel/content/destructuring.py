@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from types import MemberDescriptorType
 from typing import Any, TypeGuard
@@ -69,6 +69,8 @@ def split(value: Any) -> tuple[Shape, list[Any]] | None:
         if issubclass(kind, tuple):
             return Shape(type="named_tuple", cls=name), list(tuple.__iter__(value))
         state = attributes_of(value)
+        if not _are_text(state):
+            return None
         return Shape(type="object", cls=name, keys=tuple(state)), list(state.values())
     for join, destructurer in reversed(_registered.items()):
         if destructurer.predicate(value):
@@ -87,9 +89,18 @@ def _split_container(value: Any) -> tuple[Shape, list[Any]]:
     if kind is not dict:
         return (_LIST if kind is list else _TUPLE), list(value)
     keys = tuple(value)
-    if all(type(key) is str for key in keys):
+    if _are_text(keys):
         return Shape(type="dict", keys=keys), list(value.values())
     return _DICT, [part for pair in value.items() for part in pair]
+
+
+def _are_text(names: Collection[object]) -> bool:
+    """Return whether all are `str` that UTF-8 has, so that the head of a node can hold them."""
+    try:
+        "".join(names).encode()  # type: ignore[arg-type]  # it raises TypeError for others
+    except (TypeError, UnicodeEncodeError):
+        return False
+    return {str}.issuperset(map(type, names))
 
 
 _LIST, _TUPLE, _DICT = Shape(type="list"), Shape(type="tuple"), Shape(type="dict")

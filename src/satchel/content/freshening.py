@@ -19,7 +19,7 @@ from ..errors import IntegrityError, KeyMissingError
 from ..protocol import SupportsConditional
 from .leaves import Leaves
 from .planning import Plan, StoredPart, make_plan
-from .records import LeafRecord, NodeRecord, unpack
+from .records import LeafRecord, NodeRecord, StoredRecord, unpack
 from .walk import Digest
 
 T = TypeVar("T")
@@ -59,14 +59,14 @@ class Pages:
     async def read(self, waiting: deque[Digest]) -> tuple[list[Digest], Mapping[str, Entry]]:
         """Take some digests from those that wait, and return them with their entries."""
         page = self._take(waiting)
-        entries = await self._store.get_entries(self._collection, page)
+        entries = await self._store.get_entries(self._collection, _names(page))
         self._adapt([entry.size for entry in entries.values()])
         return page, entries
 
     async def read_values(self, waiting: deque[Digest]) -> tuple[list[Digest], Mapping[str, Any]]:
         """Take some digests from those that wait, and return them with their values, which may come from a cache."""
         page = self._take(waiting)
-        values = await self._store.get_many(self._collection, page)
+        values = await self._store.get_many(self._collection, _names(page))
         self._adapt([len(value) for value in values.values() if isinstance(value, bytes)])
         return page, values
 
@@ -82,6 +82,11 @@ class Pages:
         waiting = deque(digests)
         while waiting:
             yield await self.read(waiting)
+
+
+def _names(digests: Iterable[Digest]) -> list[str]:
+    """Return digests as plain `str`, which stores check together, and not one by one."""
+    return list(map(str.__str__, digests))
 
 
 class Freshener:
@@ -186,11 +191,12 @@ class Freshener:
 
     async def _taken_apart(self, part: StoredPart, entry: Entry) -> Plan | None:
         """Return the plan of a leaf that is stored as a node of the same parts; None otherwise."""
-        if not isinstance(_record(entry), NodeRecord):
+        record = _record(entry)
+        if not isinstance(record, NodeRecord):
             return None
         apart = await make_plan(part.value, 1, self._leaves)
         children = apart.parts[apart.root].children
-        return apart if _children_of(entry) == frozenset(children or ()) else None
+        return apart if frozenset(record.children) == frozenset(children or ()) else None
 
     async def _is_replaced(self, digest: Digest, entry: Entry) -> bool:
         """Return whether an entry is a node, is damaged, or is signed with an old key."""
@@ -283,18 +289,12 @@ def _needed(plan: Plan, whole: AbstractSet[Digest]) -> Mapping[Digest, StoredPar
     return {digest: part for digest, part in plan.parts.items() if digest in needed}
 
 
-def _record(entry: Entry) -> LeafRecord | NodeRecord | None:
+def _record(entry: Entry) -> StoredRecord | None:
     """Return what an entry holds; None for a damaged one."""
     try:
         return unpack(entry.value)
     except IntegrityError:
         return None
-
-
-def _children_of(entry: Entry) -> frozenset[Digest]:
-    """Return the digests of the parts that an entry refers to; none for a leaf, and for a damaged one."""
-    record = _record(entry)
-    return frozenset(record.children) if isinstance(record, NodeRecord) else frozenset()
 
 
 def _is_same(frame: bytes, entry: Entry) -> bool:
@@ -305,7 +305,7 @@ def _is_same(frame: bytes, entry: Entry) -> bool:
     return isinstance(found, NodeRecord) and _arranged(found) == _arranged(unpack(frame))
 
 
-def _arranged(record: LeafRecord | NodeRecord) -> object:
+def _arranged(record: StoredRecord) -> object:
     if isinstance(record, LeafRecord):
         return None
     shape, parts = record.shape, record.children
@@ -313,5 +313,5 @@ def _arranged(record: LeafRecord | NodeRecord) -> object:
     if shape.keys is not None:
         placed = dict(zip(shape.keys, parts, strict=True))
     elif shape.type == "dict":
-        placed = dict(zip(parts[::2], parts[1::2], strict=True))
+        placed = sorted(zip(parts[::2], parts[1::2], strict=True))
     return shape.type, shape.cls, shape.join, placed

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from .._threads import offload
-from ..codec import MOST_REPEATED, UNDECODABLE, JsonCodec, repeated_size
+from ..codec import LARGE, MAX_DEPTH, MOST_REPEATED, UNDECODABLE, JsonCodec, repeated_size, room_left
 from ..errors import DigestError, IntegrityError, SatchelError, SerializationError, ValueTooLargeError
 from . import hdf5
 from .digest import new_walk
@@ -19,6 +19,9 @@ Leaf = Literal["json", "pickle", "hdf5"]
 
 _MOST_IN_HDF5 = MOST_REPEATED >> 6
 """Approximate bytes that repeated parts of an HDF5 file may add: there each array takes half a kilobyte more."""
+
+_MOST_KNOWN, _LONGEST_KNOWN, _KNOWN_OVERHEAD = 8 << 20, 2048, 250
+"""Bytes that known digests may take together, that the longest encoding has, and that each takes beside that."""
 
 _SMALL = 16 * 1024
 """Bytes from which a leaf is read in a thread."""
@@ -35,9 +38,30 @@ class Leaves:
     def __init__(self, leaf: Leaf, keys: Mapping[bytes, bytes]) -> None:
         self.leaf = leaf
         self._json = JsonCodec()
+        self._known = _KnownDigests()
         self._pickles = Pickles(keys) if keys else None
         if leaf == "hdf5":
             hdf5.check_driver()
+
+    def pack_small(self, value: object, walk: Walk) -> tuple[Digest, bytes] | None:
+        """Return the digest and the frame of a small JSON value; None for any other value.
+
+        Args:
+            value: The value.
+            walk: Makes its digest if that is not known.
+        """
+        try:
+            if room_left([value], LARGE, MAX_DEPTH) < 0:
+                return None
+            body = self._json._encode(value)
+        except UnicodeEncodeError:
+            return None
+        digest = self._known.get(body)
+        if digest is None:
+            # That of what is stored: the value may have been changed since.
+            digest = Digest.of_bytes(walk.digest(self._json.decode(body)))
+            self._known.add(body, digest)
+        return digest, pack_leaf(JSON, body)
 
     def pack(self, value: object, digest: Digest) -> bytes:
         """Return the frame of a value.
@@ -94,8 +118,13 @@ class Leaves:
             walk: Makes the digest of the value.
         """
         value = self.unpack(record, digest)
-        if record.form != PICKLE:  # its signature was made for this digest
-            verify(digest, lambda: Digest.of_bytes(walk.digest(value)))
+        if record.form == PICKLE:
+            return value  # its signature was made for this digest
+        if record.form == JSON and self._known.get(record.body) == digest:
+            return value
+        verify(digest, lambda: Digest.of_bytes(walk.digest(value)))
+        if record.form == JSON:
+            self._known.add(record.body, digest)
         return value
 
     async def is_damaged(self, record: LeafRecord, digest: Digest) -> bool:
@@ -115,6 +144,31 @@ class Leaves:
     def is_stale(self, record: LeafRecord) -> bool:
         """Return whether a leaf is a pickle that the current key did not sign."""
         return record.form == PICKLE and self._pickles is not None and not self._pickles.is_current(record.body)
+
+
+class _KnownDigests:
+    """Table of the digests of small JSON values by their encoding, which takes less time to make than a digest.
+
+    They take a few megabytes at most.
+    """
+
+    def __init__(self) -> None:
+        self._digests: dict[bytes, Digest] = {}
+        self._room = _MOST_KNOWN
+
+    def get(self, body: bytes) -> Digest | None:
+        """Return the digest of a value by its encoding; None if it is not known."""
+        return self._digests.get(body)
+
+    def add(self, body: bytes, digest: Digest) -> None:
+        """Remember the digest of a value, unless its encoding is long."""
+        if len(body) > _LONGEST_KNOWN:
+            return
+        self._room -= len(body) + _KNOWN_OVERHEAD
+        if self._room < 0:
+            self._digests.clear()
+            self._room = _MOST_KNOWN
+        self._digests[body] = digest
 
 
 def verify(asked: Digest, make: Callable[[], Digest]) -> None:

@@ -15,12 +15,12 @@ from .digest import new_walk
 from .freshening import Pages, missing
 from .leaves import Leaves, verify
 from .planning import SMALL, node_digest
-from .records import JSON, NODE, RAW, LeafRecord, NodeRecord, form_of, unpack
+from .records import JSON, RAW, LeafRecord, NodeRecord, StoredRecord, unpack
 from .walk import Digest, Walk
 
 _MOST_PARTS = 10_000_000
 
-Frames = Mapping[Digest, bytes]
+_Records = Mapping[Digest, StoredRecord]
 
 
 class Loader:
@@ -44,20 +44,15 @@ class Loader:
             KeyMissingError: It is not there, or a part of it is not; the message names that.
             SerializationError: It has more parts than can be put together, or nests too deep.
         """
-        frame = await self._store.get(self._collection, root)
-        if frame is None:
-            raise missing(root)
-        record = unpack(frame)
-        if isinstance(record, LeafRecord) and len(frame) < SMALL and _is_quick(record):
-            return self._build(root, {root: frame}, new_walk())
-        frames = await self._read_parts(root, frame)
-        _check_shape(root, frames)
-        if sum(map(len, frames.values())) < SMALL and all(_is_quick(unpack(part)) for part in frames.values()):
-            return self._build(root, frames, new_walk())
-        return await offload(self._build, root, frames, new_walk())
+        records = await self.read(root)
+        if records[root].children:
+            _check_shape(root, records)
+        if sum([record.size for record in records.values()]) < SMALL and all(map(_is_quick, records.values())):
+            return self._build(root, records, new_walk())
+        return await offload(self._build, root, records, new_walk())
 
-    async def read(self, root: Digest) -> Frames:
-        """Return the frames of a value and of all its parts.
+    async def read(self, root: Digest) -> _Records:
+        """Return the records of a value and of all its parts.
 
         Raises:
             KeyMissingError: One is not there.
@@ -65,43 +60,35 @@ class Loader:
         frame = await self._store.get(self._collection, root)
         if frame is None:
             raise missing(root)
-        return await self._read_parts(root, frame)
-
-    async def _read_parts(self, root: Digest, frame: Any) -> Frames:
-        pages = Pages(self._store, self._collection)
-        frames = {root: frame}
-        waiting = deque(sorted(set(_children(frame))))  # databases keep neighbours on the same pages
+        records = {root: unpack(frame)}
+        waiting = deque(sorted(set(records[root].children)))  # databases keep neighbours on the same pages
         seen = {root, *waiting}
+        pages = Pages(self._store, self._collection)
         while waiting:
-            page, values = await pages.read_values(waiting)
+            page, frames = await pages.read_values(waiting)
             for part in page:
-                if part not in values:
+                if part not in frames:
                     raise missing(part)
-                frames[part] = values[part]
-                more = dict.fromkeys(child for child in _children(values[part]) if child not in seen)
+                records[part] = record = unpack(frames[part])
+                more = dict.fromkeys(child for child in record.children if child not in seen)
                 seen.update(more)
                 waiting.extend(more)
-        return frames
+        return records
 
-    def _build(self, root: Digest, frames: Frames, walk: Walk) -> Any:
-        """Return the value of some frames. Each occurrence of a part becomes an object of its own."""
-        record = unpack(frames[root])
+    def _build(self, root: Digest, records: _Records, walk: Walk) -> Any:
+        """Return the value of some records. Each occurrence of a part becomes an object of its own."""
+        record = records[root]
         if isinstance(record, LeafRecord):
             return self._leaves.load(record, root, walk)
-        value = join(record.shape, [self._build(child, frames, walk) for child in record.children])
+        value = join(record.shape, [self._build(child, records, walk) for child in record.children])
         verify(root, lambda: node_digest(record.shape, record.children, value))
         return value
 
 
-def _children(frame: object) -> tuple[Digest, ...]:
-    record = unpack(frame)
-    return record.children if isinstance(record, NodeRecord) else ()
-
-
-def _check_shape(root: Digest, frames: Frames) -> None:
-    nodes = {part: _children(frame) for part, frame in frames.items() if form_of(frame) == NODE}
+def _check_shape(root: Digest, records: _Records) -> None:
+    nodes = {part: record.children for part, record in records.items() if isinstance(record, NodeRecord)}
     _check_depth(root, nodes)
-    _check_size(root, frames, nodes)
+    _check_size(root, records, nodes)
 
 
 def _check_depth(root: Digest, nodes: Mapping[Digest, Sequence[Digest]]) -> None:
@@ -125,24 +112,24 @@ def _check_depth(root: Digest, nodes: Mapping[Digest, Sequence[Digest]]) -> None
         raise SerializationError(f"{root} nests deeper than {MAX_DEPTH}; load parts of it, by child_digests")
 
 
-def _check_size(root: Digest, frames: Frames, nodes: Mapping[Digest, Sequence[Digest]]) -> None:
+def _check_size(root: Digest, records: _Records, nodes: Mapping[Digest, Sequence[Digest]]) -> None:
     """Raise if a value holds few parts so often that it could not be put together.
 
     Raises:
         SerializationError: It has more parts, or repeats more bytes, than memory takes.
     """
-    sizes = {part: (1, len(frame)) for part, frame in frames.items() if part not in nodes}
+    sizes = {part: (1, record.size) for part, record in records.items() if part not in nodes}
 
     def size(part: Digest) -> tuple[int, int]:
         if part not in sizes:
-            counts, lengths = zip((1, len(frames[part])), *map(size, nodes[part]), strict=True)
+            counts, lengths = zip((1, records[part].size), *map(size, nodes[part]), strict=True)
             sizes[part] = sum(counts), sum(lengths)
         return sizes[part]
 
     count, length = size(root)
     if count > _MOST_PARTS:
         most = f"it has more than {_MOST_PARTS:,}"
-    elif length - sum(map(len, frames.values())) > MOST_REPEATED:
+    elif length - sum([record.size for record in records.values()]) > MOST_REPEATED:
         most = f"they add more than {MOST_REPEATED:,} bytes"
     else:
         return
@@ -151,7 +138,7 @@ def _check_size(root: Digest, frames: Frames, nodes: Mapping[Digest, Sequence[Di
     )
 
 
-def _is_quick(record: LeafRecord | NodeRecord) -> bool:
+def _is_quick(record: StoredRecord) -> bool:
     """Return whether putting a small value together reads no files and runs no code of others.
 
     Unpickling imports modules, and a class whose digest is needed for the first time is looked for in the metadata of

@@ -19,7 +19,7 @@ from .leaves import Leaf, Leaves
 from .objects import is_open
 from .records import Shape, pack_node
 from .tracing import step_of
-from .walk import NO_BASE, Digest, message_of_object
+from .walk import NO_BASE, Digest, message_of_dict, message_of_object
 
 SMALL = 16 * 1024
 """Approximate size in bytes from which a value is worked on in a thread: its digest takes a millisecond."""
@@ -119,9 +119,19 @@ class _Planner:
         return found
 
     def _add_leaf(self, value: Any) -> Digest:
+        small = self._leaves.pack_small(value, self._walk)
+        if small is None:
+            return self._add_other_leaf(value)
+        found, frame = small
+        known = self.parts.get(found)
+        if known is None or known.is_reference:
+            self.parts[found] = StoredPart(found, value, frame)
+        return found
+
+    def _add_other_leaf(self, value: Any) -> Digest:
         found = Digest.of_bytes(self._rules[type(value)](value, self._walk))
         known = self.parts.get(found)
-        if known is not None and known.frame:
+        if known is not None and not known.is_reference:
             return found
         try:
             frame = self._leaves.pack(value, found)
@@ -196,10 +206,14 @@ def node_digest(shape: Shape, children: tuple[Digest, ...], value: Any) -> Diges
     kind = type(value)
     if shape.join is not None or (shape.cls is not None and (rule_by_hook(kind) is not None or not is_open(kind))):
         return digest(value)
+    raw = map(bytes.fromhex, children)
+    if shape.type == "dict" and shape.keys is None:  # a dict of digests would hold keys of one digest once
+        pairs = [key + next(raw) for key in raw]
+        return Digest.of_bytes(sha256(message_of_dict(pairs)).digest())
     if shape.cls is None:
         return digest(join_plain(shape, children))
     names = shape.keys if shape.keys is not None else kind._fields
-    parts = zip(names, map(bytes.fromhex, children), strict=True)
+    parts = zip(names, raw, strict=True)
     return Digest.of_bytes(sha256(message_of_object(kind, NO_BASE, parts)).digest())
 
 

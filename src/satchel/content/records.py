@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final, TypeAlias
 
 import msgspec
 
@@ -55,6 +55,13 @@ class LeafRecord:
     form: bytes
     body: bytes
 
+    children: ClassVar[tuple[Digest, ...]] = ()
+
+    @property
+    def size(self) -> int:
+        """Size in bytes."""
+        return len(self.body)
+
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
@@ -62,6 +69,11 @@ class NodeRecord:
 
     shape: Shape
     children: tuple[Digest, ...]
+    size: int
+
+
+StoredRecord: TypeAlias = LeafRecord | NodeRecord
+"""What a frame holds."""
 
 
 def pack_leaf(form: bytes, body: bytes) -> bytes:
@@ -91,16 +103,7 @@ def as_digest(key: str, what: str) -> Digest:
         raise IntegrityError(f"{what} has a key that is not a digest; delete it from the store") from None
 
 
-def form_of(frame: object) -> bytes:
-    """Return the letter of a frame.
-
-    Raises:
-        IntegrityError: It is not a frame.
-    """
-    return _checked(frame)[len(MAGIC) : _START]
-
-
-def unpack(frame: object) -> LeafRecord | NodeRecord:
+def unpack(frame: object) -> StoredRecord:
     """Return what a stored frame holds.
 
     Raises:
@@ -129,7 +132,7 @@ def _unpack_node(frame: bytes) -> NodeRecord:
         else:
             if _is_made(shape, len(digests) // DIGEST_SIZE):
                 raw = [digests[start : start + DIGEST_SIZE] for start in range(0, len(digests), DIGEST_SIZE)]
-                return NodeRecord(shape, tuple(map(Digest.of_bytes, raw)))
+                return NodeRecord(shape, tuple(map(Digest.of_bytes, raw)), len(frame))
     raise IntegrityError(_UPGRADE)
 
 

@@ -23,7 +23,7 @@ from .leaves import Leaf, Leaves
 from .loading import Loader
 from .pickles import check_leaf_keys, read_keys
 from .planning import Plan, is_quick, make_plan
-from .records import NodeRecord, as_digest, unpack
+from .records import as_digest, unpack
 from .roots import Roots
 from .shortening import Shortener, check_prefix, only_one
 from .walk import Digest
@@ -183,8 +183,7 @@ class ContentStore:
         frame = await self._store.get(self._collection, asked)
         if frame is None:
             raise missing(asked)
-        record = unpack(frame)
-        return record.children if isinstance(record, NodeRecord) else ()
+        return unpack(frame).children
 
     async def count_reuses(self) -> Counter[Digest]:
         """Return how many times each stored value is a part of others: 0 for one that is none. It reads everything.
@@ -198,11 +197,9 @@ class ContentStore:
         async for keys in paged(require(self._store, Capability.ENUMERATE_KEYS).keys(self._collection)):
             async for page, entries in pages.iterate([as_digest(key, _AN_ENTRY) for key in keys]):
                 for digest in page:
-                    if (entry := entries.get(digest)) is None:
-                        continue
-                    counts[digest] += 0
-                    record = unpack(entry.value)
-                    counts.update(record.children if isinstance(record, NodeRecord) else ())
+                    if (entry := entries.get(digest)) is not None:
+                        counts[digest] += 0
+                        counts.update(unpack(entry.value).children)
         return counts
 
     async def expand(self, prefix: str) -> Digest:

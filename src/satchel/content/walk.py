@@ -156,6 +156,11 @@ def digest_of_type(kind: type) -> bytes:
     return sha256(b"type:" + digest_of_name(module) + digest_of_name(kind.__qualname__)).digest()
 
 
+def message_of_dict(pairs: Iterable[bytes]) -> bytes:
+    """Return the message of a dict, by the digests of each key and its value, joined."""
+    return b"dict:" + b"".join(sorted(pairs))
+
+
 def message_of_object(kind: type, base: bytes, attributes: Iterable[tuple[str, bytes]]) -> bytes:
     """Return the message of an object.
 

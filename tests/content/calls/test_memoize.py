@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from satchel import MemoryStore
-from satchel.content import ANY, Calls, ContentStore, memoize, runtime
+from satchel.content import ANY, Calls, ContentStore, FunctionCall, digest, memoize, runtime
 from satchel.content.calls import target
 from satchel.content.calls.target import CallTarget
 from satchel.errors import (
@@ -200,6 +200,43 @@ async def test_another_version_is_another_call(calls, ran):
     assert len(ran) == 3
     assert len({one.digest(1), two.digest(1), text.digest(1), memoize(calls)(double).digest(1)}) == 4
     assert {call.version async for call in one.query()} == {1, 2, "1"}
+
+
+async def test_an_argument_that_cannot_be_saved_is_named_with_the_path_within_it(calls, ran):
+    with pytest.raises(SerializationError, match=r"^x\[1\]\.a: a set would not come back unchanged"):
+        await memoize(calls)(add)([1, {"a": {2}}])
+    with pytest.raises(SerializationError, match=r"^y: a float that is NaN or infinite"):
+        await calls.record(FunctionCall("add", {"x": 1, "y": math.nan}, 2))
+    with pytest.raises(DigestError, match=r"^y\[0\]: a lock has no digest") as caught:
+        await calls.record(FunctionCall("add", {"x": 1, "y": [threading.Lock()]}, 2))
+    assert caught.value.path == "y[0]"
+
+
+async def apply(function, x):
+    return await function(x)
+
+
+place = []
+
+
+@memoize(lambda: place[-1])
+async def triple(x):
+    return 3 * x
+
+
+async def test_a_memoized_function_is_an_argument_like_the_function_itself(store):
+    place.append(Calls(ContentStore(store, leaf="pickle", keys=[b"k" * 32], clock=store.clock), clock=store.clock))
+    memoized = memoize(place[-1])(apply)
+    assert digest(triple) == digest(triple.__wrapped__) != digest(memoized)
+    assert await memoized(triple, 2) == 6
+    assert await memoized.contains(triple.__wrapped__, 2)
+
+
+async def test_a_memoized_method_has_the_digest_of_its_function_and_its_object(calls):
+    for model in (Model(2.0), Model(3.0)):
+        bound = memoize(calls)(Model.predict).__get__(model)
+        assert digest(bound) == digest(Model.predict.__get__(model))
+    assert digest(bound) != digest(memoize(calls)(Model.predict).__get__(Model(2.0)))
 
 
 async def test_a_digest_counts_as_the_value_and_is_loaded_for_the_run(calls, ran):

@@ -11,6 +11,7 @@ from msgspec import UNSET
 from ..._threads import in_thread
 from ...coordination.lock import Lock
 from ...errors import ConfigurationError
+from ..digest import digest as digest_of
 from ..walk import Digest
 from .anything import ANY, AnyOf
 from .calls import Calls
@@ -36,12 +37,18 @@ class MemoizedBase(Generic[P, R]):
         agreed: How they are recorded.
     """
 
+    __wrapped__: Callable[..., Any]
+
     def __init__(self, calls: LateCalls, target: CallTarget, agreed: Terms) -> None:
         self._given, self._target, self._terms = calls, target, agreed
         self._instance: Any = UNSET
 
     def __repr__(self) -> str:
         return f"<memoized {self._target.function!r}>"
+
+    def __digest__(self) -> Digest:
+        """Return the digest of the function itself: to memoize it does not change what it returns."""
+        return digest_of(self.__wrapped__)
 
     @property
     def call_name(self) -> str:

@@ -16,7 +16,7 @@ from ..._checks import check_clock
 from ...caching.binding import single_flight_of
 from ...capability import Capability
 from ...clock import Clock, system_clock
-from ...errors import ConfigurationError, DigestError, KeyMissingError, safe_repr
+from ...errors import ConfigurationError, DigestError, KeyMissingError, SatchelError, SerializationError, safe_repr
 from ...names import check_name
 from ...protocol import require
 from ..digest import digest
@@ -291,9 +291,11 @@ class Recording:
         return await self._saving.save(value, keeps_small=True)
 
     async def save_all(self, values: Mapping[str, Any]) -> dict[str, Digest]:
-        """Save several values at once, and return their digests by name."""
+        """Save several values at once, and return their digests by name; errors have paths that begin with the name."""
         saved = await asyncio.gather(*map(self.save, values.values()), return_exceptions=True)
-        for outcome in saved:
+        for name, outcome in zip(values, saved, strict=True):
+            if isinstance(outcome, (DigestError, SerializationError)):
+                raise _named(name, outcome) from outcome.__cause__
             if isinstance(outcome, BaseException):
                 raise outcome
         return dict(zip(values, cast("list[Digest]", saved), strict=True))
@@ -322,6 +324,14 @@ class Recording:
             await calls._index.add(key, record)
         await self._saving.finish(rewrite=rewrite)
         return Digest(key)
+
+
+def _named(name: str, error: DigestError | SerializationError) -> SatchelError:
+    """Return the error of an argument, with its name in place of the `$` that the path of its value begins with."""
+    if isinstance(error, DigestError):
+        return DigestError(error.reason, path=f"{name}{error.path.removeprefix('$')}")
+    text = str(error)
+    return SerializationError(name + text[1:] if text.startswith("$") else f"{name}: {text}")
 
 
 @dataclass(frozen=True, slots=True)
