@@ -18,3 +18,7 @@ class OwnThreads(ThreadPoolExecutor):
     def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Run a function in a thread of satchel's own."""
         return submit(function, *args, **kwargs)
+
+
+own_threads = OwnThreads()
+"""For any caller. All threads of the event loop's executor may wait for what this one does."""

@@ -10,7 +10,7 @@ from functools import partial
 from os import PathLike
 from typing import Any, TypeVar
 
-from .._executor import OwnThreads
+from .._executor import own_threads
 from .._places import replaceable
 from .._shielding import shielded
 from .._shortage import shortage
@@ -18,8 +18,6 @@ from .._threads import in_thread
 from ..errors import missing_extra
 
 T = TypeVar("T")
-
-_threads = OwnThreads()  # those of the event loop may all wait for a blob
 
 
 def _aiofiles() -> Any:
@@ -67,7 +65,7 @@ async def _write(file: Any, pieces: AsyncIterator[bytes]) -> None:
 @asynccontextmanager
 async def _opened(path: str | PathLike[str], mode: str) -> AsyncGenerator[Any, None]:
     name = os.fspath(path)  # an int would be a descriptor
-    file = await _naming_shortage(_aiofiles().open(name, mode, buffering=0, executor=_threads))
+    file = await _naming_shortage(_aiofiles().open(name, mode, buffering=0, executor=own_threads))
     try:
         yield file
     finally:  # aiofiles' own `async with` closes in a thread of the event loop

@@ -11,7 +11,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-from ..._executor import OwnThreads
+from ..._executor import own_threads
 from ..._places import replaceable, settled
 from ..._shielding import shielded
 from ..._threads import Yielder, in_thread, offload
@@ -29,7 +29,6 @@ logger = logging.getLogger("satchel")
 
 _AT_ONCE = 100
 _CODEC = JsonCodec()
-_threads = OwnThreads()  # those of the event loop may all wait for the archive
 
 
 async def write_zip(store: AsyncKeyValue, path: str | os.PathLike[str]) -> int:
@@ -87,7 +86,7 @@ class ZipWriter:
         if target is None:
             raise ConfigurationError(f"path {self._path} is a device or pipe; an archive is a file")
         self._target, self._partial = target, f"{target}.{os.urandom(4).hex()}.partial"
-        self._file: Any = await self._files.open(self._partial, "xb", executor=_threads)
+        self._file: Any = await self._files.open(self._partial, "xb", executor=own_threads)
         self._zip = zipfile.ZipFile(self._sink, "w", zipfile.ZIP_DEFLATED)  # type: ignore[call-overload]  # it only writes
         self._zip.comment = MARK
         return self
