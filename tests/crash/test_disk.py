@@ -12,8 +12,8 @@ from tests.crash.harness import write_and_kill
 
 STORE = "satchel.stores.disk:DiskStore"
 MAX_SIZE = 300_000
-QUICK = range(4)
-LONG = range(100, 120)
+QUICK = range(2)
+LONG = range(100, 122)
 NIGHT = range(120, 200)
 
 modes = pytest.mark.parametrize("mode", ["changes", "destroys", "culls", "evicts"])

@@ -16,12 +16,12 @@ from tests.fuzz import harness
 
 SHARE = {"quick": 0.05, "default": 1, "long": 20}
 """Of the inputs of a target in the default profile."""
-LATE = {"names", "urls"}
-"""Targets that load many drivers."""
+SLOW = {"calls", "content", "names", "urls"}
+"""Targets that load many drivers, or use all of a store for each input."""
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.long) if name in LATE else name for name in harness.names()]
+    "name", [pytest.param(name, marks=pytest.mark.long) if name in SLOW else name for name in harness.names()]
 )
 @pytest.mark.timeout(1800)
 def test_no_input_breaks_a_promise(name: str) -> None:

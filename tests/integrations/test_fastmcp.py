@@ -168,6 +168,7 @@ async def test_secrets_of_oauth_are_not_in_the_store_in_clear(tmp_path):
     assert TOKEN not in str(held)
 
 
+@pytest.mark.long
 def test_the_example_survives_its_restart(url):
     command = [sys.executable, "-W", "error", str(DEMO), url]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

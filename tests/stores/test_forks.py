@@ -40,7 +40,7 @@ def outcome(program: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("scheme", ["disk", "file", "git"])
+@pytest.mark.parametrize("scheme", ["disk", "file", pytest.param("git", marks=pytest.mark.long)])
 def test_two_children_and_their_parent_work_with_one_embedded_store(scheme, tmp_path):
     go_through(f"{scheme}://{tmp_path}/data")
 

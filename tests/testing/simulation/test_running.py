@@ -13,7 +13,7 @@ from satchel.testing.simulation import SimulatedEngine, SimulatedStore, Simulati
 from satchel.testing.simulation.__main__ import main
 from satchel.testing.simulation.scenarios import SCENARIOS
 
-SEEDS = range(8)
+SEEDS = range(5)
 
 
 async def forgetting(world: World):
@@ -39,6 +39,7 @@ def test_a_seed_is_one_run_to_the_letter(name):
     assert len({run(SCENARIOS[name], seed).trace for seed in SEEDS}) == len(SEEDS)
 
 
+@pytest.mark.long
 def test_a_seed_is_the_same_run_in_another_process():
     script = (
         "from satchel.testing.simulation import run\n"

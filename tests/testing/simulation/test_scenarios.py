@@ -11,7 +11,7 @@ from satchel.testing.simulation.scenarios import SCENARIOS
 from satchel.wrappers import BaseWrapper
 from tests.conftest import profile
 
-COUNT = {"quick": 20, "default": 200, "long": 2000}
+COUNT = {"quick": 10, "default": 200, "long": 2000}
 
 
 @pytest.mark.timeout(600)
