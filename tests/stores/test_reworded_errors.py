@@ -1,25 +1,41 @@
 """What a driver or server raises is known by its class or code: in other words, the store's error is the same."""
 
 import asyncio
+import sqlite3
 import ssl
+from pathlib import Path
 from typing import Any
 
 import asyncpg
+import glide
+import httpx
+import nats.errors
 import pytest
 from aiohttp import ClientConnectorCertificateError
 from aiohttp.client_reqrep import ConnectionKey
+from botocore.exceptions import ClientError
 from elastic_transport import TlsError
+from obstore.exceptions import GenericError
 from pymongo import errors as mongodb
 from redis.exceptions import AuthenticationError, RedisClusterException, ResponseError
 from redis.exceptions import ConnectionError as Disconnected
 
-from satchel import ConfigurationError, StoreError
+from satchel import ConfigurationError, IntegrityError, SatchelError, StoreError, StoreUnavailableError
+from satchel.stores._redislike.errors import ServerError
+from satchel.stores._redislike.errors import translate as translate_redis
+from satchel.stores.dynamodb import errors as _dynamodb_errors
 from satchel.stores.elasticsearch import errors as _elasticsearch_errors
+from satchel.stores.http import errors as _http_errors
+from satchel.stores.memcached.servers import OwnServer
 from satchel.stores.mongodb import MongoDBStore
 from satchel.stores.mongodb import errors as _mongodb_errors
+from satchel.stores.nats import errors as _nats_errors
+from satchel.stores.objectstore import errors as _object_errors
 from satchel.stores.postgresql import PostgreSQLStore
 from satchel.stores.postgresql import errors as _postgresql_errors
 from satchel.stores.redis.errors import DriverErrors
+from satchel.stores.sql import SQLStore
+from satchel.stores.valkey import ValkeyStore
 
 WORDS = "the words of another release"
 
@@ -114,3 +130,65 @@ def test_an_option_of_a_url_that_mongodb_refuses_is_found_without_its_words(monk
 def test_an_option_that_asyncpg_would_take_for_a_setting_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="unknown option of a URL of PostgreSQL 'sslmod'; did you mean 'sslmo"):
         PostgreSQLStore(url="postgresql://host/base?sslmod=require")
+
+
+async def test_a_missing_table_of_sqlite_is_known_by_looking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3.OperationalError, "__str__", lambda _: WORDS)
+    url = f"sqlite+aiosqlite:///{tmp_path}/data"
+    async with SQLStore(url=url, table_name="Shop") as store:
+        assert await store.get("c", "k") is None
+        assert await store.get_many("c", ["k", "l"]) == {}
+        assert await store.delete("c", "k") is False
+        await store.put_many("c", {"k": 1, "l": 2})
+        assert await store.get("c", "k") == 1
+    async with SQLStore(url=url, table_name="attached.shop") as store:
+        for call in (store.get("c", "k"), store.put("c", "k", 1)):
+            with pytest.raises(ConfigurationError, match="not as satchel makes it, or its schema is not attached"):
+                await call
+    async with SQLStore(url=url, table_name="other") as store:
+        await store.ping()
+        with sqlite3.connect(tmp_path / "data") as connection:
+            connection.execute("CREATE TABLE other (name)")
+        connection.close()
+        with pytest.raises(ConfigurationError, match="another table_name"):
+            await store.get("c", "k")
+
+
+@pytest.mark.parametrize("before", ["An error was signalled by the server: - ", "", f"{WORDS} - "])
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("WRONGTYPE: Operation against a key", IntegrityError),
+        ("ResponseError: wrong number of arguments", StoreError),
+        ("BusyLoadingError: loading", StoreUnavailableError),
+        ("PermissionDenied: no", StoreError),
+    ],
+)
+def test_what_valkey_refuses_is_known_by_its_code_wherever_the_client_puts_it(
+    before: str, said: str, kind: type[SatchelError]
+) -> None:
+    error = ValkeyStore(host="host")._map_error(glide.RequestError(before + said))
+    assert type(error) is kind
+    assert WORDS not in str(error)
+
+
+def refused_by_dynamodb(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": WORDS}}, "PutItem")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (translate_redis(ServerError(f"ERR {WORDS}")), StoreError),
+        (_http_errors.translate(httpx.RemoteProtocolError(WORDS)), StoreUnavailableError),
+        (_nats_errors.translate(nats.errors.Error(WORDS), "bucket"), StoreError),
+        (_object_errors.translate(GenericError(WORDS), "bucket"), StoreUnavailableError),
+        (_dynamodb_errors.translate(refused_by_dynamodb("ValidationException"), "table", "region"), StoreError),
+        (_dynamodb_errors.translate(refused_by_dynamodb("InvalidSignatureException"), "table", "region"), StoreError),
+        (OwnServer("host", 1).refusal(f"SERVER_ERROR {WORDS}".encode()), StoreUnavailableError),
+        (OwnServer("host", 1).refusal(f"CLIENT_ERROR {WORDS}".encode()), StoreError),
+    ],
+)
+def test_where_words_alone_tell_a_reason_others_end_in_a_general_error(error: object, kind: type[StoreError]) -> None:
+    assert type(error) is kind
+    assert WORDS not in str(error)

@@ -28,7 +28,7 @@ from ..clock import Clock, system_clock
 from ..codec import Codec
 from ..errors import ConfigurationError, SatchelError, StoreError, StoreTimeoutError, StoreUnavailableError
 from ._redislike.base import CLOCK_SKEW, PAGE, Command, RedisLikeStore
-from ._redislike.errors import ServerError
+from ._redislike.errors import CODES, ServerError
 from ._redislike.line import Line
 
 Client = glide.GlideClient | glide.GlideClusterClient
@@ -44,7 +44,6 @@ _LONGEST_CONNECTING = 2000
 _DESCRIPTORS = 8
 """What the client needs to start and to connect, roughly; its errors do not say when there are too few."""
 _NO_END = 24 * 60 * 60 * 1000
-_FIRST_WORD = re.compile(r"(?:An error was signalled by the server: - )?(\w+):? ?")
 _CODES = {
     "Ask": "ASK",
     "BusyLoadingError": "LOADING",
@@ -59,6 +58,9 @@ _CODES = {
     "TryAgain": "TRYAGAIN",
 }
 """The client's names for some of the server's codes."""
+# The client puts its own words before some codes.
+_KNOWN_CODE = re.compile(rf"\b({'|'.join(sorted({*_CODES, *CODES}))})\b:? ?")
+_FIRST_WORD = re.compile(r"(\w+):? ?")
 
 
 class ValkeyStore(RedisLikeStore):
@@ -371,6 +373,7 @@ class ValkeyStore(RedisLikeStore):
         return super()._map_error(error)
 
     def _not_connected(self, error: glide.GlideError) -> SatchelError:
+        # The client has one class for this, whatever the server answered.
         refused = re.search(r"NOAUTH|WRONGPASS|NOPERM|PermissionDenied", str(error))
         if refused:
             return super()._map_error(ServerError(_CODES.get(refused[0], refused[0]))) or StoreError(str(refused[0]))
@@ -397,7 +400,7 @@ def _reply(error: glide.RequestError) -> Exception:
     """Return what stands for a reply that is an error; what is not the server's answer is raised."""
     if isinstance(error, (glide.TimeoutError, glide.ConnectionError, glide.ConfigurationError)):
         raise error
-    found = _FIRST_WORD.match(str(error))
+    found = _code_in(str(error))
     if found is None or not (found[1] in _CODES or found[1].isupper()):
         # The client's own words: it lost a node, or does not know yet which one took its place.
         failure = StoreUnavailableError("the client could not reach the node that has these keys; try again")
@@ -406,9 +409,13 @@ def _reply(error: glide.RequestError) -> Exception:
     return _server_error(error)
 
 
+def _code_in(text: str) -> re.Match[str] | None:
+    return _KNOWN_CODE.search(text) or _FIRST_WORD.match(text)
+
+
 def _server_error(error: glide.RequestError) -> ServerError:
     text = str(error)
-    found = _FIRST_WORD.match(text)
+    found = _code_in(text)
     if found is None:
         return ServerError("ERR")
     return ServerError(f"{_CODES.get(found[1], found[1])} {text[found.end() :]}")

@@ -35,6 +35,8 @@ _REFUSED = {
     "NOSCRIPT": "the server forgets Lua scripts at once, but must keep them; find the program that calls SCRIPT FLUSH",
 }
 _SETTINGS = frozenset({"NOAUTH", "WRONGPASS", "CROSSSLOT"})
+CODES = frozenset({*_UNAVAILABLE, *_REFUSED})
+"""Codes that are recognized. All else is `ERR`, or a code of a script's own."""
 
 
 class ServerError(Exception):
@@ -67,6 +69,7 @@ def _failure(error: ServerError) -> SatchelError:
         return ConfigurationError(f"{_REFUSED[code]} ({code})")
     if code in _REFUSED:
         return StoreError(f"{_REFUSED[code]} ({code})")
+    # These have the code ERR alone. In other words they end in the last line.
     if "max number of clients" in error.text:
         return StoreUnavailableError("the server has reached its maxclients; close other clients, or raise it")
     if "unknown command" in error.text.lower() or "unsupported" in error.text.lower():

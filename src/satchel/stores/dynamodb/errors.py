@@ -128,6 +128,7 @@ def _answered(error: driver.ClientError, table: str, where: str) -> SatchelError
         return StoreUnavailableError(f"DynamoDB in {where} failed ({code}); a write may or may not have happened")
     if code in _EXPIRED:
         return StoreError(f"the AWS credentials for table {table} have expired: get new ones ({code})")
+    # The code does not say which of two reasons it is. In other words the advice is that of the third.
     if code == "InvalidSignatureException" and "expired" in str(error).lower():
         return StoreError(f"DynamoDB in {where} finds the signature too old: set the clock of this host ({code})")
     if code in _UNKNOWN_CREDENTIALS and "valid region" in str(error):
@@ -151,6 +152,7 @@ def _answered(error: driver.ClientError, table: str, where: str) -> SatchelError
 
 
 def _refused(error: driver.ClientError, table: str) -> SatchelError:
+    # There is one code for all of these. The store checks the size itself, before it sends anything.
     said = str(error).lower()
     if "item size" in said:
         return ValueTooLargeError("the entry is larger than a DynamoDB item may be, 400 KB with names")

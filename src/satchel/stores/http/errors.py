@@ -126,6 +126,7 @@ def _of_tls(error: httpx.TransportError) -> SatchelError | None:
 def _of_connection(error: httpx.TransportError) -> SatchelError:
     if isinstance(error, (httpx.UnsupportedProtocol, httpx.ProxyError)):
         return ConfigurationError(f"the client cannot reach the server in this way ({type(error).__name__})")
+    # h11 has one class for what it cannot read and for an answer that ends too early. In other words it is as below.
     if isinstance(error, httpx.RemoteProtocolError) and "illegal" in str(error):
         return ConfigurationError(
             "what answered at this URL does not speak HTTP; check host and port, and that the URL begins with https:// "

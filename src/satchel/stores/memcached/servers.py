@@ -93,6 +93,7 @@ class Server(ABC):
 
     def refusal(self, line: bytes) -> SatchelError:
         """Return the error for an answer that is none; the answer is not in it, for it may be part of a value."""
+        # The protocol has three codes, and no more. In other words these are failures for a time, or of a command.
         if line.startswith(b"SERVER_ERROR out of memory"):
             return StoreError(
                 f"{self.where} is out of memory, and has removed the entry under this key: give memcached more (-m), "

@@ -101,6 +101,7 @@ def translate(error: Exception, bucket: str) -> SatchelError | None:
             "the NATS server did not answer in time; a write may or may not have happened. A user without permission "
             "for a subject gets no answer either"
         )
+    # The protocol has no codes, and the client a class for some refusals alone. In other words it is as below.
     if isinstance(error, (AuthorizationError, InvalidUserCredentialsError)) or "authorization" in str(error).lower():
         return ConfigurationError("the NATS server refuses the credentials: check the user, password, token or file")
     if isinstance(error, (SecureConnRequiredError, SecureConnWantedError)):

@@ -27,6 +27,7 @@ from ...errors import (
     ValueTooLargeError,
 )
 
+# obstore's errors have the server's answer in their text alone. In other words one is unsure, and retryable.
 _CODE = re.compile(r"<Code>([A-Za-z]{1,60})</Code>|\(code: ([A-Za-z]{1,60})\)")
 _STATUS = re.compile(r"status code: (\d{3})")
 # The paths of entries have no spaces, so that no key can look like these.

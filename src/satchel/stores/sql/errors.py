@@ -39,6 +39,9 @@ _UNDONE = "{where} undid the transaction for another one's sake: try again"
 _ENDED = "{where} shuts down, starts, or ended the connection: try again later"
 _TOO_LARGE = "the encoded value is larger than {where} takes"
 
+_UNNAMED = "SQLITE_ERROR"
+"""SQLite's code for a missing table as well as for a missing column, an unknown schema, and wrong syntax."""
+
 # By a number of MySQL, the beginning of an SQLSTATE, or the name of a code of SQLite; the first that fits answers.
 _MYSQL: Answers = (
     (("1049",), ConfigurationError, _NO_DATABASE),
@@ -75,8 +78,14 @@ _POSTGRESQL: Answers = (
     (("54000",), ValueTooLargeError, _TOO_LARGE),
 )
 _SQLITE: Answers = (
-    (("no such column", "has no column"), ConfigurationError, _OTHER_TABLE),
-    (("unknown database",), ConfigurationError, "the schema of table {table} is not attached: correct table_name"),
+    (
+        (_UNNAMED,),  # our statements fit the tables that we make
+        ConfigurationError,
+        (
+            "the table {table} at {where} is not as satchel makes it, or its schema is not attached; give another "
+            "table_name"
+        ),
+    ),
     (("SQLITE_CONSTRAINT", "SQLITE_MISMATCH"), ConfigurationError, _OTHER_TABLE),
     (("SQLITE_BUSY", "SQLITE_LOCKED"), StoreTimeoutError, _LOCKED),
     (("SQLITE_FULL",), StoreError, _FULL),
@@ -90,8 +99,7 @@ _ANSWERS = {"mysql": _MYSQL, "mariadb": _MYSQL, "postgresql": _POSTGRESQL, "sqli
 
 _NO_FILE = ("SQLITE_CANTOPEN", "SQLITE_IOERR")
 _DESCRIPTORS = 4  # for the database, its journal and temporary files
-_MISSING = ("1146", "42P01", "no such table")
-_SAID_BY_SQLITE = ("no such table", "no such column", "has no column", "unknown database")
+_MISSING = ("1146", "42P01")
 _THERE = ("1050", "42P07", "42710", "23505")
 _UNDONE_CODES = ("1213", "1205", "40001", "40P01")
 
@@ -103,16 +111,13 @@ def code_of(error: BaseException) -> str:
         return str(cause.args[0])
     if state := getattr(cause, "sqlstate", None):
         return str(state)
-    name = str(getattr(cause, "sqlite_errorname", ""))
-    if name == "SQLITE_ERROR":
-        said = str(cause)
-        return next((words for words in _SAID_BY_SQLITE if words in said), name)
-    return name
+    return str(getattr(cause, "sqlite_errorname", ""))
 
 
-def is_missing_table(error: DBAPIError) -> bool:
-    """Return whether the table is not there."""
-    return code_of(error) in _MISSING
+def is_missing_table(error: DBAPIError) -> bool | None:
+    """Return whether the table is not there; None where the database has no code for that, and has to be asked."""
+    code = code_of(error)
+    return None if code == _UNNAMED else code in _MISSING
 
 
 def is_existing_table(error: DBAPIError) -> bool:

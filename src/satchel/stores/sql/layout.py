@@ -86,6 +86,11 @@ class Table:
         on = f"{of_table}{quote(self.name)} {deadline}"
         return [f"{create} ({', '.join(columns)})", f"CREATE INDEX IF NOT EXISTS {of_index}{index} ON {on} {some}"]
 
+    def search(self) -> tuple[str, tuple[str]]:
+        """Return the statement by which SQLite tells whether the table is there, and its parameters."""
+        place = "" if self.schema is None else f'"{self.schema}".'
+        return f"SELECT 1 FROM {place}sqlite_master WHERE lower(name) = lower(?)", (self.name,)  # noqa: S608  # the schema was checked
+
     def check(self, connection: Connection) -> None:
         """Refuse a table that exists but is not as `creation` makes it. It may have more columns.
 

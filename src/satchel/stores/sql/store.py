@@ -127,7 +127,9 @@ class SQLStore(BaseStore):
             if len(places) == 1:
                 rows = await self._find(of_one, _at(places[0]))
                 return [record_of(rows[0]) if rows else None]
-            found = await self._unless_missing(self._connections.read(partial(_select, of_many, places)), default={})
+            nothing: dict[Place, Sequence[Any]] = {}
+            reading = partial(self._connections.read, partial(_select, of_many, places))
+            found = await self._unless_missing(reading, default=nothing)
         except DBAPIError as error:
             if is_undone(error):
                 return [UNPROCESSED] * len(refs)
@@ -140,7 +142,7 @@ class SQLStore(BaseStore):
         async def work(connection: AsyncConnection) -> Sequence[Any]:
             return (await connection.execute(statement, parameters)).all()
 
-        return await self._unless_missing(self._connections.read(work), default=())
+        return await self._unless_missing(partial(self._connections.read, work), default=())
 
     # Writing.
 
@@ -258,7 +260,7 @@ class SQLStore(BaseStore):
             return (await connection.execute(statement, parameters)).rowcount == 1
 
         writing = partial(self._connections.write, work)
-        return await self._or_again(lambda: self._unless_missing(writing(), default=False), undone=UNPROCESSED)
+        return await self._or_again(lambda: self._unless_missing(writing, default=False), undone=UNPROCESSED)
 
     async def _change(
         self,
@@ -275,12 +277,9 @@ class SQLStore(BaseStore):
             creates: Create the table if it is missing; otherwise nothing is done then.
         """
         count = len(places)
+        nothing: Sequence[ChangeResult] = [False] * count
         writing = partial(self._connections.write, work, transaction=True)
-        request = (
-            partial(self._created, writing)
-            if creates
-            else lambda: self._unless_missing(writing(), default=[False] * count)
-        )
+        request = partial(self._created, writing) if creates else lambda: self._unless_missing(writing, default=nothing)
         return await self._or_again(request, undone=[UNPROCESSED] * count)
 
     # Listing and reclaiming.
@@ -347,7 +346,7 @@ class SQLStore(BaseStore):
 
         writing = partial(self._connections.write, work, transaction=True)
         count = 0
-        while removed := await self._with_timeout(self._unless_missing(writing(), default=0)):
+        while removed := await self._with_timeout(self._unless_missing(writing, default=0)):
             count += removed
         return count
 
@@ -363,22 +362,36 @@ class SQLStore(BaseStore):
 
     # A table that may not be there, and transactions that the server undid.
 
-    async def _unless_missing(self, request: Awaitable[T], *, default: T) -> T:
+    async def _unless_missing(self, request: Callable[[], Awaitable[T]], *, default: T) -> T:
         try:
-            return await request
+            return await request()
         except DBAPIError as error:
-            if is_missing_table(error):
+            if await self._is_missing(error):
                 return default
-            raise
+        return await request()
+
+    async def _is_missing(self, error: DBAPIError) -> bool:
+        """Return whether the table is missing; False where it may just have been created, so that asking again helps.
+
+        Raises:
+            DBAPIError: The error, if it has another reason.
+        """
+        missing = is_missing_table(error)
+        if missing is False:
+            raise error
+
+        async def work(connection: AsyncConnection) -> bool:
+            return not (await connection.exec_driver_sql(*self._table.search())).all()
+
+        return missing is True or await self._connections.read(work)
 
     async def _created(self, request: Callable[[], Awaitable[T]]) -> T:
         """Make a request again when the table was missing, once it is created."""
         try:
             return await request()
         except DBAPIError as error:
-            if not is_missing_table(error):
-                raise
-        await self._create()
+            if await self._is_missing(error):
+                await self._create()
         return await request()
 
     async def _create(self) -> None:
