@@ -504,3 +504,16 @@ async def test_every_field_of_a_model_that_was_read_counts_as_set():
     dogs = MemoryStore().collection("dogs", model=Dog)
     await dogs.put("k", Dog(name="x"))
     assert (await dogs.require("k")).model_fields_set == {"name", "tricks"}
+
+
+async def test_an_offset_with_seconds_is_named_as_the_cause():
+    times = MemoryStore().collection("times", model=dt.datetime)
+    with pytest.raises(SerializationError, match=r"\$: its offset from UTC has seconds.*convert it to UTC"):
+        await times.put("k", dt.datetime(1880, 1, 1, tzinfo=BERLIN))
+    await times.put("k", dt.datetime(1880, 1, 1, tzinfo=BERLIN).astimezone(dt.UTC))
+
+
+async def test_nan_in_an_optional_number_is_named_as_the_cause():
+    numbers = MemoryStore().collection("numbers", model=float | None)
+    with pytest.raises(SerializationError, match=r"JSON as it is at \$: a float that is NaN or infinite cannot be"):
+        await numbers.put("k", math.nan)

@@ -63,7 +63,7 @@ def first_difference(loaded: Any, value: Any, names: Collection[str], path: str 
     if loaded == value:
         return None
     if isinstance(value, datetime) and isinstance(loaded, datetime):
-        return None if _fixed(loaded) == _fixed(value) else _validated_again(path)
+        return None if _fixed(loaded) == _fixed(value) else _other_time(path, value)
     if type(loaded) is not type(value):
         return Difference(path, changed_type(loaded, value))
     if isinstance(value, (set, frozenset)):
@@ -188,6 +188,13 @@ def _fixed(item: Any) -> Any:
         return item
     offset: timedelta | None = item.utcoffset()
     return item if offset is None else (item.replace(tzinfo=None, fold=0), offset)
+
+
+def _other_time(path: str, value: datetime) -> Difference:
+    offset = value.utcoffset()
+    if offset is not None and offset % timedelta(minutes=1):
+        return Difference(path, "its offset from UTC has seconds, which JSON cannot represent; convert it to UTC")
+    return _validated_again(path)
 
 
 def _validated_again(path: str, value: Any = None) -> Difference:

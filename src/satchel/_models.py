@@ -6,6 +6,7 @@ names of the fields. No message made here holds a value: a key of a `dict` is sh
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
@@ -143,7 +144,8 @@ def dump_checked(kind: Any, model: Model, value: Any) -> Any:
 
 def _changed(kind: Any, loaded: Any, value: Any) -> SatchelError | None:
     """Return the error for a value that comes back changed; None if it counts as equal."""
-    if type(loaded) is not type(value) and not (type(value) is int and type(loaded) is float):
+    is_odd_float = type(value) is float and not math.isfinite(value)
+    if type(loaded) is not type(value) and not is_odd_float and not (type(value) is int and type(loaded) is float):
         return ModelMismatchError(changed_type(loaded, value))
     try:
         different = None if loaded == value else first_difference(loaded, value, _names(kind))
