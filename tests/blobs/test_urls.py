@@ -4,7 +4,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from satchel import ConfigurationError, InvalidKeyError, InvalidTTLError, MemoryStore, UnsupportedOperationError
+from satchel import (
+    ConfigurationError,
+    InvalidKeyError,
+    InvalidTTLError,
+    MemoryStore,
+    SerializationError,
+    UnsupportedOperationError,
+)
 from satchel.blobs import StoreBlobs, UrlSigner
 from satchel.testing import FakeClock
 
@@ -139,3 +146,23 @@ def test_a_wrong_method_or_scope_is_refused(signer):
         signer.sign("/k", "k", method="get")
     with pytest.raises(ConfigurationError, match="scope"):
         UrlSigner(SECRET, scope=b"x")
+
+
+@pytest.mark.parametrize("secret", [None, 7, "a secret that is text, not bytes", b"short", []])
+def test_what_is_no_secret_is_refused(secret):
+    with pytest.raises(ConfigurationError, match=r"^secret must be bytes, at least 16 of them"):
+        UrlSigner(secret)
+
+
+@pytest.mark.parametrize(
+    "option", [{"base_url": 7}, {"base_url": b"/static"}, {"signer": b"a secret of its own, alone"}, {"signer": 0}]
+)
+def test_what_cannot_make_addresses_is_refused_before_it_is_needed(option):
+    with pytest.raises(ConfigurationError, match=f"^{next(iter(option))} must be"):
+        StoreBlobs(MemoryStore(), **option)
+
+
+@pytest.mark.parametrize("metadata", ["by", ["by"], 7, True])
+async def test_metadata_that_are_no_mapping_are_refused(metadata):
+    with pytest.raises(SerializationError, match=r"^metadata must be a mapping of str to str"):
+        await StoreBlobs(MemoryStore()).put("k", b"", metadata=metadata)

@@ -264,3 +264,18 @@ async def test_neither_data_nor_owners_are_shown(sessions, store):
             await sessions.get("k")
         assert "secret" not in shown + str(refused.value)
         assert lock.owner not in shown + str(refused.value)
+
+
+@pytest.mark.parametrize("key", [["k"], {}, None, 7, ""], ids=repr)
+async def test_what_is_no_key_is_refused_by_every_verb(sessions, key):
+    calls = (
+        lambda: sessions.get(key),
+        lambda: sessions.put(key, {}),
+        lambda: sessions.update(key, dict),
+        lambda: sessions.delete(key),
+        lambda: sessions.info(key),
+        lambda: sessions.lock(key).__aenter__(),
+    )
+    for call in calls:
+        with pytest.raises(InvalidKeyError, match=r"^key "):
+            await call()

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from .._checks import check_bool, check_bound, check_choice, check_clock
 from ..clock import TTL, Clock, seconds, system_clock
-from ..errors import BlobChangedError, BlobMissingError, UnsupportedOperationError
+from ..errors import BlobChangedError, BlobMissingError, ConfigurationError, UnsupportedOperationError
 from ..matching import KeyFilter, check_delimiter, folders, matching_keys
 from ..names import check_after, check_limit, check_name
 from ..protocol import AsyncKeyValue
@@ -105,6 +105,10 @@ class BlobsBase(ABC):
     ) -> None:
         check_bound("max_size", max_size)
         check_clock(clock)
+        if not (base_url is None or isinstance(base_url, str) or callable(base_url)):
+            raise ConfigurationError(f"base_url must be a str or a function of the key, got {type(base_url).__name__}")
+        if not (signer is None or isinstance(signer, UrlSigner)):
+            raise ConfigurationError(f"signer must be a UrlSigner, got {type(signer).__name__}")
         self._new_key = KeyMaker(ids, template, clock)
         self._max_size, self._clock = max_size, clock
         self._base_url, self._signer = base_url, signer

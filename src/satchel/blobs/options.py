@@ -51,7 +51,9 @@ def checked_options(
     check_bool("if_absent", if_absent)
     if if_absent and if_version is not None:
         raise ValueError("if_absent and if_version contradict each other: give one of them")
-    kept = {} if metadata is None else dict(metadata)
+    if not (metadata is None or isinstance(metadata, Mapping)):
+        raise SerializationError(f"metadata must be a mapping of str to str, got {type(metadata).__name__}")
+    kept = dict(metadata or {})
     for name, text in kept.items():
         _check_text(name, "a name in metadata")
         _check_text(text, f"metadata[{name!r}]")

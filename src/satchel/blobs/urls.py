@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import parse_qsl, quote
 
 from .._checks import check_clock
@@ -75,7 +75,7 @@ class UrlSigner:
 
     def __init__(self, secret: bytes | Sequence[bytes], *, scope: str = "", clock: Clock = system_clock) -> None:
         check_clock(clock)
-        secrets = [secret] if isinstance(secret, bytes) else list(secret)
+        secrets = list(secret) if isinstance(secret, Iterable) and not isinstance(secret, bytes) else [secret]
         if not secrets or any(not isinstance(part, bytes) or len(part) < _LEAST_BYTES for part in secrets):
             raise ConfigurationError(f"secret must be bytes, at least {_LEAST_BYTES} of them, or several such secrets")
         if not isinstance(scope, str):

@@ -268,6 +268,7 @@ class SessionStore:
         self, key: str, change: Callable[[SessionRecord | None], SessionRecord], owner: str | None
     ) -> SessionRecord:
         _check_owner_type(owner)
+        check_name(key, "key")
 
         async def attempt(entry: Entry | None) -> tuple[object, TTL | None, SessionRecord]:
             before = self._live(entry)

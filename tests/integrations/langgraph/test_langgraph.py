@@ -10,7 +10,16 @@ from langgraph.runtime import Runtime
 from langgraph.store.base import GetOp, PutOp
 from langgraph.types import Command, interrupt
 
-from satchel import Capability, DiskStore, IntegrityError, MemoryStore, NullStore, UnsupportedOperationError, open_store
+from satchel import (
+    Capability,
+    DiskStore,
+    IntegrityError,
+    InvalidTTLError,
+    MemoryStore,
+    NullStore,
+    UnsupportedOperationError,
+    open_store,
+)
 from satchel.integrations.langgraph import LangGraphStore, SatchelSaver
 from satchel.testing import FakeClock
 from satchel.wrappers import PrefixCollectionsWrapper
@@ -181,3 +190,9 @@ async def test_what_they_cannot_do_is_refused():
     for kind in (LangGraphStore, SatchelSaver):
         with pytest.raises(UnsupportedOperationError):
             kind(Poor())
+
+
+@pytest.mark.parametrize("ttl", [0, -1, "60", {"default_ttl": 10}])
+def test_a_time_that_is_none_is_refused_when_the_saver_is_made(ttl):
+    with pytest.raises(InvalidTTLError):
+        SatchelSaver(MemoryStore(), ttl=ttl)

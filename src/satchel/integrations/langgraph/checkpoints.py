@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ...capability import Capability
+from ...clock import seconds
 from ...codec import UNDECODABLE
 from ...errors import IntegrityError, missing_extra
 from ...names import check_name
@@ -66,7 +67,7 @@ class SatchelSaver(BaseCheckpointSaver[str]):
 
     Raises:
         ConfigurationError: `store` is no store.
-        InvalidKeyError: `collection` is no name of a collection.
+        InvalidKeyError, InvalidTTLError: `collection` is no name of a collection, or the ttl is not legal.
         UnsupportedOperationError: The store lacks a capability.
     """
 
@@ -82,7 +83,7 @@ class SatchelSaver(BaseCheckpointSaver[str]):
         self._store = require(store, Capability.CONDITIONAL | Capability.ENUMERATE_KEYS)
         self._collection = check_name(collection, "collection")
         self._writes = check_name(f"{collection}/writes", "collection")
-        self._ttl = ttl
+        self._ttl = None if ttl is None else seconds(ttl)
 
     def get_next_version(self, current: str | float | None, channel: None) -> str:
         """Return the version of a channel after another one."""

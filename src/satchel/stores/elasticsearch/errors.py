@@ -73,8 +73,13 @@ _BY_STATUS: dict[int, tuple[type[SatchelError], str]] = {
 }
 
 
-def translate(error: Exception) -> SatchelError | None:
-    """Return the satchel error for one of the client's; None for any other error."""
+def translate(error: Exception, where: str = "the server") -> SatchelError | None:
+    """Return the satchel error for one of the client's; None for any other error.
+
+    Args:
+        error: The error raised.
+        where: What the server is called where it cannot be reached.
+    """
     if isinstance(error, UnsupportedProductError):
         return ConfigurationError(_OTHER_PRODUCT)
     if isinstance(error, ApiError):
@@ -85,7 +90,7 @@ def translate(error: Exception) -> SatchelError | None:
         return _of_tls(error)
     if isinstance(error, ConnectionError):
         return StoreUnavailableError(
-            "the server cannot be reached or closed the connection; check host and port, and that the URL begins with "
+            f"{where} cannot be reached or closed the connection; check host and port, and that the URL begins with "
             "elasticsearch+https:// if the server speaks TLS"
         )
     if isinstance(error, SerializationError):

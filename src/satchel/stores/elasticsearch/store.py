@@ -283,7 +283,7 @@ class ElasticsearchStore(BaseStore):
         await self._index.check()
 
     def _map_error(self, error: Exception) -> SatchelError | None:
-        return translate(error)
+        return translate(error, "the server" if self._client is not None else self._options["hosts"][0])
 
 
 def _outcomes(refs: Sequence[Ref], found: Sequence[Any]) -> list[ReadResult]:

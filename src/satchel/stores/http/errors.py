@@ -99,12 +99,17 @@ def foreign(response: httpx.Response) -> SatchelError:
     )
 
 
-def translate(error: Exception) -> SatchelError | None:
-    """Return the satchel error for one of httpx's; None for any other error."""
+def translate(error: Exception, where: str) -> SatchelError | None:
+    """Return the satchel error for one of httpx's; None for any other error.
+
+    Args:
+        error: The error raised.
+        where: The URL of the server in messages.
+    """
     if isinstance(error, httpx.TimeoutException):
         return StoreTimeoutError("the server did not answer in time")
     if isinstance(error, httpx.TransportError):
-        return _of_tls(error) or _of_connection(error)
+        return _of_tls(error) or _of_connection(error, where)
     if isinstance(error, (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError)):
         return StoreError(f"the client failed: {type(error).__name__}")
     return None
@@ -123,7 +128,7 @@ def _of_tls(error: httpx.TransportError) -> SatchelError | None:
     return None
 
 
-def _of_connection(error: httpx.TransportError) -> SatchelError:
+def _of_connection(error: httpx.TransportError, where: str) -> SatchelError:
     if isinstance(error, (httpx.UnsupportedProtocol, httpx.ProxyError)):
         return ConfigurationError(f"the client cannot reach the server in this way ({type(error).__name__})")
     # h11 has one class for what it cannot read and for an answer that ends too early. In other words it is as below.
@@ -133,8 +138,8 @@ def _of_connection(error: httpx.TransportError) -> SatchelError:
             "if the server speaks TLS"
         )
     if isinstance(error, httpx.ConnectError):
-        return StoreUnavailableError("the server cannot be reached; check host and port, and whether it runs")
-    return StoreUnavailableError("the connection to the server was lost; a change may or may not have happened")
+        return StoreUnavailableError(f"{where} cannot be reached; check host and port, and whether the server runs")
+    return StoreUnavailableError(f"the connection to {where} was lost; a change may or may not have happened")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

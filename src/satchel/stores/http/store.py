@@ -362,7 +362,7 @@ class HTTPStore(BaseStore):
         check_answer(await self._client.ask("/v1/ping"), httpx.codes.NO_CONTENT)
 
     def _map_error(self, error: Exception) -> SatchelError | None:
-        return translate(error)
+        return translate(error, self._url)
 
 
 def _given(**query: str) -> dict[str, str]:

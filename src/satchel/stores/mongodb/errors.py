@@ -56,18 +56,19 @@ _REFUSED = {
 }
 
 
-def translate(error: Exception, where: str) -> SatchelError | None:
+def translate(error: Exception, where: str, hosts: str = "") -> SatchelError | None:
     """Return the satchel error for one of the driver's; None for any other error.
 
     Args:
         error: The error raised.
         where: The names of the database and the MongoDB collection.
+        hosts: The hosts and ports of the servers.
     """
     if isinstance(error, errors.OperationFailure):
         return refusal(error.code, error.details, where)
     if isinstance(error, errors.ServerSelectionTimeoutError):
         return shortage_of_descriptors(_DESCRIPTORS) or StoreUnavailableError(
-            f"no writable MongoDB server for {where} can be reached; "
+            f"no writable MongoDB server for {where} can be reached{f' at {hosts}' if hosts else ''}; "
             "check the hosts and ports of the URL, tls, and that the replica set has a primary"
         )
     if isinstance(error, errors.NotPrimaryError):

@@ -278,7 +278,8 @@ class MongoDBStore(BaseStore):
             ) from None
 
     def _map_error(self, error: Exception) -> SatchelError | None:
-        return translate(error, self._where)
+        known = () if self._client is None else self._client.topology_description.server_descriptions()
+        return translate(error, self._where, ", ".join(f"{host}:{port}" for host, port in known))
 
     async def _make_index(self) -> None:
         """Create the TTL index unless it was seen recently: dropping the MongoDB collection drops it too."""

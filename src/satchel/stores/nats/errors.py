@@ -76,12 +76,13 @@ def is_unsure(error: Exception) -> bool:
     )
 
 
-def translate(error: Exception, bucket: str) -> SatchelError | None:
+def translate(error: Exception, bucket: str, where: str) -> SatchelError | None:
     """Return the satchel error for one of NATS's; None for those that are not.
 
     Args:
         error: The error raised.
         bucket: The name of the bucket in messages.
+        where: The hosts of the server in messages.
     """
     if isinstance(error, ApiError):
         return _of_api(error, bucket)
@@ -113,7 +114,9 @@ def translate(error: Exception, bucket: str) -> SatchelError | None:
     if isinstance(error, ssl.SSLError):
         return ConfigurationError("the NATS server does not speak TLS on this port; use nats://")
     if isinstance(error, OSError):
-        return StoreUnavailableError("the NATS server cannot be reached: check the host, the port and the network")
+        return StoreUnavailableError(f"the NATS server at {where} cannot be reached: check host, port and network")
+    if type(error) is Error:  # what the client raises while it connects, and has no class of its own for
+        return StoreUnavailableError(f"what answers at {where} hung up, or speaks no NATS: check host and port")
     if isinstance(error, Error):
         return StoreError(f"the NATS client failed ({type(error).__name__})")
     return None

@@ -106,8 +106,11 @@ class NATSStore(KeyedStore):
         super().__init__(codec=codec, clock=clock, timeout=timeout)
 
     def __repr__(self) -> str:
-        where = "its client" if self._target is None else self._target.shown
-        return f"NATSStore({self._layout.bucket!r} on {where})"
+        return f"NATSStore({self._layout.bucket!r} on {self._where})"
+
+    @property
+    def _where(self) -> str:
+        return "its client" if self._target is None else self._target.shown
 
     async def _open(self) -> None:
         if self._given_client is not None:
@@ -221,7 +224,7 @@ class NATSStore(KeyedStore):
         return self._layout.hidden(ref)
 
     def _map_error(self, error: Exception) -> SatchelError | None:
-        return translate(error, self._layout.bucket)
+        return translate(error, self._layout.bucket, self._where)
 
     async def _destroy_all(self, collection: str | None, subject: str, now: float) -> bool:
         lived = False

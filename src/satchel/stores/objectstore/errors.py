@@ -82,12 +82,13 @@ def is_unsure(error: Exception) -> bool:
     return isinstance(error, GenericError) and not 300 <= _status_of(error) < 500
 
 
-def translate(error: Exception, place: str) -> SatchelError | None:
+def translate(error: Exception, place: str, endpoint: object = None) -> SatchelError | None:
     """Return the satchel error for one of obstore's; None for those that are not.
 
     Args:
         error: The error raised.
         place: The name of the bucket in messages.
+        endpoint: The address of its service, if it was given.
     """
     code, status = code_of(error), _status_of(error)
     if is_missing_bucket(error):
@@ -115,10 +116,10 @@ def translate(error: Exception, place: str) -> SatchelError | None:
         return ValueTooLargeError(f"the entry is larger than an object of {place} may be, when written at once")
     if isinstance(error, (InvalidPathError, NotSupportedError, NotImplementedError)):
         return StoreError(f"{place} does not take a request of this kind ({type(error).__name__})")
-    return _failed(error, place, code, status)
+    return _failed(error, place, endpoint, code, status)
 
 
-def _failed(error: Exception, place: str, code: str, status: int) -> SatchelError:
+def _failed(error: Exception, place: str, endpoint: object, code: str, status: int) -> SatchelError:
     if status in (429, 503):
         return StoreUnavailableError(f"{place} refuses requests for now: try later, or more slowly ({code or status})")
     if status >= 500:
@@ -133,8 +134,9 @@ def _failed(error: Exception, place: str, code: str, status: int) -> SatchelErro
         return ConfigurationError(
             f"the endpoint of {place} cannot be used: give it as https://host or https://host:port"
         )
+    where = place if endpoint is None else f"{place} at {endpoint}"
     return shortage_of_descriptors(_DESCRIPTORS) or StoreUnavailableError(
-        f"{place} cannot be reached: check the endpoint, the region and the network"
+        f"{where} cannot be reached: check the endpoint, the region and the network"
     )
 
 

@@ -186,7 +186,7 @@ class ObjectStore(KeyedStore):
         return self._layout.hidden(ref)
 
     def _map_error(self, error: Exception) -> SatchelError | None:
-        return translate(error, self._place)
+        return translate(error, self._place, self._options.get("endpoint"))
 
     async def _open(self) -> None:
         check_driver()

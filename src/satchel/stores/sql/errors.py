@@ -37,6 +37,7 @@ _CUT = "{where} cut the statement off: the write was not made; try again"
 _LOCKED = "a lock was not free at {where} within the limit that is set there: the write was not made; try again"
 _UNDONE = "{where} undid the transaction for another one's sake: try again"
 _ENDED = "{where} shuts down, starts, or ended the connection: try again later"
+_UNREACHABLE = "{where} cannot be reached: check host and port, and that the server runs"
 _TOO_LARGE = "the encoded value is larger than {where} takes"
 
 _UNNAMED = "SQLITE_ERROR"
@@ -55,7 +56,8 @@ _MYSQL: Answers = (
     (("1213",), StoreUnavailableError, _UNDONE),
     (("1317", "1969", "3024"), StoreTimeoutError, _CUT),
     (("1153", "1301"), ValueTooLargeError, _TOO_LARGE + " (its max_allowed_packet)"),
-    (("1053", "1077", "1079", "1152", "1927", "2003", "2006", "2013", "2014"), StoreUnavailableError, _ENDED),
+    (("2003",), StoreUnavailableError, _UNREACHABLE),
+    (("1053", "1077", "1079", "1152", "1927", "2006", "2013", "2014"), StoreUnavailableError, _ENDED),
 )
 _POSTGRESQL: Answers = (
     (("3D000",), ConfigurationError, _NO_DATABASE),
@@ -155,7 +157,7 @@ def translate(error: Exception, dialect: str, where: str, table: str) -> Satchel
             return StoreUnavailableError(f"the connection to {where} failed: try again")
         return StoreError(f"{where} reports {code}; its log has more")
     if isinstance(error, OSError) and not isinstance(error, TimeoutError):
-        return StoreUnavailableError(f"{where} cannot be reached: check host and port, and that the server runs")
+        return StoreUnavailableError(_UNREACHABLE.format(where=where))
     if isinstance(error, (ArgumentError, ValueError)) and not isinstance(error, UnicodeError):
         return ConfigurationError(f"{where} has a URL or an engine that its driver cannot use: correct it")
     if isinstance(error, SQLAlchemyError):
