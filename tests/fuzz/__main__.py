@@ -164,7 +164,8 @@ def run_inside(name: str, arguments: list[str]) -> None:
     with atheris.instrument_imports(include=["satchel"]):
         target = harness.target(name)
         for data in target.seeds():  # they import what is imported late
-            target.check(data)
+            with harness.in_time():
+                target.check(data)
     guided(target, arguments)
 
 
