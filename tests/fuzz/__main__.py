@@ -28,7 +28,8 @@ def guided(target: harness.Target, arguments: list[str]) -> None:
 
     def one(data: bytes) -> None:
         try:
-            target.check(data)
+            with harness.in_time():
+                target.check(data)
         except harness.HangError as error:
             raise AssertionError("hang") from error
 
@@ -98,7 +99,18 @@ def fuzz(name: str, seconds: int) -> int:
     if done.returncode:
         sys.stdout.write("\n".join(lines[-40:]) + "\n")
     sys.stdout.flush()
-    return done.returncode
+    return done.returncode or replay(target, work)
+
+
+def replay(target: harness.Target, work: Path) -> int:
+    """Try what a run has kept with all limits, that of memory too, which a guided run has not; return the exit code."""
+    for path in sorted(work.iterdir()):
+        try:
+            harness.attempt(target, path.read_bytes())
+        except BaseException as error:
+            sys.stdout.write(f"{path}: {error!r}\n")
+            return 1
+    return 0
 
 
 def keep(name: str) -> None:
@@ -152,7 +164,8 @@ def run_inside(name: str, arguments: list[str]) -> None:
     with atheris.instrument_imports(include=["satchel"]):
         target = harness.target(name)
         for data in target.seeds():  # they import what is imported late
-            target.check(data)
+            with harness.in_time():
+                target.check(data)
     guided(target, arguments)
 
 

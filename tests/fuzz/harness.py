@@ -85,10 +85,20 @@ def corpus(name: str) -> list[bytes]:
 
 
 @contextmanager
-def limited(memory: int) -> Iterator[None]:
-    """Raise if what is done takes too long, or too much memory."""
+def in_time() -> Iterator[None]:
+    """Raise if what is done takes too long."""
     before = signal.signal(signal.SIGVTALRM, _hang)
     signal.setitimer(signal.ITIMER_VIRTUAL, CPU_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+@contextmanager
+def limited(memory: int) -> Iterator[None]:
+    """Raise if what is done takes too much memory."""
     started = not tracemalloc.is_tracing()
     if started:
         tracemalloc.start()
@@ -100,8 +110,6 @@ def limited(memory: int) -> Iterator[None]:
     finally:
         if started:
             tracemalloc.stop()
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
     if peak - held > memory:
         raise TooMuchMemoryError(f"{peak - held:,} bytes were held at once; the bound is {memory:,}")
 
@@ -113,7 +121,7 @@ def _hang(_number: int, _frame: FrameType | None) -> None:
 def attempt(target: Target, data: bytes) -> None:
     """Check one input within the limits. What is raised carries the input in a note."""
     try:
-        with limited(target.memory):
+        with in_time(), limited(target.memory):
             target.check(data)
     except BaseException as error:
         error.add_note(f"{target.name} with {data!r}")

@@ -102,19 +102,43 @@ def test_the_command_fuzzes_with_coverage(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(list((tmp_path / "names").iterdir())) >= len(harness.target("names").seeds())
 
 
+HANG = """
+def hang(what, calls=iter(range(1 << 60))):
+    while next(calls) > 100:  # later than what there is to begin with
+        pass
+    raise record.IntegrityError(what)
+
+"""
+
+
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_the_command_finds_a_fault(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("record.DEADLINE_OFFSET, record._damaged = 30, lambda what: [][0]", "IndexError"),
+        ("harness.CPU_SECONDS, record._damaged = 0.5, hang", "AssertionError: hang"),
+    ],
+)
+def test_the_command_finds_a_fault(tmp_path: Path, fault: str, said: str) -> None:
     program = (
         "import sys; from tests.fuzz import __main__ as command, harness\n"
-        "from satchel.backend import record\n"
-        "record.DEADLINE_OFFSET, record._damaged = 30, lambda what: [][0]\n"
+        f"from satchel.backend import record\n{HANG}{fault}\n"
         "command.run_inside('records', sys.argv[1:])"
     )
     options = ["-max_total_time=20", f"-artifact_prefix={tmp_path}/"]
     done = subprocess.run([sys.executable, "-c", program, *options], capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert "IndexError" in done.stdout + done.stderr
+    assert said in done.stdout + done.stderr
+
+
+def test_what_a_guided_run_has_kept_is_tried_with_all_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = harness.target("compression")
+    for number, data in enumerate(target.seeds()):
+        (tmp_path / str(number)).write_bytes(data)
+    assert command.replay(target, tmp_path) == 0
+    monkeypatch.setattr(compression.Algorithm, "unpacked", lambda *_: bytes(64 << 20))
+    assert command.replay(target, tmp_path) == 1
 
 
 @pytest.mark.night
