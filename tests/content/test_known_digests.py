@@ -15,14 +15,19 @@ def content():
 
 @pytest.fixture
 def digested(monkeypatch):
-    """Return the values whose digests are made from their parts."""
-    seen, make = [], Walk.digest
+    """Return the small values whose digests are made from their parts."""
+    seen, make, make_again = [], leaves.digest_of, Walk.digest
 
-    def noted(walk, value):
+    def noted(value):
         seen.append(value)
-        return make(walk, value)
+        return make(value)
 
-    monkeypatch.setattr(Walk, "digest", noted)
+    def noted_by_walk(walk, value):
+        seen.append(value)
+        return make_again(walk, value)
+
+    monkeypatch.setattr(leaves, "digest_of", noted)
+    monkeypatch.setattr(Walk, "digest", noted_by_walk)
     return seen
 
 

@@ -9,6 +9,7 @@ from .._threads import offload
 from ..codec import LARGE, MAX_DEPTH, MOST_REPEATED, UNDECODABLE, JsonCodec, repeated_size, room_left
 from ..errors import DigestError, IntegrityError, SatchelError, SerializationError, ValueTooLargeError
 from . import hdf5
+from .digest import digest as digest_of
 from .digest import new_walk
 from .pickles import Pickles
 from .records import HDF5, JSON, PICKLE, RAW, LeafRecord, pack_leaf
@@ -43,13 +44,8 @@ class Leaves:
         if leaf == "hdf5":
             hdf5.check_driver()
 
-    def pack_small(self, value: object, walk: Walk) -> tuple[Digest, bytes] | None:
-        """Return the digest and the frame of a small JSON value; None for any other value.
-
-        Args:
-            value: The value.
-            walk: Makes its digest if that is not known.
-        """
+    def pack_small(self, value: object) -> tuple[Digest, bytes] | None:
+        """Return the digest and the frame of a small JSON value; None for any other value."""
         try:
             if room_left([value], LARGE, MAX_DEPTH) < 0:
                 return None
@@ -58,8 +54,7 @@ class Leaves:
             return None
         digest = self._known.get(body)
         if digest is None:
-            # That of what is stored: the value may have been changed since.
-            digest = Digest.of_bytes(walk.digest(self._json.decode(body)))
+            digest = digest_of(self._json.decode(body))  # the value itself may have been changed since
             self._known.add(body, digest)
         return digest, pack_leaf(JSON, body)
 

@@ -105,10 +105,7 @@ class _Planner:
 
     def add(self, value: Any, depth: int) -> Digest:
         """Add a value with its parts, and return its digest."""
-        if isinstance(value, Digest):
-            self.parts.setdefault(value, StoredPart(value, value, b""))
-            return value
-        if not depth or type(value) in _SCALARS:
+        if not depth or type(value) in _SCALARS or isinstance(value, Digest):
             return self._add_leaf(value)
         seen = self._seen.get((id(value), depth))
         if seen is not None:
@@ -119,7 +116,7 @@ class _Planner:
         return found
 
     def _add_leaf(self, value: Any) -> Digest:
-        small = self._leaves.pack_small(value, self._walk)
+        small = self._leaves.pack_small(value)
         if small is None:
             return self._add_other_leaf(value)
         found, frame = small
@@ -129,6 +126,9 @@ class _Planner:
         return found
 
     def _add_other_leaf(self, value: Any) -> Digest:
+        if isinstance(value, Digest):
+            self.parts.setdefault(value, StoredPart(value, value, b""))
+            return value
         found = Digest.of_bytes(self._rules[type(value)](value, self._walk))
         known = self.parts.get(found)
         if known is not None and not known.is_reference:
