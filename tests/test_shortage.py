@@ -167,6 +167,35 @@ asyncio.run(main(sys.argv[1]))
     assert ended.stdout.decode() == "5 ['k']\n"
 
 
+NO_ROOM = """
+import asyncio, os, resource, signal, sys
+from satchel import StoreUnavailableError, open_store
+
+async def main(url):
+    store = open_store(url)
+    await store.put("c", "k", "old")
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6))
+    try:
+        await store.put("c", "k", os.urandom(3_000_000))
+    except StoreUnavailableError as error:
+        print(error.retryable, "room" in str(error))
+    print(await store.get("c", "k"))
+    await store.put("c", "k", "new")
+    await store.aclose()
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("url", ["disk://{}/data", "file://{}/data", "git://{}/data", "sqlite+aiosqlite:///{}/data"])
+def test_a_limit_that_leaves_no_room_is_named(url: str, tmp_path: Path) -> None:
+    program = [sys.executable, "-c", NO_ROOM, url.format(tmp_path)]
+    ended = subprocess.run(program, capture_output=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr.decode()) == (0, "")
+    assert ended.stdout.decode() == "True True\nold\n"
+
+
 @pytest.mark.parametrize(
     ("error", "named"),
     [

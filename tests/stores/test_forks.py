@@ -472,3 +472,36 @@ end.set()
 print(loop.run_until_complete(call).size)
 """
     assert outcome(program) == "True\n1\n"
+
+
+def test_a_server_app_is_another_run_of_the_server_in_a_child():
+    program = """
+import httpx
+from satchel.server import create_app
+parent, never = os.getpid(), asyncio.Event()
+class Slow(MemoryStore):
+    async def put(self, *given, **named):
+        if os.getpid() == parent:
+            await never.wait()
+        await super().put(*given, **named)
+app = create_app(Slow())
+async def put():
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        answer = await client.put("/v1/c/a/k", json=1, headers={"Satchel-Request-Id": "one"})
+        health = await client.get("/health")
+        return answer.status_code, health.status_code, answer.headers["satchel-instance"]
+async def instance():
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        return (await client.get("/v1")).headers["satchel-instance"]
+loop = asyncio.new_event_loop()
+call = loop.create_task(put())
+loop.run_until_complete(asyncio.sleep(0.1))
+own = loop.run_until_complete(instance())
+def child():
+    *codes, other = asyncio.run(asyncio.wait_for(put(), 5))
+    print(*codes, own != other)
+in_child(child)
+print(loop.run_until_complete(instance()) == own, flush=True)
+os._exit(0)
+"""
+    assert outcome(program) == "204 200 True\nTrue\n"

@@ -68,6 +68,31 @@ def test_a_host_or_port_that_is_none_is_refused(kind, option):
         kind(**option)
 
 
+@pytest.mark.parametrize("kind", [RedisStore, ValkeyStore, MemcachedStore])
+@pytest.mark.parametrize("host", [f"redis://user:{SECRET}@host:1", f"user:{SECRET}@host", f"host/{SECRET}"])
+def test_a_url_in_place_of_a_host_is_refused_and_not_shown(kind, host):
+    with pytest.raises(ConfigurationError, match="a URL is given as url") as refused:
+        kind(host=host)
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (RedisStore, {"password": 8274619350}),
+        (RedisStore, {"username": 8274619350}),
+        (ValkeyStore, {"password": 8274619350}),
+        (DynamoDBStore, {"table_name": "table", "aws_access_key_id": "id", "aws_secret_access_key": 8274619350}),
+        (ObjectStore, {"url": "s3://bucket", "secret_access_key": 8274619350}),
+    ],
+    ids=str,
+)
+def test_a_secret_of_another_type_is_refused_and_not_shown(kind, options):
+    with pytest.raises(ConfigurationError, match="must be a str that is not empty, got an int") as refused:
+        kind(**options)
+    assert "8274619350" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("kind", "options"),
     [

@@ -6,9 +6,11 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from .._contexts import task_in_empty_context
-from ..errors import ConfigurationError, safe_repr
+from ..errors import ConfigurationError, safe_repr, with_article
 
 T = TypeVar("T")
+
+_NO_HOST = frozenset("/@?# ")
 
 DEFAULT_TIMEOUT = 10.0
 """Default limit of a request in seconds: nothing waits forever."""
@@ -38,7 +40,19 @@ def check_texts(**options: object) -> None:
     """
     for name, value in options.items():
         if value is not None and (not isinstance(value, str) or not value):
-            raise ConfigurationError(f"{name} must be a str that is not empty, got {safe_repr(value)}")
+            what = "an empty one" if value == "" else with_article(type(value))
+            raise ConfigurationError(f"{name} must be a str that is not empty, got {what}")
+
+
+def check_host(host: object) -> None:
+    """Refuse what is given as a host and is none, such as a URL: the store would show it.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    check_texts(host=host)
+    if isinstance(host, str) and _NO_HOST.intersection(host):
+        raise ConfigurationError("host must be the name or the address of one host; a URL is given as url")
 
 
 def check_port(port: object) -> None:

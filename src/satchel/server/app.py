@@ -15,6 +15,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from .. import __version__
 from .._checks import check_bool, check_int, check_seconds
+from .._forks import hold
+from .._forks import watch as watch_forks
 from .._rest import API
 from ..capability import Capability
 from ..errors import SatchelError, StoreTimeoutError
@@ -135,18 +137,8 @@ class ServerApp:
         self._store = cast("SupportsEverything", self._metrics.store)  # each verb refuses what the store lacks
         self._gate = gate
         self._limits = limits
-        self._bodies = BodyLimits(limits.max_body, limits.max_body * _BODIES)
-        self._instance = secrets.token_hex(8)
-        self._replays = Replays(self._instance, REMEMBER_SECONDS)
-        self._health = _Health(self._store)
-        self._requests = self._streams = 0
-        self._ending = asyncio.Event()
-        self._common = [
-            (b"satchel-api", API.encode()),
-            (b"satchel-instance", self._instance.encode()),
-            (b"cache-control", b"private, no-cache"),
-            (b"x-content-type-options", b"nosniff"),
-        ]
+        self._begin_run()
+        watch_forks(self)
         self._handlers: Mapping[str, Mapping[str, Handler]] = {
             "entry": {
                 "GET": entries.read,
@@ -165,12 +157,34 @@ class ServerApp:
             "cull": {"POST": _cull},
             "openapi": {"GET": _openapi},
             "metrics": {"GET": self._counts},
-            "health": {"GET": self._health.answer},
+            "health": {"GET": self._answers},
             "inspector": {"GET": inspector.page},
         }
 
     def __repr__(self) -> str:
         return f"ServerApp({self._store!r})"
+
+    def after_fork(self) -> None:
+        """In a child of `fork`: become another run of the server, which knows no request of its parent's."""
+        hold(dict(vars(self)))
+        self._begin_run()
+
+    def _begin_run(self) -> None:
+        self._bodies = BodyLimits(self._limits.max_body, self._limits.max_body * _BODIES)
+        self._instance = secrets.token_hex(8)
+        self._replays = Replays(self._instance, REMEMBER_SECONDS)
+        self._health = _Health(self._store)
+        self._requests = self._streams = 0
+        self._ending = asyncio.Event()
+        self._common = [
+            (b"satchel-api", API.encode()),
+            (b"satchel-instance", self._instance.encode()),
+            (b"cache-control", b"private, no-cache"),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+
+    async def _answers(self, store: SupportsEverything, exchange: Exchange) -> Response:
+        return await self._health.answer(store, exchange)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""

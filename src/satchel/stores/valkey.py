@@ -22,7 +22,7 @@ from .._contexts import task_in_empty_context
 from .._shortage import shortage_of_descriptors
 from .._threads import offload
 from .._url_parts import check_options, split_url
-from ..backend.network import DEFAULT_TIMEOUT, check_one_way, check_port, check_texts
+from ..backend.network import DEFAULT_TIMEOUT, check_host, check_one_way, check_port, check_texts
 from ..capability import Capability
 from ..clock import Clock, system_clock
 from ..codec import Codec
@@ -120,7 +120,8 @@ class ValkeyStore(RedisLikeStore):
         parts |= {"tls": tls, "cluster": cluster}
         check_one_way("client", client, url=url, ca_certs=ca_certs, **parts)
         check_one_way("url", url, host=host, port=port, tls=tls, cluster=cluster)
-        check_texts(host=host, username=username, password=password, ca_certs=ca_certs)
+        check_host(host)
+        check_texts(username=username, password=password, ca_certs=ca_certs)
         check_port(port)
         if db is not None:
             check_int("db", db, 0)

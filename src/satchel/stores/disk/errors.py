@@ -16,7 +16,8 @@ DESCRIPTORS = 4  # for the database, its log, the log's index and a temporary fi
 
 def translate(error: sqlite3.Error | UnicodeDecodeError, where: str) -> SatchelError | None:
     """Return the satchel error for an SQLite error; None for errors that mean nothing to a user."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    extended = getattr(error, "sqlite_errorcode", 0)
+    code = extended & 0xFF
     if isinstance(error, UnicodeDecodeError):
         code = sqlite3.SQLITE_CORRUPT  # SQLite's message could not be decoded: it quotes what is damaged
     if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR):
@@ -37,6 +38,11 @@ def translate(error: sqlite3.Error | UnicodeDecodeError, where: str) -> SatchelE
             )
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             return StoreError(f"{where} cannot be written: let this user write the directory and the files in it")
+        case sqlite3.SQLITE_IOERR if extended == sqlite3.SQLITE_IOERR_WRITE:  # to SQLite, no other error is a full disk
+            return StoreUnavailableError(
+                f"{where} could not be written: a quota or a limit on the size of files leaves no room, or the disk is "
+                "at fault; the write was not made: free some space, or look at the system's log"
+            )
         case sqlite3.SQLITE_IOERR:
             return StoreError(f"{where} cannot be read or written: the operating system reports a disk error")
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_ERROR | sqlite3.SQLITE_CONSTRAINT:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from ...backend.base import ABSENT, BaseStore, ChangeResult, Condition, ReadResult, WriteResult
-from ...backend.network import DEFAULT_TIMEOUT, check_one_way, check_port
+from ...backend.network import DEFAULT_TIMEOUT, check_host, check_one_way, check_port
 from ...backend.record import Record, pack, unpack
 from ...clock import NEVER, Clock, system_clock
 from ...codec import Codec
@@ -297,4 +297,5 @@ def _client(client: Any) -> Any:
 def _host(host: object) -> str:
     if host is not None and (not isinstance(host, str) or not host):
         raise ConfigurationError(f"host must be a name or an address, got {safe_repr(host)}")
+    check_host(host)
     return host or _DEFAULT_HOST

@@ -9,7 +9,7 @@ from urllib.parse import unquote, unquote_plus
 
 from ..._checks import check_int
 from ..._url_parts import UNREADABLE, check_options, split_url
-from ...backend.network import check_port, check_texts
+from ...backend.network import check_host, check_port, check_texts
 from ...errors import ConfigurationError
 
 Kind = Literal["server", "cluster", "sentinel"]
@@ -80,7 +80,8 @@ def address_of(
     """
     if db is not None:
         check_int("db", db, 0)
-    check_texts(host=host, username=username, password=password, ca_certs=ca_certs)
+    check_host(host)
+    check_texts(username=username, password=password, ca_certs=ca_certs)
     check_port(port)
     if not isinstance(tls, bool | None):
         raise ConfigurationError(f"tls must be a bool, got {type(tls).__name__}")

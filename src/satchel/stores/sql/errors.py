@@ -90,7 +90,12 @@ _SQLITE: Answers = (
     ),
     (("SQLITE_CONSTRAINT", "SQLITE_MISMATCH"), ConfigurationError, _OTHER_TABLE),
     (("SQLITE_BUSY", "SQLITE_LOCKED"), StoreTimeoutError, _LOCKED),
-    (("SQLITE_FULL",), StoreError, _FULL),
+    (("SQLITE_FULL",), StoreUnavailableError, _FULL),
+    (
+        ("SQLITE_IOERR_WRITE",),  # a quota, or a limit on the size of files: to SQLite, no full disk
+        StoreUnavailableError,
+        "{where} could not be written, as when a quota leaves no room: the write was not made; free some space",
+    ),
     (("SQLITE_READONLY",), StoreError, "the file of {where} is read-only: make it writable"),
     (("SQLITE_CANTOPEN",), ConfigurationError, "the file of {where} cannot be opened: check its directory"),
     (("SQLITE_NOTADB",), ConfigurationError, "the file of {where} is no SQLite database: correct the path"),
