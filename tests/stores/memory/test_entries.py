@@ -104,8 +104,8 @@ class TestDeadlines:
 
     def test_a_deadline_given_again_and_again_is_there_once(self):
         deadlines = Deadlines(lambda _: 1.0)
-        for _ in range(10_000):
-            deadlines.add(1.0, ("c", "k"))
+        for number in range(10_000):
+            deadlines.add(1.0, ("c", str(number % 100)))
         assert len(due(deadlines)) <= 2000
 
 

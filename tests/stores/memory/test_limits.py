@@ -387,7 +387,8 @@ async def test_other_tasks_run_while_many_entries_are_freed(end: str, monkeypatc
     await store.put_many("c", dict.fromkeys(map(str, range(10_000)), 1), ttl=60)
     await store.put("other", "k", 1)
     monkeypatch.setattr("satchel._threads._A_TURN", 0.0)  # a pause after every part
-    ending = asyncio.create_task(store.destroy_collection("c") if end == "destroy_collection" else getattr(store, end)())
+    call = store.destroy_collection("c") if end == "destroy_collection" else getattr(store, end)()
+    ending = asyncio.create_task(call)
     pauses = 0
     while not ending.done():
         await asyncio.sleep(0)
