@@ -106,7 +106,7 @@ def connect(directory: Path, durability: str) -> sqlite3.Connection:
     return database
 
 
-class _Connection(sqlite3.Connection):
+class _SQLiteConnection(sqlite3.Connection):
     """Connection that closes its cursors first: one whose statement failed would keep the files open."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -132,7 +132,7 @@ def open_file(name: str) -> sqlite3.Connection:
         timeout=BUSY_SECONDS,
         isolation_level=None,
         check_same_thread=False,
-        factory=_Connection,
+        factory=_SQLiteConnection,
         uri=name.startswith("file:"),
     )
     database.text_factory = bytes

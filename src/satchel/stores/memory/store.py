@@ -278,7 +278,7 @@ class MemoryStore(BaseStore):
 
 
 async def _free(*parts: Parts) -> None:
-    """Let go of many objects, a few at a time."""
+    """Free many objects, a few at a time."""
     turns = Yielder()
     for part in parts:
         take = part.popitem if isinstance(part, dict) else part.pop
