@@ -178,8 +178,9 @@ class Entries:
 
     def clear(self) -> list[Parts]:
         """Remove all records in one step, and return what held them, since freeing many takes long."""
-        for names in (self.collections, *self.collections.values()):
-            self.listings.detach(names)
+        self.listings.detach(self.collections)
+        for entries in self.collections.values():
+            self.listings.detach(entries)
         parts: list[Parts] = [*self.collections.values(), *self.deadlines.parts(), self._recency]
         self.collections.clear()
         self.deadlines = Deadlines(self._deadline)
