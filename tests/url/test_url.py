@@ -466,6 +466,13 @@ def test_a_port_that_is_none_is_refused_in_the_same_words_everywhere(url, port):
         open_store(url)
 
 
+@pytest.mark.parametrize("port", [":0", ":65536"])
+@pytest.mark.parametrize("url", ["s3://b?endpoint=http://h{}", "dynamodb://table?endpoint_url=https://h{}/x&region=r"])
+def test_a_port_of_an_endpoint_is_refused_as_well(url, port):
+    with pytest.raises(ConfigurationError, match="port of the URL must be a number from 1 to 65535"):
+        open_store(url.format(port))
+
+
 @pytest.mark.parametrize(
     "odd", ["{}\n", "{}\r\n", "{} ", "\n{}", "\t{}", "{}\x00", "{}\x7f", "{}\u2028", "{}\u00a0"], ids=ascii
 )

@@ -74,10 +74,39 @@ class TestDeadlines:
 
     def test_first_is_known_when_all_were_out_of_date(self):
         deadlines = Deadlines(lambda _: NEVER)
-        for number in range(2001):
+        for number in range(2002):
             deadlines.add(float(number), ("c", "k"))
+        assert deadlines.first == 1601.0  # those that were added meanwhile are checked another time
+        assert len(due(deadlines)) == 401
         assert deadlines.first == NEVER
-        assert due(deadlines) == []
+
+    def test_names_are_looked_through_a_few_at_a_time(self):
+        """All at once, a hundred thousand would hold the event loop for a tenth of a second."""
+        looked, most = [], 0
+        deadlines = Deadlines(lambda ref: looked.append(ref) or float(ref[1]))
+        for number in range(20_000):
+            deadlines.add(float(number), ("c", str(number)))
+            most = max(most, len(looked))
+            looked.clear()
+        assert 0 < most < 10
+        assert len(due(deadlines)) == 20_000
+
+    def test_one_that_comes_due_while_names_are_looked_through_is_not_forgotten(self):
+        current = {}
+        deadlines = Deadlines(current.__getitem__)
+        found = []
+        for number in range(9000):
+            current["c", str(number)] = float(number)
+            deadlines.add(float(number), ("c", str(number)))
+            if number % 3 == 0:
+                found.append(deadlines.pop_due(LATE))
+        assert sorted(found + due(deadlines)) == sorted(current)
+
+    def test_a_deadline_given_again_and_again_is_there_once(self):
+        deadlines = Deadlines(lambda _: 1.0)
+        for number in range(10_000):
+            deadlines.add(1.0, ("c", str(number % 100)))
+        assert len(due(deadlines)) <= 2000
 
 
 class TestExpiry:

@@ -379,3 +379,24 @@ async def test_a_codec_that_cannot_decode_says_the_same_on_every_path():
     for call in (store.get("c", "a"), store.get_entry("c", "a")):
         with pytest.raises(Exception, match="cannot be decoded: LookupError"):
             await call
+
+
+@pytest.mark.parametrize("end", ["destroy_collection", "destroy", "aclose"])
+async def test_other_tasks_run_while_many_entries_are_freed(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    await store.put_many("c", dict.fromkeys(map(str, range(10_000)), 1), ttl=60)
+    await store.put("other", "k", 1)
+    monkeypatch.setattr("satchel._threads._A_TURN", 0.0)  # a pause after every part
+    call = store.destroy_collection("c") if end == "destroy_collection" else getattr(store, end)()
+    ending = asyncio.create_task(call)
+    pauses = 0
+    while not ending.done():
+        await asyncio.sleep(0)
+        pauses += 1
+        if end == "destroy_collection":
+            assert await store.get("c", "0") is None  # all are gone at once
+    await ending
+    assert pauses > 10_000 / 500
+    if end != "aclose":
+        assert await store.get("other", "k") == (1 if end == "destroy_collection" else None)
+        assert [key async for key in store.keys("c")] == []

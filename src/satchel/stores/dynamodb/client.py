@@ -15,6 +15,7 @@ from aiobotocore.session import get_session  # type: ignore[import-untyped]  # i
 
 from ..._shortage import shortage_of_descriptors
 from ..._threads import in_thread
+from ..._url_parts import split_url
 from ...backend.lifecycle import close_at_end_of_loop
 from ...backend.network import check_texts
 from ...errors import ConfigurationError, safe_repr
@@ -64,6 +65,7 @@ def check_client_options(client: object, making: Mapping[str, str | None]) -> No
     endpoint = making["endpoint_url"]
     if endpoint is not None and not re.match(r"https?://[^/?#@\s]+(/[^?#@\s]*)?$", endpoint):
         raise ConfigurationError("endpoint_url must begin with http:// or https:// and a host, and have no user in it")
+    split_url(endpoint or "")  # it refuses a port that is none
     if (making["aws_access_key_id"] is None) != (making["aws_secret_access_key"] is None):
         raise ConfigurationError("aws_access_key_id and aws_secret_access_key are given both or not at all")
     if making["aws_session_token"] is not None and making["aws_access_key_id"] is None:

@@ -19,7 +19,11 @@ from ...backend.watching import Feed
 from ...clock import NEVER
 from ...names import Ref
 
-_COMPACT_FROM = 2000
+Parts = dict[Any, Any] | list[Any]
+"""A dict or list of many items."""
+
+_COMPACT_FROM = 1600
+_AT_ONCE = 4  # few enough to take microseconds, and enough to keep ahead of what is added
 
 
 class Deadlines:
@@ -33,27 +37,50 @@ class Deadlines:
         self.first = NEVER
         self._current = current
         self._heap: list[tuple[float, Ref]] = []
+        self._unchecked: list[tuple[float, Ref]] = []
+        self._kept: set[tuple[float, Ref]] = set()
         self._compact_at = _COMPACT_FROM
 
     def __repr__(self) -> str:
         return f"Deadlines(first={self.first})"
 
     def add(self, deadline: float, ref: Ref) -> None:
-        """Add a name, and forget what is out of date when that may be half of all."""
+        """Add a name, and check some others when half of all may be out of date, to forget those that are."""
         heapq.heappush(self._heap, (deadline, ref))
-        if len(self._heap) > self._compact_at:
-            self._heap = list({item for item in self._heap if self._current(item[1]) == item[0]})
-            heapq.heapify(self._heap)
-            self._compact_at = max(_COMPACT_FROM, 2 * len(self._heap))
-        self.first = self._heap[0][0] if self._heap else NEVER
+        if self._unchecked:
+            self._check_some()
+        elif len(self._heap) > self._compact_at:
+            self._heap, self._unchecked, self._kept = [], self._heap, set()
+        self._find_first()
 
     def pop_due(self, now: float) -> Ref | None:
         """Take out the earliest name if its deadline has come."""
         if self.first > now:
             return None
-        _, ref = heapq.heappop(self._heap)
-        self.first = self._heap[0][0] if self._heap else NEVER
+        is_checked = bool(self._heap) and self._heap[0][0] == self.first
+        _, ref = heapq.heappop(self._heap if is_checked else self._unchecked)
+        self._find_first()
         return ref
+
+    def parts(self) -> Iterator[Parts]:
+        """Yield the lists that hold the names."""
+        yield self._heap
+        yield self._unchecked
+
+    def _check_some(self) -> None:
+        for item in self._unchecked[: -_AT_ONCE - 1 : -1]:
+            if self._current(item[1]) == item[0] and item not in self._kept:
+                self._kept.add(item)
+                heapq.heappush(self._heap, item)
+        del self._unchecked[-_AT_ONCE:]  # the end: what is left is still a heap
+        if not self._unchecked:
+            self._kept = set()
+            self._compact_at = max(_COMPACT_FROM, 2 * len(self._heap))
+
+    def _find_first(self) -> None:
+        self.first = self._heap[0][0] if self._heap else NEVER
+        if self._unchecked and self._unchecked[0][0] < self.first:
+            self.first = self._unchecked[0][0]
 
 
 _PAGE = 1000
@@ -149,15 +176,32 @@ class Entries:
         """The feeds that changes are reported to."""
         return self._feeds
 
-    def clear(self) -> None:
-        """Remove all records."""
+    def clear(self) -> list[Parts]:
+        """Remove all records in one step, and return what held them, since freeing many takes long."""
         self.listings.detach(self.collections)
+        for entries in self.collections.values():
+            self.listings.detach(entries)
+        parts: list[Parts] = [*self.collections.values(), *self.deadlines.parts(), self._recency]
         self.collections.clear()
         self.deadlines = Deadlines(self._deadline)
-        self._recency.clear()
+        self._recency = OrderedDict()
         self._bytes = 0
         for feed in self._feeds:
             feed.lost()
+        return parts
+
+    def take(self, collection: str) -> Parts:
+        """Remove the records of a collection in one step, and return what held them."""
+        entries = self.collections.get(collection)
+        if entries is None:
+            return {}
+        self.listings.detach(entries)
+        self.listings.detach(self.collections)
+        del self.collections[collection]
+        if not self._is_plain:
+            for key, record in entries.items():
+                self._forget(collection, key, record)
+        return entries
 
     def of(self, collection: str) -> dict[str, Record]:
         """Return the records of a collection."""
@@ -220,15 +264,19 @@ class Entries:
             return None
         self.listings.detach(entries)
         record = entries.pop(key)
-        if self._max_bytes is not None:
-            self._bytes -= len(record.payload)
-            del self._recency[collection, key]
         if not entries:
             self.listings.detach(self.collections)
             del self.collections[collection]
+        self._forget(collection, key, record)
+        return record
+
+    def _forget(self, collection: str, key: str, record: Record) -> None:
+        """Update what is known of a record that was taken out."""
+        if self._max_bytes is not None:
+            self._bytes -= len(record.payload)
+            del self._recency[collection, key]
         for feed in self._feeds:
             feed.changed(collection, key)
-        return record
 
     def mark_used(self, collection: str, key: str) -> None:
         """Note the use of a record, if it is still there; needed only where there is a bound."""

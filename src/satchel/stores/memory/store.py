@@ -12,6 +12,7 @@ import msgspec
 from ..._checks import check_bound
 from ..._contexts import run_in_empty_context
 from ..._forks import hold
+from ..._threads import Yielder
 from ...backend.base import BaseStore, Condition
 from ...backend.record import Record
 from ...backend.watching import Feed
@@ -19,7 +20,7 @@ from ...clock import NEVER, TTL, Clock, deadline_after, system_clock
 from ...codec import LARGE, RAW_BYTES, Codec, JsonCodec, MessagePackCodec
 from ...errors import SatchelError
 from ...names import Ref, check_items, check_ref
-from .entries import NO_VERSION_YET, SWEEP, Entries, lock
+from .entries import NO_VERSION_YET, SWEEP, Entries, Parts, lock
 
 D = TypeVar("D")
 
@@ -202,14 +203,15 @@ class MemoryStore(BaseStore):
     async def _destroy_collection(self, collection: str, now: float) -> bool:
         with lock:
             was_live = self._entries.any_live(collection, now)
-            for key in list(self._entries.of(collection)):
-                self._entries.remove(collection, key)
+            parts = self._entries.take(collection)
+        await _free(parts)
         return was_live
 
     async def _destroy(self, now: float) -> bool:
         with lock:
             was_live = any(self._entries.any_live(collection, now) for collection in self._data)
-            self._entries.clear()
+            parts = self._entries.clear()
+        await _free(*parts)
         return was_live
 
     async def _cull(self, now: float) -> int:
@@ -243,7 +245,8 @@ class MemoryStore(BaseStore):
         self._timer = self._timer_loop = None
         with lock:
             self._entries.report_to()
-            self._entries.clear()
+            parts = self._entries.clear()
+        await _free(*parts)
 
     def _disown(self) -> None:
         hold(self._timer, self._entries.feeds)
@@ -272,6 +275,17 @@ class MemoryStore(BaseStore):
             self._timer = self._timer_loop = None
         else:
             self._set_timer(again=True)
+
+
+async def _free(*parts: Parts) -> None:
+    """Free many objects, a few at a time."""
+    turns = Yielder()
+    for part in parts:
+        take = part.popitem if isinstance(part, dict) else part.pop
+        while part:
+            for _ in range(min(SWEEP, len(part))):
+                take()
+            await turns.after_item()
 
 
 def _sweep_later(reference: weakref.ref[MemoryStore], turn: int) -> None:

@@ -11,7 +11,7 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
 
 from ..._shortage import shortage_of_descriptors
-from ..._url_parts import check_characters
+from ..._url_parts import check_characters, split_url
 from ...backend.network import check_texts
 from ...errors import ConfigurationError
 
@@ -77,6 +77,7 @@ def check_options(target: Target | None, options: dict[str, Any]) -> None:
         raise ConfigurationError("access_key_id and secret_access_key are given both or not at all")
     if not _ENDPOINT.fullmatch(options.get("endpoint", "https://aws")):
         raise ConfigurationError("endpoint must be https://host or http://host, with a :port if need be")
+    split_url(options.get("endpoint", ""))  # it refuses a port that is none
 
 
 def connect(target: Target, options: dict[str, Any], timeout: float | None) -> tuple[Any, Any]:
