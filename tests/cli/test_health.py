@@ -102,3 +102,8 @@ def test_a_store_that_does_not_answer_is_exit_code_3(satchel, command):
     assert done.code == 3
     assert "secret" not in done.err + done.out.decode()
     assert (done.err + done.out.decode()).count("cannot be reached") == 1
+
+
+def test_a_driver_writes_nothing_beside_the_error(satchel):
+    done = satchel("ls", "c", "-s", "valkey://127.0.0.1:1?timeout=1")
+    assert (done.code, done.out, done.err.count("\n")) == (3, b"", 1)

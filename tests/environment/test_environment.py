@@ -290,3 +290,27 @@ def test_a_mapping_that_holds_itself_is_refused():
     endless.append(endless)
     with pytest.raises(InvalidSettingError, match="A must be a text"):
         Environment({"A": endless})
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("schema", lambda: Environment({}, schema=7)),
+        ("schema", lambda: Environment({}, schema="PORT")),
+        ("secrets", lambda: Environment({}, secrets=None)),
+        ("variables", lambda: Environment({}).set(None)),
+        ("tree", lambda: Environment.from_dict(None)),
+        ("tree", lambda: Environment.from_dict(["A"])),
+    ],
+)
+def test_arguments_of_another_kind_are_refused_by_name(name, call):
+    with pytest.raises(ConfigurationError, match=f"^{name} must be"):
+        call()
+
+
+@pytest.mark.parametrize("place", ["missing/file.env", "directory"])
+def test_a_file_that_cannot_be_written_is_named(tmp_path, place):
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(InvalidSettingError, match=f"{place} cannot be written: "):
+        Environment({"A": "1"}).write_env(tmp_path / place)
+    assert [path.name for path in tmp_path.iterdir()] == ["directory"]

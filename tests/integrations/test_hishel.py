@@ -5,7 +5,15 @@ import pytest
 from hishel import Headers, Request, Response
 from hishel.httpx import AsyncCacheTransport
 
-from satchel import Capability, DiskStore, MemoryStore, NullStore, UnsupportedOperationError, open_store
+from satchel import (
+    Capability,
+    ConfigurationError,
+    DiskStore,
+    MemoryStore,
+    NullStore,
+    UnsupportedOperationError,
+    open_store,
+)
 from satchel.integrations.hishel import SatchelCacheStorage
 from satchel.testing import FakeClock, FlakyStore
 from satchel.wrappers import PrefixCollectionsWrapper
@@ -155,3 +163,9 @@ def test_a_store_without_conditional_writes_is_refused():
 
     with pytest.raises(UnsupportedOperationError):
         SatchelCacheStorage(Poor())
+
+
+@pytest.mark.parametrize("size", [None, 0, "10", 1.5])
+def test_a_size_that_is_none_is_refused(size):
+    with pytest.raises(ConfigurationError, match=r"^max_stream_size must be an int of at least 1"):
+        SatchelCacheStorage(MemoryStore(), max_stream_size=size)

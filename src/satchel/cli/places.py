@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,10 @@ async def opened(place: str | None) -> OpenedStore:
     Raises:
         ConfigurationError: There is none. The message does not quote the argument, which may contain a secret.
     """
-    return await in_thread(_opened, place)  # it reads files, and imports the driver
+    store = await in_thread(_opened, place)  # it reads files, and imports the driver
+    if (glide := sys.modules.get("glide")) is not None:  # its core logs to standard output, amid what a command writes
+        glide.Logger.set_logger_config(glide.LogLevel.OFF)
+    return store
 
 
 async def opened_pair(source: str, target: str) -> tuple[OpenedStore, OpenedStore]:

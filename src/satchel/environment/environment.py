@@ -96,8 +96,11 @@ class Environment(Mapping[str, Any]):
         secrets: Iterable[str] = SECRETS,
     ) -> None:
         check_bool("interpolate", interpolate)
-        if isinstance(secrets, str):
-            raise ConfigurationError("secrets must be several patterns, such as a tuple of texts; got one str")
+        if isinstance(secrets, str) or not isinstance(secrets, Iterable):
+            got = type(secrets).__name__
+            raise ConfigurationError(f"secrets must be several patterns, such as a tuple of texts; got one {got}")
+        if schema is not None:
+            _check_mapping("schema", schema)
         if parent is not None and not isinstance(parent, Environment):
             raise ConfigurationError(f"parent must be an Environment or None, got {safe_repr(parent)}")
         self._known: type[StrEnum] = type(mode) if isinstance(mode, StrEnum) else Mode
@@ -115,6 +118,7 @@ class Environment(Mapping[str, Any]):
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any], **options: Any) -> Self:
         """Make an environment of nested mappings: `{"db": {"host": "x"}}` has `DB_HOST`; for options see the class."""
+        _check_mapping("tree", tree)
         return cls._of(Source("a mapping", flattened(tree)), options)
 
     @classmethod
@@ -325,6 +329,7 @@ class Environment(Mapping[str, Any]):
             InvalidSettingError: A name or a value cannot be one; nothing was set.
             ModeError: There is no such mode.
         """
+        _check_mapping("variables", variables)
         texts = {check_variable(name): as_text(name, value) for name, value in variables.items()}
         named = self._spelled(texts, modes)
         kept = list(self._sources)
@@ -423,7 +428,7 @@ class Environment(Mapping[str, Any]):
             append: Keep what is in the file, where these variables then win.
 
         Raises:
-            InvalidSettingError: A name cannot stand in such a file; nothing was written.
+            InvalidSettingError: A name cannot stand in such a file, or the file cannot be written; nothing was written.
         """
         write_env(Path(path), self._texts(), append=append)
 
@@ -519,3 +524,8 @@ def _set_system(name: str, text: str | None) -> None:
         os.environ.pop(name, None)
     else:
         os.environ[name] = text
+
+
+def _check_mapping(argument: str, value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{argument} must be a mapping, got {type(value).__name__}")

@@ -16,9 +16,16 @@ def write_env(path: Path, texts: Mapping[str, str], *, append: bool) -> None:
     """Write variables to a `.env` file, whole or not at all; a device or pipe is written to as it is.
 
     Raises:
-        InvalidSettingError: A name cannot stand in such a file.
+        InvalidSettingError: A name cannot stand in such a file, or the file cannot be written.
     """
     lines = "".join(_line(name, text) for name, text in texts.items()).encode()
+    try:
+        _write(path, lines, append=append)
+    except OSError as error:
+        raise InvalidSettingError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _write(path: Path, lines: bytes, *, append: bool) -> None:
     target = replaceable(path)
     if target is None:
         path.write_bytes(lines)

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 
+from .._checks import check_int
 from ..capability import Capability
 from ..codec import UNDECODABLE
 from ..errors import IntegrityError, SatchelError, missing_extra
@@ -60,7 +61,7 @@ class SatchelCacheStorage(AsyncBaseStorage):
         max_stream_size: The largest body that is kept, in bytes; it is held in memory meanwhile.
 
     Raises:
-        ConfigurationError: `store` is no store.
+        ConfigurationError: `store` is no store, or `max_stream_size` no int of at least 1.
         InvalidKeyError: `collection` is no name of a collection.
         UnsupportedOperationError: The store has no conditional writes.
     """
@@ -74,6 +75,7 @@ class SatchelCacheStorage(AsyncBaseStorage):
         default_tti: float | None = None,
         max_stream_size: int = 10 * 1024 * 1024,
     ) -> None:
+        check_int("max_stream_size", max_stream_size, 1)
         super().__init__(default_ttl=default_ttl, default_tti=default_tti, max_stream_size=max_stream_size)
         self._store = require(store, Capability.CONDITIONAL)
         self._index = check_name(collection, "collection")

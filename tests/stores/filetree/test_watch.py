@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from satchel import Capability, Change
+from satchel import Capability, Change, UnsupportedOperationError
 from satchel.stores.filetree import FileTreeStore
 from satchel.stores.filetree import store as filetree_store
 from satchel.testing import FakeClock, WatchConformance
@@ -129,3 +129,5 @@ async def test_without_watchfiles_it_cannot_be_watched(tmp_path: Path, monkeypat
     async with FileTreeStore(tmp_path) as store:
         assert Capability.WATCH not in store.capabilities
         await store.put("c", "k", 1)
+        with pytest.raises(UnsupportedOperationError, match=r'pip install "satchel\[watch\]"'):
+            store.watch("c")

@@ -19,7 +19,7 @@ from ...backend.watching import Feed
 from ...capability import Capability
 from ...clock import NEVER, Clock, system_clock
 from ...codec import Codec
-from ...errors import ConfigurationError, SatchelError, StoreUnavailableError, safe_repr
+from ...errors import ConfigurationError, SatchelError, StoreUnavailableError, UnsupportedOperationError, safe_repr
 from ...names import Ref
 from .system import SUPPORTED, problem
 from .tree import Page, Scan, Tree
@@ -92,6 +92,13 @@ class FileTreeStore(BaseStore):
         for thread in (self._reader, self._writer):
             await thread.run(_nothing)  # what a cancelled caller left behind
             thread.end()
+
+    def _unsupported(self, operation: str) -> UnsupportedOperationError:
+        if operation == "watch":
+            return UnsupportedOperationError(
+                f'{self!r} needs watchfiles to be watched, which is not installed: pip install "satchel[watch]"'
+            )
+        return super()._unsupported(operation)
 
     async def _watch(self, feed: Feed) -> None:
         thread, end = Worker("satchel-filetree-watch", _nothing), threading.Event()

@@ -116,7 +116,7 @@ def translate(error: Exception, bucket: str, where: str) -> SatchelError | None:
     if isinstance(error, OSError):
         return StoreUnavailableError(f"the NATS server at {where} cannot be reached: check host, port and network")
     if type(error) is Error:  # what the client raises while it connects, and has no class of its own for
-        return StoreUnavailableError(f"what answers at {where} hung up, or speaks no NATS: check host and port")
+        return StoreUnavailableError(f"the server at {where} hung up, or speaks no NATS: check host and port")
     if isinstance(error, Error):
         return StoreError(f"the NATS client failed ({type(error).__name__})")
     return None
