@@ -80,7 +80,8 @@ async def test_what_another_process_puts_for_a_time_is_read_for_that_time(server
     clock = FakeClock(time.time())
     inner = server[0](server_url(server[1]), prefix=prefix, clock=clock)
     async with NearCacheWrapper(inner, clock=clock) as near:
-        await is_hot(near, None)
+        await other.put("c", "k", "old")
+        await is_hot(near, "old")
         await other.put("c", "k", "short", ttl=600)
         await is_hot(near, "short")
         clock.advance(601)
