@@ -157,7 +157,6 @@ async def test_a_client_that_does_not_read_is_cut_off():
     async with serving(store, timeout=0.2, max_requests=1) as client, connected(client) as (reader, writer):
         writer.write(b"GET /v1/c/a/large HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await reader.readline()
-        assert (await client.get("/v1/c/a/b")).status_code == 503
         await eventually(lambda: client.get("/v1/c/a/b"), 404)
 
 
