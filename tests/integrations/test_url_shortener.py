@@ -10,6 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from scripts.test_servers.server import free_port
+
 pytestmark = pytest.mark.long  # whole programs, which take long to start
 
 ROOT = Path(__file__).parents[2]
@@ -23,9 +25,10 @@ def test_it_passes_its_own_tests():
 
 
 @pytest.mark.long
-async def test_links_and_hits_outlive_the_service(tmp_path, unused_tcp_port):
+async def test_links_and_hits_outlive_the_service(tmp_path):
+    port = free_port()
     for hits in (1, 2):
-        async with served(tmp_path, unused_tcp_port) as client:
+        async with served(tmp_path, port) as client:
             assert (await client.post("/admin/session", json={"password": "secret"})).status_code == 204
             link = {"target": "https://example.com/long", "slug": "short"}
             assert (await client.post("/admin/links", json=link)).status_code == (201 if hits == 1 else 409)
