@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 from statistics import median
+from types import SimpleNamespace
 
 import pytest
 
@@ -510,7 +511,13 @@ class TestLeftUnprocessed:
         assert await asyncio.gather(calls.submit([put("first")]), *merged) == [[None], [2, 2], [2, 2], [2, 2]]
 
     async def test_what_came_later_for_its_key_is_sent_later(self, monkeypatch):
-        monkeypatch.setattr(coalesce.random, "uniform", lambda *_: 0.01)
+        monkeypatch.setattr(coalesce.random, "uniform", lambda *_: 60)
+        paused = asyncio.Event()
+
+        async def sleep(seconds):
+            await (paused.wait() if seconds else turns(1))
+
+        monkeypatch.setattr(coalesce, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": sleep}))
         send, sent = self.overloaded(k=1)
         calls = queue(send, shield=True, max_inflight=2)
         (first,) = await started(one(calls, request("touch", "k", 1)))
@@ -518,6 +525,7 @@ class TestLeftUnprocessed:
         second, other = await started(one(calls, request("touch", "k", 2)), one(calls, put("other", 3)))
         assert await other == 3
         assert not first.done()
+        paused.set()
         assert await asyncio.gather(first, second) == [1, 2]
         assert sent == ["k", "other", "k", "k"]
 

@@ -36,21 +36,29 @@ async def test_the_error_has_the_names_of_the_caller():
     assert isinstance(error, TimeoutError)
 
 
-async def test_of_a_listing_each_step_has_the_time():
+async def test_of_a_listing_each_step_has_the_time(monkeypatch):
     class Slow(FlakyStore):
-        pauses = (0.03,) * 4
+        pauses = (0,) * 4
 
         async def _keys(self, collection, prefix, now):
             for number, pause in enumerate(self.pauses):
                 await asyncio.sleep(pause)
                 yield [f"{number}a", f"{number}b"]
 
-    assert len([key async for key in TimeoutWrapper(Slow(), seconds=0.1).keys("c")]) == 8
+    found, loop = [], asyncio.get_running_loop()
+    now = loop.time()
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "time", lambda: now)
+        async for key in TimeoutWrapper(Slow(), seconds=0.1).keys("c"):
+            found.append(key)
+            now += 0.03  # all steps together take longer
+    assert len(found) == 8
     slow = Slow()
     slow.pauses = (0, 60)
     found = []
-    with pytest.raises(StoreTimeoutError, match=r"keys of TimeoutWrapper.*no answer within 0.05 s") as failure:
-        await collect(found, TimeoutWrapper(slow, seconds=0.05).keys("c"))
+    store = TimeoutWrapper(slow, seconds=0.5)
+    with pytest.raises(StoreTimeoutError, match=r"keys of TimeoutWrapper.*no answer within 0.5 s") as failure:
+        await collect(found, store.keys("c"))
     assert found == ["0a", "0b"]
     assert failure.value.collection == "c"
 

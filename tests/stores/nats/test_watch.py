@@ -30,7 +30,7 @@ class TestNATS(WatchConformance):
 
 
 async def taken(changes: AsyncIterator[Change]) -> Change:
-    return await asyncio.wait_for(anext(changes), 20)
+    return await asyncio.wait_for(anext(changes), 50)
 
 
 async def test_a_lost_connection_is_told_and_watching_goes_on(tmp_path: Path) -> None:

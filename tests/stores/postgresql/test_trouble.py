@@ -74,10 +74,10 @@ async def test_what_was_acknowledged_outlives_a_killed_server(kind: str) -> None
         async with PostgreSQLStore(url=server.url, timeout=5) as store:
             await store.put("c", "first", 1)
             writers = [asyncio.create_task(write(number)) for number in range(8)]
-            await asyncio.sleep(0.5)
+            await until(lambda: len(acknowledged) == 8)
             await asyncio.to_thread(server.kill)
             before = dict(acknowledged)
-            await asyncio.sleep(0.3)
+            await until(lambda: failures)
             await asyncio.to_thread(server.start)
 
             async def goes_on() -> bool:
@@ -87,8 +87,6 @@ async def test_what_was_acknowledged_outlives_a_killed_server(kind: str) -> None
             stop.set()
             await asyncio.gather(*writers)
             found = await store.get_many("c", acknowledged)
-    assert len(before) == 8
-    assert failures
     assert all(isinstance(error, StoreUnavailableError | StoreTimeoutError) for error in failures)
     assert found == acknowledged
 

@@ -57,7 +57,7 @@ class TestSentinel(Watch):
 
 
 async def taken(changes, count):
-    return [await asyncio.wait_for(anext(changes), 10) for _ in range(count)]
+    return [await asyncio.wait_for(anext(changes), 50) for _ in range(count)]
 
 
 @pytest.fixture

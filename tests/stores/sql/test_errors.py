@@ -220,16 +220,16 @@ def test_a_damaged_row_is_said_to_be_one_and_can_be_replaced(tmp_path: Path, cha
 
 
 def test_a_lock_of_another_program_is_a_timeout(tmp_path: Path) -> None:
-    async def put() -> None:
-        async with SQLStore(url=url_in(tmp_path), timeout=0.5) as store:
+    async def put(seconds: float) -> None:
+        async with SQLStore(url=url_in(tmp_path), timeout=seconds) as store:
             await store.put("c", "k", 1)
 
-    run(put())
+    run(put(60))
     connection = sqlite3.connect(tmp_path / "data.sqlite3", isolation_level=None)
     connection.execute("BEGIN EXCLUSIVE")
     try:
         with pytest.raises(StoreTimeoutError) as caught:
-            run(put())
+            run(put(0.5))
     finally:
         connection.close()
     assert caught.value.retryable

@@ -52,10 +52,10 @@ async def comes_back(call, seconds=20):
 
 
 async def test_a_server_that_is_killed_and_comes_back(server):
-    async with opened(url=server.url, timeout=1) as store:
+    async with opened(url=server.url, timeout=10) as store:
         await store.put("c", "k", 1)
         server.kill()
-        with pytest.raises(AWAY) as raised:
+        with impatient(store, 1), pytest.raises(AWAY) as raised:
             await store.get("c", "k")
         assert raised.value.retryable
         server.start()
@@ -121,16 +121,16 @@ async def test_tls_against_a_plain_port(server):
 
 async def test_passwords(server):
     resp.ask(server.port, "CONFIG", "SET", "requirepass", PASSWORD)
-    async with opened(url=server.url, timeout=1) as store:
+    async with opened(url=server.url, timeout=20) as store:
         with pytest.raises(ConfigurationError, match="requires a password"):
             await store.get("c", "k")
-    async with opened(host="127.0.0.1", port=server.port, password="wrong-one", timeout=1) as store:
+    async with opened(host="127.0.0.1", port=server.port, password="wrong-one", timeout=20) as store:
         with pytest.raises(ConfigurationError, match="refuses the username or password") as raised:
             await store.get("c", "k")
         assert "wrong-one" not in f"{raised.value!r} {store!r} {store.describe()}"
-    async with opened(url=f"valkey://127.0.0.1:{server.port}", password=PASSWORD, timeout=1) as store:
+    async with opened(url=f"valkey://127.0.0.1:{server.port}", password=PASSWORD, timeout=20) as store:
         await store.put("c", "k", 1)
-    async with opened(url=f"valkey://:{PASSWORD}@127.0.0.1:{server.port}/1", timeout=1) as store:
+    async with opened(url=f"valkey://:{PASSWORD}@127.0.0.1:{server.port}/1", timeout=20) as store:
         await store.put("c", "k", 1)
         assert PASSWORD not in f"{store!r} {store.describe()}"
         assert await store.get("c", "k") == 1
@@ -150,7 +150,7 @@ async def test_what_is_not_ours(server):
 
 
 async def test_a_replica_and_a_full_server(server):
-    async with opened(url=server.url, timeout=1) as store:
+    async with opened(url=server.url, timeout=20) as store:
         await store.put("c", "k", 1)
         resp.ask(server.port, "REPLICAOF", "127.0.0.1", "1")
         with pytest.raises(StoreError, match="read-only replica; connect to the primary") as raised:

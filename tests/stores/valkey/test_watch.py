@@ -43,7 +43,7 @@ class TestCluster(Watch):
 
 
 async def taken(changes, count):
-    return [await asyncio.wait_for(anext(changes), 10) for _ in range(count)]
+    return [await asyncio.wait_for(anext(changes), 50) for _ in range(count)]
 
 
 async def hears(store):
