@@ -128,7 +128,7 @@ def run_out() -> None:
 @pytest.mark.parametrize("run", [in_thread, offload])
 async def test_a_stop_iteration_becomes_an_error_that_can_be_awaited(run: Any) -> None:
     with pytest.raises(RuntimeError, match="raised StopIteration") as caught:
-        await asyncio.wait_for(run(run_out), 5)
+        await asyncio.wait_for(run(run_out), 50)
     assert isinstance(caught.value.__cause__, StopIteration)
 
 

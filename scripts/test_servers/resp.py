@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Sequence
 
@@ -49,6 +50,12 @@ def join(nodes: Sequence[Address], buses: Sequence[int], wait_until: Callable[[C
     for master, replica in zip(nodes[:masters], nodes[masters:], strict=True):
         name = ask_at(master, "CLUSTER", "MYID").decode()
         wait_until(lambda name=name, replica=replica: ask_at(replica, "CLUSTER", "REPLICATE", name) == b"OK")  # type: ignore[misc]  # defaults bind them
+
+
+def is_replicated(port: int) -> bool:
+    """Tell whether the replica of a primary on loopback has everything that was written."""
+    offsets = re.findall(rb"(?:slave0:.*offset=|master_repl_offset:)(\d+)", ask(port, "INFO", "replication"))
+    return len(offsets) == 2 and offsets[0] == offsets[1]
 
 
 def is_ready(node: Address) -> bool:

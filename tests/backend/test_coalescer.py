@@ -248,7 +248,7 @@ async def test_an_exception_from_send_reaches_every_caller_as_an_error(shield):
     for (answer,) in answers:
         assert isinstance(answer, StoreError)
         assert isinstance(answer.__cause__, ZeroDivisionError)
-    assert await asyncio.wait_for(calls.submit([put("first")]), 5) == [None]
+    assert await asyncio.wait_for(calls.submit([put("first")]), 50) == [None]
 
 
 @pytest.mark.parametrize("moment", range(6))
@@ -264,7 +264,7 @@ async def test_it_works_on_when_every_task_was_cancelled(moment, shield):
         task.cancel()
     await asyncio.wait(tasks)
     for key in "abz":
-        await asyncio.wait_for(calls.submit([put(key)]), 5)
+        await asyncio.wait_for(calls.submit([put(key)]), 50)
     await calls.drained()
 
 
@@ -277,7 +277,7 @@ async def test_callers_do_not_wait_for_work_that_was_cancelled(pause, monkeypatc
     await turns(20)
     for task in asyncio.all_tasks() - {asyncio.current_task(), *callers}:
         task.cancel()
-    await asyncio.wait_for(asyncio.wait(callers[:1]), 5)
+    await asyncio.wait_for(asyncio.wait(callers[:1]), 50)
     assert callers[0].cancelled()
     callers[1].cancel()
 
@@ -294,7 +294,7 @@ async def test_settled_waits_for_what_was_sent_and_no_longer():
     await settled
     sender.gate.clear()
     assert sender.sizes == [1]
-    await asyncio.wait_for(calls.settled(), 5)
+    await asyncio.wait_for(calls.settled(), 50)
 
 
 @pytest.mark.parametrize("shield", [False, True])
@@ -381,7 +381,7 @@ class TestOneRequest:
         await turns(2)
         assert sender.sizes == [1, 2]
         gone.cancel()
-        assert await asyncio.wait_for(stays, 5) == "stays"
+        assert await asyncio.wait_for(stays, 50) == "stays"
 
     @pytest.mark.parametrize(("kind", "outcome"), [("read", True), ("put", True), ("delete", StoreError("away"))])
     async def test_merged_requests_have_one_outcome(self, kind, outcome):
@@ -441,10 +441,10 @@ async def test_settled_does_not_wait_for_what_is_sent_later():
     await turns(5)
     assert not settled.done()
     gates["b"].set()
-    await asyncio.wait_for(settled, 5)
+    await asyncio.wait_for(settled, 50)
     assert not settled_later.done()
     gates["c"].set()
-    await asyncio.wait_for(settled_later, 5)
+    await asyncio.wait_for(settled_later, 50)
     await asyncio.gather(*first, last)
 
 
@@ -491,7 +491,7 @@ class TestLeftUnprocessed:
         assert str(answer) == "the backend kept leaving this item unprocessed; it is overloaded, try again later"
         assert sent == ["k"] * 7
         assert pauses == [(length / 2, length) for length in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)]
-        assert await asyncio.wait_for(one(calls, put("k", 1)), 5) == 1
+        assert await asyncio.wait_for(one(calls, put("k", 1)), 50) == 1
 
     @pytest.mark.parametrize("shield", [False, True])
     async def test_the_sixth_attempt_may_succeed(self, shield):
@@ -538,7 +538,7 @@ class TestLeftUnprocessed:
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
         await asyncio.wait([call])
-        assert await asyncio.wait_for(one(calls, put("k", 2)), 5) == 2
+        assert await asyncio.wait_for(one(calls, put("k", 2)), 50) == 2
         assert sent == ["k", "k"]
 
 
@@ -593,7 +593,7 @@ class TestOneQueueForEachLoop:
         settled, drained = await started(calls.settled(), calls.drained())
         assert not settled.done()
         sender.gate.set()
-        await asyncio.wait_for(settled, 5)
+        await asyncio.wait_for(settled, 50)
         assert not drained.done()
-        await asyncio.wait_for(drained, 5)
+        await asyncio.wait_for(drained, 50)
         assert work.done()

@@ -69,7 +69,7 @@ async def test_an_opening_that_was_cancelled_is_tried_again():
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
     await asyncio.wait([call])
-    assert await asyncio.wait_for(store.get("c", "a"), 5) is None
+    assert await asyncio.wait_for(store.get("c", "a"), 50) is None
     await store.aclose()
 
 
@@ -231,7 +231,7 @@ def test_the_end_of_the_loop_with_calls_under_way_hangs_nothing(kind, settings, 
 
     asyncio.run(leave_calls_behind())
     gc.collect()
-    assert asyncio.run(asyncio.wait_for(store.get("c", "unknown"), 5)) is None
+    assert asyncio.run(asyncio.wait_for(store.get("c", "unknown"), 50)) is None
     assert not caplog.records
 
 
@@ -245,13 +245,13 @@ def test_calls_cut_off_with_a_bare_loop_do_not_disturb_the_next_one(settings):
     loop.close()
 
     async def afterwards():
-        await asyncio.wait_for(store.put("c", "k", 2), 5)
-        assert await asyncio.wait_for(store.get("c", "k"), 5) == 2
+        await asyncio.wait_for(store.put("c", "k", 2), 50)
+        assert await asyncio.wait_for(store.get("c", "k"), 50) == 2
         call = asyncio.create_task(store.get("c", "k"))
         await turns(2)
         tasks.clear()
         gc.collect()  # runs the `finally` of the calls that were cut off
-        await asyncio.wait_for(store.aclose(), 5)
+        await asyncio.wait_for(store.aclose(), 50)
         assert call.done()
 
     asyncio.run(afterwards())
@@ -266,7 +266,7 @@ async def test_work_in_a_finally_after_everything_was_cancelled_does_not_hang():
             while True:
                 await store.put("c", f"{number % 3}", number)
         finally:
-            await asyncio.wait_for(store.put("c", f"end {number}", number), 5)
+            await asyncio.wait_for(store.put("c", f"end {number}", number), 50)
             ended.append(number)
 
     workers = [asyncio.create_task(worker(number)) for number in range(6)]
@@ -363,7 +363,7 @@ async def test_what_was_closed_while_it_opened_is_closed_again_and_never_ready(k
     closing = asyncio.create_task(lifecycle.aclose())
     await turns(2)
     resources.gate.set()
-    await asyncio.wait_for(asyncio.gather(*opening, closing), 5)
+    await asyncio.wait_for(asyncio.gather(*opening, closing), 50)
     assert resources.events == ["open", "close"]
     assert lifecycle.ready is False
 
@@ -407,7 +407,7 @@ async def test_closing_waits_for_the_last_of_the_calls(kind):
         await asyncio.sleep(0.003)
         assert resources.events == ["open"]
         lifecycle.leave(loop)
-    await asyncio.wait_for(asyncio.gather(*closings), 5)
+    await asyncio.wait_for(asyncio.gather(*closings), 50)
     assert resources.events == ["open", "close"]
 
 
@@ -420,7 +420,7 @@ async def test_a_call_that_could_not_open_the_store_does_not_hold_up_its_closing
     call.cancel()
     await asyncio.wait([call])
     resources.gate.set()
-    await asyncio.wait_for(lifecycle.aclose(), 5)
+    await asyncio.wait_for(lifecycle.aclose(), 50)
 
 
 async def test_a_store_that_is_closing_on_one_loop_is_closed_for_another():
@@ -521,7 +521,7 @@ def test_a_loop_that_has_ended_leaves_the_store_as_it_was_before_the_first_call(
     async def afterwards():
         lifecycle.check("get")
         assert (lifecycle.opened, lifecycle.ready) == (False, False)
-        await asyncio.wait_for(lifecycle.aclose(), 5)
+        await asyncio.wait_for(lifecycle.aclose(), 50)
 
     asyncio.run(afterwards())
     assert resources.events == ["open", "abandon"]
@@ -569,7 +569,7 @@ class TestAChildOfFork:
 
         async def child():
             lifecycle.leave(await lifecycle.enter("get"))
-            await asyncio.wait_for(lifecycle.aclose(), 5)
+            await asyncio.wait_for(lifecycle.aclose(), 50)
 
         asyncio.run(child())
         assert resources.events == ["open", "disown, used: True", "open", "close"]
@@ -601,7 +601,7 @@ class TestAChildOfFork:
         lifecycle.leave(await lifecycle.enter("get"))
         lifecycle.begin("get")
         lifecycle.after_fork()
-        await asyncio.wait_for(lifecycle.aclose(), 5)
+        await asyncio.wait_for(lifecycle.aclose(), 50)
         assert resources.events == ["open", "disown, used: True", "disown, used: True", "close"]
 
     @both_kinds

@@ -110,7 +110,7 @@ async def test_one_that_joins_before_anything_was_heard_gets_the_failure_too():
 
     first = asyncio.ensure_future(begin())
     await runs(store, 1)
-    outcomes = await asyncio.wait_for(asyncio.gather(first, begin(), return_exceptions=True), 5)
+    outcomes = await asyncio.wait_for(asyncio.gather(first, begin(), return_exceptions=True), 50)
     assert [type(outcome) for outcome in outcomes] == [StoreUnavailableError] * 2
 
 
@@ -140,7 +140,7 @@ async def test_one_that_begins_while_the_connection_is_restored_waits_for_ready_
         broke.set()
         assert await taken(first, 2) == [READY, LOST]
         await runs(store, 2)
-        async with asyncio.timeout(5), store.watch("c") as second:
+        async with asyncio.timeout(50), store.watch("c") as second:
             assert await nothing_comes(second)
             again.set()
             assert await taken(second, 1) == [READY]
@@ -260,7 +260,7 @@ async def test_a_hook_that_fails_as_it_is_cancelled_is_not_called_again():
             raise ConnectionError("a task of its group failed") from None
 
     store = Scripted(breaks_at_its_end, ready)
-    async with asyncio.timeout(5), store.watch("c"):
+    async with asyncio.timeout(50), store.watch("c"):
         pass
     assert (store.runs, store.released) == (1, 1)
     assert len(asyncio.all_tasks()) == 1

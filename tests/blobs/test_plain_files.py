@@ -279,7 +279,7 @@ async def test_a_writer_that_is_killed_leaves_whole_blobs_alone(tmp_path):
             assert content == content[:16] * (PIECES * PIECE // 16)
             seen += 1
         assert set(await keys_of(blobs)) <= {"a/b/k", "c/k"}
-        await asyncio.wait_for(blobs.put("d", b"1"), 5)  # no lock is left
+        await asyncio.wait_for(blobs.put("d", b"1"), 50)  # no lock is left
         await blobs.delete("d")
     uploads = tmp_path / "data" / ".satchel" / "uploads"
     for name in await names_in(uploads):

@@ -11,7 +11,7 @@ import pytest
 
 from tests.project.markdown import Page
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]  # whole programs, on a machine that may be busy
 
 ROOT = Path(__file__).parents[2]
 SERVICE, TESTS = "Save this as `service.py`", "Save this as `test_service.py`"

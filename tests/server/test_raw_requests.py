@@ -94,7 +94,6 @@ async def send(client, random):
 
 async def send_many(monkeypatch, seed, count):
     """Send requests, eight at a time, and return how many got each status."""
-    monkeypatch.setattr(serving_module, "_IDLE_SECONDS", 0.2)
     statuses = {}
     app = create_app(MemoryStore(), max_body=50_000, timeout=0.2)
     async with serving_app(app) as client:
@@ -105,9 +104,11 @@ async def send_many(monkeypatch, seed, count):
                 status = await send(client, random)
                 statuses[status] = statuses.get(status, 0) + 1
 
-        async with asyncio.TaskGroup() as group:
-            for number in range(8):
-                group.create_task(work(number))
+        with monkeypatch.context() as patch:
+            patch.setattr(serving_module, "_IDLE_SECONDS", 0.2)
+            async with asyncio.TaskGroup() as group:
+                for number in range(8):
+                    group.create_task(work(number))
         assert (await client.get("/v1")).status_code == 200
     assert (app._requests, app._streams, app._bodies.held) == (0, 0, 0)
     return statuses

@@ -32,7 +32,7 @@ async def look(store):
 
 def is_refused(loop, store):
     try:
-        loop.run_until_complete(asyncio.wait_for(store.get(COLLECTION, "k1"), 5))
+        loop.run_until_complete(asyncio.wait_for(store.get(COLLECTION, "k1"), 50))
     except StoreError as error:
         text = str(error)
         assert "fork" in text, text

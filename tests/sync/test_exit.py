@@ -141,6 +141,8 @@ def test_a_keyboard_interrupt_cancels_the_call_and_nothing_else() -> None:
     program = """
         class Slow(Telling):
             async def get(self, collection, key, default=None):
+                if key == "slow":
+                    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
                 try:
                     await asyncio.sleep(1000 if key == "slow" else 0)
                 except asyncio.CancelledError:
@@ -150,7 +152,6 @@ def test_a_keyboard_interrupt_cancels_the_call_and_nothing_else() -> None:
 
         with SyncStore(Slow()) as store:
             store.put("c", "k", 1)
-            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
             try:
                 store.get("c", "slow")
             except KeyboardInterrupt:

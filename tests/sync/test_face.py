@@ -38,7 +38,7 @@ class Layer:
     async def within(self, value, *, swallow=False):
         task = asyncio.current_task()
         try:
-            async with asyncio.timeout(5):  # it must be left in the task that entered it
+            async with asyncio.timeout(50):  # it must be left in the task that entered it
                 yield value
         except KeyError:
             if not swallow:

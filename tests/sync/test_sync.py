@@ -174,15 +174,15 @@ def test_closing_waits_for_the_calls_under_way_and_takes_no_new_ones() -> None:
     store.put("c", "slow", 1)
     with ThreadPoolExecutor(2) as pool:
         reading = pool.submit(store.collection("c").update, "slow", lambda count: count + 1)
-        assert inner.reading.wait(10)
+        assert inner.reading.wait(50)
         closing = pool.submit(store.close)
         wait_until(lambda: store._thread.closed)
         with pytest.raises(StoreClosedError):
             store.get("c", "k")
         assert not closing.done()
         inner.gate.set()
-        closing.result(10)
-        assert reading.result(10) == 2
+        closing.result(50)
+        assert reading.result(50) == 2
 
 
 def test_a_failure_to_close_is_raised_and_the_thread_ends() -> None:
@@ -224,7 +224,7 @@ def test_a_forgotten_store_ends_its_thread(tmp_path: Path) -> None:
     assert len(list(keys)) == 3, "a listing keeps the store alive"
     del keys
     gc.collect()
-    assert closed.wait(10)
+    assert closed.wait(50)
     wait_until(lambda: of_satchel() == [])
 
 

@@ -33,6 +33,6 @@ def other_tasks():
 
 async def quiet():
     """Let everything in the background come to its end."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(50):
         while tasks := other_tasks():
             await asyncio.wait(tasks)

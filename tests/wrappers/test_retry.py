@@ -133,7 +133,7 @@ async def test_the_deadline_cuts_off_what_hangs():
 
 async def test_the_deadline_is_for_all_attempts():
     inner = FlakyStore(latency=0.01, failure_rate=1)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(50):
         with pytest.raises(StoreTimeoutError):
             await RetryWrapper(inner, attempts=100, first_pause=1e-9, max_pause=1e-9, deadline=0.05).get("c", "k")
 

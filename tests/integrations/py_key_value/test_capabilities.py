@@ -213,7 +213,7 @@ def test_a_thread_ends_without_leaving_a_connection_of_diskcache_open(tmp_path, 
 
     thread = asyncio.run(use())
     gc.collect()
-    thread.join(10)
+    thread.join(50)
     inner._cache.close()
     assert mine is not opened[0]
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):

@@ -131,7 +131,7 @@ async def test_a_count_of_bytes_that_is_too_high_is_put_right(entries: int, tmp_
         database = sqlite3.connect(tmp_path / "satchel.sqlite3", isolation_level=None)
         database.execute("UPDATE satchel_meta SET value = 10000000 WHERE name = 'bytes'")
         database.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(50):
             await store.put("a", "new", VALUE)
         if entries < 500:
             assert len(await keys(store)) == entries + 1
@@ -181,7 +181,7 @@ async def test_reading_does_not_wait_for_a_writer(tmp_path: Path) -> None:
         other = sqlite3.connect(tmp_path / "satchel.sqlite3", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         for start in (0, 500, 1000):  # within the lock's 10 seconds, or the timeout of the test
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(9):
                 await store.get_many("a", names[start : start + 500])
         other.execute("ROLLBACK")
         other.close()

@@ -230,7 +230,7 @@ async def test_a_read_that_a_write_has_overtaken_is_not_remembered(
     def slow(self: Reads, ref: tuple[str, str]) -> object:
         found = read_one(self, ref)
         has_read.set()
-        assert may_end.wait(10)
+        assert may_end.wait(50)
         return found
 
     await store.put("b", "k", "old")
@@ -238,7 +238,7 @@ async def test_a_read_that_a_write_has_overtaken_is_not_remembered(
     with monkeypatch.context() as patch:
         patch.setattr(Reads, "read_one", slow)
         reading = asyncio.create_task(store.get("b", "k"))
-        await asyncio.to_thread(has_read.wait, 10)
+        await asyncio.to_thread(has_read.wait, 50)
         await store.put("b", "k", "new")
         may_end.set()
         assert await reading == "old"  # it began before the write ended
@@ -318,7 +318,7 @@ async def test_reads_and_listings_go_on_beside_a_write_that_waits(tmp_path: Path
             other.execute("BEGIN IMMEDIATE")
             put = asyncio.create_task(store.put("a", "k", 3))
             await asyncio.sleep(0.05)
-            async with asyncio.timeout(5):  # a write waits for 10
+            async with asyncio.timeout(9):  # a write waits for 10
                 for _ in range(2):
                     assert await store.get("a", "k") == 1
                     assert await store.get_many("a", ["k", "l"]) == {"k": 1, "l": 2}

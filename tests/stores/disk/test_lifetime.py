@@ -41,7 +41,7 @@ def listed(directory: Path) -> list[str]:
 
 
 def run_script(script: str, *options: str) -> str:
-    ended = subprocess.run([sys.executable, *options, "-c", script], capture_output=True, timeout=20, check=False)
+    ended = subprocess.run([sys.executable, *options, "-c", script], capture_output=True, timeout=50, check=False)
     assert (ended.returncode, ended.stderr) == (0, b"")
     return ended.stdout.decode()
 

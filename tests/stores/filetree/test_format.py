@@ -250,7 +250,7 @@ async def test_in_place_of_a_file_there_is_something_else(store: FileTreeStore, 
     (users / "link.json").symlink_to(tmp_path / "secret")
     for key in ("directory", "pipe", "link"):
         with pytest.raises(IntegrityError, match="in place of"):
-            await asyncio.wait_for(store.get("users", key), 10)
+            await asyncio.wait_for(store.get("users", key), 50)
     await store.put("users", "link", "mine")
     assert await store.get("users", "link") == "mine"
     assert "secret" in (tmp_path / "secret").read_text()

@@ -24,7 +24,7 @@ async def test_who_finds_a_collection_gone_leaves_no_lock(tmp_path: Path, monkey
 
         def held_late(path: str, is_wanted):
             monkeypatch.undo()
-            asyncio.run_coroutine_threadsafe(other.destroy(), loop).result(10)
+            asyncio.run_coroutine_threadsafe(other.destroy(), loop).result(50)
             return held(path, is_wanted)
 
         monkeypatch.setattr(_filetree_system, "held", held_late)

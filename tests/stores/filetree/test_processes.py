@@ -127,7 +127,7 @@ async def test_a_reader_between_two_kinds_of_file_looks_again(
             found = pieces(directory, name, limit)
             if name == "k.json":
                 monkeypatch.undo()
-                asyncio.run_coroutine_threadsafe(writer.put("c", "k", "new"), loop).result(10)
+                asyncio.run_coroutine_threadsafe(writer.put("c", "k", "new"), loop).result(50)
                 changed.append(name)
             return found
 

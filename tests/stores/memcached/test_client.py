@@ -76,7 +76,7 @@ async def test_entries_are_spread_as_the_client_does_it() -> None:
 
 async def test_a_server_that_fails_fails_its_own_keys_alone() -> None:
     with private_server("memcached") as one, private_server("memcached") as other:
-        async with client_of(one.port, other.port) as client, MemcachedStore(client=client, timeout=20) as store:
+        async with client_of(one.port, other.port) as client, MemcachedStore(client=client, timeout=4) as store:
             await store.put_many("a", dict.fromkeys(KEYS, 1))
             gone = {key for key in KEYS if raw(other.port, b"get satchel|a|%b\r\n" % key.encode()) != b"END\r\n"}
             assert 0 < len(gone) < len(KEYS)

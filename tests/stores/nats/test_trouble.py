@@ -181,7 +181,7 @@ async def test_a_put_whose_connection_was_lost_is_not_sent_again_and_acknowledge
         await store.put("c", "k", "old")
         proxy.holding = True
         putting = asyncio.create_task(store.put("c", "k", "early"))
-        await asyncio.wait_for(proxy.received(b'"early"\r\n'), 10)
+        await asyncio.wait_for(proxy.received(b'"early"\r\n'), 50)
         proxy.holding = False
         proxy.cut()
         with pytest.raises(StoreUnavailableError):  # so that nobody takes it for done

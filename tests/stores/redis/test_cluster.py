@@ -1,7 +1,6 @@
 """What only a cluster and Sentinel do: slots that move, nodes that fail, another primary."""
 
 import asyncio
-import re
 import signal
 
 import pytest
@@ -44,17 +43,11 @@ class Load:
         await asyncio.gather(*self.tasks)
 
 
-def is_replicated(port):
-    said = resp.ask(port, "INFO", "replication")
-    offsets = re.findall(rb"(?:slave0:.*offset=|master_repl_offset:)(\d+)", said)
-    return len(offsets) == 2 and offsets[0] == offsets[1]
-
-
 async def fail_over(server, store, primaries):
     """Kill the first process under load, and check what was promised."""
     await store.put_many("replicated", dict.fromkeys(KEYS, "kept"))
     for port in primaries:
-        server.wait_until(lambda port=port: is_replicated(port))
+        server.wait_until(lambda port=port: resp.is_replicated(port))
     load = Load(store)
     await load.all_go_on()
     server.processes[0].kill()

@@ -18,6 +18,7 @@ from satchel import (
 from satchel.stores._redislike.errors import ServerError, translate
 from satchel.stores.redis import RedisStore
 from scripts.test_servers import resp
+from tests.patience import until
 from tests.servers import private_server, server_url
 from tests.stores.redis.servers import redis_over_tls, redis_with, tell
 
@@ -286,7 +287,7 @@ async def test_a_server_that_is_busy_with_a_script_is_worth_a_retry():
         async with RedisStore(server.url, timeout=5) as store:
             await store.put("c", "k", 1)
             endless = asyncio.create_task(tell(server, "EVAL", "while true do end", "0"))
-            await asyncio.sleep(0.2)
+            await until(lambda: b"BUSY" in resp.ask(server.port, "PING"))
             error = await failure_of(store.put("c", "k", 2))
             assert isinstance(error, StoreUnavailableError)
             assert "SCRIPT KILL" in str(error)

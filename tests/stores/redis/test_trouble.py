@@ -150,12 +150,12 @@ async def test_destroy_takes_what_was_cut_off_with_it(proxy, store):
 
 
 async def test_a_server_that_stops_answering_is_given_up_and_used_again(server):
-    async with RedisStore(server.url, timeout=10) as store:
+    async with RedisStore(server.url, timeout=1000) as store:
         await store.put("c", "k", "before")
         server.pause()
         calls = [store.put("c", "k", "lost"), store.get("c", "k"), store.delete("c", "other"), store.ping()]
         with impatient(store):
-            outcomes = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 5)
+            outcomes = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 50)
         assert [type(outcome) for outcome in outcomes] == [StoreTimeoutError] * 4
         assert all(outcome.retryable for outcome in outcomes)
         server.resume()

@@ -143,8 +143,8 @@ async def test_a_half_open_connection_is_found_by_silence(store, proxy, prefix, 
         with impatient(through):
             await store.put("c", "k", 1)
             assert await taken(changes, 1) == [LOST]
-            proxy.silent = False
-            assert await taken(changes, 1) == [READY]
+        proxy.silent = False
+        assert await taken(changes, 1) == [READY]
         await store.put("c", "k", 2)
         assert await taken(changes, 1) == [Change("changed", "c", "k")]
 

@@ -13,7 +13,7 @@ from satchel.stores._redislike.errors import ServerError
 from satchel.stores.valkey import ValkeyStore, _reply
 from scripts.test_servers import resp
 from scripts.test_servers.server import free_port
-from tests.patience import impatient
+from tests.patience import impatient, until
 from tests.proxy import FaultyProxy
 from tests.servers import private_server, server_url
 
@@ -238,15 +238,15 @@ async def test_a_cluster_whose_master_is_killed_fails_over():
 
             for n in range(300):
                 await store.put("c", f"before-{n}", n)
-            await asyncio.sleep(0.5)  # by then the replicas have them
+            for port in [cluster.port_for(f"node{number}") for number in range(3)]:
+                await until(lambda port=port: resp.is_replicated(port))
             writers = [asyncio.create_task(write(worker)) for worker in range(8)]
-            await asyncio.sleep(0.5)
+            await until(lambda: len(acknowledged) > 100)
             cluster.processes[0].kill()
             await asyncio.gather(*writers)
             found = await comes_back(lambda: store.get_many("c", [f"before-{n}" for n in range(300)]))
             assert found == {f"before-{n}": n for n in range(300)}, "a replicated write was lost"
             await comes_back(lambda: store.put_many("c", {f"after-{n}": n for n in range(300)}))
-            assert len(acknowledged) > 100
 
 
 @pytest.mark.server("valkey-cluster")

@@ -90,8 +90,8 @@ async def test_cut_and_half_open_connections_are_lost_and_restored(tmp_path, mon
             proxy.silent = True
             with impatient(through):
                 assert await taken(changes, 1) == [LOST]
-                proxy.silent = False
-                assert await taken(changes, 1) == [READY]
+            proxy.silent = False
+            assert await taken(changes, 1) == [READY]
             await direct.put("c", "k", 2)
             assert await taken(changes, 1) == [Change("changed", "c", "k")]
         await direct.destroy()

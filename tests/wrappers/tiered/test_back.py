@@ -132,7 +132,7 @@ async def test_a_failed_flush_is_tried_again_in_the_background(monkeypatch):
     store = made(cold)
     cold.fail_next(3, operation="write")
     await store.put("c", "k", 1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(50):
         while store.snapshot().queued:  # noqa: ASYNC110  # the queue announces nothing
             await asyncio.sleep(0.001)
     assert await cold.get("c", "k") == 1
@@ -273,7 +273,7 @@ def test_what_an_ended_event_loop_left_unsent_goes_on_at_the_next_use(next_use):
             await store.get_many("c", ["other"])
         else:
             await store.get("c", "k" if next_use == "get of what waits" else "other")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(50):
             while store.snapshot().queued:  # noqa: ASYNC110  # it sets no event
                 await asyncio.sleep(0.01)
         return await cold.get("c", "k")
