@@ -1,5 +1,7 @@
 import pytest
 
+from satchel import __version__
+
 SECRET = "hunter2secret"
 
 
@@ -88,3 +90,8 @@ def test_a_wrong_command_line_is_exit_code_2_and_one_line(satchel, arguments, sa
     assert (done.code, done.out, done.err.count("\n")) == (2, b"", 1)
     assert said in done.err
     assert done.err.endswith("--help shows what there is)\n")
+
+
+def test_it_tells_its_version(satchel):
+    done = satchel("--version")
+    assert (done.code, done.out.decode(), done.err) == (0, f"satchel {__version__}\n", "")

@@ -11,7 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from .. import __version__
 from ..errors import MissingExtraError
+from . import output
 from .outcome import USAGE, execute, refuse_file, say
 
 _ClickError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -101,6 +103,21 @@ def _without_given(message: str, arguments: list[str]) -> str:
             if ":" in text:
                 message = message.replace(repr(text), "a URL").replace(text, "a URL")
     return message
+
+
+def _show_version(is_asked: bool) -> None:  # as typer calls it
+    if is_asked:
+        output.line(f"satchel {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[  # its callback does it
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
