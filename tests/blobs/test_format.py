@@ -132,3 +132,17 @@ async def test_a_manifest_that_no_release_wrote_is_damaged(store, blobs, value):
     await store.put("blobs", "k", value)
     with pytest.raises(IntegrityError):
         await blobs.info("k")
+
+
+@pytest.mark.parametrize("place", ["new/", "old/"])
+@pytest.mark.parametrize("fields", [{"key": ""}, {"key": "k" * 5000}, {"chunks": -1}, {"chunks": 2**62}])
+async def test_a_damaged_record_is_reported_after_the_others_were_swept(blobs, store, clock, place, fields):
+    await blobs.put("long", LONG)
+    await blobs.delete("long")
+    record = {"format": 1, "key": "k", "at": 1.0, "chunks": 2} | fields
+    await store.put("blobs/uploads", f"{place}00", record)
+    clock.advance(7200)
+    with pytest.raises(IntegrityError):
+        await blobs.sweep()
+    assert [key async for key in store.keys("blobs/uploads")] == [f"{place}00"]
+    assert await store.count("blobs/chunks") == 0

@@ -7,6 +7,7 @@ the inputs of the run that reach code which no kept one reaches to `tests/fuzz/c
 import argparse
 import hashlib
 import random
+import shlex
 import shutil
 import subprocess
 import sys
@@ -40,7 +41,8 @@ def guided(target: harness.Target, arguments: list[str]) -> None:
         return harness.changed(target, data, chance.choice(known), chance)[:longest]
 
     known = [*target.seeds(), *harness.corpus(target.name)]
-    atheris.Setup([target.name, *arguments], one, custom_mutator=mutated)
+    # To merge, libFuzzer has a shell run the first of these words again and again.
+    atheris.Setup([shlex.join(command(target.name)), *arguments], one, custom_mutator=mutated)
     atheris.Fuzz()
 
 

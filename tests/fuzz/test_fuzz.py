@@ -141,6 +141,20 @@ def test_what_a_guided_run_has_kept_is_tried_with_all_limits(tmp_path: Path, mon
     assert command.replay(target, tmp_path) == 1
 
 
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_the_command_keeps_what_reaches_new_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build, kept = tmp_path / "build", tmp_path / "corpus"
+    monkeypatch.setattr(command, "BUILD", build)
+    monkeypatch.setattr(harness, "CORPUS", kept)
+    (build / "records").mkdir(parents=True)
+    seed, *_ = harness.target("records").seeds()
+    for name, data in {"known": seed, "new": b"\x89S\x01"}.items():
+        (build / "records" / name).write_bytes(data)
+    command.keep("records")
+    assert [path.read_bytes() for path in (kept / "records").iterdir()] == [b"\x89S\x01"]
+
+
 @pytest.mark.night
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", harness.names())

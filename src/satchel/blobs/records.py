@@ -11,7 +11,8 @@ from msgspec import Meta
 
 from ..codec import UNDECODABLE
 from ..entry import Entry
-from ..errors import IntegrityError
+from ..errors import IntegrityError, InvalidKeyError
+from ..names import check_name
 
 FORMAT = 1
 _MANIFEST_MAGIC = b"SBM1"
@@ -21,6 +22,8 @@ _JSON_START = len(_MANIFEST_MAGIC) + _LENGTH.size
 CHUNK_HEADER = struct.Struct(">4s16sI")
 _MOST_CHUNKS = 2**32
 """Their numbers have 32 bits."""
+_Id = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+_ChunkCount = Annotated[int, Meta(ge=0, le=_MOST_CHUNKS)]
 
 NEW, OLD = "new/", "old/"
 """How the keys begin of records of writes under way, and of uploads that were replaced or never appeared."""
@@ -48,7 +51,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     format: int
-    version: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+    version: _Id
     size: Annotated[int, Meta(ge=0)]
     sha256: str
     created: float
@@ -108,8 +111,8 @@ class UploadRef(msgspec.Struct, frozen=True, kw_only=True):
         chunks: A number that is above that of the last one.
     """
 
-    upload: str
-    chunks: int
+    upload: _Id
+    chunks: _ChunkCount
 
     def key(self, number: int) -> str:
         """Return the key of a chunk."""
@@ -131,7 +134,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     format: int
     key: str
     at: float
-    chunks: int = 0
+    chunks: _ChunkCount = 0
     replaces: UploadRef | None = None
     dead: bool = False
 
@@ -149,7 +152,7 @@ class Retired(msgspec.Struct, frozen=True, kw_only=True):
     format: int
     key: str
     at: float
-    chunks: int
+    chunks: _ChunkCount
 
 
 def dumped(record: Intent | Retired) -> Any:
@@ -157,8 +160,13 @@ def dumped(record: Intent | Retired) -> Any:
     return msgspec.to_builtins(record)
 
 
-def record_of(key: str, entry: Entry) -> Intent | Retired:
+def record_of(key: str, entry: Entry, max_key_bytes: int) -> Intent | Retired:
     """Return the record that an entry of the collection of uploads holds.
+
+    Args:
+        key: The key of the entry.
+        entry: The entry.
+        max_key_bytes: What the store takes for the key of a blob.
 
     Raises:
         IntegrityError: No release of satchel up to this one wrote it.
@@ -166,9 +174,12 @@ def record_of(key: str, entry: Entry) -> Intent | Retired:
     kind: type[Intent | Retired] | None = Intent if key.startswith(NEW) else Retired if key.startswith(OLD) else None
     if kind is not None and isinstance(entry.value, dict) and entry.value.get("format") == FORMAT:
         try:
-            return msgspec.convert(entry.value, kind)
-        except msgspec.ValidationError:
-            pass  # its message could hold a value
+            record = msgspec.convert(entry.value, kind)
+            check_name(record.key, "key", max_key_bytes)
+        except (msgspec.ValidationError, InvalidKeyError):
+            pass  # the message could hold a value
+        else:
+            return record
     raise IntegrityError("an entry among the uploads of blobs is not one that this release of satchel wrote")
 
 

@@ -112,6 +112,7 @@ class StoreBlobs(BlobsBase):
 
         Raises:
             UnsupportedOperationError: The store cannot list keys.
+            IntegrityError: A record of an upload is damaged; what the others list was removed.
         """
         return await self._sweeper.sweep()
 

@@ -20,7 +20,7 @@ from .._shielding import shielded
 from ..capability import Capability
 from ..clock import MAX_TTL, Clock
 from ..entry import Entry
-from ..errors import SatchelError, UploadLostError
+from ..errors import IntegrityError, SatchelError, UploadLostError
 from ..protocol import SupportsConditional, require
 from .records import FORMAT, NEW, OLD, Intent, Retired, UploadRef, chunk_key, dumped, new_id, record_of
 
@@ -209,7 +209,7 @@ class BlobChange:
         entry = await self._places.store.get_entry(self._places.uploads, NEW + self.id)
         if entry is None:
             raise self._lost()
-        found = record_of(NEW + self.id, entry)
+        found = record_of(NEW + self.id, entry, self._places.store.max_key_bytes)
         if isinstance(found, Intent) and found.dead:
             raise self._lost()
         return entry.version
@@ -267,10 +267,19 @@ class Sweeper:
 
         Raises:
             UnsupportedOperationError: The store cannot list keys.
+            IntegrityError: A record is damaged; the others were swept.
         """
         store = require(self._places.store, Capability.ENUMERATE_KEYS)
         keys = [key async for key in store.keys(self._places.uploads)]
-        return sum([await self._sweep_one(key) for key in keys])
+        count, damage = 0, None
+        for key in keys:
+            try:
+                count += await self._sweep_one(key)
+            except IntegrityError as error:
+                damage = damage or error
+        if damage is not None:
+            raise damage
+        return count
 
     async def after_write(self, retired: str | None) -> None:
         """Sweep a few records, as the price of a write; a failure is left to the next one.
@@ -308,7 +317,7 @@ class Sweeper:
         entry = await places.store.get_entry(places.uploads, record_key)
         if entry is None:
             return False
-        record = record_of(record_key, entry)
+        record = record_of(record_key, entry, places.store.max_key_bytes)
         if places.clock() - record.at < KEPT_SECONDS:
             return False
         upload = record_key[len(NEW) :]
