@@ -180,8 +180,8 @@ def refused_by_dynamodb(code: str) -> ClientError:
     ("error", "kind"),
     [
         (translate_redis(ServerError(f"ERR {WORDS}")), StoreError),
-        (_http_errors.translate(httpx.RemoteProtocolError(WORDS)), StoreUnavailableError),
-        (_nats_errors.translate(nats.errors.Error(WORDS), "bucket"), StoreError),
+        (_http_errors.translate(httpx.RemoteProtocolError(WORDS), "http://host"), StoreUnavailableError),
+        (_nats_errors.translate(nats.errors.Error(WORDS), "bucket", "host:4222"), StoreUnavailableError),
         (_object_errors.translate(GenericError(WORDS), "bucket"), StoreUnavailableError),
         (_dynamodb_errors.translate(refused_by_dynamodb("ValidationException"), "table", "region"), StoreError),
         (_dynamodb_errors.translate(refused_by_dynamodb("InvalidSignatureException"), "table", "region"), StoreError),

@@ -178,7 +178,6 @@ class BlobFolder:
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the lock under which names are given and taken away."""
-        self.paths  # noqa: B018  # makes the directory
         os.close(self._open_root())  # the lock would be made together with a directory that was removed
         return held(str(self._own / "blobs.lock"))
 
@@ -226,6 +225,7 @@ class BlobFolder:
             os.close(descriptor)
 
     def _open_root(self) -> int:
+        self.paths  # noqa: B018  # makes the directory
         try:
             return os.open(self.root, os.O_RDONLY | DIRECTORY | NOT_INHERITED)
         except FileNotFoundError:
