@@ -49,6 +49,7 @@ _MISFITS = (ValueError, TypeError, ArithmeticError, RecursionError)
 _LARGE = 8192  # number of objects from which validating a value delays the event loop
 _MANY = 1 << 22  # number from which those that are held more than once are counted, which takes some seconds
 _FEW = 16  # objects that are looked into together
+_MOST_LAYERS = 4 * MAX_DEPTH  # more than a value that can be stored has, with what refers to attributes between them
 _NODE_SIZE = 8  # rough bytes of an object in JSON
 _SAFE_MESSAGE = re.compile(
     r"Expected `[^`]+`(, got `[^`]+`| [<>]=? [-\d.]+| of length [<>=]* ?\d+(, got \d+)?)?"
@@ -210,7 +211,7 @@ def check_repeated_parts(value: object) -> None:
 def _has_objects(value: object, most: int) -> bool:
     """Return whether a value has at least so many objects, each counted as often as it is held."""
     count, layer = 0, [value]
-    while layer:
+    for _ in range(_MOST_LAYERS):  # one that holds itself has no end
         inner: list[object] = []
         for start in range(0, len(layer), _FEW):  # each of a whole layer may hold the same large list
             inner += [item for item in get_referents(*layer[start : start + _FEW]) if not isinstance(item, type)]
