@@ -93,7 +93,7 @@ NETWORK = ["redis", "valkey", "memcached", "postgresql", "mariadb", "mongodb", "
 @pytest.mark.long
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.server(name)) for name in NETWORK])
 def test_descriptors_used_up_are_named_by_a_store_over_the_network(name: str) -> None:
-    patience = "/?serverSelectionTimeoutMS=300" if name == "mongodb" else ""
+    patience = "/?serverSelectionTimeoutMS=300&timeout=2" if name == "mongodb" else ""
     run_used_up(server_url(name) + patience)
 
 

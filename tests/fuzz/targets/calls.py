@@ -20,7 +20,7 @@ from satchel.testing import FakeClock
 from tests.fuzz import harness
 from tests.fuzz.harness import json_of, run, text_of
 
-INPUTS = 200
+INPUTS = 100
 SEPARATOR = b"\r\n\r\n"
 RECORD, INDEX = 0xF0, 0xF1
 """First byte of a piece that is an entry of its own; a smaller one replaces an entry of the store."""

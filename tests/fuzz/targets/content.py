@@ -29,7 +29,7 @@ from satchel.testing import FakeClock
 from tests.content.values import Frozen, Matrix, Sized, is_matrix, matrix_of, split_matrix
 from tests.fuzz.harness import json_of, reported, run, text_of
 
-INPUTS = 200
+INPUTS = 100
 KEY, OTHER_KEY = bytes(range(32)), bytes(range(1, 33))
 AGE = 3600
 MOST_PARTS = 1000
