@@ -4,9 +4,11 @@ import asyncio
 import logging
 
 import pytest
+from elasticsearch import AsyncElasticsearch
 
-from satchel import ConfigurationError, InvalidKeyError
+from satchel import ConfigurationError, InvalidKeyError, StoreError
 from satchel.stores.elasticsearch import index as _elasticsearch_index
+from tests.servers import private_server
 from tests.stores.elasticsearch.indices import indices_go, looking, make_store, new_prefix  # noqa: F401  # fixtures
 
 pytestmark = pytest.mark.server("elasticsearch")
@@ -137,11 +139,22 @@ async def test_emulated_stores_with_another_prefix_are_apart(prefix):
         assert await other.get("c", "l") == 2
 
 
-async def test_emulated_a_listing_goes_on_when_its_point_in_time_was_lost(prefix, client, monkeypatch, caplog):
+@pytest.fixture
+async def server_of_its_own():
+    """A server on which all points in time may be closed, which other tests need on the shared one."""
+    with private_server("elasticsearch") as server:
+        async with AsyncElasticsearch(server.url.replace("elasticsearch", "http", 1)) as client:
+            yield server.url, client
+
+
+async def test_emulated_a_listing_goes_on_when_its_point_in_time_was_lost(
+    prefix, server_of_its_own, monkeypatch, caplog
+):
+    url, client = server_of_its_own
     caplog.set_level(logging.INFO, "elastic_transport.transport")
     monkeypatch.setattr(_elasticsearch_index, "PAGE", 10)
     expected = [f"{number:03}" for number in range(35)]
-    async with make_store(prefix) as store:
+    async with make_store(prefix, url) as store:
         await store.put_many("c", dict.fromkeys(expected, 1))
         listed = []
         async for key in store.keys("c", prefix="0"):
@@ -151,6 +164,31 @@ async def test_emulated_a_listing_goes_on_when_its_point_in_time_was_lost(prefix
                 await close_points_in_time(client)
         assert listed == expected
         assert caplog.text.count("_pit?") == 3
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_emulated_a_point_in_time_that_is_lost_before_its_use_is_opened_again(
+    prefix, server_of_its_own, monkeypatch, times
+):
+    url, client = server_of_its_own
+    open_it, left = AsyncElasticsearch.open_point_in_time, times
+
+    async def open_in_vain(*arguments, **named):
+        nonlocal left
+        opened = await open_it(*arguments, **named)
+        if left:
+            left -= 1
+            await close_points_in_time(client)
+        return opened
+
+    async with make_store(prefix, url) as store:
+        await store.put_many("c", {"k": 1, "l": 2})
+        monkeypatch.setattr(AsyncElasticsearch, "open_point_in_time", open_in_vain)
+        if times == 1:
+            assert [key async for key in store.keys("c")] == ["k", "l"]
+        else:
+            with pytest.raises(StoreError, match="404"):
+                await anext(store.keys("c"))
 
 
 async def test_emulated_a_listing_that_is_left_closes_its_point_in_time(prefix, caplog):

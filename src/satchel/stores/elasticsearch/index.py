@@ -168,9 +168,10 @@ class Index:
         """Yield the keys of the documents that match, in order, in pages.
 
         They are those of one point in time; of a later one, when the caller takes longer over a page than points in
-        time are kept.
+        time are kept, or a node that had it is gone.
         """
         last: str | None = None
+        lost_at_once = False
         while True:
             last_before = last
             beyond = [] if last is None else [{"range": {"key": {"gt": last}}}]
@@ -182,8 +183,9 @@ class Index:
             except NotFoundError as error:
                 if type_of(error.body) == MISSING_INDEX:
                     return
-                if last == last_before:
+                if last == last_before and lost_at_once:
                     raise
+                lost_at_once = last == last_before
             else:
                 return
 
