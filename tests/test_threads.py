@@ -7,7 +7,9 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -24,39 +26,37 @@ from tests.patience import until, wait_until
 LARGE_TEXT = "x" * 70_000
 
 
-async def test_work_does_not_wait_for_the_loops_own_executor() -> None:
-    loop = asyncio.get_running_loop()
+@asynccontextmanager
+async def busy_executor() -> AsyncIterator[None]:
+    """Let the executor of the event loop have no thread left in a block, which has to do without one."""
     executor = ThreadPoolExecutor(1)
-    loop.set_default_executor(executor)
+    asyncio.get_running_loop().set_default_executor(executor)
     end = threading.Event()
     executor.submit(end.wait)
-    store = MemoryStore()
     try:
         async with asyncio.timeout(20):
-            await store.put("c", "k", LARGE_TEXT)
-            assert await store.get("c", "k") == LARGE_TEXT
+            yield
     finally:
         end.set()
+
+
+async def test_work_does_not_wait_for_the_loops_own_executor() -> None:
+    store = MemoryStore()
+    async with busy_executor():
+        await store.put("c", "k", LARGE_TEXT)
+        assert await store.get("c", "k") == LARGE_TEXT
     await store.aclose()
 
 
 async def test_files_do_not_wait_for_the_loops_own_executor(tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(b"x" * 300_000)
-    loop = asyncio.get_running_loop()
-    executor = ThreadPoolExecutor(1)
-    loop.set_default_executor(executor)
-    end = threading.Event()
-    executor.submit(end.wait)
     store = MemoryStore()
     blobs = StoreBlobs(store)
-    try:
-        async with asyncio.timeout(5):
-            await blobs.put_file("k", source)
-            await blobs.get_file("k", target)
-            assert await write_zip(store, tmp_path / "all.zip") > 1
-    finally:
-        end.set()
+    async with busy_executor():
+        await blobs.put_file("k", source)
+        await blobs.get_file("k", target)
+        assert await write_zip(store, tmp_path / "all.zip") > 1
     assert target.read_bytes() == source.read_bytes()
 
 

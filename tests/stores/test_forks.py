@@ -423,25 +423,32 @@ loop.close()
     assert outcome(program) == "new\nnewer True\nold\n"
 
 
-def test_a_call_under_way_in_the_parent_keeps_no_call_of_a_child_waiting():
-    program = """
-from satchel.wrappers import SerializingWrapper
+NEVER_DONE_IN_THE_PARENT = """
 parent, never = os.getpid(), asyncio.Event()
 class Slow(MemoryStore):
     async def put(self, *given, **named):
         if os.getpid() == parent:
             await never.wait()
         await super().put(*given, **named)
+"""
+
+
+def test_a_call_under_way_in_the_parent_keeps_no_call_of_a_child_waiting():
+    program = (
+        NEVER_DONE_IN_THE_PARENT
+        + """
+from satchel.wrappers import SerializingWrapper
 store = SerializingWrapper(Slow())
 loop = asyncio.new_event_loop()
 calls = [loop.create_task(store.put("c", "k", number)) for number in range(2)]
 loop.run_until_complete(asyncio.sleep(0))
 async def child():
-    await asyncio.wait_for(store.put("c", "k", "of the child"), 5)
+    await asyncio.wait_for(store.put("c", "k", "of the child"), 30)
     print(await store.get("c", "k"))
 in_child(lambda: asyncio.run(child()))
 os._exit(0)
 """
+    )
     assert outcome(program) == "of the child\n"
 
 
@@ -464,7 +471,7 @@ while not began.is_set():
 def child():
     end.set()
     try:
-        asyncio.run(asyncio.wait_for(blobs.info("k"), 5))
+        asyncio.run(asyncio.wait_for(blobs.info("k"), 30))
     except StoreError as error:
         print("anew in each process" in str(error))
 in_child(child)
@@ -475,15 +482,11 @@ print(loop.run_until_complete(call).size)
 
 
 def test_a_server_app_is_another_run_of_the_server_in_a_child():
-    program = """
+    program = (
+        NEVER_DONE_IN_THE_PARENT
+        + """
 import httpx
 from satchel.server import create_app
-parent, never = os.getpid(), asyncio.Event()
-class Slow(MemoryStore):
-    async def put(self, *given, **named):
-        if os.getpid() == parent:
-            await never.wait()
-        await super().put(*given, **named)
 app = create_app(Slow())
 async def put():
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
@@ -498,10 +501,11 @@ call = loop.create_task(put())
 loop.run_until_complete(asyncio.sleep(0.1))
 own = loop.run_until_complete(instance())
 def child():
-    *codes, other = asyncio.run(asyncio.wait_for(put(), 5))
+    *codes, other = asyncio.run(asyncio.wait_for(put(), 30))
     print(*codes, own != other)
 in_child(child)
 print(loop.run_until_complete(instance()) == own, flush=True)
 os._exit(0)
 """
+    )
     assert outcome(program) == "204 200 True\nTrue\n"
