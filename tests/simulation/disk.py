@@ -13,22 +13,12 @@ from satchel.stores.disk import store as disk_store
 from satchel.stores.disk import thread
 from satchel.testing.simulation import Recorder, SimulatedServer, disturb
 from satchel.testing.simulation.world import spread
+from tests.off_the_loop import away_from_the_loop
 
 KEYS = ("a", "b", "c")
 KINDS = ("crash", "freeze", "jump")
 SLOWEST = 0.02
 """The most seconds that a piece of work takes in a thread."""
-
-
-@contextmanager
-def in_a_thread():
-    """Let a block pass for one that runs in a thread, where it may wait for files."""
-    loop = asyncio._get_running_loop()
-    asyncio._set_running_loop(None)
-    try:
-        yield
-    finally:
-        asyncio._set_running_loop(loop)
 
 
 class Steps:
@@ -57,7 +47,7 @@ class Steps:
         if work is not None:
             self._world.note(self._name, getattr(work, "func", work).__name__)
         self._due.append(self._waiting[0])
-        with in_a_thread():
+        with away_from_the_loop():
             thread._work(self._shared)
         self._waiting.popleft()
         if self._waiting:
@@ -92,7 +82,7 @@ def simulated_threads(world):
         with mock.patch.object(disk_store, "SQLiteThread", SteppingThread):
             yield made
     finally:
-        with in_a_thread():
+        with away_from_the_loop():
             for each in made:
                 each._shared.close()
 
@@ -100,12 +90,12 @@ def simulated_threads(world):
 @contextmanager
 def temporary_directory():
     """Give a directory for the length of a block."""
-    with in_a_thread():
+    with away_from_the_loop():
         place = Path(tempfile.mkdtemp(prefix="satchel-simulated-"))
     try:
         yield place
     finally:
-        with in_a_thread():
+        with away_from_the_loop():
             shutil.rmtree(place)
 
 

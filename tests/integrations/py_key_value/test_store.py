@@ -1,6 +1,4 @@
-import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,17 +8,7 @@ from key_value.aio.stores.memory import MemoryStore
 from satchel import Clock
 from satchel.integrations.py_key_value import PyKeyValueStore, from_py_key_value
 from satchel.testing import StoreConformance
-
-
-@contextmanager
-def away_from_the_loop() -> Iterator[None]:
-    """Let their constructor open its database here, which blocks, as a program does before it starts its loop."""
-    loop = asyncio._get_running_loop()
-    asyncio._set_running_loop(None)
-    try:
-        yield
-    finally:
-        asyncio._set_running_loop(loop)
+from tests.off_the_loop import away_from_the_loop
 
 
 @pytest.mark.long
@@ -41,7 +29,7 @@ class TestTheirDiskStore(StoreConformance):
             theirs._cache.close()  # the connection of this thread, which made it
 
     def make_store(self, clock: Clock, place: Path) -> PyKeyValueStore:
-        with away_from_the_loop():
+        with away_from_the_loop():  # their constructor opens its database, as a program does before its loop starts
             theirs = DiskStore(directory=place / "data")
         self.opened.append(theirs)
         return from_py_key_value(theirs, clock=clock)
